@@ -1,0 +1,116 @@
+"""didact: self-supervised learning by self-teaching.
+
+A student network that sees a masked input learns to predict what a teacher makes of the whole input. A method is five
+answers (`FeatureEncoder`, `Masker`, `Backbone`, `TargetBuilder`, `Objective`), an `Experiment` composes them, and
+plugins bring them.
+"""
+
+from didact.contracts import (
+    Backbone,
+    BackboneModule,
+    Evaluation,
+    FeatureEncoder,
+    FeatureEncoderModule,
+    Masker,
+    Medium,
+    Objective,
+    ObjectiveModule,
+    Observer,
+    Record,
+    Report,
+    RunInfo,
+    Samples,
+    Source,
+    Subject,
+    TargetBuilder,
+    TargetBuilderModule,
+    Teacher,
+    TeacherModule,
+)
+from didact.errors import DataError, DidactError, PluginError, RunError, SpecError
+from didact.experiment import BatchSize, Experiment, Training, samples, seconds, tokens
+from didact.hookspecs import hookimpl
+from didact.learner import Learner, Network, build_learner, build_network
+from didact.loading import collate
+from didact.placing import corrupt, drop, prepend, repeat
+from didact.schedules import Constant, Cosine, Schedule, TriStage
+from didact.spec import Spec
+from didact.tensors import (
+    Batch,
+    BatchMask,
+    Collect,
+    Context,
+    Corruption,
+    Layout,
+    Loss,
+    Mask,
+    Signal,
+    StudentPass,
+    Target,
+    Tokens,
+    View,
+)
+from didact.timing import span
+
+__all__ = [
+    "Backbone",
+    "BackboneModule",
+    "Batch",
+    "BatchMask",
+    "BatchSize",
+    "Collect",
+    "Constant",
+    "Context",
+    "Corruption",
+    "Cosine",
+    "DataError",
+    "DidactError",
+    "Evaluation",
+    "Experiment",
+    "FeatureEncoder",
+    "FeatureEncoderModule",
+    "Layout",
+    "Learner",
+    "Loss",
+    "Mask",
+    "Masker",
+    "Medium",
+    "Network",
+    "Objective",
+    "ObjectiveModule",
+    "Observer",
+    "PluginError",
+    "Record",
+    "Report",
+    "RunError",
+    "RunInfo",
+    "Samples",
+    "Schedule",
+    "Signal",
+    "Source",
+    "Spec",
+    "SpecError",
+    "StudentPass",
+    "Subject",
+    "Target",
+    "TargetBuilder",
+    "TargetBuilderModule",
+    "Teacher",
+    "TeacherModule",
+    "Tokens",
+    "Training",
+    "TriStage",
+    "View",
+    "build_learner",
+    "build_network",
+    "collate",
+    "corrupt",
+    "drop",
+    "hookimpl",
+    "prepend",
+    "repeat",
+    "samples",
+    "seconds",
+    "span",
+    "tokens",
+]

@@ -1,0 +1,125 @@
+"""Which samples make up global batch n: a pure function of (seed, n), found without replaying what came before."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import attrs
+import numpy as np
+
+from didact.errors import DataError
+from didact.experiment import BatchSize
+from didact.randomness import key
+
+BUCKET_RATIO = 1.1  # samples whose lengths differ by at most this share a bucket
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class GlobalBatch:
+    """The samples of one global batch.
+
+    Attributes:
+        step: its number, from 0.
+        epoch: how often every sample was seen before.
+        samples: (B,) int64; indices into the source.
+        length: the shortest sample's length, in the source's unit.
+    """
+
+    step: int
+    epoch: int
+    samples: np.ndarray
+    length: float
+
+    def part(self, index: int, parts: int) -> np.ndarray:
+        """The samples of one of ``parts`` nearly equal, contiguous parts."""
+        return np.array_split(self.samples, parts)[index]
+
+
+class BatchPlan:
+    """The order of all samples over a run.
+
+    Samples of similar length share a bucket, within which they are shuffled anew in every epoch; a bucket's batches
+    all hold as many samples as fit the budget at that bucket's longest, so shapes are few and every epoch has equally
+    many batches. That is what makes seeking to any batch a division instead of a replay.
+
+    Args:
+        lengths: (N,) every sample's length, in the source's unit.
+        size: of a batch.
+        seed: of the order.
+
+    Raises:
+        DataError: there is no sample, or one alone is more than a batch.
+    """
+
+    def __init__(self, lengths: np.ndarray, size: BatchSize, seed: int) -> None:
+        if len(lengths) == 0:
+            raise DataError("there is not one sample to learn from", mend="ingest some, or loosen the source's filter")
+        self.lengths, self.size, self.seed = np.asarray(lengths, dtype=np.float64), size, seed
+        self._buckets = self._make_buckets()
+        counts = [math.ceil(len(members) / per_batch) for members, per_batch in self._buckets]
+        self.batches_per_epoch = sum(counts)
+        self._starts = np.cumsum([0, *counts])
+
+    def batch(self, step: int) -> GlobalBatch:
+        """Global batch number ``step``, from 0."""
+        if self.size.unit == "samples":
+            return self._batch_of_samples(step)
+        epoch, position = divmod(step, self.batches_per_epoch)
+        slot = int(self._order_of_slots(epoch)[position])
+        bucket = int(np.searchsorted(self._starts, slot, side="right")) - 1
+        shuffled = self._shuffled_bucket(epoch, bucket)
+        # the last batch of a bucket is as full as the others: it takes what it lacks from the bucket's start
+        per_batch = min(self._buckets[bucket][1], len(shuffled))
+        start = min((slot - int(self._starts[bucket])) * per_batch, len(shuffled) - per_batch)
+        return self._global_batch(step, epoch, shuffled[start : start + per_batch])
+
+    def _batch_of_samples(self, step: int) -> GlobalBatch:
+        count, n = int(self.size.amount), len(self.lengths)
+        first = step * count
+        epochs = range(first // n, (first + count - 1) // n + 1)
+        stream = np.concatenate([self._permutation(epoch) for epoch in epochs])  # a batch may span the turn of an epoch
+        offset = first - epochs[0] * n
+        return self._global_batch(step, epochs[0], stream[offset : offset + count])
+
+    def _global_batch(self, step: int, epoch: int, samples: np.ndarray) -> GlobalBatch:
+        return GlobalBatch(step=step, epoch=epoch, samples=samples, length=float(self.lengths[samples].min()))
+
+    def _make_buckets(self) -> list[tuple[np.ndarray, int]]:
+        """Each bucket's samples, and how many of them make a batch."""
+        order = np.argsort(self.lengths, kind="stable")
+        if self.size.unit == "samples":
+            return [(order, int(self.size.amount))]
+        longest = float(self.lengths.max())
+        if longest > self.size.amount:
+            raise DataError(
+                f"a sample of {longest:g} {self.size.unit} is longer than a whole batch of {self.size.amount:g}",
+                where="training.batch",
+                mend="enlarge the batch, or limit the length of the source's samples",
+            )
+        buckets, first = [], 0
+        sorted_lengths = self.lengths[order]
+        while first < len(order):
+            limit = max(sorted_lengths[first] * BUCKET_RATIO, np.finfo(np.float64).tiny)
+            last = int(np.searchsorted(sorted_lengths, limit, side="right"))
+            per_batch = max(1, int(self.size.amount // max(sorted_lengths[last - 1], 1e-12)))
+            # a bucket that cannot fill a batch takes in the next longer ones, so that small data give full batches
+            while last < len(order) and last - first < per_batch:
+                last += 1
+                per_batch = max(1, int(self.size.amount // max(sorted_lengths[last - 1], 1e-12)))
+            buckets.append((order[first:last], per_batch))
+            first = last
+        return buckets
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - a plan lives as long as its run
+    def _permutation(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng(key(self.seed, "order", epoch)).permutation(len(self.lengths))
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019
+    def _order_of_slots(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng(key(self.seed, "batches", epoch)).permutation(self.batches_per_epoch)
+
+    @functools.lru_cache(maxsize=64)  # noqa: B019
+    def _shuffled_bucket(self, epoch: int, bucket: int) -> np.ndarray:
+        members = self._buckets[bucket][0]
+        return np.random.default_rng(key(self.seed, "bucket", epoch, bucket)).permutation(members)

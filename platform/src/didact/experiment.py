@@ -1,0 +1,152 @@
+"""An experiment: five answers, their data, and how to train them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import attrs
+
+from didact.contracts import Backbone, Evaluation, FeatureEncoder, Masker, Objective, Observer, Source, TargetBuilder
+from didact.schedules import Cosine, Schedule
+from didact.spec import Spec
+
+
+@attrs.frozen(kw_only=True)
+class BatchSize(Spec):
+    """The size of a global batch: what one optimizer step learns from, on any number of devices.
+
+    Written with `samples`, `seconds`, `tokens`: ``batch=seconds(3_800)``.
+
+    Attributes:
+        amount: how much.
+        unit: of what: ``samples``, or the unit in which the source counts length.
+    """
+
+    amount: float
+    unit: str
+
+    def validate(self) -> None:
+        self.require(self.amount > 0, "amount", "above 0")
+        if self.unit == "samples":
+            self.require(self.amount == int(self.amount), "amount", "a whole number of samples")
+
+
+def samples(amount: int) -> BatchSize:
+    """A batch of so many samples, however long they are."""
+    return BatchSize(amount=amount, unit="samples")
+
+
+def seconds(amount: float) -> BatchSize:
+    """A batch of so many seconds, of samples of similar length."""
+    return BatchSize(amount=amount, unit="seconds")
+
+
+def tokens(amount: int) -> BatchSize:
+    """A batch of so many tokens, of samples of similar length."""
+    return BatchSize(amount=amount, unit="tokens")
+
+
+@attrs.frozen(kw_only=True)
+class Training(Spec):
+    """How long, on how much, and with which AdamW.
+
+    Attributes:
+        steps: optimizer steps.
+        batch: the global batch; `samples`, `seconds` or `tokens`.
+        learning_rate: at the schedule's peak.
+        schedule: of the learning rate; `Cosine`, `TriStage` or `Constant`.
+        betas: of AdamW.
+        epsilon: of AdamW.
+        weight_decay: decoupled, as in AdamW.
+        decay_vectors: whether biases, norms and other vectors are decayed too (fairseq does; BEiT does not).
+        clip_norm: largest norm of the gradient; None leaves it as it is.
+        micro_batches: parts in which a global batch is computed, for less memory; the gradient stays the same.
+        precision: ``auto`` computes in bfloat16 where the device has instructions for it. Weights, teacher, targets,
+            losses and the optimizer are float32 in any case.
+        compile: whether the backbone's blocks are compiled, which costs a minute and gains on long runs.
+        seed: of everything random.
+        workers: processes that load data; 0 loads between the steps.
+        log_every: steps between two records of metrics.
+        checkpoint_every: steps between two checkpoints; None writes one at the end. One is written on SIGTERM too.
+        keep_checkpoints: how many of the newest are kept.
+        evaluate_every: steps between two evaluations; None evaluates at the end.
+        nonfinite: what a loss or gradient that is not finite does: ``stop`` ends the run with a checkpoint of the step
+            before, ``skip`` leaves that step out and counts it.
+    """
+
+    steps: int
+    batch: BatchSize
+    learning_rate: float
+    schedule: Schedule = Cosine()
+    betas: tuple[float, float] = (0.9, 0.98)
+    epsilon: float = 1e-6
+    weight_decay: float = 0.01
+    decay_vectors: bool = False
+    clip_norm: float | None = None
+    micro_batches: int = 1
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
+    seed: int = 0
+    workers: int = 1
+    log_every: int = 10
+    checkpoint_every: int | None = None
+    keep_checkpoints: int = 2
+    evaluate_every: int | None = None
+    nonfinite: Literal["stop", "skip"] = "stop"
+
+    def validate(self) -> None:
+        self.require(self.steps >= 1, "steps", "at least 1")
+        self.require(self.learning_rate >= 0, "learning_rate", "at least 0")
+        self.require(all(0 <= beta < 1 for beta in self.betas), "betas", "two numbers from 0 up to but not 1")
+        self.require(self.epsilon > 0, "epsilon", "above 0")
+        self.require(self.weight_decay >= 0, "weight_decay", "at least 0")
+        self.require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", "above 0, or None")
+        self.require(self.micro_batches >= 1, "micro_batches", "at least 1")
+        self.require(self.workers >= 0, "workers", "at least 0")
+        self.require(self.log_every >= 1, "log_every", "at least 1")
+        self.require(self.keep_checkpoints >= 1, "keep_checkpoints", "at least 1")
+        for field in ("checkpoint_every", "evaluate_every"):
+            self.require(getattr(self, field) is None or getattr(self, field) >= 1, field, "at least 1, or None")
+
+
+@attrs.frozen(kw_only=True)
+class Experiment(Spec):
+    """One method, its data and its training: everything that a run does.
+
+    Attributes:
+        name: of the experiment; its runs lie in a folder of that name.
+        source: what it learns from.
+        encoder: how raw input becomes a sequence of vectors.
+        masker: which positions the student must not see; None hides nothing (methods that compare views).
+        backbone: what contextualises the sequence.
+        targets: what is to be predicted.
+        objective: how a prediction is compared with its target.
+        training: how long, on how much, with which optimizer.
+        evaluations: what judges the representation, by name; their metrics are called ``name/metric``.
+        observers: what watches the run, beside the terminal and the run's own folder.
+    """
+
+    name: str
+    source: Source
+    encoder: FeatureEncoder
+    masker: Masker | None = None
+    backbone: Backbone
+    targets: TargetBuilder
+    objective: Objective
+    training: Training
+    evaluations: Mapping[str, Evaluation] = attrs.field(factory=dict)
+    observers: tuple[Observer, ...] = ()
+
+    def validate(self) -> None:
+        fits = bool(self.name) and all(character.isalnum() or character in "-_." for character in self.name)
+        self.require(fits and self.name[0] != ".", "name", "letters, digits, '-', '_' and '.'")
+        unit = self.training.batch.unit
+        if unit not in ("samples", self.source.unit):
+            from didact.errors import SpecError
+
+            raise SpecError(
+                f"training.batch is given in {unit}, but {type(self.source).__name__} counts {self.source.unit}",
+                where="training.batch",
+                mend=f"give it in {self.source.unit} or in samples",
+            )

@@ -1,0 +1,98 @@
+"""The whole extension surface of didact, on one screen.
+
+A plugin is a module, named by an entry point of the group ``didact``, with functions of these names decorated with
+``@didact.hookimpl``. A registration hook returns a mapping from a short name to a spec class; the component is then
+known as ``PLUGIN/NAME``, such as ``speech/conv-waveform``. Registering adds names and never behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    import click
+
+    from didact import contracts
+    from didact.spec import Spec
+
+hookspec = pluggy.HookspecMarker("didact")
+hookimpl = pluggy.HookimplMarker("didact")
+
+
+class Registration:
+    """What a plugin adds."""
+
+    @hookspec
+    def didact_feature_encoders(self) -> Mapping[str, type[contracts.FeatureEncoder]]:
+        """How raw input becomes a sequence of vectors."""
+
+    @hookspec
+    def didact_maskers(self) -> Mapping[str, type[contracts.Masker]]:
+        """Which positions the student must not see."""
+
+    @hookspec
+    def didact_backbones(self) -> Mapping[str, type[contracts.Backbone]]:
+        """What contextualises the sequence."""
+
+    @hookspec
+    def didact_target_builders(self) -> Mapping[str, type[contracts.TargetBuilder]]:
+        """What is to be predicted."""
+
+    @hookspec
+    def didact_objectives(self) -> Mapping[str, type[contracts.Objective]]:
+        """How a prediction is compared with its target."""
+
+    @hookspec
+    def didact_teachers(self) -> Mapping[str, type[contracts.Teacher]]:
+        """The networks that targets come from."""
+
+    @hookspec
+    def didact_sources(self) -> Mapping[str, type[contracts.Source]]:
+        """Where samples come from."""
+
+    @hookspec
+    def didact_evaluations(self) -> Mapping[str, type[contracts.Evaluation]]:
+        """What judges a representation."""
+
+    @hookspec
+    def didact_observers(self) -> Mapping[str, type[contracts.Observer]]:
+        """What watches a run."""
+
+    @hookspec
+    def didact_parts(self) -> Mapping[str, type[Spec]]:
+        """Specs that stand in a field of the others: heads, decoders, tokenizers, augmentations."""
+
+    @hookspec
+    def didact_media(self) -> Mapping[str, type[contracts.Medium]]:
+        """Kinds of files that ``didact ingest`` understands, by the word used on the command line."""
+
+    @hookspec
+    def didact_commands(self) -> Mapping[str, click.Command]:
+        """Further commands of the ``didact`` command line."""
+
+
+class Lifecycle:
+    """What an observer is told, in this order. Only the main process of a run calls these."""
+
+    @hookspec
+    def run_started(self, run: contracts.RunInfo) -> None:
+        """The parts are built; the next thing is a step."""
+
+    @hookspec
+    def step_finished(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Step ``step`` (from 1) was taken and is one that is logged; ``metrics`` are ``group/name → value``."""
+
+    @hookspec
+    def evaluation_finished(self, step: int, name: str, report: contracts.Report) -> None:
+        """The evaluation that the experiment lists as ``name`` has judged the network as it is after ``step``."""
+
+    @hookspec
+    def checkpoint_written(self, step: int, folder: str) -> None:
+        """A complete checkpoint of ``step`` lies in ``folder``."""
+
+    @hookspec
+    def run_ended(self, outcome: str, step: int) -> None:
+        """``outcome`` is ``finished``, ``stopped`` (asked to, can be resumed) or ``failed``."""

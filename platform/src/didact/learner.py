@@ -1,0 +1,133 @@
+"""The learner: one training step, written once for every method.
+
+    Batch ─FeatureEncoder─▶ Tokens ─┬─Mask─ place ─▶ Backbone ─▶ Context ─┐
+                                    └───────── TargetBuilder ──▶ Targets ─┴─Objective─▶ Loss
+
+Nothing here knows what a modality, a teacher or the shape of a mask is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from didact.contracts import BackboneModule, FeatureEncoderModule, ObjectiveModule, TargetBuilderModule
+from didact.errors import DidactError
+from didact.experiment import Experiment
+from didact.randomness import seeded
+from didact.tensors import Batch, BatchMask, Collect, Context, Loss, StudentPass, Tokens, View
+from didact.timing import span
+
+
+class Network(nn.Module):
+    """An encoder and a backbone: what is trained, averaged by a teacher, and judged."""
+
+    def __init__(self, encoder: FeatureEncoderModule, backbone: BackboneModule) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.backbone = backbone
+
+    def forward(self, view: View) -> StudentPass:
+        """What the student makes of a view, behind the view's mask."""
+        with span("encoder"):
+            tokens = self.encoder.embed(view)
+        return StudentPass(view=view, tokens=tokens, context=self.contextualize(tokens, view.mask))
+
+    def contextualize(self, tokens: Tokens, mask: BatchMask | None, collect: Collect | None = None) -> Context:
+        """Places the tokens behind a mask, or all of them where it is None, and relates them: (R, V, D)."""
+        with span("student forward"):
+            context: Context = self.backbone(self.encoder.place(tokens, mask), collect)
+        return context
+
+
+class Learner(nn.Module):
+    """A network, what it must predict, and how that is measured."""
+
+    def __init__(self, network: Network, targets: TargetBuilderModule, objective: ObjectiveModule) -> None:
+        super().__init__()
+        self.network = network
+        self.targets = targets
+        self.objective = objective
+
+    def forward(self, batch: Batch, totals: Mapping[str, int]) -> tuple[Tensor, Loss]:
+        """The loss of a batch, or of a part of one.
+
+        Args:
+            batch: one or more views, each behind its M masks.
+            totals: what `counts` adds up to over the whole global batch, of which ``batch`` may be a part.
+
+        Returns:
+            The loss to minimise, a scalar with gradient, of which the parts of a global batch add up to the whole's;
+            and what the objective said.
+        """
+        passes = tuple(self.network(view) for view in batch.views)
+        with span("targets"):
+            targets = self.targets(passes, self.network)
+        with span("objective"):
+            loss: Loss = self.objective(passes, targets)
+        total = torch.stack([term.float() / max(1, totals[name]) for name, term in loss.terms.items()]).sum()
+        return total, loss
+
+    def after_step(self, step: int) -> Mapping[str, float]:
+        """Lets the teacher follow, once per optimizer step; returns scalars to log."""
+        return self.targets.after_step(self.network, step)
+
+
+def build_network(experiment: Experiment) -> Network:
+    """The experiment's network at its random initialisation, the same for the same seed.
+
+    Each part is initialised under a seed of its own, so that swapping one leaves the others as they were.
+
+    Raises:
+        SpecError: parts do not fit each other.
+    """
+    seed = experiment.training.seed
+    signal = experiment.source.signal()
+    axes = tuple(axis for axis in signal.axes if axis is not None)
+    with _naming("encoder"), seeded(seed, "initialise", "encoder"):
+        encoder = experiment.encoder.build(signal)
+        layout = experiment.encoder.layout(axes) if len(axes) == len(signal.axes) else None
+    with _naming("backbone"), seeded(seed, "initialise", "backbone"):
+        backbone = experiment.backbone.build(experiment.encoder.width, layout)
+    return Network(encoder, backbone)
+
+
+def build_learner(experiment: Experiment) -> Learner:
+    """The experiment's parts, built from upstream to downstream.
+
+    Raises:
+        SpecError: parts do not fit each other; says which field.
+    """
+    seed = experiment.training.seed
+    network = build_network(experiment)
+    with _naming("targets"), seeded(seed, "initialise", "targets"):
+        targets = experiment.targets.build(network)
+    with _naming("objective"), seeded(seed, "initialise", "objective"):
+        objective = experiment.objective.build(network, targets)
+    return Learner(network, targets, objective)
+
+
+def add_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """The sum of the counts of several batches, term by term."""
+    totals: dict[str, int] = {}
+    for count in counts:
+        for name, value in count.items():
+            totals[name] = totals.get(name, 0) + value
+    return totals
+
+
+class _naming:  # noqa: N801 - reads as a word in a `with`
+    """Adds the experiment's field to an error of the part that is being built."""
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, DidactError):
+            place = f"{self.field}.{error.where}" if error.where else self.field
+            raise type(error)(error.what, where=place, mend=error.mend) from None

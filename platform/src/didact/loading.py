@@ -1,0 +1,181 @@
+"""From a source's samples to a batch: collated, laid out and masked in the loader's workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import attrs
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from didact.batching import BatchPlan
+from didact.contracts import FeatureEncoder, Masker, Samples
+from didact.errors import DidactError
+from didact.experiment import Experiment
+from didact.randomness import generator
+from didact.tensors import Batch, BatchMask, Mask, View
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class StepBatch:
+    """What one optimizer step learns from on this process.
+
+    Attributes:
+        step: its number, from 0.
+        epoch: the turn over the data that it belongs to.
+        parts: the global batch in micro-batches.
+        padding: the share of the content that is padding.
+    """
+
+    step: int
+    epoch: int
+    parts: tuple[Batch, ...]
+    padding: float
+
+    def pin_memory(self) -> StepBatch:
+        """In page-locked memory; the loader calls it where the device is a GPU."""
+        from didact.tensors import pin
+
+        return attrs.evolve(self, parts=pin(self.parts))
+
+
+def collate(
+    contents: Sequence[Tensor],
+    encoder: FeatureEncoder,
+    masker: Masker | None = None,
+    generators: Sequence[torch.Generator] = (),
+    batch_generator: torch.Generator | None = None,
+) -> View:
+    """Joins samples to a view, for training and for evaluation alike.
+
+    Args:
+        contents: B samples, each (*axes); they may differ in size along the last axis and are padded with zeros there.
+        encoder: lays them out.
+        masker: draws their masks; None leaves the view whole.
+        generators: one for each sample, for the masker.
+        batch_generator: for a masker that equalises counts over these samples.
+    """
+    layouts = [encoder.layout(tuple(content.shape)) for content in contents]
+    longest = max(range(len(contents)), key=lambda index: layouts[index].positions)
+    sizes = [content.shape[-1] for content in contents]
+    size = max(sizes)
+    content = torch.stack([torch.nn.functional.pad(content, (0, size - content.shape[-1])) for content in contents])
+    layout = encoder.layout(tuple(content.shape[1:])) if len(set(sizes)) > 1 else layouts[longest]
+    held = torch.tensor([layout.positions for layout in layouts])  # (B,)
+    padding = torch.arange(layout.positions) >= held[:, None]  # (B, T)
+    mask = None
+    if masker is not None:
+        masks: tuple[Mask, ...] = tuple(
+            masker.sample(layout, generator=generator) for layout, generator in zip(layouts, generators, strict=True)
+        )
+        if batch_generator is not None:
+            masks = masker.equalize(masks, generator=batch_generator)
+        mask = BatchMask.collate(masks, layout.positions)
+    uneven = bool(padding.any()) or len(set(sizes)) > 1
+    return View(
+        content=content,
+        layout=layout,
+        padding=padding if padding.any() else None,
+        lengths=torch.tensor(sizes) if uneven else None,
+        mask=mask,
+    )
+
+
+class Steps(Dataset[StepBatch]):
+    """The batches of a run by the number of their step; opens its source in the process that reads."""
+
+    def __init__(self, experiment: Experiment, plan: BatchPlan) -> None:
+        self.experiment = experiment
+        self.plan = plan
+        self._samples: Samples | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_samples": None}  # an opened store never crosses a process
+
+    def __getitem__(self, step: int) -> StepBatch:
+        if self._samples is None:
+            self._samples = self.experiment.source.open()
+        samples, experiment = self._samples, self.experiment
+        batch = self.plan.batch(step)
+        length = batch.length if experiment.source.crops else None
+        count = experiment.training.micro_batches
+        parts = tuple(
+            self._part(samples, step, [int(i) for i in batch.part(index, count)], length, index)
+            for index in range(min(count, len(batch.samples)))
+        )
+        held = sum(int((~v.padding).sum()) if v.padding is not None else _cells(v) for p in parts for v in p.views)
+        return StepBatch(
+            step=step, epoch=batch.epoch, parts=parts, padding=1 - held / sum(_cells(v) for p in parts for v in p.views)
+        )
+
+    def _part(self, samples: Samples, step: int, ids: list[int], length: float | None, index: int) -> Batch:
+        seed, experiment = self.experiment.training.seed, self.experiment
+        contents = [
+            samples.views(sample, length=length, generator=generator(seed, "view", step, sample)) for sample in ids
+        ]
+        views = []
+        for number, of_view in enumerate(zip(*contents, strict=True)):
+            generators = [generator(seed, "mask", number, step, sample) for sample in ids]
+            together = generator(seed, "equalise", number, step, index)
+            views.append(collate(of_view, experiment.encoder, experiment.masker, generators, together))
+        return Batch(views=tuple(views), ids=torch.tensor(ids))
+
+
+def load(experiment: Experiment, plan: BatchPlan, first: int, *, pin: bool) -> Iterator[StepBatch]:
+    """The run's batches from step ``first`` on, prefetched by workers.
+
+    Args:
+        experiment: what is run.
+        plan: which samples make up each batch.
+        first: the step to begin with; seeking costs nothing.
+        pin: whether batches go to page-locked memory, for a GPU.
+
+    Raises:
+        DidactError: what a worker found, as it found it.
+    """
+    workers = experiment.training.workers
+    loader = StatefulDataLoader(
+        _Reporting(Steps(experiment, plan)),
+        batch_size=None,
+        sampler=_Range(first, experiment.training.steps),
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        pin_memory=pin,
+        multiprocessing_context="forkserver" if workers else None,  # a fork of a process with threads may deadlock
+        snapshot_every_n_steps=2**31,  # the step number is all the state there is
+        persistent_workers=False,
+    )
+    for batch in loader:
+        if isinstance(batch, DidactError):
+            raise batch
+        yield batch
+
+
+class _Reporting(Dataset[StepBatch | DidactError]):
+    """Hands a worker's `DidactError` over as a value: raised, it would arrive as a string in a traceback."""
+
+    def __init__(self, steps: Steps) -> None:
+        self.steps = steps
+
+    def __getitem__(self, step: int) -> StepBatch | DidactError:
+        try:
+            return self.steps[step]
+        except DidactError as error:
+            return error
+
+
+class _Range(Sampler[int]):
+    def __init__(self, first: int, last: int) -> None:
+        self.first, self.last = first, last
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.first, self.last))
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+
+def _cells(view: View) -> int:
+    return view.content.shape[0] * view.layout.positions

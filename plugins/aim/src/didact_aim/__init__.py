@@ -1,0 +1,1 @@
+"""Aim tracking for didact runs."""

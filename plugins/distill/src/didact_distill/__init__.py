@@ -1,0 +1,1 @@
+"""Self-distillation for didact: EMA teacher, top-K targets, latent regression."""

@@ -1,0 +1,1 @@
+"""Judging representations in didact: probes, controls, health."""

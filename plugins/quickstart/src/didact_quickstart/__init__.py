@@ -1,0 +1,1 @@
+"""didact in five minutes: one algorithm on images, speech and text."""

@@ -1,0 +1,1 @@
+"""Speech for didact: waveform encoder, span masks, audio sources."""

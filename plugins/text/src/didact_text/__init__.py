@@ -1,0 +1,1 @@
+"""Text for didact: byte-level BPE, token masks, corpus sources."""

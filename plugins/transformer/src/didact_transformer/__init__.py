@@ -1,0 +1,1 @@
+"""The standard Transformer backbone of didact."""

@@ -1,0 +1,1 @@
+"""Images for didact: patch encoder, block masks, image sources."""
