@@ -1,1 +1,21 @@
-"""Self-distillation for didact: EMA teacher, top-K targets, latent regression."""
+"""Self-distillation for didact: the EMA teacher, top-K averaged targets, latent regression and its heads."""
+
+from didact_distill.ema import EMATeacher, EMATeacherModule
+from didact_distill.heads import ConvDecoder, Head, HeadModule, LinearHead, MLPHead
+from didact_distill.normalization import Normalization, normalize
+from didact_distill.regression import LatentRegression
+from didact_distill.targets import TopKTargets
+
+__all__ = [
+    "ConvDecoder",
+    "EMATeacher",
+    "EMATeacherModule",
+    "Head",
+    "HeadModule",
+    "LatentRegression",
+    "LinearHead",
+    "MLPHead",
+    "Normalization",
+    "TopKTargets",
+    "normalize",
+]

@@ -1,0 +1,124 @@
+"""The EMA teacher: a moving average of the student's weights (data2vec §3.2, eq. 1)."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Literal, Self
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from didact import Collect, Context, Network, StudentPass, Teacher, TeacherModule, span
+
+
+@attrs.frozen(kw_only=True)
+class EMATeacher(Teacher):
+    """An exponential moving average of the student: θ̄ ← τ θ̄ + (1 - τ) θ, once per optimizer step.
+
+    τ rises linearly from ``start`` to ``end`` over ``anneal_steps`` and stays there. The average is kept in float32
+    whatever the precision of the forward pass. Buffers and frozen parameters are copied, never averaged.
+
+    Attributes:
+        start: τ at the first step; data2vec uses 0.999 for speech and text, 0.9998 for images. At 0.999 half of the
+            teacher is younger than 693 steps: short runs need less.
+        end: τ after ``anneal_steps``; data2vec uses 0.9999. At 1 the teacher stands still.
+        anneal_steps: optimizer steps over which τ rises; data2vec: 30 000 for speech, 100 000 for text. 0: τ is
+            ``end`` throughout.
+        shares: which of the student's own parts the teacher uses instead of an average of them. ``encoder``: the whole
+            feature encoder, position codes included (data2vec on speech and text). ``features``: the encoder's output,
+            while its position codes are averaged (data2vec 2.0 on speech, and what was released of data2vec on
+            speech). ``nothing``: all is averaged (data2vec on images).
+    """
+
+    start: float = 0.999
+    end: float = 0.9999
+    anneal_steps: int = 30_000
+    shares: Literal["encoder", "features", "nothing"] = "encoder"
+
+    def validate(self) -> None:
+        self.require(0 <= self.start <= 1, "start", "between 0 and 1")
+        self.require(0 <= self.end <= 1, "end", "between 0 and 1")
+        self.require(self.anneal_steps >= 0, "anneal_steps", "at least 0")
+
+    def decay(self, step: int) -> float:
+        """τ for the update after optimizer step ``step``, from 1."""
+        if step >= self.anneal_steps:
+            return self.end
+        return self.start + (self.end - self.start) * step / self.anneal_steps
+
+    def build(self, network: Network) -> EMATeacherModule:
+        return EMATeacherModule(self, network)
+
+
+class EMATeacherModule(TeacherModule):
+    """The averaged weights. Always in evaluation mode."""
+
+    def __init__(self, spec: EMATeacher, network: Network) -> None:
+        super().__init__()
+        self.spec = spec
+        self.backbone = copy.deepcopy(network.backbone)
+        self.encoder = None if spec.shares == "encoder" else copy.deepcopy(network.encoder)
+        self.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in evaluation mode, whatever the student does."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, student: StudentPass, network: Network, collect: Collect | None = None) -> Context:
+        """The context of the unmasked view: output (B, V, D), features (B, V, D) each."""
+        with span("teacher"):
+            encoder = network.encoder if self.encoder is None else self.encoder
+            with _evaluating(encoder):
+                if self.spec.shares == "nothing":
+                    tokens = encoder.embed(student.view)
+                else:
+                    tokens = attrs.evolve(student.tokens, features=student.tokens.features.detach())
+                placed = encoder.place(tokens, None)
+            context: Context = self.backbone(placed, collect)
+        return context
+
+    @torch.no_grad()
+    def after_step(self, network: Network, step: int) -> Mapping[str, float]:
+        decay = self.spec.decay(step)
+        with span("ema"):
+            averaged, followed = [], []
+            for teacher, student in self._pairs(network):
+                for mine, theirs in zip(teacher.parameters(), student.parameters(), strict=True):
+                    if theirs.requires_grad:
+                        averaged.append(mine)
+                        followed.append(theirs)
+                    else:
+                        mine.copy_(theirs)
+                for buffer, theirs in zip(teacher.buffers(), student.buffers(), strict=True):
+                    buffer.copy_(theirs)
+            _lerp(averaged, followed, 1 - decay)
+        return {"teacher/decay": decay}
+
+    def subject(self, network: Network) -> Network:
+        return Network(network.encoder if self.encoder is None else self.encoder, self.backbone)
+
+    def _pairs(self, network: Network) -> Iterator[tuple[nn.Module, nn.Module]]:
+        yield self.backbone, network.backbone
+        if self.encoder is not None:
+            yield self.encoder, network.encoder
+
+
+def _lerp(averaged: list[Tensor], followed: list[Tensor], weight: float) -> None:
+    if averaged and weight > 0:
+        torch._foreach_lerp_(averaged, followed, weight)  # one pass over all weights
+
+
+@contextlib.contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """A shared encoder drops nothing for the teacher (the released text model does: reference Q11)."""
+    training = module.training
+    module.train(False)
+    try:
+        yield
+    finally:
+        module.train(training)
