@@ -1,0 +1,209 @@
+"""Synthetic voices: a source-filter synthesiser that speaks vowels and diphthongs.
+
+No speech corpus is small and free enough to come along, so this data is generated, and called so. A glottal pulse train
+(Rosenberg 1971) with vibrato and jitter, mixed with breath, goes through a cascade of formant resonators (Klatt 1980)
+that glide from one vowel to another. The task is built so that it cannot be solved by an average spectrum:
+
+- six of the ten classes are three pairs that differ only in the *order* of their vowels: "ai" and "ia" have the same
+  average;
+- the speakers that judge a representation are none of those it learned from; their tracts' lengths scale all formants;
+- every utterance has its own consonant-like onset, which tells nothing, its own speed, place, loudness, microphone
+  colour and noise.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import numpy as np
+import soundfile
+
+from didact.randomness import key
+
+SAMPLE_RATE_HZ = 8_000
+SAMPLES = 4_800  # 0.6 s
+
+# F1 to F3 of men's vowels in Hz (Peterson & Barney 1952), and a fourth that hardly moves
+VOWELS = {
+    "a": (730.0, 1090.0, 2440.0, 3400.0),
+    "e": (530.0, 1840.0, 2480.0, 3450.0),
+    "i": (270.0, 2290.0, 3010.0, 3500.0),
+    "u": (300.0, 870.0, 2240.0, 3350.0),
+}
+BANDWIDTHS_HZ = (70.0, 100.0, 140.0, 220.0)
+SYLLABLES = ("a", "e", "i", "u", "ai", "ia", "au", "ua", "iu", "ui")
+
+
+@attrs.frozen(kw_only=True)
+class Speaker:
+    """Who speaks.
+
+    Attributes:
+        pitch_hz: the mean fundamental frequency.
+        formant_scale: of all formants against those of `VOWELS`: the inverse of the vocal tract's relative length.
+        breath: the share of noise in the source.
+        held_out: whether this speaker is only judged on, never learned from.
+    """
+
+    pitch_hz: float
+    formant_scale: float
+    breath: float
+    held_out: bool = False
+
+
+SPEAKERS = {
+    "ada": Speaker(pitch_hz=210, formant_scale=1.15, breath=0.10),
+    "ben": Speaker(pitch_hz=115, formant_scale=0.98, breath=0.05),
+    "cleo": Speaker(pitch_hz=190, formant_scale=1.10, breath=0.20),
+    "dan": Speaker(pitch_hz=98, formant_scale=0.92, breath=0.08),
+    "eva": Speaker(pitch_hz=240, formant_scale=1.20, breath=0.12),
+    "finn": Speaker(pitch_hz=140, formant_scale=1.03, breath=0.15),
+    "gita": Speaker(pitch_hz=170, formant_scale=1.065, breath=0.07, held_out=True),
+    "hugo": Speaker(pitch_hz=125, formant_scale=0.89, breath=0.16, held_out=True),
+}
+
+
+def write_voices(folder: Path, *, per_class: int = 15, seed: int = 0) -> None:
+    """Writes ``{train,test}/{syllable}_{speaker}_{index}.wav``, 16-bit mono.
+
+    Args:
+        folder: where to; made if it is missing.
+        per_class: utterances of each syllable by each speaker.
+        seed: of everything random in them.
+    """
+    for name, speaker in SPEAKERS.items():
+        split = folder / ("test" if speaker.held_out else "train")
+        split.mkdir(parents=True, exist_ok=True)
+        syllables = [syllable for syllable in SYLLABLES for _ in range(per_class)]
+        sound = speak(syllables, speaker, generator=np.random.default_rng(key(seed, "voices", name)))
+        for number, (syllable, samples) in enumerate(zip(syllables, sound, strict=True)):
+            path = split / f"{syllable}_{name}_{number % per_class:02d}.wav"
+            soundfile.write(path, samples, SAMPLE_RATE_HZ, subtype="PCM_16")
+
+
+def speak(syllables: list[str], speaker: Speaker, *, generator: np.random.Generator) -> np.ndarray:
+    """Utterances of one speaker.
+
+    Args:
+        syllables: N of `SYLLABLES`.
+        speaker: who.
+        generator: of everything that differs between two utterances of one syllable.
+
+    Returns:
+        (N, SAMPLES) float64 sound pressure between -1 and 1.
+    """
+    n = len(syllables)
+    seconds = np.arange(SAMPLES)[:, None] / SAMPLE_RATE_HZ  # (S, 1): time runs along the first axis throughout
+    start = generator.uniform(0.03, 0.12, n)
+    length = generator.uniform(0.34, 0.46, n)
+    through = (seconds - start) / length  # (S, N): 0 where the syllable starts, 1 where it ends
+    envelope = _ramp(through, 0.0, 0.12) * (1 - _ramp(through, 0.78, 1.0))
+
+    pitch = speaker.pitch_hz * generator.uniform(0.88, 1.12, n) * (1 + generator.uniform(-0.25, 0.05, n) * through)
+    breath = generator.standard_normal((SAMPLES, n))
+    source = _glottal_pulses(pitch, seconds, generator) + speaker.breath * breath
+    sound = envelope * source
+    for formant, bandwidth_hz in zip(_formants(syllables, speaker, through, generator), BANDWIDTHS_HZ, strict=True):
+        sound = _resonate(sound, formant, bandwidth_hz)
+    sound = _scale(sound) + _onsets(seconds - start, generator)
+    return _record(sound, generator).T
+
+
+def _glottal_pulses(pitch_hz: np.ndarray, seconds: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """The derivative of Rosenberg's glottal flow at a pitch (S, N) that wavers and jitters."""
+    s, n = pitch_hz.shape
+    vibrato = 0.015 * np.sin(2 * np.pi * (generator.uniform(4, 7, n) * seconds + generator.uniform(0, 1, n)))
+    knots = generator.standard_normal((s // 80 + 2, n)) * 0.012  # jitter: a new deviation every 10 ms
+    jitter = _between_knots(knots, s)
+    phase = np.cumsum(pitch_hz * (1 + vibrato + jitter) / SAMPLE_RATE_HZ, axis=0) + generator.uniform(0, 1, n)
+    phase -= np.floor(phase)
+    opening = 0.5 * (1 - np.cos(np.pi * np.minimum(phase, 0.4) / 0.4))
+    closing = np.cos(0.5 * np.pi * np.clip((phase - 0.4) / 0.16, 0, 1))
+    flow = opening * closing  # (S, N): rises over 40 % of a period, falls over 16 %, then the glottis is closed
+    return np.diff(flow, axis=0, prepend=flow[:1])
+
+
+def _formants(
+    syllables: list[str], speaker: Speaker, through: np.ndarray, generator: np.random.Generator
+) -> list[np.ndarray]:
+    """Each formant's frequency in Hz over time, (S, N), gliding from the first vowel to the last."""
+    n = len(syllables)
+    middle, width = generator.uniform(0.38, 0.62, n), generator.uniform(0.10, 0.25, n)
+    glide = _ramp(through, middle - width, middle + width)  # (S, N)
+    tracks = []
+    for number in range(len(BANDWIDTHS_HZ)):
+        first, last = (
+            np.array([VOWELS[syllable[end]][number] for syllable in syllables]) * generator.normal(1, 0.04, n)
+            for end in (0, -1)
+        )
+        track = (first + (last - first) * glide) * speaker.formant_scale
+        tracks.append(np.minimum(track, 0.48 * SAMPLE_RATE_HZ))
+    return tracks
+
+
+def _resonate(sound: np.ndarray, formant_hz: np.ndarray, bandwidth_hz: float) -> np.ndarray:
+    """Klatt's second-order resonator, its frequency moving from sample to sample; both arrays (S, N)."""
+    radius = np.exp(-np.pi * bandwidth_hz / SAMPLE_RATE_HZ)
+    back = 2 * radius * np.cos(2 * np.pi * formant_hz / SAMPLE_RATE_HZ)  # (S, N)
+    gain = 1 - back + radius**2  # unit gain at 0 Hz, as in a cascade
+    driven = gain * sound
+    before = before_that = np.zeros(sound.shape[1])
+    for sample in range(len(driven)):  # a recursion over time, all N utterances at once
+        before, before_that = driven[sample] + back[sample] * before - radius**2 * before_that, before
+        driven[sample] = before
+    return driven
+
+
+def _onsets(since: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Consonant-like bursts of coloured noise where the syllables start; every fourth syllable has none.
+
+    Args:
+        since: (S, N) seconds since the syllable's start.
+    """
+    s, n = since.shape
+    before = generator.uniform(0.0, 0.06, n)
+    decay = generator.uniform(0.008, 0.03, n)
+    shape = np.where(since > -before, np.exp(-np.maximum(since, 0) / decay), 0)
+    centre = np.broadcast_to(generator.uniform(800, 3_600, n), (s, n))
+    noise = _scale(_resonate(generator.standard_normal((s, n)), centre, 600.0))
+    loudness = generator.uniform(0.3, 1.2, n) * (generator.uniform(0, 1, n) > 0.25)
+    return loudness * shape * noise
+
+
+def _record(sound: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """What a poor microphone in a room makes of sound (S, N): colour, noise of another colour, and a level."""
+    s, n = sound.shape
+    sound = _scale(_tilt(sound, generator.uniform(-0.5, 0.7, n)))
+    noise = _scale(_tilt(generator.standard_normal((s, n)), generator.uniform(-0.6, 0.9, n)))
+    signal_to_noise_db = generator.uniform(4, 18, n)
+    noisy = _scale(sound + noise * 10 ** (-signal_to_noise_db / 20))
+    loudness = 10 ** (generator.uniform(-12, 0, n) / 20)
+    return np.clip(0.12 * loudness * noisy, -1, 1)  # -18 dB full scale at the loudest leaves room for the peaks
+
+
+def _tilt(sound: np.ndarray, pole: np.ndarray) -> np.ndarray:
+    """A one-pole filter: darker for poles above 0, brighter below. Sound is (S, N), the pole (N,)."""
+    tilted = sound.copy()
+    for sample in range(1, len(tilted)):
+        tilted[sample] += pole * tilted[sample - 1]
+    return tilted
+
+
+def _between_knots(knots: np.ndarray, s: int) -> np.ndarray:
+    """Linear interpolation of knots (K, N), one every 80 samples, at S samples: (S, N)."""
+    place = np.arange(s) / 80
+    below = place.astype(int)
+    weight = (place - below)[:, None]
+    return (1 - weight) * knots[below] + weight * knots[below + 1]
+
+
+def _ramp(values: np.ndarray, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
+    """0 below ``low``, 1 above ``high``, smooth between."""
+    share = np.clip((values - low) / (high - low), 0, 1)
+    return share * share * (3 - 2 * share)
+
+
+def _scale(sound: np.ndarray) -> np.ndarray:
+    """Sound (S, N) at a root mean square of 1 over time."""
+    return sound / np.sqrt(np.mean(sound**2, axis=0) + 1e-12)
