@@ -422,6 +422,13 @@ class Subject(Protocol):
 class Evaluation(Spec, abc.ABC):
     """Judges a network, at the end of training and, where the experiment says so, during it."""
 
+    def prepare(self) -> None:
+        """Makes and checks what it needs, before the first step: a missing store is found now, not after the last step.
+
+        Raises:
+            DataError: a source of its own cannot be used.
+        """
+
     @abc.abstractmethod
     def evaluate(self, subject: Subject) -> Report:
         """The verdict. Labels come from sources of the evaluation's own."""

@@ -147,6 +147,12 @@ def discover(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Registry:
     """
     found: dict[str, importlib.metadata.EntryPoint] = {}
     for entry_point in sorted(entry_points, key=lambda entry_point: (entry_point.name, entry_point.value)):
+        if entry_point.name == "didact" or "/" in entry_point.name:
+            raise PluginError(
+                f"no plugin may be called {entry_point.name!r}",
+                where=f"{' '.join(_owner(entry_point))} ({entry_point.value})",
+                mend="rename its entry point: components are called PLUGIN/NAME, and didact/… are the core's own",
+            )
         other = found.setdefault(entry_point.name, entry_point)
         if other is not entry_point and (other.value != entry_point.value or _owner(other) != _owner(entry_point)):
             raise PluginError(
@@ -163,19 +169,19 @@ def discover(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Registry:
         location=str(importlib.metadata.distribution("didact").locate_file("")),
         components=_core_components(),
     )
-    media: dict[str, Plugin] = {}
+    claimed: dict[tuple[str, str], Plugin] = {}  # media and commands are words of the command line, without a prefix
     plugins = [core]
     for entry_point in found.values():
         plugin = _load(entry_point)
         for hook in ("didact_media", "didact_commands"):
             for short in plugin.components.get(hook, {}):
-                if short in media:
+                other_plugin = claimed.setdefault((hook, short), plugin)
+                if other_plugin is not plugin:
                     raise PluginError(
                         f"two plugins register {short!r} in {hook}",
-                        where=f"{media[short].distribution} and {plugin.distribution}",
+                        where=f"{other_plugin.distribution} and {plugin.distribution}",
                         mend="uninstall one of the two",
                     )
-                media[short] = plugin
         plugins.append(plugin)
     return Registry(plugins=tuple(plugins))
 
@@ -213,7 +219,10 @@ def _components(plugin: Plugin, module: ModuleType) -> dict[str, dict[str, Any]]
     for name, value in inspect.getmembers(module):
         if hasattr(value, "didact_impl") and name not in known:
             raise PluginError(f"it implements {name}, which is no hook; {did_you_mean(name, known)}")
-    manager.register(module, name=plugin.name)
+    try:
+        manager.register(module, name=plugin.name)
+    except pluggy.PluginValidationError as error:
+        raise PluginError(f"one of its hooks does not fit its definition: {error}") from error
     components: dict[str, dict[str, Any]] = {}
     seen: dict[str, str] = {}
     for hook in sorted(known):
@@ -243,7 +252,7 @@ def _check_component(hook: str, short: Any, cls: Any) -> None:
         raise PluginError(f"its {hook} registers {short!r} as {cls!r}, which is no {wanted.__name__} class")
     if issubclass(cls, Spec) and not attrs.has(cls):
         raise PluginError(f"its {short!r} ({cls.__name__}) is not decorated with @attrs.frozen(kw_only=True)")
-    missing = getattr(cls, "__abstractmethods__", frozenset())
+    missing: frozenset[str] = getattr(cls, "__abstractmethods__", frozenset())
     if missing:
         raise PluginError(f"its {short!r} ({cls.__name__}) lacks {', '.join(sorted(missing))}")
 

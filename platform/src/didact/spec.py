@@ -7,6 +7,7 @@ what an error tells the user who got the field wrong.
 
 from __future__ import annotations
 
+import abc
 import functools
 import hashlib
 import inspect
@@ -27,8 +28,26 @@ from didact.errors import SpecError, did_you_mean
 TAG = "spec"  # the key under which a spec's data holds its registered name
 
 
+class SpecType(abc.ABCMeta):
+    """The type of spec classes: says which field is misspelt or missing, where Python would raise a bare TypeError."""
+
+    def __call__(cls, *values: Any, **fields: Any) -> Any:
+        if attrs.has(cls):
+            own = {field.alias: field for field in attrs.fields(cls) if field.init}
+            if values:
+                raise SpecError(f"{cls.__name__} takes its fields by name, got {values[0]!r}", mend=", ".join(own))
+            for name in fields:
+                if name not in own:
+                    raise SpecError(f"{cls.__name__} has no field {name!r}", where=name, mend=did_you_mean(name, own))
+            for name, field in own.items():
+                if field.default is attrs.NOTHING and name not in fields and not inspect.isabstract(cls):
+                    mend = field_documentation(cls).get(name, "")
+                    raise SpecError(f"{cls.__name__}.{name} is missing", where=name, mend=mend)
+        return super().__call__(*values, **fields)
+
+
 @attrs.frozen(kw_only=True)
-class Spec:
+class Spec(metaclass=SpecType):
     """Base of everything an experiment is composed of."""
 
     def __attrs_post_init__(self) -> None:
@@ -72,17 +91,21 @@ def field_documentation(cls: type) -> dict[str, str]:
     return texts
 
 
-def evolve(spec: SpecT, changes: Mapping[str, Any]) -> SpecT:
-    """A copy of ``spec`` with dotted fields changed.
+def evolve(spec: SpecT, changes: Mapping[str, Any], class_of: Callable[[str], type[Spec]] | None = None) -> SpecT:
+    """A copy of ``spec`` with dotted fields changed, all at once: only the result must be valid.
 
-    Values that are strings are read as their field's type, so this serves ``--set targets.k=4`` as well.
+    Dots lead into specs, into mappings by key, and into tuples by number. Values that are strings are read as their
+    field's type, so this serves ``--set targets.k=4`` as well.
+
+    Args:
+        spec: what to copy.
+        changes: ``dotted field → value``.
+        class_of: finds a spec class by its registered name, for strings that describe a spec in JSON.
 
     Raises:
         SpecError: no such field (with a suggestion), or a value that does not fit it.
     """
-    for path, value in changes.items():
-        spec = _evolve_one(spec, path.split("."), value, path)
-    return spec
+    return _evolve(spec, [(path.split("."), value) for path, value in changes.items()], "", class_of)
 
 
 def to_data(spec: Any, name_of: Callable[[type[Spec]], str | None] = lambda cls: None) -> Any:
@@ -120,8 +143,10 @@ def from_data(data: Any, hint: Any, class_of: Callable[[str], type[Spec]] | None
 
 
 def fingerprint(data: Any) -> str:
-    """SHA-256 of the canonical JSON of plain data, as hexadecimal."""
-    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    """SHA-256 of the canonical JSON of plain data, as hexadecimal; 1 and 1.0 are the same number (RFC 8785)."""
+    canonical = json.dumps(
+        _whole_numbers(data), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -143,6 +168,15 @@ def type_words(hint: Any) -> str:
     if typing.get_origin(hint) is None and hasattr(hint, "__name__"):
         return str(hint.__name__)
     return str(hint).replace("typing.", "")
+
+
+def _whole_numbers(data: Any) -> Any:
+    """The data with every float that is a whole number as an int."""
+    if isinstance(data, Mapping):
+        return {key: _whole_numbers(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_whole_numbers(value) for value in data]
+    return int(data) if isinstance(data, float) and data.is_integer() else data
 
 
 def _check_types(spec: Spec) -> None:
@@ -168,49 +202,73 @@ def _admits_bool(hint: Any) -> bool:
     return bool in choices or Any in choices or any(isinstance(literal, bool) for literal in literals)
 
 
-def _evolve_one(spec: SpecT, path: list[str], value: Any, whole: str) -> SpecT:
-    name, rest = path[0], path[1:]
-    hints = field_types(type(spec))
-    if name not in hints:
-        raise SpecError(
-            f"{type(spec).__name__} has no field {name!r}", where=whole, mend=did_you_mean(name, hints.keys())
-        )
-    current = getattr(spec, name)
-    if rest:
-        if isinstance(current, tuple) and rest[0].isdigit() and int(rest[0]) < len(current):
-            items = list(current)
-            index = int(rest[0])
-            items[index] = _evolve_one(items[index], rest[1:], value, whole) if rest[1:] else value
-            value = tuple(items)
-        elif isinstance(current, Spec):
-            value = _evolve_one(current, rest, value, whole)
-        else:
-            raise SpecError(f"{name} of {type(spec).__name__} has no fields of its own: it is {current!r}", where=whole)
-    elif isinstance(value, str):
-        value = _read(value, hints[name], type(spec), name, whole)
+_Changes = list[tuple[list[str], Any]]  # what is left of each path, and the value at its end
+_ClassOf = Callable[[str], type[Spec]] | None
+
+
+def _evolve(spec: SpecT, changes: _Changes, where: str, class_of: _ClassOf) -> SpecT:
+    cls, hints = type(spec), field_types(type(spec))
+    values = {}
+    for name, inner in _by_first(changes).items():
+        place = _join(where, name)
+        if name not in hints:
+            raise SpecError(f"{cls.__name__} has no field {name!r}", where=place, mend=did_you_mean(name, hints))
+        values[name] = _change(getattr(spec, name), inner, hints[name], place, class_of, field_documentation(cls)[name])
     try:
-        return attrs.evolve(spec, **{name: value})
+        return attrs.evolve(spec, **values)
     except SpecError as error:
-        raise SpecError(error.what, where=whole, mend=error.mend) from None
+        raise SpecError(error.what, where=_join(where, error.where), mend=error.mend) from None
 
 
-def _read(text: str, hint: Any, cls: type[Spec], name: str, whole: str) -> Any:
+def _change(value: Any, changes: _Changes, hint: Any, where: str, class_of: _ClassOf, text: str) -> Any:
+    """A field's value after the changes that end at it, then those that lead into it."""
+    for path, new in changes:
+        if not path:
+            value = _read(new, hint, where, class_of, text) if isinstance(new, str) else new
+    inner = [(path, new) for path, new in changes if path]
+    if not inner:
+        return value
+    if isinstance(value, Spec):
+        return _evolve(value, inner, where, class_of)
+    if not isinstance(value, (Mapping, tuple)):
+        raise SpecError(f"{where} has no fields of its own: it is {value!r}", where=_join(where, ".".join(inner[0][0])))
+    items: dict[str, Any] = dict(value if isinstance(value, Mapping) else {str(i): v for i, v in enumerate(value)})
+    arguments = typing.get_args(hint) or (Any,)
+    for key, deeper in _by_first(inner).items():
+        if key not in items:
+            raise SpecError(f"{where} has no {key!r}", where=_join(where, key), mend=did_you_mean(key, items))
+        of_item = arguments[int(key)] if isinstance(value, tuple) and Ellipsis not in arguments else arguments[-1]
+        of_item = arguments[0] if of_item is Ellipsis else of_item
+        items[key] = _change(items[key], deeper, of_item, _join(where, key), class_of, text)
+    return items if isinstance(value, Mapping) else tuple(items.values())
+
+
+def _by_first(changes: _Changes) -> dict[str, _Changes]:
+    grouped: dict[str, _Changes] = {}
+    for path, value in changes:
+        grouped.setdefault(path[0], []).append((path[1:], value))
+    return grouped
+
+
+def _join(where: str, field: str) -> str:
+    return f"{where}.{field}" if where and field else where or field
+
+
+def _read(text: str, hint: Any, where: str, class_of: _ClassOf, mend: str) -> Any:
     """A command line's text as a value of ``hint``: itself where text fits, else JSON with Python's words allowed."""
     words = {"None": "null", "True": "true", "False": "false"}
     try:
         value = json.loads(words.get(text, re.sub(r"(?<=\d)_(?=\d)", "", text)))
     except json.JSONDecodeError:
         value = text
+    if isinstance(value, Mapping):
+        return from_data(value, hint, class_of)  # its own error says more than that the text does not fit
     for candidate in (value, text):
         try:
-            return from_data(candidate, hint)
+            return from_data(candidate, hint, class_of)
         except SpecError:
             continue
-    raise SpecError(
-        f"{cls.__name__}.{name} must be {type_words(hint)}, got {text!r}",
-        where=whole,
-        mend=field_documentation(cls).get(name, ""),
-    )
+    raise SpecError(f"{where} must be {type_words(hint)}, got {text!r}", where=where, mend=mend)
 
 
 def _converter(class_of: Callable[[str], type[Spec]] | None) -> cattrs.Converter:
@@ -227,16 +285,19 @@ def _converter(class_of: Callable[[str], type[Spec]] | None) -> cattrs.Converter
         fields = dict(data)
         name = fields.pop(TAG, None)
         cls = hint if name is None or class_of is None else class_of(name)
+        if inspect.isabstract(cls):
+            raise SpecError(f"which {cls.__name__} is meant must be named by its {TAG!r}, got {sorted(data)}")
         hints = field_types(cls)
-        for key in fields:
-            if key not in hints:
-                raise SpecError(f"{cls.__name__} has no field {key!r}", where=key, mend=did_you_mean(key, hints.keys()))
         values = {}
         for key, value in fields.items():
             try:
-                values[key] = converter.structure(value, hints[key])
+                values[key] = converter.structure(value, hints.get(key, Any))  # the class names unknown fields itself
             except SpecError as error:
-                raise error.at(key) from None
+                what, mend = error.what, error.mend
+                if not error.where and not isinstance(value, Mapping):
+                    what = f"{cls.__name__}.{key} must be {type_words(hints[key])}, got {value!r}"
+                    mend = field_documentation(cls).get(key, "")
+                raise SpecError(what, where=_join(key, error.where), mend=mend) from None
         return cls(**values)
 
     def structure_union(data: Any, hint: Any) -> Any:
@@ -261,6 +322,11 @@ def _converter(class_of: Callable[[str], type[Spec]] | None) -> cattrs.Converter
             raise SpecError(f"{data!r} is not {type_words(hint)}")
         return data
 
+    def structure_path(data: Any, hint: Any) -> Path:
+        if not isinstance(data, (str, Path)):
+            raise SpecError(f"{data!r} is not a path")
+        return Path(data)
+
     def structure_literal(data: Any, hint: Any) -> Any:
         if data not in typing.get_args(hint):
             raise SpecError(f"{data!r} is not {type_words(hint)}")
@@ -276,10 +342,29 @@ def _converter(class_of: Callable[[str], type[Spec]] | None) -> cattrs.Converter
             raise SpecError(f"{data!r} is not {type_words(hint)}")
         return tuple(converter.structure(item, argument) for item, argument in zip(data, arguments, strict=True))
 
-    unions = (typing.Union, types.UnionType)
-    converter.register_structure_hook_func(lambda hint: typing.get_origin(hint) in unions, structure_union)
-    converter.register_structure_hook_func(lambda hint: typing.get_origin(hint) is tuple, structure_tuple)
-    converter.register_structure_hook_func(lambda hint: typing.get_origin(hint) is typing.Literal, structure_literal)
-    converter.register_structure_hook_func(lambda hint: hint in (int, float, str, bool), structure_scalar)
+    def structure_mapping(data: Any, hint: Any) -> Any:
+        if not isinstance(data, Mapping):
+            raise SpecError(f"{data!r} is not {type_words(hint)}")
+        of_value = (typing.get_args(hint) or (str, Any))[1]
+        values = {}
+        for key, value in data.items():
+            try:
+                values[key] = converter.structure(value, of_value)
+            except SpecError as error:
+                raise SpecError(error.what, where=_join(str(key), error.where), mend=error.mend) from None
+        return values
+
+    unions: tuple[Any, ...] = (typing.Union, types.UnionType)
+
+    def origin(hint: Any) -> Any:
+        return typing.get_origin(hint)
+
+    converter.register_structure_hook_func(lambda hint: origin(hint) in unions, structure_union)
+    converter.register_structure_hook_func(lambda hint: origin(hint) is tuple, structure_tuple)
+    converter.register_structure_hook_func(lambda hint: origin(hint) is typing.Literal, structure_literal)
+    converter.register_structure_hook_func(lambda hint: origin(hint) in (Mapping, dict), structure_mapping)
+    for scalar in (int, float, str, bool):  # by type: cattrs asks its own hooks for these before any predicate
+        converter.register_structure_hook(scalar, structure_scalar)
+    converter.register_structure_hook(Path, structure_path)
     converter.register_structure_hook_func(is_spec, structure_spec)
     return converter

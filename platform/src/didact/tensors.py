@@ -306,7 +306,7 @@ def move(value: Moved, device: torch.device) -> Moved:
             for field in attrs.fields(type(value))  # type: ignore[arg-type]
             if field.name != "ids"
         }
-        return attrs.evolve(value, **changes)  # type: ignore[type-var,no-any-return]
+        return attrs.evolve(value, **changes)  # type: ignore[misc]
     return value
 
 
@@ -318,7 +318,7 @@ def pin(value: Moved) -> Moved:
         return tuple(pin(item) for item in value)  # type: ignore[return-value]
     if attrs.has(type(value)):
         changes = {f.name: pin(getattr(value, f.name)) for f in attrs.fields(type(value))}  # type: ignore[arg-type]
-        return attrs.evolve(value, **changes)  # type: ignore[type-var,no-any-return]
+        return attrs.evolve(value, **changes)  # type: ignore[misc]
     return value
 
 

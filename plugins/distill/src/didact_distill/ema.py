@@ -74,8 +74,8 @@ class EMATeacherModule(TeacherModule):
         with span("teacher"):
             encoder = network.encoder if self.encoder is None else self.encoder
             with _evaluating(encoder):
-                if self.spec.shares == "nothing":
-                    tokens = encoder.embed(student.view)
+                if self.spec.shares == "nothing":  # what may be seen is the student's to say, what it is our own
+                    tokens = attrs.evolve(encoder.embed(student.view), padding=student.tokens.padding)
                 else:
                     tokens = attrs.evolve(student.tokens, features=student.tokens.features.detach())
                 placed = encoder.place(tokens, None)
@@ -86,7 +86,8 @@ class EMATeacherModule(TeacherModule):
     def after_step(self, network: Network, step: int) -> Mapping[str, float]:
         decay = self.spec.decay(step)
         with span("ema"):
-            averaged, followed = [], []
+            averaged: list[Tensor] = []
+            followed: list[Tensor] = []
             for teacher, student in self._pairs(network):
                 for mine, theirs in zip(teacher.parameters(), student.parameters(), strict=True):
                     if theirs.requires_grad:
@@ -94,8 +95,8 @@ class EMATeacherModule(TeacherModule):
                         followed.append(theirs)
                     else:
                         mine.copy_(theirs)
-                for buffer, theirs in zip(teacher.buffers(), student.buffers(), strict=True):
-                    buffer.copy_(theirs)
+                for kept, current in zip(teacher.buffers(), student.buffers(), strict=True):
+                    kept.copy_(current)
             _lerp(averaged, followed, 1 - decay)
         return {"teacher/decay": decay}
 

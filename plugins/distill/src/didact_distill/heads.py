@@ -157,7 +157,7 @@ class ConvDecoderModule(HeadModule):
             for layer in range(spec.layers)
         )
         if spec.dimensions == 2:
-            self.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.convolutions.to(memory_format=torch.channels_last)
         inner = 2 * spec.width
         self.projection = (
             nn.Linear(spec.width, target_width)

@@ -109,7 +109,9 @@ class LatentRegressionModule(ObjectiveModule):
     def _distance(self, predictions: Tensor, values: Tensor) -> Tensor:
         if self.spec.beta == 0:
             return (predictions - values).square().sum() * self.scale
-        return torch.nn.functional.smooth_l1_loss(predictions, values, reduction="sum", beta=self.spec.beta) * self.scale
+        return (
+            torch.nn.functional.smooth_l1_loss(predictions, values, reduction="sum", beta=self.spec.beta) * self.scale
+        )
 
 
 def _mask(view: View) -> BatchMask:

@@ -1,0 +1,122 @@
+"""``didact run`` and ``didact resume``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import click
+
+from didact.errors import DidactError
+from didact.experiment import Experiment, samples
+from didact.spec import evolve
+
+DEVICE = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu or cuda; auto takes the GPU if any."
+)
+
+
+@click.command("run", short_help="Run an experiment.")
+@click.argument("reference", metavar="FILE[:NAME]")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change a field for this run, such as training.steps=50; checked and recorded. Repeatable.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/NAME/<now>]")
+@click.option("--smoke", is_flag=True, help="Take two steps of two samples each, to see that everything fits.")
+@DEVICE
+def run_command(reference: str, settings: tuple[str, ...], out: Path | None, smoke: bool, device: str) -> None:
+    """Runs the experiment in FILE: the variable `experiment`, or NAME.
+
+    A run leaves a folder that explains it: the experiment as data and source, metrics, evaluations, checkpoints.
+    Ctrl-C or SIGTERM writes a checkpoint and ends it; `didact resume FOLDER` goes on.
+    """
+    from didact.cli.progress import Progress
+    from didact.folder import new_folder
+    from didact.run import start
+
+    experiment, path, overrides = load_with_settings(reference, settings)
+    if smoke:
+        experiment = smoke_of(experiment)
+        click.echo("smoke: two steps of two samples each; evaluations are left out")
+    folder = out if out is not None else new_folder(Path("runs"), experiment)
+    result = start(
+        experiment,
+        folder,
+        device=device,
+        observers={"terminal": Progress()},
+        source_file=path,
+        overrides={**overrides, **({"--smoke": "true"} if smoke else {})},
+    )
+    _tell(result.outcome, result.folder, result.warnings)
+
+
+@click.command("resume", short_help="Go on with a run.")
+@click.argument("folder", type=click.Path(path_type=Path))
+@DEVICE
+def resume_command(folder: Path, device: str) -> None:
+    """Goes on with the run in FOLDER from its newest checkpoint; the curve is that of a run left alone."""
+    from didact.cli.progress import Progress
+    from didact.run import resume
+
+    _warn_of_broken_plugins()
+    result = resume(folder, device=device, observers={"terminal": Progress()})
+    _tell(result.outcome, result.folder, result.warnings)
+
+
+def load_with_settings(reference: str, settings: tuple[str, ...]) -> tuple[Experiment, Path, dict[str, str]]:
+    """The experiment that FILE[:NAME] refers to with the fields that ``--set`` changes, its file, and those changes."""
+    from didact.experiment_file import load_experiment
+
+    _warn_of_broken_plugins()
+    experiment, path = load_experiment(reference)
+    overrides = _parse(settings)
+    try:
+        return evolve(experiment, overrides), path, overrides
+    except DidactError as error:
+        raise error.at(f"--set on {path}") from None
+
+
+def smoke_of(experiment: Experiment) -> Experiment:
+    """Two steps of two samples each, whatever the experiment is."""
+    training = attrs.evolve(
+        experiment.training,
+        steps=2,
+        batch=samples(2),
+        micro_batches=1,
+        workers=0,
+        log_every=1,
+        checkpoint_every=None,
+        evaluate_every=None,
+    )
+    return attrs.evolve(experiment, name=f"{experiment.name}-smoke", training=training, evaluations={})
+
+
+def _parse(settings: tuple[str, ...]) -> dict[str, str]:
+    overrides = {}
+    for setting in settings:
+        field, equals, value = setting.partition("=")
+        if not equals or not field:
+            raise DidactError(f"--set takes FIELD=VALUE, got {setting!r}", mend="for example --set training.steps=50")
+        overrides[field.strip()] = value.strip()
+    return overrides
+
+
+def _warn_of_broken_plugins() -> None:
+    from didact.plugins import registry
+
+    for plugin in registry().plugins:
+        if plugin.failure:
+            click.echo(f"warning: the plugin {plugin.name!r} cannot be used; see `didact plugins`", err=True)
+
+
+def _tell(outcome: str, folder: Path, warnings: tuple[str, ...]) -> None:
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if outcome == "stopped":
+        click.echo(f"stopped; go on with: didact resume {folder}")
+    else:
+        click.echo(f"{outcome}: {folder}")

@@ -1,0 +1,152 @@
+"""A run's folder, which explains the run to whoever finds it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from didact.contracts import Report
+from didact.errors import RunError
+from didact.experiment import Experiment
+from didact.plugins import registry
+from didact.spec import fingerprint, from_data, to_data
+
+
+class RunFolder:
+    """Where everything about one run lies.
+
+    ========================  ================================================================================
+    ``README.md``             what this is, how it went, how to go on
+    ``experiment.json``       the experiment as data, exactly as it ran
+    ``experiment.py``         the file that it came from, and what the command line changed
+    ``environment.json``      versions, plugins, machine, fingerprints of the data
+    ``metrics.jsonl``         one line for each logged step
+    ``events.jsonl``          starts, checkpoints, the end
+    ``evaluations/``          what each evaluation found
+    ``checkpoints/``          the newest ones
+    ========================  ================================================================================
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+
+    @classmethod
+    def create(
+        cls, path: Path, experiment: Experiment, source_file: Path | None, overrides: Mapping[str, str]
+    ) -> RunFolder:
+        """Makes the folder of a new run.
+
+        Raises:
+            RunError: there is a run in it already.
+        """
+        if (path / "experiment.json").exists():
+            raise RunError(
+                "there is a run in this folder already",
+                where=str(path),
+                mend=f"go on with it by `didact resume {path}`, or choose another folder with --out",
+            )
+        folder = cls(path)
+        path.mkdir(parents=True, exist_ok=True)
+        data = to_data(experiment, registry().name_of)
+        if source_file is not None:
+            shutil.copyfile(source_file, path / "experiment.py")
+        (path / "overrides.json").write_text(json.dumps(dict(overrides), indent=2) + "\n")
+        (path / "experiment.json").write_text(json.dumps(data, indent=2) + "\n")
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """The folder of a run that was started before.
+
+        Raises:
+            RunError: there is none.
+        """
+        if not (path / "experiment.json").exists():
+            raise RunError(
+                "there is no run in this folder", where=str(path), mend="a run's folder has an experiment.json"
+            )
+        return cls(path)
+
+    def experiment(self) -> Experiment:
+        """The experiment, from its data.
+
+        Raises:
+            PluginError: a plugin that it needs is missing.
+        """
+        experiment: Experiment = from_data(self.experiment_data(), Experiment, registry().class_of)
+        return experiment
+
+    def experiment_data(self) -> Any:
+        """The experiment as plain data."""
+        return json.loads((self.path / "experiment.json").read_text())
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the folder for this process.
+
+        Raises:
+            RunError: another process is running in it.
+        """
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RunError(
+                    "another process is running in this folder",
+                    where=str(self.path),
+                    mend="wait for it, stop it, or start a run of your own",
+                ) from None
+            yield
+
+    def write_environment(self, environment: Mapping[str, Any]) -> None:
+        """Records where the run takes place."""
+        (self.path / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
+
+    def write_readme(self, outcome: str, step: int, reports: Mapping[str, Report]) -> None:
+        """Tells what the run is and how it stands."""
+        data = self.experiment_data()
+        overrides = json.loads((self.path / "overrides.json").read_text())
+        lines = [
+            f"# {data['name']}",
+            "",
+            f"A run of didact: {outcome} at step {step} of {data['training']['steps']}.",
+            f"Experiment `{fingerprint(data)[:12]}`, seed {data['training']['seed']}.",
+            "",
+        ]
+        if overrides:
+            lines += [
+                "Changed on the command line:",
+                "",
+                *(f"- `{key} = {value}`" for key, value in overrides.items()),
+                "",
+            ]
+        for name, report in reports.items():
+            lines += [f"## {name}", "", "| metric | value |", "| --- | ---: |"]
+            lines += [f"| {metric} | {value:.4g} |" for metric, value in report.metrics.items()]
+            lines += [""]
+        if outcome != "finished":
+            lines += [f"It goes on with `didact resume {self.path}`.", ""]
+        lines += [
+            "`experiment.json` is what ran, `experiment.py` the file it came from, `environment.json` where it ran,",
+            "`metrics.jsonl` its curves, `evaluations/` what was found, `checkpoints/` the newest weights.",
+            "",
+        ]
+        (self.path / "README.md").write_text("\n".join(lines))
+
+
+def new_folder(parent: Path, experiment: Experiment) -> Path:
+    """A folder for a new run: the experiment's name, then the moment it started."""
+    moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    path = parent / experiment.name / moment
+    attempt = 1
+    while path.exists():
+        attempt += 1
+        path = parent / experiment.name / f"{moment}-{attempt}"
+    return path

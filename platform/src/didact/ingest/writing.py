@@ -1,0 +1,345 @@
+"""Writing a store: records and the progress that made them go into LMDB together, so a kill at any moment loses both."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import attrs
+import lmdb
+import numpy as np
+
+from didact.contracts import Record
+from didact.errors import DataError
+from didact.store import ABOUT, DATA, DIGEST_BYTES, PROGRESS, SCHEMA, Manifest, record_key
+
+OWN_FILES = frozenset({"data.mdb", "columns", "rejected.tsv", "store.json", ".ingesting"})
+FIRST_MAP_BYTES = 1 << 30  # of address space; doubled whenever it is full
+
+
+@attrs.frozen(kw_only=True)
+class Rejected:
+    """A file that could not be read, and why."""
+
+    name: str
+    reason: str
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Done:
+    """What became of one file: its records, or why it has none.
+
+    Attributes:
+        records: taken from the file.
+        digests: of each record, SHA-256; see `digest`.
+        rejected: set where the file could not be read.
+    """
+
+    records: tuple[Record, ...] = ()
+    digests: tuple[bytes, ...] = ()
+    rejected: Rejected | None = None
+
+
+def write_store(folder: Path, kind: str, unit: str, records: Iterable[Record]) -> Manifest:
+    """Writes records that are at hand into a new store.
+
+    Raises:
+        DataError: the folder holds a store already, or the disk is full.
+    """
+    with StoreWriter(folder, kind, unit, inputs={"records": "given"}) as writer:
+        if writer.next_file:
+            raise DataError(f"{folder} holds a store already", where=str(folder), mend="remove it, or name another")
+        kept = tuple(records)
+        writer.append([Done(records=kept, digests=tuple(digest(record) for record in kept))])
+        return writer.complete()
+
+
+def digest(record: Record) -> bytes:
+    """SHA-256 of a record's bytes and fields; its name and place in the file system are not part of what it is."""
+    fields = json.dumps(dict(record.fields), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(fields.encode() + b"\0" + record.data).digest()
+
+
+class StoreWriter:
+    """A store while it is being made. Use it in a ``with``; only one process at a time can.
+
+    Args:
+        folder: of the store; made where it does not exist.
+        kind: of media.
+        unit: of lengths.
+        inputs: what it is made from, as plain data. A half-written store goes on only with the same.
+        map_bytes: LMDB's first map.
+
+    Attributes:
+        next_file: how many files were dealt with, by this process and those before it.
+        count: records so far.
+        rejected: files so far that could not be read.
+
+    Raises:
+        DataError: the folder is half written from other inputs, complete, in use, or no store at all.
+    """
+
+    def __init__(
+        self, folder: Path, kind: str, unit: str, inputs: Mapping[str, Any], map_bytes: int = FIRST_MAP_BYTES
+    ) -> None:
+        self.folder, self.kind, self.unit, self.inputs = folder, kind, unit, dict(inputs)
+        self.next_file = self.count = self.rejected = 0
+        self._map_bytes = map_bytes
+        self._identity = json.dumps({"kind": kind, "inputs": self.inputs}, sort_keys=True).encode()
+
+    def __enter__(self) -> Self:
+        with _full_disk(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            foreign = [entry.name for entry in self.folder.iterdir() if entry.name not in OWN_FILES]
+            if foreign and not (self.folder / "data.mdb").exists():
+                raise DataError(
+                    f"{self.folder} is a folder with other files in it ({sorted(foreign)[0]})",
+                    where=str(self.folder),
+                    mend="name a folder that does not exist yet",
+                )
+            self._lock = _lock(self.folder)
+            file = self.folder / "data.mdb"
+            used = file.stat().st_size if file.exists() else 0
+            self._environment = lmdb.open(
+                str(self.folder), map_size=max(self._map_bytes, 2 * used), lock=False, max_dbs=3, metasync=False
+            )
+            try:
+                self._begin()
+            except BaseException:
+                self.__exit__(None, None, None)
+                raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._environment.close()
+        self._lock.close()
+
+    def _begin(self) -> None:
+        self._databases = {name: self._environment.open_db(name) for name in (DATA, ABOUT, PROGRESS)}
+        with self._environment.begin(write=True) as transaction:
+            progress = self._databases[PROGRESS]
+            identity = transaction.get(b"identity", db=progress)
+            if identity is None:
+                transaction.put(b"identity", self._identity, db=progress)
+            elif identity != self._identity:
+                raise DataError(
+                    f"{self.folder} is half written from other inputs or options: {_difference(identity, self._identity)}",
+                    where=str(self.folder),
+                    mend="repeat the command that began it, or start over with --restart",
+                )
+            state = json.loads(transaction.get(b"state", b"[0, 0, 0]", db=progress))
+            self.next_file, self.count, self.rejected = state
+
+    def append(self, files: Iterable[Done]) -> None:
+        """Writes what became of the next files, in one transaction: all of it or nothing.
+
+        Raises:
+            DataError: the disk is full. What was appended before is kept.
+        """
+        files = list(files)
+        with _full_disk(self.folder):
+            while True:
+                try:
+                    with self._environment.begin(write=True) as transaction:
+                        state = self._write(transaction, files)
+                    break
+                except lmdb.MapFullError:
+                    self._map_bytes = 2 * self._environment.info()["map_size"]
+                    self._environment.set_mapsize(self._map_bytes)
+        self.next_file, self.count, self.rejected = state
+
+    def _write(self, transaction: lmdb.Transaction, files: list[Done]) -> tuple[int, int, int]:
+        number, count, rejected = self.next_file, self.count, self.rejected
+        data, about, progress = (self._databases[name] for name in (DATA, ABOUT, PROGRESS))
+        for file in files:
+            for record, sha in zip(file.records, file.digests, strict=True):
+                known = json.dumps([record.name, record.length, dict(record.fields)], ensure_ascii=False)
+                transaction.put(record_key(count), record.data, db=data, append=True)
+                transaction.put(record_key(count), sha + known.encode(), db=about, append=True)
+                count += 1
+            if file.rejected is not None:
+                line = json.dumps([file.rejected.name, file.rejected.reason], ensure_ascii=False)
+                transaction.put(b"rejected" + record_key(rejected), line.encode(), db=progress)
+                rejected += 1
+            number += 1
+        transaction.put(b"state", json.dumps([number, count, rejected]).encode(), db=progress)
+        return number, count, rejected
+
+    def rejections(self) -> Iterator[Rejected]:
+        """The files that could not be read, in their order."""
+        with self._environment.begin() as transaction:
+            for number in range(self.rejected):
+                line = transaction.get(b"rejected" + record_key(number), db=self._databases[PROGRESS])
+                name, reason = json.loads(line)
+                yield Rejected(name=name, reason=reason)
+
+    def complete(self) -> Manifest:
+        """Writes the columns, the list of rejected files, and at last ``store.json``.
+
+        Raises:
+            DataError: no record was readable, or the disk is full.
+        """
+        with _full_disk(self.folder):
+            lines = [f"{_cell(one.name)}\t{_cell(one.reason)}\n" for one in self.rejections()]
+            _write_atomically(self.folder / "rejected.tsv", "".join(["file\treason\n", *lines]).encode())
+            if self.count == 0:
+                first = next(self.rejections(), None)
+                raise DataError(
+                    f"not one of {self.next_file} files could be read as {self.kind}",
+                    where=str(self.folder / "rejected.tsv"),
+                    mend=f"the first: {first.name}: {first.reason}" if first else "check the paths and the kind",
+                )
+            manifest = self._write_columns()
+            text = json.dumps(attrs.asdict(manifest), indent=2, ensure_ascii=False)
+            _write_atomically(self.folder / "store.json", text.encode())
+        return manifest
+
+    def _write_columns(self) -> Manifest:
+        lengths = np.empty(self.count, dtype=np.float64)
+        columns: dict[str, _Column] = {}
+        whole = hashlib.sha256(f"didact store {SCHEMA} {self.kind}\0".encode())
+        total_bytes = 0
+        with self._environment.begin(buffers=True) as transaction:
+            cursor = transaction.cursor(db=self._databases[ABOUT])
+            for index, about in enumerate(cursor.iternext(keys=False, values=True)):
+                whole.update(about[:DIGEST_BYTES])
+                _, lengths[index], fields = json.loads(bytes(about[DIGEST_BYTES:]))
+                for name, value in fields.items():
+                    columns.setdefault(name, _Column()).put(index, value)
+            for data in transaction.cursor(db=self._databases[DATA]).iternext(keys=False, values=True):
+                total_bytes += len(data)
+        (self.folder / "columns").mkdir(exist_ok=True)
+        _save_array(self.folder / "columns" / "lengths.npy", lengths)
+        names = tuple(sorted(columns))
+        for number, name in enumerate(names):
+            codes, values = columns[name].coded(self.count)
+            _save_array(self.folder / "columns" / f"field-{number}.npy", codes)
+            text = json.dumps(values, ensure_ascii=False)
+            _write_atomically(self.folder / "columns" / f"field-{number}.json", text.encode())
+        return Manifest(
+            schema=SCHEMA,
+            kind=self.kind,
+            unit=self.unit,
+            count=self.count,
+            fingerprint=whole.hexdigest(),
+            fields=names,
+            total_length=float(lengths.sum()),
+            total_bytes=total_bytes,
+            files=self.next_file,
+            rejected=self.rejected,
+            inputs=self.inputs,
+        )
+
+
+def discard(folder: Path) -> None:
+    """Removes a store's own files, and the folder with them where nothing else is in it.
+
+    Raises:
+        DataError: another process is writing to it.
+    """
+    if not folder.exists():
+        return
+    with _lock(folder):
+        (folder / "store.json").unlink(missing_ok=True)  # first: what is left is not mistaken for a store
+        shutil.rmtree(folder / "columns", ignore_errors=True)
+        for name in ("rejected.tsv", "data.mdb"):
+            (folder / name).unlink(missing_ok=True)
+
+
+class _Column:
+    """A field's values as they come, numbered in the order of their first appearance."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._rows: list[int] = []
+        self._values: list[int] = []
+
+    def put(self, index: int, value: str) -> None:
+        self._rows.append(index)
+        self._values.append(self._numbers.setdefault(value, len(self._numbers)))
+
+    def coded(self, count: int) -> tuple[np.ndarray, list[str]]:
+        """Codes (N,) in the smallest integers that hold them, -1 where there is no value; and the sorted values."""
+        names = sorted(self._numbers)
+        places = {self._numbers[name]: place for place, name in enumerate(names)}
+        codes = np.full(count, -1, dtype=np.min_scalar_type(-max(1, len(names))))
+        codes[self._rows] = np.array([places[number] for number in range(len(names))], dtype=codes.dtype)[self._values]
+        return codes, names
+
+
+class _full_disk:  # noqa: N801 - reads as a word in a `with`
+    """Says what a full disk means for a store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        # lmdb gives the system's errors as text alone
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        words = ("No space left", "Disk quota exceeded", "File too large")
+        if full or (isinstance(error, lmdb.Error) and any(word in str(error) for word in words)):
+            raise DataError(
+                f"the disk is full ({error})",
+                where=str(self.folder),
+                mend="make room, then repeat the command: what was written is kept, and it goes on from there",
+            ) from error
+
+
+def _lock(folder: Path) -> Any:
+    """Holds the folder for this process until it ends, however it ends."""
+    held = open(folder / ".ingesting", "w")  # noqa: SIM115 - the caller closes it
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        held.close()
+        raise DataError(
+            f"another process is ingesting into {folder}", where=str(folder), mend="wait for it, or name another folder"
+        ) from None
+    return held
+
+
+def _difference(before: bytes, now: bytes) -> str:
+    old, new = json.loads(before), json.loads(now)
+    pairs = {"kind": (old["kind"], new["kind"])} | {
+        key: (old["inputs"].get(key), new["inputs"].get(key)) for key in old["inputs"] | new["inputs"]
+    }
+    return "; ".join(f"{key} was {a!r} and is {b!r}" for key, (a, b) in pairs.items() if a != b)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _save_array(file: Path, array: np.ndarray) -> None:
+    with open(file, "wb") as stream:
+        np.save(stream, array)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _write_atomically(file: Path, data: bytes) -> None:
+    """Writes all of a file or nothing of it."""
+    beside = file.with_name(file.name + ".writing")
+    with open(beside, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(beside, file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,54 @@
+"""The networks of a run, as evaluations see them."""
+
+from __future__ import annotations
+
+import torch
+
+from didact.devices import autocast
+from didact.experiment import Experiment
+from didact.learner import Learner, Network, build_network
+from didact.tensors import Batch, Loss, StudentPass, Target, move
+
+
+class RunSubject:
+    """What an evaluation judges; see `didact.contracts.Subject`."""
+
+    def __init__(
+        self, experiment: Experiment, learner: Learner, device: torch.device, precision: torch.dtype, step: int
+    ) -> None:
+        self.experiment = experiment
+        self.device = device
+        self.precision = precision
+        self.step = step
+        self._learner = learner
+
+    def student(self) -> Network:
+        """The student, in evaluation mode."""
+        return self._learner.network.eval()
+
+    def teacher(self) -> Network:
+        """The teacher, in evaluation mode; the student where the method has none."""
+        teacher = getattr(self._learner.targets, "teacher", None)
+        network: Network = teacher.subject(self._learner.network) if teacher is not None else self._learner.network
+        return network.eval()
+
+    def untrained(self) -> Network:
+        """The student as it was before the first step."""
+        return build_network(self.experiment).to(self.device).eval()
+
+    @torch.no_grad()
+    def targets(self, batch: Batch) -> tuple[tuple[StudentPass, ...], tuple[Target, ...]]:
+        """What the student makes of a batch and what it should predict."""
+        learner = self._learner.eval()
+        batch = move(batch, self.device)
+        with autocast(self.device, self.precision):
+            passes = tuple(learner.network(view) for view in batch.views)
+            return passes, learner.targets(passes, learner.network)
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> Loss:
+        """The objective's word on a batch."""
+        passes, targets = self.targets(batch)
+        with autocast(self.device, self.precision):
+            loss: Loss = self._learner.objective(passes, targets)
+        return loss

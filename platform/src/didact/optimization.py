@@ -1,0 +1,58 @@
+"""The optimizer: AdamW over everything that learns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from didact.experiment import Training
+
+
+def build_optimizer(training: Training, learner: nn.Module) -> torch.optim.AdamW:
+    """AdamW in its fused form; vectors (biases, norms) are decayed only where the experiment says so."""
+    trainable = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trainable if parameter.ndim > 1 or training.decay_vectors]
+    vectors = [parameter for parameter in trainable if parameter.ndim <= 1 and not training.decay_vectors]
+    groups = [{"params": matrices, "weight_decay": training.weight_decay}]
+    if vectors:
+        groups.append({"params": vectors, "weight_decay": 0.0})
+    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=training.betas, eps=training.epsilon, fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, training: Training, step: int) -> float:
+    """Sets the learning rate of step ``step`` (from 0) and returns it."""
+    rate = training.learning_rate * training.schedule.at(step, training.steps)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    return rate
+
+
+def gradient_norm(learner: nn.Module) -> Tensor:
+    """The Euclidean norm of all gradients together, a scalar; not finite as soon as one of them is not."""
+    gradients = [parameter.grad for parameter in learner.parameters() if parameter.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients)
+
+
+def clip_gradients(learner: nn.Module, norm: Tensor, limit: float) -> None:
+    """Scales all gradients down to a total norm of ``limit``, given the norm that they have."""
+    torch.nn.utils.clip_grads_with_norm_([p for p in learner.parameters() if p.grad is not None], limit, norm)
+
+
+def named_optimizer_state(optimizer: torch.optim.Optimizer, learner: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The optimizer's tensors, named after the parameter they belong to: ``network.….weight/exp_avg``."""
+    names: dict[Tensor, str] = {parameter: name for name, parameter in learner.named_parameters()}
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            yield f"{names[parameter]}/{key}", value
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, learner: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Puts back what `named_optimizer_state` gave."""
+    parameters = dict(learner.named_parameters())
+    for name, value in tensors.items():
+        parameter_name, _, key = name.rpartition("/")
+        parameter = parameters[parameter_name]
+        # the step count of a fused optimizer lies beside its parameter
+        optimizer.state[parameter][key] = value.to(parameter.device)

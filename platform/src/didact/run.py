@@ -1,0 +1,145 @@
+"""A run: an experiment from its first step, or from where it was left, to its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import torch
+
+from didact import checkpoint, environment
+from didact.batching import BatchPlan
+from didact.contracts import Report, RunInfo
+from didact.devices import choose_device
+from didact.experiment import Experiment
+from didact.folder import RunFolder
+from didact.judging import RunSubject
+from didact.learner import build_learner
+from didact.observing import Observers, Recorder
+from didact.signals import stop_requests
+from didact.trainer import Trainer
+
+Outcome = Literal["finished", "stopped", "failed"]
+
+
+@attrs.frozen(kw_only=True)
+class RunResult:
+    """How a run ended.
+
+    Attributes:
+        folder: where everything about it lies.
+        outcome: ``finished``, or ``stopped`` by a signal (it can be resumed).
+        step: the last step that was taken.
+        reports: what each evaluation found last.
+        warnings: what went wrong without ending the run.
+    """
+
+    folder: Path
+    outcome: Outcome
+    step: int
+    reports: Mapping[str, Report]
+    warnings: tuple[str, ...] = ()
+
+
+def start(
+    experiment: Experiment,
+    path: Path,
+    *,
+    device: str = "auto",
+    observers: Mapping[str, Any] | None = None,
+    source_file: Path | None = None,
+    overrides: Mapping[str, str] | None = None,
+) -> RunResult:
+    """Runs an experiment in a new folder.
+
+    Args:
+        experiment: what to run.
+        path: the run's folder; must not hold a run yet.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        observers: by name, objects with lifecycle hooks, beside those that the experiment lists.
+        source_file: the experiment's file, copied into the folder.
+        overrides: what the command line changed, for the record.
+
+    Raises:
+        DidactError: the experiment, its data or its plugins cannot be used; training cannot go on.
+    """
+    chosen = choose_device(device)
+    learner_data = _prepare(experiment)
+    folder = RunFolder.create(path, experiment, source_file, overrides or {})
+    with folder.locked():
+        return _run(experiment, folder, chosen, observers or {}, learner_data, source_file)
+
+
+def resume(path: Path, *, device: str = "auto", observers: Mapping[str, Any] | None = None) -> RunResult:
+    """Goes on with a run from its newest checkpoint, or from the start where it has none.
+
+    Raises:
+        DidactError: as for `start`, or there is no run in the folder, or another process is running it.
+    """
+    folder = RunFolder.open(path)
+    chosen = choose_device(device)
+    with folder.locked():
+        experiment = folder.experiment()
+        return _run(experiment, folder, chosen, observers or {}, _prepare(experiment), None)
+
+
+def _prepare(experiment: Experiment) -> BatchPlan:
+    """Makes what reading needs, and fails now rather than after the last step where data are missing."""
+    experiment.source.prepare()
+    for evaluation in experiment.evaluations.values():
+        evaluation.prepare()
+    samples = experiment.source.open()
+    return BatchPlan(samples.lengths, experiment.training.batch, experiment.training.seed)
+
+
+def _run(
+    experiment: Experiment,
+    folder: RunFolder,
+    device: torch.device,
+    observers: Mapping[str, Any],
+    plan: BatchPlan,
+    source_file: Path | None,
+) -> RunResult:
+    trainer = Trainer(experiment, build_learner(experiment), device)
+    stored = checkpoint.newest(folder.checkpoints)
+    if stored is not None:
+        trainer.restore(stored)
+    data = {"source": experiment.source.open().fingerprint}
+    described = environment.describe(device, trainer.precision, data, source_file)
+    folder.write_environment(described)
+
+    listed = {f"{type(spec).__name__}-{index}": spec.build() for index, spec in enumerate(experiment.observers)}
+    watching = Observers({"recorder": Recorder(folder.path), **observers, **listed})
+    info = RunInfo(
+        folder=folder.path,
+        experiment=experiment,
+        data=folder.experiment_data(),
+        step=trainer.step,
+        environment=described,
+    )
+    reports: dict[str, Report] = {}
+
+    def evaluate(step: int) -> None:
+        subject = RunSubject(experiment, trainer.learner, device, trainer.precision, step)
+        for name, evaluation in experiment.evaluations.items():
+            reports[name] = evaluation.evaluate(subject)
+            watching.notify("evaluation_finished", step=step, name=name, report=reports[name])
+
+    outcome: Outcome = "failed"
+    with stop_requests() as stop:
+        try:
+            watching.notify("run_started", run=info)
+            trainer.fit(plan, folder, watching, stop, evaluate)
+            if trainer.step == experiment.training.steps:
+                evaluate(trainer.step)
+                outcome = "finished"
+            else:
+                outcome = "stopped"
+        finally:
+            folder.write_readme(outcome, trainer.step, reports)
+            watching.notify("run_ended", outcome=outcome, step=trainer.step)
+    return RunResult(
+        folder=folder.path, outcome=outcome, step=trainer.step, reports=reports, warnings=tuple(watching.warnings)
+    )
