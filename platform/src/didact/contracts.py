@@ -108,6 +108,10 @@ class FeatureEncoderModule(nn.Module, abc.ABC):
             Tokens with features (R, V, D), R = B·M.
         """
 
+    def table(self) -> nn.Parameter | None:
+        """The embedding table (C, D) of an encoder of ids, for objectives that tie their weights to it; else None."""
+        return None
+
 
 # ── 2. Which positions must the student not see? ──────────────────────────────────────────────────────────────────────
 
@@ -237,6 +241,10 @@ class TargetBuilderModule(nn.Module, abc.ABC):
         """
         return {}
 
+    def subject(self, network: Network) -> Network:
+        """The teacher as a network that an evaluation can judge; the student where there is no teacher."""
+        return network
+
 
 @attrs.frozen(kw_only=True)
 class Teacher(Spec, abc.ABC):
@@ -274,7 +282,14 @@ class TeacherModule(nn.Module, abc.ABC):
 
 @attrs.frozen(kw_only=True)
 class Objective(Spec, abc.ABC):
-    """Predicts the targets from the student's contexts, and measures how well."""
+    """Predicts the targets from the student's contexts, and measures how well.
+
+    Class attributes:
+        divisible: whether the loss of a batch is a sum over its parts, so that a batch may be computed in micro-batches.
+            Not so for functions of the whole batch, such as a covariance.
+    """
+
+    divisible: ClassVar[bool] = True
 
     @abc.abstractmethod
     def build(self, network: Network, targets: TargetBuilderModule) -> ObjectiveModule:

@@ -8,6 +8,7 @@ from typing import Literal
 import attrs
 
 from didact.contracts import Backbone, Evaluation, FeatureEncoder, Masker, Objective, Observer, Source, TargetBuilder
+from didact.errors import SpecError
 from didact.schedules import Cosine, Schedule
 from didact.spec import Spec
 
@@ -141,10 +142,15 @@ class Experiment(Spec):
     def validate(self) -> None:
         fits = bool(self.name) and all(character.isalnum() or character in "-_." for character in self.name)
         self.require(fits and self.name[0] != ".", "name", "letters, digits, '-', '_' and '.'")
+        if self.training.micro_batches > 1 and not self.objective.divisible:
+            raise SpecError(
+                f"training.micro_batches must be 1 with {type(self.objective).__name__}, got "
+                f"{self.training.micro_batches}",
+                where="training.micro_batches",
+                mend="its loss is a function of the whole batch, which is not a sum over its parts",
+            )
         unit = self.training.batch.unit
         if unit not in ("samples", self.source.unit):
-            from didact.errors import SpecError
-
             raise SpecError(
                 f"training.batch is given in {unit}, but {type(self.source).__name__} counts {self.source.unit}",
                 where="training.batch",

@@ -28,9 +28,7 @@ class RunSubject:
 
     def teacher(self) -> Network:
         """The teacher, in evaluation mode; the student where the method has none."""
-        teacher = getattr(self._learner.targets, "teacher", None)
-        network: Network = teacher.subject(self._learner.network) if teacher is not None else self._learner.network
-        return network.eval()
+        return self._learner.targets.subject(self._learner.network).eval()
 
     def untrained(self) -> Network:
         """The student as it was before the first step."""

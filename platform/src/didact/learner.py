@@ -17,17 +17,26 @@ from didact.contracts import BackboneModule, FeatureEncoderModule, ObjectiveModu
 from didact.errors import DidactError
 from didact.experiment import Experiment
 from didact.randomness import seeded
-from didact.tensors import Batch, BatchMask, Collect, Context, Loss, StudentPass, Tokens, View
+from didact.tensors import Batch, BatchMask, Collect, Context, Layout, Loss, Signal, StudentPass, Tokens, View
 from didact.timing import span
 
 
 class Network(nn.Module):
-    """An encoder and a backbone: what is trained, averaged by a teacher, and judged."""
+    """An encoder and a backbone: what is trained, averaged by a teacher, and judged.
 
-    def __init__(self, encoder: FeatureEncoderModule, backbone: BackboneModule) -> None:
+    Attributes:
+        signal: what the samples are.
+        layout: of a sample's positions, where all samples have the same; else None.
+    """
+
+    def __init__(
+        self, encoder: FeatureEncoderModule, backbone: BackboneModule, signal: Signal, layout: Layout | None
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.backbone = backbone
+        self.signal = signal
+        self.layout = layout
 
     def forward(self, view: View) -> StudentPass:
         """What the student makes of a view, behind the view's mask."""
@@ -91,7 +100,7 @@ def build_network(experiment: Experiment) -> Network:
         layout = experiment.encoder.layout(axes) if len(axes) == len(signal.axes) else None
     with _naming("backbone"), seeded(seed, "initialise", "backbone"):
         backbone = experiment.backbone.build(experiment.encoder.width, layout)
-    return Network(encoder, backbone)
+    return Network(encoder, backbone, signal, layout)
 
 
 def build_learner(experiment: Experiment) -> Learner:

@@ -14,7 +14,7 @@ from didact.batching import BatchPlan
 from didact.contracts import FeatureEncoder, Masker, Samples
 from didact.errors import DidactError
 from didact.experiment import Experiment
-from didact.randomness import generator
+from didact.randomness import generator, key
 from didact.tensors import Batch, BatchMask, Mask, View
 
 
@@ -120,7 +120,8 @@ class Steps(Dataset[StepBatch]):
             generators = [generator(seed, "mask", number, step, sample) for sample in ids]
             together = generator(seed, "equalise", number, step, index)
             views.append(collate(of_view, experiment.encoder, experiment.masker, generators, together))
-        return Batch(views=tuple(views), ids=torch.tensor(ids))
+        keys = torch.tensor([key(seed, "sample", step, sample) for sample in ids])
+        return Batch(views=tuple(views), ids=torch.tensor(ids), keys=keys)
 
 
 def load(experiment: Experiment, plan: BatchPlan, first: int, *, pin: bool) -> Iterator[StepBatch]:

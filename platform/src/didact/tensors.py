@@ -182,10 +182,13 @@ class Batch:
     Attributes:
         views: one or more views of the same samples.
         ids: (B,) int64; the samples' places in their source, on the CPU, to name them when something goes wrong.
+        keys: (B,) int64, on the CPU; a random number for each (seed, step, sample), for an objective that draws at random
+            (the distractors of wav2vec 2.0) without depending on how the batch is split.
     """
 
     views: tuple[View, ...]
     ids: Tensor
+    keys: Tensor
 
     def counts(self) -> tuple[int, int]:
         """Samples, and predicted positions over all views."""
@@ -203,6 +206,8 @@ class Tokens:
         positions: (R, V) int64 or None; each vector's position in the layout. None: all T of them, in order.
         extra: how many vectors stand before the first position and for none (class tokens). They are part of
             ``features`` and ``padding``, not of ``positions``.
+        latents: (B, T, F) or None; what `FeatureEncoderModule.embed` had before it projected to D, of encoders whose
+            method predicts or penalises that (the quantised latents of wav2vec 2.0).
     """
 
     features: Tensor
@@ -210,6 +215,7 @@ class Tokens:
     padding: Tensor | None = None
     positions: Tensor | None = None
     extra: int = 0
+    latents: Tensor | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -232,7 +238,8 @@ class Context:
 
     Attributes:
         output: (R, V, D); one vector for each that it was given, extra ones included.
-        tokens: the sequence it was given.
+        tokens: the sequence that ``output`` stands for, which is the one it was given unless the backbone says otherwise
+            (latents of a Perceiver, the pooled grid of a convolutional net).
         features: one (R, V, D) for each block that was asked for, from lower to upper.
         summary: (R, P) or None; one vector for the whole row, of backbones that end in one (a projector).
     """
@@ -295,7 +302,7 @@ Moved = TypeVar("Moved")
 
 
 def move(value: Moved, device: torch.device) -> Moved:
-    """A value of this module, or a tuple or mapping of them, with every tensor on ``device``; `Batch.ids` stays."""
+    """A value of this module, or a tuple or mapping of them, with every tensor on ``device``; what the host reads of a `Batch` stays."""
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)  # type: ignore[return-value]
     if isinstance(value, tuple):
@@ -304,7 +311,7 @@ def move(value: Moved, device: torch.device) -> Moved:
         changes: dict[str, Any] = {
             field.name: move(getattr(value, field.name), device)
             for field in attrs.fields(type(value))  # type: ignore[arg-type]
-            if field.name != "ids"
+            if field.name not in ("ids", "keys")
         }
         return attrs.evolve(value, **changes)  # type: ignore[misc]
     return value

@@ -101,7 +101,8 @@ class EMATeacherModule(TeacherModule):
         return {"teacher/decay": decay}
 
     def subject(self, network: Network) -> Network:
-        return Network(network.encoder if self.encoder is None else self.encoder, self.backbone)
+        encoder = network.encoder if self.encoder is None else self.encoder
+        return Network(encoder, self.backbone, network.signal, network.layout)
 
     def _pairs(self, network: Network) -> Iterator[tuple[nn.Module, nn.Module]]:
         yield self.backbone, network.backbone

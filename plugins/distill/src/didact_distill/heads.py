@@ -9,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from didact import BatchMask, Context, Spec, SpecError
+from didact import BatchMask, Context, Network, Spec, SpecError
 
 Initialization = Literal["uniform", "normal", "truncated"]
 
@@ -19,8 +19,8 @@ class Head(Spec, abc.ABC):
     """What a regression predicts with."""
 
     @abc.abstractmethod
-    def build(self, width: int, target_width: int) -> HeadModule:
-        """The module, from contexts of ``width`` to targets of ``target_width``."""
+    def build(self, network: Network, target_width: int) -> HeadModule:
+        """The module, from the contexts of ``network`` to targets of ``target_width``."""
 
 
 class HeadModule(nn.Module, abc.ABC):
@@ -47,8 +47,8 @@ class LinearHead(Head):
 
     initialization: Initialization = "uniform"
 
-    def build(self, width: int, target_width: int) -> ProjectionHead:
-        return ProjectionHead(_initialize(nn.Linear(width, target_width), self.initialization))
+    def build(self, network: Network, target_width: int) -> ProjectionHead:
+        return ProjectionHead(_initialize(nn.Linear(network.backbone.width, target_width), self.initialization))
 
 
 @attrs.frozen(kw_only=True)
@@ -66,7 +66,8 @@ class MLPHead(Head):
     def validate(self) -> None:
         self.require(self.ratio > 0, "ratio", "above 0")
 
-    def build(self, width: int, target_width: int) -> ProjectionHead:
+    def build(self, network: Network, target_width: int) -> ProjectionHead:
+        width = network.backbone.width
         inner = round(width * self.ratio)
         layers = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, target_width))
         return ProjectionHead(_initialize(layers, self.initialization))
@@ -98,14 +99,13 @@ class ConvDecoder(Head):
     """The convolutional decoder of data2vec 2.0 (§3.2): visible outputs and noise in their places, then convolutions.
 
     Every layer is a convolution, a parameter-free LayerNorm over channels and a GELU; a residual connection goes around
-    it where the widths on both sides are equal.
+    it where the widths on both sides are equal. It convolves over a grid or a sequence, whichever the positions form.
 
     Attributes:
         width: of its layers; 768 for images base, 384 for speech base.
         layers: how many; images base 6, speech 4, text 5.
         kernel: size along each axis, odd; images base 3, speech 7, text 9.
         groups: of each convolution; 16, and 1 for text.
-        dimensions: 2 for grids of patches, 1 for sequences.
         residual: whether layers have a residual connection; not for text.
         input_dropout: on the student's outputs; 0 for images, 0.1 for speech and text.
         noise: standard deviation of what stands at the dropped positions, drawn anew in every pass.
@@ -116,7 +116,6 @@ class ConvDecoder(Head):
     layers: int = 6
     kernel: int = 3
     groups: int = 16
-    dimensions: Literal[1, 2] = 2
     residual: bool = True
     input_dropout: float = 0.0
     noise: float = 0.01
@@ -129,23 +128,25 @@ class ConvDecoder(Head):
         self.require(0 <= self.input_dropout < 1, "input_dropout", "from 0 up to but not 1")
         self.require(self.noise >= 0, "noise", "at least 0")
 
-    def build(self, width: int, target_width: int) -> ConvDecoderModule:
+    def build(self, network: Network, target_width: int) -> ConvDecoderModule:
+        width = network.backbone.width
         if width % self.groups:
             raise SpecError(
                 f"ConvDecoder.groups must divide the backbone's width, {width}, got {self.groups}",
                 where="head.groups",
                 mend="choose a common divisor of the backbone's and the decoder's width",
             )
-        return ConvDecoderModule(self, width, target_width)
+        dimensions = 1 if network.layout is None else len(network.layout.shape)
+        return ConvDecoderModule(self, width, target_width, dimensions)
 
 
 class ConvDecoderModule(HeadModule):
     """The decoder's weights."""
 
-    def __init__(self, spec: ConvDecoder, width: int, target_width: int) -> None:
+    def __init__(self, spec: ConvDecoder, width: int, target_width: int, dimensions: int) -> None:
         super().__init__()
         self.spec = spec
-        convolution = nn.Conv2d if spec.dimensions == 2 else nn.Conv1d
+        convolution = {1: nn.Conv1d, 2: nn.Conv2d}[dimensions]
         self.convolutions = nn.ModuleList(
             convolution(
                 width if layer == 0 else spec.width,
@@ -156,7 +157,7 @@ class ConvDecoderModule(HeadModule):
             )
             for layer in range(spec.layers)
         )
-        if spec.dimensions == 2:
+        if dimensions == 2:
             self.convolutions.to(memory_format=torch.channels_last)
         inner = 2 * spec.width
         self.projection = (
@@ -169,15 +170,9 @@ class ConvDecoderModule(HeadModule):
         """Predictions (N, D) from visible outputs (R, V, D) and noise at the other positions."""
         x = self._restore(context)  # (R, T, D)
         rows, t, width = x.shape
-        shape = context.tokens.layout.shape
-        if len(shape) != self.spec.dimensions:
-            raise SpecError(
-                f"ConvDecoder.dimensions must be {len(shape)} for positions in a layout of {shape}, got "
-                f"{self.spec.dimensions}",
-                where="objective.head.dimensions",
-                mend="2 for grids of patches, 1 for sequences",
-            )
-        x = x.view(rows, *shape, width).movedim(-1, 1)  # (R, T, D) -> (R, D, H, W), channels last in memory
+        x = x.view(rows, *context.tokens.layout.shape, width).movedim(
+            -1, 1
+        )  # (R, T, D) -> (R, D, H, W), channels last in memory
         for convolution in self.convolutions:
             y = convolution(x).movedim(1, -1)  # (R, H, W, D)
             y = nn.functional.gelu(nn.functional.layer_norm(y, y.shape[-1:])).movedim(-1, 1)

@@ -54,7 +54,7 @@ class LatentRegression(Objective):
         self.require(self.class_weight >= 0, "class_weight", "at least 0")
 
     def build(self, network: Network, targets: TargetBuilderModule) -> LatentRegressionModule:
-        return LatentRegressionModule(self, self.head.build(network.backbone.width, targets.width), targets.width)
+        return LatentRegressionModule(self, self.head.build(network, targets.width), targets.width)
 
 
 class LatentRegressionModule(ObjectiveModule):
@@ -64,7 +64,7 @@ class LatentRegressionModule(ObjectiveModule):
         super().__init__()
         self.spec = spec
         self.head = head
-        self.scale = {"1/sqrt(width)": width**-0.5, "1/width": 1 / width, "1": 1.0}[spec.scale]
+        self.scale: float = {"1/sqrt(width)": width**-0.5, "1/width": 1 / width, "1": 1.0}[spec.scale]
 
     def counts(self, batch: Batch) -> Mapping[str, int]:
         masks = [_mask(view) for view in batch.views]
@@ -108,10 +108,10 @@ class LatentRegressionModule(ObjectiveModule):
 
     def _distance(self, predictions: Tensor, values: Tensor) -> Tensor:
         if self.spec.beta == 0:
-            return (predictions - values).square().sum() * self.scale
-        return (
-            torch.nn.functional.smooth_l1_loss(predictions, values, reduction="sum", beta=self.spec.beta) * self.scale
-        )
+            distance = (predictions - values).square().sum()
+        else:
+            distance = torch.nn.functional.smooth_l1_loss(predictions, values, reduction="sum", beta=self.spec.beta)
+        return distance * self.scale
 
 
 def _mask(view: View) -> BatchMask:

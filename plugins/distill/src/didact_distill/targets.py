@@ -88,6 +88,9 @@ class TopKTargetsModule(TargetBuilderModule):
     def after_step(self, network: Network, step: int) -> Mapping[str, float]:
         return self.teacher.after_step(network, step)
 
+    def subject(self, network: Network) -> Network:
+        return self.teacher.subject(network)
+
     def _average(self, context: Context) -> Tensor:
         padding = context.tokens.padding
         if padding is not None:
