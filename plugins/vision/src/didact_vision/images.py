@@ -1,0 +1,115 @@
+"""Images from a store, as experiments and evaluations see them."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+import torch
+from torch import Tensor
+
+from didact import Signal, Source
+from didact.store import Store, StoredSamples
+from didact_vision.augmentation import Augmentation, RandomCrop, resize
+from didact_vision.decoding import decode
+
+RAW_SIDE = 32  # pixels on the side of what `Images.raw_features` gives, at most: CIFAR's size, 3 072 numbers
+
+
+@attrs.frozen(kw_only=True)
+class Images(Source):
+    """Labelled or unlabelled images from a store of ``didact ingest images``.
+
+    Training sees augmented views; an evaluation sees the middle square of the image. Both as RGB, normalised.
+
+    Attributes:
+        store: the store's name or folder.
+        size: side of what is seen, in pixels; 224 for ImageNet, 32 for CIFAR.
+        where: which of the store's images, such as ``split == train``; None for all.
+        augmentation: what training sees of an image; None: its middle square, as in an evaluation.
+        views: how many views of each image a batch holds, each with its own chance; 2 for methods that compare views.
+        mean: of red, green and blue, between 0 and 1, which is subtracted; the defaults are ImageNet's.
+        std: of red, green and blue, by which is divided; the defaults are ImageNet's.
+    """
+
+    unit: ClassVar[str] = "images"
+
+    store: str
+    size: int = 224
+    where: str | None = None
+    augmentation: Augmentation | None = RandomCrop()
+    views: int = 1
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def validate(self) -> None:
+        self.require(self.size >= 1, "size", "at least 1")
+        self.require(self.views >= 1, "views", "at least 1")
+        self.require(all(0 <= value <= 1 for value in self.mean), "mean", "three numbers between 0 and 1")
+        self.require(all(value > 0 for value in self.std), "std", "three numbers above 0")
+
+    def signal(self) -> Signal:
+        return Signal(kind="image", axes=(3, self.size, self.size))
+
+    def open(self) -> ImageSamples:
+        return ImageSamples(self)
+
+    def raw_features(self, content: Tensor) -> Tensor:
+        """The pixels themselves, averaged down to at most 32 × 32.
+
+        Args:
+            content: (3, size, size), normalised.
+
+        Returns:
+            (F,), F = 3 · min(size, 32)².
+        """
+        side = min(self.size, RAW_SIDE)
+        return torch.nn.functional.adaptive_avg_pool2d(content.float(), side).flatten()  # (3, side, side) -> (F,)
+
+    def picture(self, content: Tensor) -> Tensor:
+        """What an image (3, size, size) was before normalisation: (size, size, 3) uint8."""
+        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        pixels = content.detach().float().cpu().permute(1, 2, 0) * std + mean  # (3, H, W) -> (H, W, 3)
+        return (pixels * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+class ImageSamples(StoredSamples):
+    """The opened images; decoded where they are read, in the loader's workers.
+
+    Args:
+        images: which, and how they are to be seen.
+    """
+
+    def __init__(self, images: Images) -> None:
+        super().__init__(Store.open(images.store, "images"), images.where)
+        self.images = images
+        # (x / 255 - mean) / std as one product and one sum; (3, 1, 1)
+        std = torch.tensor(images.std, dtype=torch.float64)
+        self._factor = (1 / (255 * std)).float()[:, None, None]
+        self._shift = (-torch.tensor(images.mean, dtype=torch.float64) / std).float()[:, None, None]
+
+    def views(self, index: int, *, length: float | None, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """An image's views, each (3, size, size); ``length`` is not used, as all images are one long."""
+        augmentation, size = self.images.augmentation, self.images.size
+        if augmentation is None:
+            return (self.content(index),) * self.images.views
+        image = self._decode(index, augmentation.shortest(size))
+        views = [augmentation.view(image, size, generator=generator) for _ in range(self.images.views)]
+        return tuple(self._normalize(view) for view in views)
+
+    def content(self, index: int) -> Tensor:
+        """The middle square of an image, (3, size, size)."""
+        size = self.images.size
+        image = self._decode(index, size)
+        height, width = image.shape[-2:]
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        return self._normalize(resize(image[:, top : top + side, left : left + side], size, "bicubic"))
+
+    def _decode(self, index: int, shortest: int) -> Tensor:
+        record = self.record(index)
+        # twice what is needed: what a JPEG's reduced decoding leaves out then hardly shows
+        return decode(record.data, record.name, shortest=2 * shortest)
+
+    def _normalize(self, pixels: Tensor) -> Tensor:
+        return torch.addcmul(self._shift, pixels.contiguous().float(), self._factor)  # (3, size, size) float32

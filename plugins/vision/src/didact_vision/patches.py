@@ -1,0 +1,191 @@
+"""The patch encoder of vision Transformers: an image as a grid of vectors."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from didact import (
+    BatchMask,
+    FeatureEncoder,
+    FeatureEncoderModule,
+    Layout,
+    Signal,
+    SpecError,
+    Tokens,
+    View,
+    corrupt,
+    drop,
+    prepend,
+    repeat,
+)
+from didact_vision.positions import resize_positions, sincos_positions
+
+
+@attrs.frozen(kw_only=True)
+class Patches(FeatureEncoder):
+    """Cuts an image into square patches and maps each linearly to a vector.
+
+    Dosovitskiy et al. 2021, An Image Is Worth 16x16 Words; the projection is timm's `PatchEmbed`. The defaults are
+    those of data2vec 2.0. data2vec 1 follows BEiT: ``positions="none"`` (its backbone has a relative position bias),
+    ``mask_token=True`` and ``initialization="beit"``.
+
+    Attributes:
+        width: D, the size of each patch's vector; 768 for base, 1024 for large, 1280 for huge.
+        patch: side of a patch in pixels; 16, and 14 for huge. Attention's cost grows with its inverse to the fourth.
+        positions: what tells a patch's place. ``sincos``: fixed sines and cosines of row and column (MAE, data2vec
+            2.0); ``learned``: a trained vector for each place; ``none``: nothing here, for a backbone with relative
+            positions (BEiT, data2vec 1).
+        class_token: whether a learned vector stands before the patches.
+        mask_token: whether there is a learned vector to hide patches behind. Maskers that hide need it; those that
+            drop have no use for it.
+        initialization: of the weights. ``data2vec2``: projection Xavier-uniform as of one matrix, class token N(0, 1),
+            the other tokens N(0, 0.02) (data2vec 2.0). ``beit``: all N(0, 0.02) cut at one standard deviation, biases
+            0 (BEiT, data2vec 1).
+    """
+
+    width: int = 768
+    patch: int = 16
+    positions: Literal["none", "learned", "sincos"] = "sincos"
+    class_token: bool = True
+    mask_token: bool = False
+    initialization: Literal["beit", "data2vec2"] = "data2vec2"
+
+    def validate(self) -> None:
+        self.require(self.width >= 1, "width", "at least 1")
+        self.require(self.patch >= 1, "patch", "at least 1")
+        if self.positions == "sincos":
+            self.require(self.width % 4 == 0, "width", "a multiple of 4, for sines and cosines of row and column")
+
+    def layout(self, size: tuple[int, ...]) -> Layout:
+        if len(size) != 3:
+            raise SpecError(
+                f"Patches reads images (channels, height, width), got content of shape {size}",
+                mend="use a source of images, such as didact_vision.Images",
+            )
+        _, height, width = size
+        if height % self.patch or width % self.patch or not height * width:
+            raise SpecError(
+                f"an image of {height} × {width} pixels cannot be cut into patches of {self.patch} × {self.patch}",
+                where="patch",
+                mend="choose a patch that divides the image's sides, or change the source's size",
+            )
+        return Layout((height // self.patch, width // self.patch))
+
+    def build(self, signal: Signal) -> PatchesModule:
+        channels = signal.axes[0] if signal.kind == "image" and len(signal.axes) == 3 else None
+        if channels is None:
+            raise SpecError(
+                f"Patches reads images, but the source gives {signal.kind!r} with the axes {signal.axes}",
+                mend="use a source of images, such as didact_vision.Images, or an encoder for this signal",
+            )
+        sizes = [axis for axis in signal.axes if axis is not None]
+        layout = self.layout(tuple(sizes)) if len(sizes) == 3 else None
+        if layout is None and self.positions == "learned":
+            raise SpecError(
+                "learned positions need images of one size, but the source's differ",
+                where="positions",
+                mend='use positions="sincos", or a source of images of one size',
+            )
+        return PatchesModule(self, channels, layout)
+
+
+class PatchesModule(FeatureEncoderModule):
+    """The projection, the positions, and the learned tokens.
+
+    Attributes:
+        projection: timm's `PatchEmbed`.
+        positions: (T, D) or None; added to the patches.
+        class_token: (D,) or None. A vector, so that it is not decayed, as in BEiT.
+        mask_token: (1, D) or None. A matrix, so that it is, as in BEiT.
+    """
+
+    positions: Tensor | None
+
+    def __init__(self, spec: Patches, channels: int, layout: Layout | None) -> None:
+        # Here and not above: it takes seconds, and a loader's worker, which never builds a module, need not wait.
+        from timm.layers.patch_embed import PatchEmbed
+
+        super().__init__()
+        self.spec, self.built_for = spec, layout
+        self.projection = PatchEmbed(img_size=None, patch_size=spec.patch, in_chans=channels, embed_dim=spec.width)
+        self.class_token = nn.Parameter(torch.empty(spec.width)) if spec.class_token else None
+        self.mask_token = nn.Parameter(torch.empty(1, spec.width)) if spec.mask_token else None
+        if spec.positions == "learned" and layout is not None:
+            self.positions = nn.Parameter(torch.empty(layout.positions, spec.width))
+        else:
+            fixed = sincos_positions(layout, spec.width) if spec.positions == "sincos" and layout is not None else None
+            self.register_buffer("positions", fixed, persistent=False)
+        self._initialize()
+
+    def embed(self, view: View) -> Tokens:
+        """Patches of a view as vectors.
+
+        Args:
+            view: content (B, C, H·patch, W·patch), normalised pixels.
+
+        Returns:
+            Tokens with features (B, T, D), T = H·W, row by row.
+        """
+        features = self.projection(view.content)  # (B, C, H·patch, W·patch) -> (B, T, D)
+        return Tokens(features=features, layout=view.layout, padding=view.padding)
+
+    def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
+        """Hides, adds positions, drops, prepends the class token.
+
+        Args:
+            tokens: features (B, T, D).
+            mask: M masks per sample, or None for all patches.
+
+        Returns:
+            Tokens with features (R, V + 1, D), or (R, V, D) without a class token.
+
+        Raises:
+            SpecError: the mask hides patches and there is no mask token.
+        """
+        features = corrupt(tokens.features, mask, self._mask_token_for(mask, tokens.features))  # (R, T, D)
+        positions = self._positions(tokens.layout)
+        if positions is not None:
+            features = features + positions  # float32, also of bfloat16 patches: neighbours differ in few bits
+        tokens = attrs.evolve(tokens, features=features, padding=repeat(tokens.padding, mask))
+        tokens = drop(tokens, mask)
+        return tokens if self.class_token is None else prepend(tokens, self.class_token[None])
+
+    def _mask_token_for(self, mask: BatchMask | None, features: Tensor) -> Tensor:
+        if self.mask_token is not None:
+            return self.mask_token[0]
+        if mask is not None and mask.hidden is not None:
+            raise SpecError(
+                "the masker hides patches behind a mask token, but Patches has none",
+                where="encoder.mask_token",
+                mend="set mask_token=True, or use a masker that drops, such as InverseBlockMasker",
+            )
+        return features.new_empty(())  # nothing is hidden, so nobody looks at it
+
+    def _positions(self, layout: Layout) -> Tensor | None:
+        """The positions (T, D) of a layout, which may differ from the one that was built for."""
+        if layout == self.built_for or self.spec.positions == "none":
+            return self.positions
+        if self.positions is not None and self.built_for is not None and self.spec.positions == "learned":
+            return resize_positions(self.positions, self.built_for, layout)
+        return sincos_positions(layout, self.spec.width).to(self.projection.proj.weight.device)
+
+    @torch.no_grad()
+    def _initialize(self) -> None:
+        projection = self.projection.proj
+        tokens = [value for value in (self.mask_token, self.class_token) if value is not None]
+        if isinstance(self.positions, nn.Parameter):
+            tokens.append(self.positions)
+        for token in tokens:
+            nn.init.trunc_normal_(token, std=0.02, a=-0.02, b=0.02)
+        if self.spec.initialization == "beit":
+            nn.init.trunc_normal_(projection.weight, std=0.02, a=-0.02, b=0.02)
+            if projection.bias is not None:
+                nn.init.zeros_(projection.bias)
+        else:
+            nn.init.xavier_uniform_(projection.weight.flatten(1))  # a view: the filter as one matrix (D, C·patch²)
+            if self.class_token is not None:
+                nn.init.normal_(self.class_token)
