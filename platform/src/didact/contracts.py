@@ -285,8 +285,8 @@ class Objective(Spec, abc.ABC):
     """Predicts the targets from the student's contexts, and measures how well.
 
     Class attributes:
-        divisible: whether the loss of a batch is a sum over its parts, so that a batch may be computed in micro-batches.
-            Not so for functions of the whole batch, such as a covariance.
+        divisible: whether the loss of a batch is a sum over its parts, so that it may be computed in micro-batches. Not
+            so for functions of the whole batch, such as a covariance.
     """
 
     divisible: ClassVar[bool] = True

@@ -143,7 +143,7 @@ class BatchMask:
             lengths = [mask.predicted.shape[1] for mask in masks]
             visible, visible_padding = _visible(dropped, torch.tensor(lengths))
         samples, rows, columns = predicted.nonzero(as_tuple=True)
-        b, m, t = predicted.shape
+        _, m, t = predicted.shape
         return cls(
             predicted=predicted,
             hidden=hidden if hidden.any() else None,
@@ -182,8 +182,8 @@ class Batch:
     Attributes:
         views: one or more views of the same samples.
         ids: (B,) int64; the samples' places in their source, on the CPU, to name them when something goes wrong.
-        keys: (B,) int64, on the CPU; a random number for each (seed, step, sample), for an objective that draws at random
-            (the distractors of wav2vec 2.0) without depending on how the batch is split.
+        keys: (B,) int64, on the CPU; a random number for each (seed, step, sample), for an objective that draws at
+            random (the distractors of wav2vec 2.0) without depending on how the batch is split.
     """
 
     views: tuple[View, ...]
@@ -238,8 +238,8 @@ class Context:
 
     Attributes:
         output: (R, V, D); one vector for each that it was given, extra ones included.
-        tokens: the sequence that ``output`` stands for, which is the one it was given unless the backbone says otherwise
-            (latents of a Perceiver, the pooled grid of a convolutional net).
+        tokens: the sequence that ``output`` stands for, which is the one it was given unless the backbone says
+            otherwise (latents of a Perceiver, the pooled grid of a convolutional net).
         features: one (R, V, D) for each block that was asked for, from lower to upper.
         summary: (R, P) or None; one vector for the whole row, of backbones that end in one (a projector).
     """
@@ -302,7 +302,7 @@ Moved = TypeVar("Moved")
 
 
 def move(value: Moved, device: torch.device) -> Moved:
-    """A value of this module, or a tuple or mapping of them, with every tensor on ``device``; what the host reads of a `Batch` stays."""
+    """A value of this module, or a tuple of them, on ``device``; what only the host reads of a `Batch` stays."""
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)  # type: ignore[return-value]
     if isinstance(value, tuple):

@@ -1,0 +1,88 @@
+"""A network small enough to compute by hand: one linear embedding, blocks that are one linear layer each."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+import torch
+from torch import Tensor, nn
+
+from didact import (
+    BackboneModule,
+    Batch,
+    BatchMask,
+    Collect,
+    Context,
+    FeatureEncoderModule,
+    Layout,
+    Mask,
+    Network,
+    Signal,
+    Tokens,
+    View,
+    corrupt,
+    drop,
+)
+
+
+class TinyEncoder(FeatureEncoderModule):
+    def __init__(self, width: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.embedding = nn.Linear(3, width)
+        self.positions = nn.Linear(1, width)
+        self.mask = nn.Parameter(torch.zeros(width))
+        self.dropout = nn.Dropout(dropout)
+        self.register_buffer("counter", torch.tensor(7))
+        self.frozen = nn.Parameter(torch.tensor(1.0), requires_grad=False)
+
+    def embed(self, view: View) -> Tokens:
+        return Tokens(features=self.embedding(view.content), padding=view.padding, layout=view.layout)
+
+    def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
+        features = corrupt(tokens.features, mask, self.mask)
+        steps = torch.arange(features.shape[1], dtype=torch.float32)[:, None]
+        features = self.dropout(features + self.positions(steps))
+        return drop(attrs.evolve(tokens, features=features), mask)
+
+
+class TinyBackbone(BackboneModule):
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__()
+        self.width = width
+        self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+
+    def forward(self, tokens: Tokens, collect: Collect | None = None) -> Context:
+        x, features = tokens.features, []
+        for block in self.blocks:
+            y = block(x)
+            features.append(y)
+            x = x + torch.tanh(y)
+        kept = tuple(features[-collect.last :]) if collect is not None else ()
+        return Context(output=x, tokens=tokens, features=kept)
+
+
+@pytest.fixture
+def make_network():
+    def make(width: int = 8, depth: int = 3, dropout: float = 0.0, layout: Layout | None = None) -> Network:
+        torch.manual_seed(0)
+        signal = Signal(kind="vectors", axes=(None, 3))
+        return Network(TinyEncoder(width, dropout), TinyBackbone(width, depth), signal, layout)
+
+    return make
+
+
+@pytest.fixture
+def make_batch():
+    def make(predicted: Tensor, dropped: bool = False, layout: Layout | None = None, seed: int = 0) -> Batch:
+        """A batch behind the masks ``predicted`` (B, M, T)."""
+        samples, _, positions = predicted.shape
+        generator = torch.Generator().manual_seed(seed)
+        kind = Mask.drop if dropped else Mask.hide
+        view = View(
+            content=torch.randn(samples, positions, 3, generator=generator),
+            layout=layout or Layout((positions,)),
+            mask=BatchMask.collate([kind(rows) for rows in predicted], positions),
+        )
+        return Batch(views=(view,), ids=torch.arange(samples), keys=torch.arange(samples))
+
+    return make

@@ -1,0 +1,118 @@
+"""The EMA teacher against the definition in data2vec §3.2."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+import torch
+
+from didact import Collect, SpecError
+from didact_distill import EMATeacher
+
+
+def move(network, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape, generator=generator))
+
+
+def test_decay_rises_linearly_and_stays():
+    teacher = EMATeacher(start=0.9, end=1.0, anneal_steps=100)
+    assert [teacher.decay(step) for step in (50, 100, 1000)] == [pytest.approx(0.95), 1.0, 1.0]
+    assert EMATeacher(start=0.5, end=0.99, anneal_steps=0).decay(1) == 0.99
+
+
+def test_the_teacher_starts_as_the_student(make_network, make_batch):
+    network = make_network()
+    teacher = EMATeacher(shares="nothing").build(network)
+    batch = make_batch(torch.zeros(2, 1, 5, dtype=torch.bool))
+    student = network(batch.views[0])
+    assert torch.equal(teacher(student, network).output, student.context.output)
+
+
+def test_after_one_step_the_teacher_is_the_weighted_mean(make_network):
+    network = make_network()
+    teacher = EMATeacher(start=0.9, end=0.9, anneal_steps=0, shares="nothing").build(network)
+    before = {name: value.clone() for name, value in teacher.named_parameters()}
+    move(network)
+    teacher.after_step(network, 1)
+    for part, student in (("backbone", network.backbone), ("encoder", network.encoder)):
+        for name, value in student.named_parameters():
+            mine = teacher.get_submodule(part).get_parameter(name)
+            expected = value if not value.requires_grad else 0.9 * before[f"{part}.{name}"] + 0.1 * value
+            torch.testing.assert_close(mine, expected, msg=name)
+
+
+def test_a_shared_encoder_is_the_students_bit_for_bit(make_network, make_batch):
+    network = make_network()
+    teacher = EMATeacher(start=0.9, end=0.9, anneal_steps=0, shares="encoder").build(network)
+    move(network)
+    teacher.after_step(network, 1)
+    assert not [name for name, _ in teacher.named_parameters() if name.startswith("encoder")]
+    student = network(make_batch(torch.zeros(2, 1, 5, dtype=torch.bool)).views[0])
+    judged = teacher.subject(network)
+    assert judged.encoder is network.encoder
+    context = teacher(student, network)
+    assert torch.equal(context.tokens.features, network.encoder.place(student.tokens, None).features)
+
+
+def test_shared_features_keep_an_average_of_the_position_codes(make_network, make_batch):
+    network = make_network()
+    teacher = EMATeacher(start=1.0, end=1.0, anneal_steps=0, shares="features").build(network)
+    move(network)
+    teacher.after_step(network, 1)
+    student = network(make_batch(torch.zeros(2, 1, 5, dtype=torch.bool)).views[0])
+    placed = teacher(student, network).tokens.features
+    torch.testing.assert_close(placed, teacher.encoder.place(student.tokens, None).features)
+    assert not torch.allclose(placed, network.encoder.place(student.tokens, None).features)
+
+
+def test_integer_buffers_are_copied_and_never_averaged(make_network):
+    network = make_network()
+    teacher = EMATeacher(start=0.5, end=0.5, anneal_steps=0, shares="nothing").build(network)
+    network.encoder.counter.fill_(100)
+    teacher.after_step(network, 1)
+    assert teacher.encoder.counter.dtype == torch.int64
+    assert int(teacher.encoder.counter) == 100
+
+
+def test_the_master_stays_float32_when_the_pass_is_bfloat16(make_network, make_batch):
+    network = make_network()
+    teacher = EMATeacher(shares="nothing").build(network)
+    with torch.autocast("cpu", torch.bfloat16):
+        student = network(make_batch(torch.zeros(2, 1, 5, dtype=torch.bool)).views[0])
+        context = teacher(student, network, Collect(feature="ffn", last=1))
+    assert context.features[0].dtype == torch.bfloat16
+    assert {parameter.dtype for parameter in teacher.parameters()} == {torch.float32}
+
+
+def test_nothing_of_the_teacher_has_a_gradient_and_it_never_trains(make_network, make_batch):
+    network = make_network(dropout=0.5)
+    teacher = EMATeacher(shares="encoder").build(network)
+    network.train()
+    teacher.train()
+    view = make_batch(torch.zeros(2, 1, 5, dtype=torch.bool)).views[0]
+    student = network(view)
+    first, second = teacher(student, network).output, teacher(student, network).output
+    assert torch.equal(first, second)  # the shared encoder's dropout is off for the teacher
+    assert network.encoder.training
+    assert not first.requires_grad
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+    assert not teacher.backbone.training
+
+
+def test_a_decay_of_one_stands_still(make_network):
+    network = make_network()
+    teacher = EMATeacher(start=1.0, end=1.0, anneal_steps=0).build(network)
+    before = [parameter.clone() for parameter in teacher.parameters()]
+    move(network)
+    assert teacher.after_step(network, 1) == {"teacher/decay": 1.0}
+    assert all(torch.equal(a, b) for a, b in zip(before, teacher.parameters(), strict=True))
+
+
+def test_a_decay_out_of_range_says_how_to_mend_it():
+    with pytest.raises(SpecError, match=r"EMATeacher.start must be between 0 and 1, got 1.5"):
+        EMATeacher(start=1.5)
+    assert attrs.evolve(EMATeacher(), start=0.5).start == 0.5

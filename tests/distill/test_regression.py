@@ -1,0 +1,113 @@
+"""Latent regression by hand: distances, scale, normaliser, class token (reference §6, §12 point 6)."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+import pytest
+import torch
+
+from didact import Learner, SpecError
+from didact.learner import add_counts
+from didact_distill import EMATeacher, LatentRegression, LinearHead, TopKTargets
+
+
+@pytest.fixture
+def make_learner(make_network):
+    def make(objective: LatentRegression) -> Learner:
+        network = make_network()
+        targets = TopKTargets(k=2, teacher=EMATeacher(shares="nothing")).build(network)
+        return Learner(network, targets, objective.build(network, targets))
+
+    return make
+
+
+def parts_by_hand(learner, batch):
+    student = learner.network(batch.views[0])
+    (target,) = learner.targets((student,), learner.network)
+    predictions = learner.objective.head.layers(student.context.output)  # (R, T, D)
+    masks = batch.views[0].mask.predicted  # (B, M, T)
+    values = target.values.repeat_interleave(masks.shape[1], 0)
+    chosen = masks.flatten(0, 1)
+    return predictions[chosen], values[chosen]
+
+
+def test_squared_distance_has_no_half_and_is_scaled_by_the_root_of_the_width(make_learner, make_batch):
+    learner = make_learner(LatentRegression(head=LinearHead(), beta=0.0))
+    batch = make_batch(torch.rand(3, 2, 7) < 0.4)
+    predictions, values = parts_by_hand(learner, batch)
+    expected = sum(float(((p - v) ** 2).sum()) / math.sqrt(8) for p, v in zip(predictions, values, strict=True))
+    total, _ = learner(batch, learner.objective.counts(batch))
+    assert float(total) == pytest.approx(expected / len(predictions), rel=1e-5)
+
+
+@pytest.mark.parametrize(("scale", "factor"), [("1/sqrt(width)", 8**-0.5), ("1/width", 1 / 8), ("1", 1.0)])
+def test_smooth_l1_turns_linear_at_beta(make_learner, make_batch, scale, factor):
+    beta = 0.7
+    learner = make_learner(LatentRegression(beta=beta, scale=scale))
+    batch = make_batch(torch.rand(3, 2, 7) < 0.4)
+    predictions, values = parts_by_hand(learner, batch)
+    expected = 0.0
+    for difference in (predictions - values).abs().flatten().tolist():
+        expected += 0.5 * difference**2 / beta if difference < beta else difference - 0.5 * beta
+    total, _ = learner(batch, learner.objective.counts(batch))
+    assert float(total) == pytest.approx(factor * expected / len(predictions), rel=1e-5)
+
+
+def test_the_parts_of_a_batch_add_up_to_the_whole_however_uneven(make_learner, make_batch):
+    learner = make_learner(LatentRegression())
+    predicted = torch.zeros(4, 1, 9, dtype=torch.bool)
+    predicted[0, 0, :8] = predicted[1, 0, :1] = predicted[2, 0, 3:5] = predicted[3, 0, ::2] = True
+    whole = make_batch(predicted)
+    view = whole.views[0]
+    parts = []
+    for rows in (slice(0, 1), slice(1, 4)):
+        part = make_batch(predicted[rows])
+        parts.append(attrs.evolve(part, views=(attrs.evolve(part.views[0], content=view.content[rows]),)))
+    totals = add_counts(learner.objective.counts(part) for part in parts)
+    assert totals == learner.objective.counts(whole) == {"regression": int(predicted.sum())}
+    learner(whole, totals)[0].backward()
+    expected = {name: p.grad.clone() for name, p in learner.named_parameters() if p.grad is not None}
+    learner.zero_grad()
+    # instance-normalised targets of a sample do not see the others, so the split changes nothing
+    for part in parts:
+        learner(part, totals)[0].backward()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(learner.get_parameter(name).grad, gradient, msg=name)
+
+
+def test_gradients_reach_the_student_and_the_head_and_nothing_else(make_learner, make_batch):
+    learner = make_learner(LatentRegression())
+    batch = make_batch(torch.rand(3, 2, 7) < 0.4)
+    learner(batch, learner.objective.counts(batch))[0].backward()
+    with_gradient = {name for name, parameter in learner.named_parameters() if parameter.grad is not None}
+    expected = {
+        name
+        for name, parameter in learner.named_parameters()
+        if parameter.requires_grad and not name.startswith("targets")
+    }
+    assert with_gradient == expected
+    assert expected
+
+
+def test_the_class_loss_needs_a_class_token(make_learner, make_batch):
+    learner = make_learner(LatentRegression(class_weight=1.0))
+    batch = make_batch(torch.rand(3, 2, 7) < 0.4)
+    with pytest.raises(SpecError, match="needs a class token"):
+        learner(batch, learner.objective.counts(batch))
+
+
+def test_without_a_masker_it_says_so(make_learner, make_batch):
+    learner = make_learner(LatentRegression())
+    batch = make_batch(torch.rand(3, 1, 7) < 0.4)
+    whole = attrs.evolve(batch, views=(attrs.evolve(batch.views[0], mask=None),))
+    with pytest.raises(SpecError, match="the experiment has no masker"):
+        learner.objective.counts(whole)
+
+
+def test_a_head_that_needs_hidden_positions_refuses_dropped_ones(make_learner, make_batch):
+    learner = make_learner(LatentRegression(head=LinearHead()))
+    batch = make_batch(torch.arange(7).expand(3, 2, 7) < 3, dropped=True)
+    with pytest.raises(SpecError, match="the masker drops the positions"):
+        learner(batch, learner.objective.counts(batch))

@@ -1,0 +1,75 @@
+"""Top-K targets against the definition in data2vec §3.3 (reference §12, points 1 and 3)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import instance_norm, layer_norm
+
+from didact import Collect, SpecError
+from didact_distill import EMATeacher, TopKTargets
+
+
+def features_of(network, view):
+    """The blocks' outputs on the whole input, computed without any of the code under test."""
+    x = network.encoder.embedding(view.content)
+    x = x + network.encoder.positions(torch.arange(x.shape[1], dtype=torch.float32)[:, None])
+    features = []
+    for block in network.backbone.blocks:
+        features.append(block(x))
+        x = x + torch.tanh(features[-1])
+    return features
+
+
+def test_targets_are_the_mean_of_the_normalised_top_layers(make_network, make_batch):
+    network = make_network(depth=4)
+    spec = TopKTargets(k=3, normalize="instance", normalize_average="layer", teacher=EMATeacher(shares="nothing"))
+    builder = spec.build(network)
+    batch = make_batch(torch.rand(2, 2, 9) < 0.5)
+    (target,) = builder(tuple(network(view) for view in batch.views), network)
+    layers = features_of(network, batch.views[0])[-3:]
+    mean = sum(instance_norm(layer.transpose(1, 2)).transpose(1, 2) for layer in layers) / 3
+    torch.testing.assert_close(target.values, layer_norm(mean, (8,)))
+    assert target.values.shape == (2, 9, 8)  # once per sample, whatever the number of masks
+    assert not target.values.requires_grad
+
+
+def test_targets_do_not_depend_on_the_masks(make_network, make_batch):
+    network = make_network()
+    builder = TopKTargets(k=2).build(network)
+    of = [make_batch(torch.rand(2, 1, 9, generator=torch.Generator().manual_seed(s)) < 0.5) for s in (1, 2)]
+    first, second = (builder((network(batch.views[0]),), network)[0].values for batch in of)
+    assert torch.equal(first, second)
+
+
+def test_only_the_layers_asked_for_matter(make_network, make_batch):
+    network = make_network(depth=4)
+    batch = make_batch(torch.rand(2, 1, 9) < 0.5)
+    ones = TopKTargets(k=1, normalize="none", teacher=EMATeacher(shares="nothing")).build(network)
+    (target,) = ones((network(batch.views[0]),), network)
+    torch.testing.assert_close(target.values, features_of(network, batch.views[0])[-1])
+
+
+def test_more_layers_than_the_backbone_has_is_an_error_before_training(make_network):
+    with pytest.raises(SpecError, match=r"TopKTargets.k must be at most the backbone's depth, 3, got 5"):
+        TopKTargets(k=5).build(make_network(depth=3))
+
+
+def test_the_released_text_teacher_sees_masked_content_alone(make_network, make_batch):
+    network = make_network()
+    spec = TopKTargets(k=1, teacher_sees="masked", teacher=EMATeacher(shares="encoder"))
+    builder = spec.build(network)
+    seen = []
+    builder.teacher.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].padding))
+    batch = make_batch(torch.rand(2, 1, 9) < 0.5)
+    builder((network(batch.views[0]),), network)
+    assert torch.equal(seen[0], ~batch.views[0].mask.predicted[:, 0])
+
+
+def test_an_unmasked_student_equals_the_teacher_at_the_start(make_network, make_batch):
+    network = make_network().eval()
+    teacher = EMATeacher(shares="nothing").build(network)
+    batch = make_batch(torch.zeros(2, 2, 9, dtype=torch.bool))
+    student = network(batch.views[0])
+    expected = teacher(student, network, Collect(feature="block", last=1)).output
+    torch.testing.assert_close(student.context.output, expected.repeat_interleave(2, 0))
