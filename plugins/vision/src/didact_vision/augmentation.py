@@ -142,9 +142,9 @@ def saturate(image: Tensor, factor: float) -> Tensor:
 
 
 def _grey(pixels: Tensor) -> Tensor:
-    red, green, blue = pixels  # (3, H, W) -> (H, W) each
-    return (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue).floor_()
+    red, green, blue = pixels.unbind(0)  # (3, H, W) -> (H, W) each
+    return (red * LUMA[0] + green * LUMA[1] + blue * LUMA[2]).floor_()
 
 
 def _blend(pixels: Tensor, other: Tensor | float, factor: float) -> Tensor:
-    return (factor * pixels + (1 - factor) * other).clamp_(0, 255).to(torch.uint8)
+    return (pixels * factor + other * (1 - factor)).clamp_(0, 255).to(torch.uint8)

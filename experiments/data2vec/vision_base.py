@@ -1,0 +1,61 @@
+"""data2vec on images, base size, ImageNet-1k.
+
+Claim: the algorithm of data2vec on speech and text, with BEiT's encoder and masks, learns images (Baevski et al. 2022,
+    data2vec, §4.1 and §5.1; settings of the released code, which the paper's numbers come from).
+Cost: 800 epochs of 1 281 167 images, 500 000 steps of 2 048; released with 16 GPUs of 128 images each.
+Expected: about 84 % top-1 after fine-tuning, says the paper; not reproduced here.
+Command:
+    didact ingest images imagenet/train --label-from folder --out stores/imagenet-train
+    didact run experiments/data2vec/vision_base.py
+"""
+
+from didact import Cosine, Experiment, Training, samples
+from didact_distill import EMATeacher, LatentRegression, LinearHead, TopKTargets
+from didact_transformer import BEiTBias, DepthScaledInitialization, Transformer
+from didact_vision import BEiTAugmentation, BlockMasker, Images, Patches
+
+IMAGES, BATCH, EPOCHS, WARMUP_EPOCHS = 1_281_167, 2_048, 800, 10
+STEPS_PER_EPOCH = IMAGES // BATCH  # 625; BEiT leaves out an epoch's last, smaller batch
+
+experiment = Experiment(
+    name="data2vec-vision-base",
+    source=Images(store="imagenet-train", size=224, augmentation=BEiTAugmentation()),
+    encoder=Patches(width=768, patch=16, positions="none", mask_token=True, initialization="beit"),
+    masker=BlockMasker(ratio=120 / 196),
+    backbone=Transformer(
+        width=768,
+        depth=12,
+        heads=12,
+        norm="pre",
+        norm_epsilon=1e-6,
+        dropout=0.0,
+        attention_dropout=0.05,
+        drop_path=0.25,
+        layer_scale=1e-4,
+        key_bias=False,
+        positions=BEiTBias(),
+        initialization=DepthScaledInitialization(),
+    ),
+    targets=TopKTargets(
+        k=6,
+        feature="block",
+        normalize="layer",
+        normalize_average="layer",
+        # the released command leaves out the annealing that its options describe: τ is constant
+        teacher=EMATeacher(start=0.9998, end=0.9998, anneal_steps=0, shares="nothing"),
+    ),
+    objective=LatentRegression(head=LinearHead(initialization="truncated"), beta=2.0, scale="1/width"),
+    training=Training(
+        steps=EPOCHS * STEPS_PER_EPOCH,
+        batch=samples(BATCH),
+        learning_rate=2e-3,
+        schedule=Cosine(warmup_steps=WARMUP_EPOCHS * STEPS_PER_EPOCH, final=1e-5 / 2e-3),
+        betas=(0.9, 0.999),
+        epsilon=1e-8,
+        weight_decay=0.05,
+        clip_norm=3.0,
+        micro_batches=16,
+        workers=16,
+        checkpoint_every=10 * STEPS_PER_EPOCH,
+    ),
+)
