@@ -40,6 +40,9 @@ KINDS: dict[str, type] = {
 }
 
 
+WORDS = ("didact_media", "didact_commands")  # what they register is a word of the command line, not PLUGIN/NAME
+
+
 @attrs.frozen(kw_only=True)
 class Plugin:
     """One entry point of the group ``didact``.
@@ -80,7 +83,7 @@ class Registry:
             f"{plugin.name}/{short}": cls
             for plugin in self.plugins
             for hook, components in plugin.components.items()
-            if hook not in ("didact_media", "didact_commands")
+            if hook not in WORDS
             for short, cls in components.items()
         }
 
@@ -90,7 +93,7 @@ class Registry:
 
     def of_kind(self, hook: str) -> dict[str, Any]:
         """What the plugins register under one hook, by short name for media and commands, by full name for specs."""
-        full = hook not in ("didact_media", "didact_commands")
+        full = hook not in WORDS
         return {
             f"{plugin.name}/{short}" if full else short: cls
             for plugin in self.plugins
@@ -114,7 +117,7 @@ class Registry:
         if plugin is None:
             raise PluginError(
                 f"{name} comes from the plugin {owner!r}, which is not installed",
-                mend=f"install its distribution (first-party ones are called didact-{owner}), then see `didact plugins`",
+                mend=f"install its distribution (first-party ones are called didact-{owner}); see `didact plugins`",
             )
         if plugin.failure:
             raise PluginError(
@@ -173,7 +176,7 @@ def discover(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Registry:
     plugins = [core]
     for entry_point in found.values():
         plugin = _load(entry_point)
-        for hook in ("didact_media", "didact_commands"):
+        for hook in WORDS:
             for short in plugin.components.get(hook, {}):
                 other_plugin = claimed.setdefault((hook, short), plugin)
                 if other_plugin is not plugin:
@@ -235,9 +238,8 @@ def _components(plugin: Plugin, module: ModuleType) -> dict[str, dict[str, Any]]
                 raise PluginError(f"its {hook} returned {type(registered).__name__}, not a mapping from name to class")
             for short, cls in registered.items():
                 _check_component(hook, short, cls)
-                if short in seen:
+                if hook not in WORDS and seen.setdefault(short, hook) != hook:
                     raise PluginError(f"it registers {short!r} twice, in {seen[short]} and in {hook}")
-                seen[short] = hook
             components[hook] = dict(registered)
     return components
 
