@@ -1,0 +1,69 @@
+"""Self-attention with several heads."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from didact_transformer.dropout import dropout as drop
+
+
+class Attention(nn.Module):
+    """Every position reads from every other (Vaswani et al. 2017, section 3.2)."""
+
+    def __init__(self, width: int, heads: int, *, dropout: float, key_bias: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.qkv = nn.Linear(width, 3 * width, bias=key_bias)
+        self.query_value_bias = None if key_bias else nn.Parameter(torch.zeros(2, width))
+        self.projection = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """Attention's output behind its projection.
+
+        Args:
+            x: (R, V, D).
+            bias: added to the logits; broadcastable to (R, H, V, V), in the dtype they are computed in; or None.
+
+        Returns:
+            (R, V, D).
+        """
+        rows, v, width = x.shape
+        qkv = F.linear(x, self.qkv.weight, self._qkv_bias())
+        qkv = qkv.view(rows, v, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (R, V, 3·D) -> (3, R, H, V, D/H)
+        query, key, value = qkv.unbind(0)
+        read = attend(query, key, value, bias, self.dropout if self.training else 0.0)
+        joined = read.transpose(1, 2).reshape(rows, v, width)  # (R, H, V, D/H) -> (R, V, D)
+        projected: Tensor = self.projection(joined)
+        return projected
+
+    def _qkv_bias(self) -> Tensor | None:
+        if self.query_value_bias is None:
+            return self.qkv.bias
+        query, value = self.query_value_bias.unbind(0)
+        return torch.cat([query, torch.zeros_like(query), value])
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
+    """softmax(query · keyᵀ / √(D/H) + bias), with dropout, times value.
+
+    Args:
+        query: (R, H, V, D/H), as are key and value.
+        key: of the positions that are read.
+        value: likewise.
+        bias: broadcastable to (R, H, V, V), or None.
+        dropout: share of attention weights that are dropped.
+
+    Returns:
+        (R, H, V, D/H).
+    """
+    if query.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        # PyTorch has no fused kernel on the CPU for dropout or for a bias with gradient, and without either its
+        # backward pass takes twice as long as these four lines
+        logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)  # (R, H, V, V)
+        if bias is not None:
+            logits += bias
+        return drop(logits.softmax(-1), dropout) @ value
+    return F.scaled_dot_product_attention(query, key, value, bias, dropout)
