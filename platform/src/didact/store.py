@@ -13,9 +13,9 @@ import json
 import os
 import re
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import lmdb
@@ -27,6 +27,10 @@ from didact.errors import DataError, did_you_mean
 SCHEMA = 1
 DATA, ABOUT, PROGRESS = b"data", b"about", b"progress"  # the databases in data.mdb; the last is the ingester's own
 DIGEST_BYTES = 32  # SHA-256; an `ABOUT` value is a record's digest, then [name, length, fields] as JSON
+
+
+def _strings(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(values)  # JSON has only lists
 
 
 @attrs.frozen(kw_only=True)
@@ -52,7 +56,7 @@ class Manifest:
     unit: str
     count: int
     fingerprint: str
-    fields: tuple[str, ...] = attrs.field(converter=tuple)
+    fields: tuple[str, ...] = attrs.field(converter=_strings)
     total_length: float
     total_bytes: int
     files: int
@@ -245,13 +249,19 @@ class StoredSamples(Samples):
 
     def record(self, index: int) -> StoredRecord:
         """The record of sample ``index``."""
-        return self.store.get(self._place(index))
+        return self.store.get(self.place(index))
 
     def name(self, index: int) -> str:
-        return self.store.name(self._place(index))
+        return self.store.name(self.place(index))
 
-    def _place(self, index: int) -> int:
+    def place(self, index: int) -> int:
+        """The number of sample ``index`` in the store."""
         return index if self._chosen is None else int(self._chosen[index])
+
+    @property
+    def places(self) -> np.ndarray:
+        """(N,) int64; the numbers of all samples in the store, ascending."""
+        return np.arange(len(self.store)) if self._chosen is None else self._chosen
 
 
 def find_store(name_or_path: str) -> Path:
@@ -311,7 +321,7 @@ class _Reader:
     same store: those share a reader, which is closed with the last of them.
     """
 
-    _open: weakref.WeakValueDictionary[tuple[int, Path, int, int], _Reader] = weakref.WeakValueDictionary()
+    _opened: ClassVar[weakref.WeakValueDictionary[tuple[int, int], _Reader]] = weakref.WeakValueDictionary()
 
     def __init__(self, path: Path) -> None:
         self.process = os.getpid()
@@ -325,10 +335,13 @@ class _Reader:
     def of(cls, path: Path) -> _Reader:
         """This process's reader of the store in ``path``."""
         file = (path / "data.mdb").stat()
-        key = (os.getpid(), path.resolve(), file.st_ino, file.st_ctime_ns)
-        reader = cls._open.get(key)
+        key = (file.st_dev, file.st_ino)
+        reader = cls._opened.get(key)
+        if reader is not None and reader.process != os.getpid():
+            reader.environment.close()  # inherited over a fork: unusable here, and in the way of a second one
+            reader = None
         if reader is None:
-            reader = cls._open[key] = cls(path)
+            reader = cls._opened[key] = cls(path)
         return reader
 
 

@@ -1,4 +1,4 @@
-"""Writing a store: records and the progress that made them go into LMDB together, so a kill at any moment loses both."""
+"""Writing a store: records and the progress behind them go into LMDB in one transaction, so no kill parts them."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class StoreWriter:
                 transaction.put(b"identity", self._identity, db=progress)
             elif identity != self._identity:
                 raise DataError(
-                    f"{self.folder} is half written from other inputs or options: {_difference(identity, self._identity)}",
+                    f"{self.folder} was made from other inputs or options: {_difference(identity, self._identity)}",
                     where=str(self.folder),
                     mend="repeat the command that began it, or start over with --restart",
                 )
@@ -179,7 +179,7 @@ class StoreWriter:
         """The files that could not be read, in their order."""
         with self._environment.begin() as transaction:
             for number in range(self.rejected):
-                line = transaction.get(b"rejected" + record_key(number), db=self._databases[PROGRESS])
+                line = transaction.get(b"rejected" + record_key(number), b"", db=self._databases[PROGRESS])
                 name, reason = json.loads(line)
                 yield Rejected(name=name, reason=reason)
 
