@@ -252,7 +252,7 @@ def _check_component(hook: str, short: Any, cls: Any) -> None:
         return
     if not (isinstance(cls, type) and issubclass(cls, wanted)):
         raise PluginError(f"its {hook} registers {short!r} as {cls!r}, which is no {wanted.__name__} class")
-    if issubclass(cls, Spec) and not attrs.has(cls):
+    if issubclass(cls, Spec) and "__attrs_attrs__" not in vars(cls):  # its own, not a base's
         raise PluginError(f"its {short!r} ({cls.__name__}) is not decorated with @attrs.frozen(kw_only=True)")
     missing: frozenset[str] = getattr(cls, "__abstractmethods__", frozenset())
     if missing:

@@ -106,8 +106,10 @@ def _converter(class_of: Callable[[str], type[Spec]] | None) -> cattrs.Converter
         if isinstance(data, Mapping) and (len(specs) == 1 or (specs and TAG in data)):
             return structure_spec(data, specs[0])  # its own error says more than "fits no choice"
         for choice in typing.get_args(hint):
-            if choice is type(None) and data is None:
-                return None
+            if choice is type(None):
+                if data is None:
+                    return None
+                continue
             try:
                 value = converter.structure(data, choice)
                 typeguard.check_type(value, choice)

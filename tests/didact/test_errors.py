@@ -1,0 +1,44 @@
+"""Errors that a user can mend: what, where, how."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from didact import DataError, DidactError, PluginError, RunError, SpecError
+from didact.errors import did_you_mean
+
+KINDS = (DidactError, SpecError, DataError, PluginError, RunError)
+
+
+def test_the_message_says_what_where_and_how_to_mend_in_this_order():
+    error = SpecError("K is 13", where="targets.k", mend="at most 12")
+    assert str(error) == "K is 13\n  where: targets.k\n  mend:  at most 12"
+
+
+def test_what_nobody_knows_is_left_out():
+    assert str(DataError("gone")) == "gone"
+    assert str(DataError("gone", mend="look")) == "gone\n  mend:  look"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whoever_is_closer_to_the_user_adds_the_outer_place(kind):
+    error = kind("odd", where="masker.length").at('experiment "mine"').at("mine.py")
+    assert type(error) is kind
+    assert error.where == 'mine.py, experiment "mine", masker.length'
+    assert kind("odd").at("mine.py").where == "mine.py"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_errors_cross_a_process_whole(kind):
+    error = kind("odd", where="here", mend="so")
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is kind
+    assert (copy.what, copy.where, copy.mend) == ("odd", "here", "so")
+
+
+def test_a_near_word_is_suggested_and_else_all_are_listed():
+    assert did_you_mean("maskre", ["masker", "targets"]) == "did you mean masker?"
+    assert did_you_mean("zzz", ["b", "a"]) == "known: a, b"
+    assert did_you_mean("zzz", []) == "none is known"

@@ -1,0 +1,214 @@
+"""Discovery: what loads, loads; what does not is named with the reason and the mend."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+import types
+
+import attrs
+import pytest
+
+from didact import Layout, Mask, Masker, Medium, PluginError, hookimpl
+from didact.plugins import discover, registry
+from didact.spec import Spec
+
+
+@attrs.frozen(kw_only=True)
+class Nothing(Masker):
+    """Masks nothing."""
+
+    def sample(self, layout: Layout, *, generator) -> Mask:
+        raise NotImplementedError
+
+
+@attrs.frozen(kw_only=True)
+class Unfinished(Masker):
+    """Forgets to sample."""
+
+
+class Undecorated(Masker):
+    """Inherits, and is not an attrs class of its own."""
+
+    def sample(self, layout: Layout, *, generator) -> Mask:
+        raise NotImplementedError
+
+
+class Paper(Medium):
+    kind, unit, suffixes = "papers", "pages", (".pdf",)
+
+    def records(self, data, name, options):
+        return []
+
+
+@attrs.frozen
+class FakeDistribution:
+    name: str
+    version: str = "1.2"
+
+
+class FakeEntryPoint:
+    """An entry point of a distribution that is not installed."""
+
+    def __init__(self, name: str, module: types.ModuleType | Exception, distribution: str = "") -> None:
+        self.name, self.module = name, module
+        self.value = f"{name.replace('-', '_')}.plugin"
+        self.dist = FakeDistribution(distribution or f"didact-{name}")
+
+    def load(self) -> types.ModuleType:
+        if isinstance(self.module, Exception):
+            raise self.module
+        return self.module
+
+
+def module(**hooks) -> types.ModuleType:
+    """A plugin's module whose hooks return these values, or are these functions."""
+    made = types.ModuleType("fake_plugin")
+    for name, value in hooks.items():
+        function = value if callable(value) else (lambda value=value: value)
+        if not callable(value):
+            function = _returning(value)
+        function.__name__ = name
+        setattr(made, name, hookimpl(function))
+    return made
+
+
+def _returning(value):
+    def hook():
+        return value
+
+    return hook
+
+
+def test_components_are_known_by_plugin_and_short_name():
+    found = discover([FakeEntryPoint("mine", module(didact_maskers={"none": Nothing}))])
+    assert found.specs["mine/none"] is Nothing
+    assert found.class_of("mine/none") is Nothing
+    assert found.name_of(Nothing) == "mine/none"
+    assert found.of_kind("didact_maskers") == {"mine/none": Nothing}
+
+
+def test_media_are_known_by_the_word_of_the_command_line():
+    found = discover([FakeEntryPoint("mine", module(didact_media={"papers": Paper}))])
+    assert found.of_kind("didact_media") == {"papers": Paper}
+    assert "mine/papers" not in found.specs
+
+
+def test_a_plugin_that_does_not_import_is_kept_apart_and_the_others_load():
+    broken = FakeEntryPoint("broken", ModuleNotFoundError("No module named 'timm'"))
+    found = discover([broken, FakeEntryPoint("mine", module(didact_maskers={"none": Nothing}))])
+    assert found.class_of("mine/none") is Nothing
+    plugin = next(plugin for plugin in found.plugins if plugin.name == "broken")
+    assert (plugin.distribution, plugin.version, plugin.module) == ("didact-broken", "1.2", "broken.plugin")
+    assert "ModuleNotFoundError: No module named 'timm'" in plugin.failure
+
+
+def test_asking_for_a_component_of_a_broken_plugin_says_why_and_what_to_do():
+    found = discover([FakeEntryPoint("broken", ModuleNotFoundError("No module named 'timm'"))])
+    with pytest.raises(PluginError) as caught:
+        found.class_of("broken/patches")
+    assert "cannot be used" in caught.value.what
+    assert "No module named 'timm'" in caught.value.what
+    assert caught.value.where == "didact-broken 1.2, broken.plugin"
+    assert "didact plugins" in caught.value.mend
+
+
+def test_a_syntax_error_in_a_plugin_names_file_and_line(tmp_path, monkeypatch):
+    (tmp_path / "typo_plugin.py").write_text("import os\n\nraise RuntimeError('no such licence')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    entry_point = importlib.metadata.EntryPoint("typo", "typo_plugin", "didact")
+    plugin = discover([entry_point]).plugins[-1]
+    assert f"{tmp_path / 'typo_plugin.py'}:3: RuntimeError: no such licence" in plugin.failure
+    assert plugin.distribution == "an unknown distribution"
+    sys.modules.pop("typo_plugin", None)
+
+
+def test_a_plugin_that_is_not_installed_is_named_with_what_to_install():
+    with pytest.raises(PluginError) as caught:
+        discover([]).class_of("speech/span")
+    assert "speech/span comes from the plugin 'speech', which is not installed" in caught.value.what
+    assert "didact-speech" in caught.value.mend
+
+
+def test_a_misspelt_component_suggests_the_right_one():
+    found = discover([FakeEntryPoint("mine", module(didact_maskers={"nothing": Nothing}))])
+    with pytest.raises(PluginError) as caught:
+        found.class_of("mine/nothin")
+    assert caught.value.mend == "did you mean nothing?"
+
+
+def test_two_plugins_of_one_name_are_an_error_that_names_both_distributions():
+    first = FakeEntryPoint("same", module(), "one-dist")
+    second = FakeEntryPoint("same", module(), "other-dist")
+    with pytest.raises(PluginError) as caught:
+        discover([first, second])
+    assert "two plugins are called 'same'" in caught.value.what
+    assert "one-dist 1.2" in caught.value.where
+    assert "other-dist 1.2" in caught.value.where
+
+
+def test_the_same_entry_point_found_twice_on_the_path_is_one_plugin():
+    plugin = FakeEntryPoint("same", module(didact_maskers={"none": Nothing}))
+    assert [found.name for found in discover([plugin, plugin]).plugins] == ["didact", "same"]
+
+
+@pytest.mark.parametrize("name", ["didact", "a/b"])
+def test_a_plugin_may_not_take_a_name_that_breaks_those_of_components(name):
+    with pytest.raises(PluginError, match="no plugin may be called"):
+        discover([FakeEntryPoint(name, module())])
+
+
+def test_two_plugins_with_one_word_for_a_medium_are_an_error_that_names_both():
+    first = FakeEntryPoint("a", module(didact_media={"papers": Paper}))
+    second = FakeEntryPoint("b", module(didact_media={"papers": Paper}))
+    with pytest.raises(PluginError) as caught:
+        discover([first, second])
+    assert caught.value.where == "didact-a and didact-b"
+
+
+def test_a_medium_and_a_command_of_one_name_do_not_clash():
+    import click
+
+    first = FakeEntryPoint("a", module(didact_media={"papers": Paper}))
+    second = FakeEntryPoint("b", module(didact_commands={"papers": click.Command("papers")}))
+    assert [plugin.failure for plugin in discover([first, second]).plugins] == ["", "", ""]
+
+
+def _raising():
+    raise KeyError("HOME")
+
+
+def _with_an_argument(config):
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("hooks", "reason"),
+    [
+        ({"didact_masker": {}}, "it implements didact_masker, which is no hook; did you mean didact_maskers?"),
+        ({"didact_maskers": [Nothing]}, "its didact_maskers returned list, not a mapping"),
+        ({"didact_maskers": {"": Nothing}}, "registers something under '', which is no name"),
+        ({"didact_maskers": {"x": Paper}}, "which is no Masker class"),
+        ({"didact_maskers": {"x": Nothing()}}, "which is no Masker class"),
+        ({"didact_maskers": {"x": Unfinished}}, "its 'x' (Unfinished) lacks sample"),
+        ({"didact_maskers": {"x": Nothing}, "didact_parts": {"x": Nothing}}, "it registers 'x' twice"),
+        ({"didact_maskers": _raising}, "its didact_maskers raised"),
+        ({"didact_maskers": _with_an_argument}, "does not fit its definition"),
+    ],
+)
+def test_a_plugin_that_breaks_the_contract_is_set_aside_with_the_reason(hooks, reason):
+    good = FakeEntryPoint("good", module(didact_maskers={"none": Nothing}))
+    found = discover([FakeEntryPoint("bad", module(**hooks)), good])
+    failures = {plugin.name: plugin.failure for plugin in found.plugins}
+    assert reason in failures["bad"]
+    assert failures["good"] == ""
+
+
+def test_a_class_that_forgot_its_decorator_is_set_aside():
+    found = discover([FakeEntryPoint("bad", module(didact_maskers={"x": Undecorated}))])
+    assert "attrs.frozen(kw_only=True)" in found.plugins[-1].failure
+
+
+def test_what_is_installed_here_loads():
+    assert [(plugin.name, plugin.failure) for plugin in registry().plugins if plugin.failure] == []
+    assert all(issubclass(cls, Spec) for cls in registry().specs.values())
