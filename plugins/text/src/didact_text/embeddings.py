@@ -1,0 +1,152 @@
+"""Tokens as vectors: learned embeddings of ids and of positions, as in RoBERTa."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from didact import (
+    BatchMask,
+    FeatureEncoder,
+    FeatureEncoderModule,
+    Layout,
+    Signal,
+    SpecError,
+    Tokens,
+    View,
+    corrupt,
+    drop,
+    repeat,
+)
+from didact_text.bpe import FIRST_WORD, PAD
+
+
+@attrs.frozen(kw_only=True)
+class TokenEmbeddings(FeatureEncoder):
+    """A learned vector for each id and for each position, added, normalised, dropped out (RoBERTa; data2vec §4.3).
+
+    The mask embedding is the vector of ``<mask>``. A replaced position gets the vector of a random word; special tokens
+    are never drawn, as in fairseq (Google's BERT draws from the whole vocabulary).
+
+    Attributes:
+        max_tokens: the most positions of a sample; 512 in BERT, RoBERTa and data2vec.
+        dropout: of the sum, after its normalisation; 0.1 in data2vec.
+        zero_padding: whether padding becomes zeros at the end, as in data2vec 1; else it is what the normalisation
+            makes of it, as in data2vec 2.0. Nothing attends to it either way.
+    """
+
+    max_tokens: int = 512
+    dropout: float = 0.1
+    zero_padding: bool = True
+
+    def validate(self) -> None:
+        self.require(self.width >= 1, "width", "at least 1")
+        self.require(self.max_tokens >= 1, "max_tokens", "at least 1")
+        self.require(0 <= self.dropout < 1, "dropout", "at least 0 and below 1")
+
+    def layout(self, size: tuple[int, ...]) -> Layout:
+        if len(size) != 1 or size[0] < 1:
+            raise SpecError(
+                f"TokenEmbeddings reads sequences of ids (T,), got a sample of shape {size}",
+                where="encoder",
+                mend="use a source of text, such as TextBlocks",
+            )
+        if size[0] > self.max_tokens:
+            raise SpecError(
+                f"a sample of {size[0]} tokens is longer than TokenEmbeddings.max_tokens, {self.max_tokens}",
+                where="encoder.max_tokens",
+                mend="raise it, or shorten the samples: TextBlocks.block_tokens, Sentences.max_tokens",
+            )
+        return Layout((size[0],))
+
+    def build(self, signal: Signal) -> TokenEmbeddingsModule:
+        if signal.kind != "tokens" or signal.vocabulary is None:
+            raise SpecError(
+                f"TokenEmbeddings reads tokens, but the source gives {signal.kind}",
+                where="encoder",
+                mend="use a source of text, such as TextBlocks, or an encoder for that signal",
+            )
+        return TokenEmbeddingsModule(self, signal.vocabulary)
+
+
+class TokenEmbeddingsModule(FeatureEncoderModule):
+    """The two tables and the norm.
+
+    Args:
+        spec: its settings.
+        vocabulary: how many ids; the last is ``<mask>``.
+    """
+
+    def __init__(self, spec: TokenEmbeddings, vocabulary: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.tokens = nn.Embedding(vocabulary, spec.width, padding_idx=PAD)
+        # the position of padding is row 1 and the first position row 2, as in fairseq, whose weights then fit
+        self.positions = nn.Embedding(PAD + 1 + spec.max_tokens, spec.width, padding_idx=PAD)
+        self.norm = nn.LayerNorm(spec.width, eps=1e-5)
+        self.dropout = nn.Dropout(spec.dropout)
+        for table in (self.tokens, self.positions):
+            nn.init.normal_(table.weight, std=0.02)
+            with torch.no_grad():
+                table.weight[PAD].zero_()
+
+    def embed(self, view: View) -> Tokens:
+        """The vectors of the ids.
+
+        Args:
+            view: content (B, T) int64, padding (B, T).
+
+        Returns:
+            Tokens with features (B, T, D), zero at padding.
+        """
+        ids = view.content if view.padding is None else view.content.masked_fill(view.padding, PAD)
+        return Tokens(features=self.tokens(ids), layout=view.layout, padding=view.padding)
+
+    def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
+        """Corrupts, adds positions, normalises, drops.
+
+        Args:
+            tokens: features (B, T, D). Positions are counted without padding, as it is marked here.
+            mask: M masks per sample, or None.
+
+        Returns:
+            Tokens with features (R, V, D), R = B·M.
+        """
+        words = self.tokens.weight[FIRST_WORD:-1] if mask is not None and mask.replaced is not None else None
+        features = corrupt(tokens.features, mask, self.tokens.weight[-1], words)  # (R, T, D)
+        if tokens.padding is None:
+            count = features.shape[1]
+            features = features + self.positions.weight[PAD + 1 : PAD + 1 + count]  # (T, D) to every row
+        else:
+            positions = self.positions(position_ids(tokens.padding))  # (B, T, D)
+            features = features + _repeated(positions, mask)
+        features = self.dropout(self.norm(features))
+        padding = repeat(tokens.padding, mask)
+        if padding is not None and self.spec.zero_padding:
+            features = features.masked_fill(padding[..., None], 0.0)
+        return drop(Tokens(features=features, layout=tokens.layout, padding=padding), mask)
+
+    def table(self) -> nn.Parameter:
+        return cast(nn.Parameter, self.tokens.weight)
+
+
+def position_ids(padding: Tensor) -> Tensor:
+    """Rows of the position table: 1 for padding, and 2, 3, … for what is not.
+
+    Args:
+        padding: (B, T) bool; true = not data.
+
+    Returns:
+        (B, T) int64.
+    """
+    data = (~padding).long()
+    return data.cumsum(1) * data + PAD
+
+
+def _repeated(values: Tensor, mask: BatchMask | None) -> Tensor:
+    rows = repeat(values, mask)
+    assert rows is not None
+    return rows

@@ -1,0 +1,97 @@
+"""Text as samples: what all its sources share, and sentences."""
+
+from __future__ import annotations
+
+import abc
+from typing import ClassVar
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor
+
+from didact import Signal, Source
+from didact.spec import fingerprint
+from didact.store import Store, StoredSamples
+from didact_text.bpe import END, FIRST_WORD, START, Tokenizer
+from didact_text.corpus import Corpus
+
+
+@attrs.frozen(kw_only=True)
+class TokenSource(Source, abc.ABC):
+    """A text store read as token ids. A sample is (T,) int64 and begins with ``<s>``.
+
+    Attributes:
+        store: the name or path of a store of text.
+        tokenizer: what turns its text into ids; learnt from this store or from another.
+        where: which records, such as ``split == train``; None for all.
+    """
+
+    unit: ClassVar[str] = "tokens"
+
+    store: str
+    tokenizer: Tokenizer
+    where: str | None = None
+
+    def signal(self) -> Signal:
+        return Signal(kind="tokens", axes=(None,), vocabulary=self.tokenizer.vocabulary)
+
+    def prepare(self) -> None:
+        """Learns the vocabulary and turns the store into ids, each unless it was done; kept in ``STORE/derived``."""
+        Corpus.prepare(Store.open(self.store, "text"), self.tokenizer)
+
+    def raw_features(self, content: Tensor) -> Tensor:
+        """The bag of a sample's tokens: log(1 + count) of every word of the vocabulary, scaled to length 1.
+
+        Args:
+            content: (T,) int64.
+
+        Returns:
+            (vocabulary,) float32; zero for special tokens, which say nothing.
+        """
+        counts = torch.bincount(content, minlength=self.tokenizer.vocabulary).float()
+        counts[:FIRST_WORD] = 0
+        return torch.nn.functional.normalize(counts.log1p(), dim=0)
+
+
+@attrs.frozen(kw_only=True)
+class Sentences(TokenSource):
+    """Every record is one sample, ``<s> … </s>``: what a classifier of texts reads.
+
+    A record of several lines has ``</s>`` after each of them. Labels are the store's.
+
+    Attributes:
+        max_tokens: at which longer samples are cut, their ``</s>`` kept; what the encoder has positions for.
+    """
+
+    max_tokens: int = 512
+
+    def validate(self) -> None:
+        self.require(self.max_tokens >= 3, "max_tokens", "at least 3, a token between <s> and </s>")
+
+    def open(self) -> SentenceSamples:
+        return SentenceSamples(self)
+
+
+class SentenceSamples(StoredSamples):
+    """The opened records."""
+
+    def __init__(self, source: Sentences) -> None:
+        store = Store.open(source.store, "text")
+        super().__init__(store, source.where)
+        self._corpus = Corpus.open(store, source.tokenizer)
+        self._limit = source.max_tokens
+        tokens = np.diff(self._corpus.offsets)[self.places] + 1  # (N,) with the <s> that stands before each
+        self.lengths = np.minimum(tokens, self._limit).astype(np.float64)
+        self.fingerprint = fingerprint([self.fingerprint, source.tokenizer.fingerprint(), source.max_tokens])
+
+    def views(self, index: int, *, length: float | None, generator: torch.Generator) -> tuple[Tensor, ...]:
+        return (self.content(index),)
+
+    def content(self, index: int) -> Tensor:
+        """A record's ids, (T,) int64."""
+        record = self.place(index)
+        start, end = self._corpus.offsets[record], self._corpus.offsets[record + 1]
+        ids = np.concatenate([[START], self._corpus.ids[start:end]], dtype=np.int64)[: self._limit]
+        ids[-1] = END
+        return torch.from_numpy(ids)
