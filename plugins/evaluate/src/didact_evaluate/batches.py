@@ -1,0 +1,33 @@
+"""Batches as training would see them, for evaluations that look at predictions and targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+from didact import Batch, Experiment, Source, samples
+from didact.batching import BatchPlan
+from didact.loading import Steps
+
+
+def training_batches(experiment: Experiment, source: Source | None, count: int, per_batch: int) -> Iterator[Batch]:
+    """The same samples every time, with views and masks as the experiment draws them.
+
+    Args:
+        experiment: whose encoder and masker make the batches.
+        source: where to take samples; None takes the experiment's own.
+        count: how many samples in all; fewer where the source has fewer.
+        per_batch: at most so many in one batch.
+    """
+    experiment = attrs.evolve(
+        experiment,
+        source=source or experiment.source,
+        training=attrs.evolve(experiment.training, batch=samples(per_batch), micro_batches=1),
+    )
+    lengths = experiment.source.open().lengths
+    per_batch = min(per_batch, len(lengths))
+    plan = BatchPlan(lengths, samples(per_batch), experiment.training.seed)
+    steps = Steps(experiment, plan)
+    for step in range(max(1, min(count, len(lengths)) // per_batch)):
+        yield steps[step].parts[0]

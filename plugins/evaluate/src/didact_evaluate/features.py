@@ -1,0 +1,161 @@
+"""What a network makes of samples: the one path by which features for training and for testing a probe are made."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor
+
+from didact import Collect, Experiment, FeatureEncoder, Network, Samples, Source, SpecError, View, collate
+from didact.devices import autocast, choose_precision
+from didact.tensors import move
+
+POSITIONS_PER_BATCH = 4_096  # about 1 GiB in the widest convolutions of a wav2vec 2.0 encoder, the hungriest there is
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Chunk:
+    """Some of the samples that were asked for, collated.
+
+    Attributes:
+        places: where they stand among those that were asked for; B numbers.
+        view: whole and unmasked, content (B, *axes).
+    """
+
+    places: tuple[int, ...]
+    view: View
+
+
+def pooled(
+    networks: Mapping[str, Network],
+    samples: Samples,
+    indices: Sequence[int],
+    *,
+    experiment: Experiment,
+    device: torch.device,
+    blocks: int | None = None,
+) -> dict[str, Tensor]:
+    """One vector for each sample by each network: the mean over the sample's own positions.
+
+    Args:
+        networks: by any name; all of them see the same batches, so the samples are read once.
+        samples: where to read.
+        indices: N of them.
+        experiment: whose encoder lays the samples out, and whose precision is computed in.
+        device: where the networks are.
+        blocks: None for the backbone's output; K for the mean of what its K topmost blocks give.
+
+    Returns:
+        (N, D) float32 on the CPU for each name; row n is sample ``indices[n]``, whichever samples shared its batch.
+
+    Raises:
+        SpecError: the backbone has fewer blocks; a sample does not fit the encoder.
+        DataError: a sample cannot be read.
+    """
+    features = {name: torch.empty(len(indices), network.backbone.width) for name, network in networks.items()}
+    for chunk in chunks(samples, indices, experiment):
+        view = move(chunk.view, device)
+        places = torch.tensor(chunk.places)
+        for name, network in networks.items():
+            values = vectors(network, view, experiment=experiment, blocks=blocks)
+            features[name][places] = mean_over_positions(values, view.padding).cpu()
+    return features
+
+
+@torch.no_grad()
+def vectors(network: Network, view: View, *, experiment: Experiment, blocks: int | None = None) -> Tensor:
+    """A network's features of every position, without extra tokens.
+
+    Args:
+        network: is put into evaluation mode.
+        view: whole and unmasked, on the network's device.
+        experiment: whose precision is computed in.
+        blocks: as for `pooled`.
+
+    Returns:
+        (B, T, D) float32; what stands at padding means nothing.
+    """
+    depth = len(network.backbone.blocks)
+    if blocks is not None and blocks > depth:
+        raise SpecError(
+            f"the mean of the {blocks} topmost blocks is asked for, and the backbone has {depth}",
+            where="blocks",
+            mend=f"at most {depth}, or None for the backbone's output",
+        )
+    device = view.content.device
+    network.eval()
+    with autocast(device, choose_precision(experiment.training.precision, device)):
+        tokens = network.encoder.embed(view)
+        context = network.contextualize(tokens, None, Collect(feature="block", last=blocks) if blocks else None)
+    if blocks is None:
+        return context.positions_only(context.output).float()
+    return context.positions_only(torch.stack([feature.float() for feature in context.features]).mean(0))
+
+
+def mean_over_positions(values: Tensor, padding: Tensor | None) -> Tensor:
+    """The mean (B, D) of ``values`` (B, T, D) over the positions that ``padding`` (B, T), true = no data, leaves."""
+    if padding is None:
+        return values.mean(1)
+    held = (~padding).sum(1, keepdim=True)  # (B, 1)
+    return values.masked_fill(padding[..., None], 0).sum(1) / held
+
+
+def raw(source: Source, samples: Samples, indices: Sequence[int], threads: int = 1) -> Tensor:
+    """The plain features (N, F) float32 of N samples, as their source names them.
+
+    Raises:
+        NotImplementedError: the source names none.
+    """
+    return torch.stack(
+        list(_ahead(lambda index: source.raw_features(samples.content(index)).float(), indices, threads))
+    )
+
+
+def chunks(samples: Samples, indices: Sequence[int], experiment: Experiment) -> Iterator[Chunk]:
+    """Collates samples, those of similar length together, so that little is padded and memory is bounded.
+
+    Args:
+        samples: where to read.
+        indices: which.
+        experiment: whose encoder lays them out; ``training.workers`` threads read ahead.
+    """
+    encoder = experiment.encoder
+    order = np.argsort(samples.lengths[np.asarray(indices)], kind="stable")
+    read = _ahead(lambda place: samples.content(int(indices[place])), order, max(1, experiment.training.workers))
+    places: list[int] = []
+    contents: list[Tensor] = []
+    longest = 0
+    for place, content in zip(order, read, strict=True):
+        positions = _positions(encoder, content, samples, int(indices[place]))
+        longest = max(longest, positions)
+        if contents and (len(contents) + 1) * longest > POSITIONS_PER_BATCH:
+            yield Chunk(places=tuple(places), view=collate(contents, encoder))
+            places, contents, longest = [], [], positions
+        places.append(int(place))
+        contents.append(content)
+    if contents:
+        yield Chunk(places=tuple(places), view=collate(contents, encoder))
+
+
+def _positions(encoder: FeatureEncoder, content: Tensor, samples: Samples, index: int) -> int:
+    try:
+        return encoder.layout(tuple(content.shape)).positions
+    except SpecError as error:
+        raise error.at(samples.name(index)) from None
+
+
+def _ahead(read: Callable[[int], Tensor], items: Iterable[int], threads: int) -> Iterator[Tensor]:
+    """Reads in order, a few items ahead: decoding lets go of the interpreter, so it overlaps with computing."""
+    waiting: deque[Future[Tensor]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for item in items:
+            waiting.append(pool.submit(read, int(item)))
+            if len(waiting) > 64 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -1,0 +1,119 @@
+"""Probes: how well plain classifiers do on frozen features, beside controls that nobody can call weak."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+import torch
+from torch import Tensor
+
+from didact import Evaluation, Experiment, Network, Report, Signal, Source, SpecError, Subject
+from didact.randomness import generator
+from didact_evaluate.features import pooled, raw
+from didact_evaluate.labelled import Labelled, open_pair
+from didact_evaluate.linear import fit_linear
+from didact_evaluate.neighbours import classify_by_neighbours
+
+
+@attrs.frozen(kw_only=True)
+class Probe(Evaluation):
+    """A linear and a k-nearest-neighbour classifier of a sample's mean feature, the network frozen.
+
+    The metrics are accuracies on `test` in percent: ``linear``, ``knn`` and, after the last step, the same of the
+    controls: ``linear_random`` and ``knn_random`` of the network as it was initialised, ``linear_raw`` and ``knn_raw``
+    of what the source names as raw features (pixels, log-mel means, a bag of tokens). All go the same way from samples
+    to accuracy. `didact_evaluate.linear` and `didact_evaluate.neighbours` say how they classify.
+
+    Attributes:
+        train: labelled samples to train the classifiers on; a sample without a label is left out. Their number decides
+            how much is read off the features: compare accuracies of equal numbers only.
+        test: labelled samples to test them on, never seen by `train`, of classes that `train` has too.
+        network: which network is judged: ``student``, as data2vec fine-tunes it, or ``teacher``, which averages it and
+            is often ahead, but lags behind in runs that are short beside the teacher's memory.
+        blocks: None judges the backbone's output; K judges the mean of what its K topmost blocks give, less bent to
+            the pretraining task than the output (data2vec's own targets are such a mean).
+        neighbours: how many vote in the k-NN; 20 in DINO. 0 leaves the k-NN out.
+        controls: whether the controls are judged too; it reads all samples twice more, after the last step only.
+        limit: at most so many samples of each source, for a quick look during training; None takes all.
+    """
+
+    train: Source
+    test: Source
+    network: Literal["student", "teacher"] = "student"
+    blocks: int | None = None
+    neighbours: int = 20
+    controls: bool = True
+    limit: int | None = None
+
+    def validate(self) -> None:
+        self.require(self.blocks is None or self.blocks >= 1, "blocks", "at least 1, or None")
+        self.require(self.neighbours >= 0, "neighbours", "at least 0")
+        self.require(self.limit is None or self.limit >= 2, "limit", "at least 2, or None")
+
+    def prepare(self) -> None:
+        self.train.prepare()
+        self.test.prepare()
+        open_pair(self.train, self.test, self.limit)
+
+    def evaluate(self, subject: Subject) -> Report:
+        experiment = subject.experiment
+        for field, source in (("train", self.train), ("test", self.test)):
+            _require_same_signal(source.signal(), experiment, field)
+        networks = {"": subject.student() if self.network == "student" else subject.teacher()}
+        finished = subject.step >= experiment.training.steps
+        if self.controls and finished:
+            networks["_random"] = subject.untrained()
+        train, test = open_pair(self.train, self.test, self.limit)
+        known, asked = (self._features(part, networks, subject) for part in (train, test))
+        if self.controls and finished:
+            known, asked = (_with_raw(part, features, experiment) for part, features in ((train, known), (test, asked)))
+        metrics: dict[str, float] = {}
+        for name, features in known.items():
+            metrics |= self._accuracies(name, (train, features), (test, asked[name]), subject.device)
+        return Report(metrics=metrics)
+
+    def _features(self, part: Labelled, networks: dict[str, Network], subject: Subject) -> dict[str, Tensor]:
+        return pooled(
+            networks,
+            part.samples,
+            part.indices.tolist(),
+            experiment=subject.experiment,
+            device=subject.device,
+            blocks=self.blocks,
+        )
+
+    def _accuracies(
+        self, name: str, train: tuple[Labelled, Tensor], test: tuple[Labelled, Tensor], device: torch.device
+    ) -> dict[str, float]:
+        known, asked = train[1].to(device), test[1].to(device)  # (N, D), (S, D)
+        labels, classes = train[0].labels.to(device), len(train[0].classes)
+        # of seed 0 whatever the run's: the probe's own chance is no part of what is compared
+        linear = fit_linear(known, labels, classes=classes, generator=generator(0, "probe", "held out"))
+        guesses = {f"linear{name}": linear.classify(asked)}
+        if self.neighbours:
+            guesses[f"knn{name}"] = classify_by_neighbours(
+                known, labels, asked, neighbours=self.neighbours, classes=classes
+            )
+        return {key: 100 * float((guess.cpu() == test[0].labels).double().mean()) for key, guess in guesses.items()}
+
+
+def _with_raw(part: Labelled, features: dict[str, Tensor], experiment: Experiment) -> dict[str, Tensor]:
+    """The features with the raw ones beside them, where the source names any."""
+    try:
+        return features | {"_raw": raw(part.source, part.samples, part.indices.tolist(), experiment.training.workers)}
+    except NotImplementedError:
+        return features
+
+
+def _require_same_signal(signal: Signal, experiment: Experiment, field: str) -> None:
+    """Raises a `SpecError` where a source is not of the signal that the experiment's encoder was built for."""
+    wanted = experiment.source.signal()
+    if signal != wanted:
+        differing = [name for name in attrs.fields_dict(Signal) if getattr(signal, name) != getattr(wanted, name)]
+        raise SpecError(
+            f"the probe's samples are of another signal than the experiment's: "
+            f"{', '.join(f'{name} {getattr(signal, name)!r}, not {getattr(wanted, name)!r}' for name in differing)}",
+            where=field,
+            mend="give the probe's source the settings of the experiment's (size, sample rate, tokenizer)",
+        )
