@@ -1,0 +1,45 @@
+"""Image files on their way into a store."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from didact import DataError
+from didact_vision import ImageMedium
+
+
+def jpeg(width: int = 30, height: int = 20) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def test_a_file_becomes_one_record_with_its_own_bytes():
+    (record,) = ImageMedium().records(jpeg(), "cats/1.jpg", {})
+    assert record.data == jpeg()
+    assert record.length == 1.0
+    assert record.name == "cats/1.jpg"
+
+
+def test_a_record_is_described_by_its_size_and_format():
+    (record,) = ImageMedium().records(jpeg(), "cats/1.jpg", {})
+    assert ImageMedium().describe(record) == "cats/1.jpg  30 × 20 JPEG RGB"
+
+
+@pytest.mark.parametrize("data", [jpeg()[: len(jpeg()) // 2], b"", b"text"])
+def test_a_truncated_or_foreign_file_is_rejected_with_the_reason(data):
+    with pytest.raises(DataError, match="an image cannot be read: "):
+        ImageMedium().records(data, "cats/1.jpg", {})
+
+
+def test_an_option_that_images_do_not_have_is_an_error():
+    with pytest.raises(DataError, match="images have no option 'column'"):
+        ImageMedium().records(jpeg(), "cats/1.jpg", {"column": "a"})
+
+
+def test_suffixes_are_lower_case_with_their_dot():
+    assert {".jpg", ".jpeg", ".png", ".webp"} <= set(ImageMedium.suffixes)
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in ImageMedium.suffixes)
