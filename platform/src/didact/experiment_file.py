@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 import sys
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import attrs
-
-from didact.errors import DidactError, SpecError, did_you_mean
+from didact.errors import DidactError, did_you_mean
 from didact.experiment import Experiment
-from didact.spec import Spec, field_documentation
 
 
 def load_experiment(reference: str) -> tuple[Experiment, Path]:
@@ -72,8 +67,6 @@ def _execute(path: Path) -> ModuleType:
             where=_line(error, path),
             mend="install its distribution, or correct the name; `didact plugins` lists what is installed",
         ) from None
-    except TypeError as error:
-        raise _misspelt(error, path) or error from None
     return module
 
 
@@ -84,35 +77,3 @@ def _line(error: BaseException, path: Path) -> str:
         if Path(frame.filename) == path.absolute() or frame.filename == str(path)
     ]
     return f"{path}:{lines[-1]}" if lines else str(path)
-
-
-def _misspelt(error: TypeError, path: Path) -> SpecError | None:
-    """What Python says of a wrong argument of a spec, in a user's terms."""
-    match = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
-    if match:
-        owner, field = match.groups()
-        fields = [attribute.name for cls in _specs(owner) for attribute in attrs.fields(cls)]
-        return SpecError(f"{owner} has no field {field!r}", where=_line(error, path), mend=did_you_mean(field, fields))
-    match = re.search(r"(\w+)\.__init__\(\) missing \d+ required keyword-only arguments?: (.+)", str(error))
-    if match:
-        owner, missing = match.groups()
-        texts = {key: text for cls in _specs(owner) for key, text in field_documentation(cls).items()}
-        field = re.findall(r"'(\w+)'", missing)[0]
-        return SpecError(
-            f"{owner} needs {missing}", where=_line(error, path), mend=f"{field} is {texts.get(field, 'required')}"
-        )
-    match = re.search(r"(\w+)\.__init__\(\) takes 1 positional argument but", str(error))
-    if match:
-        return SpecError(
-            f"{match.group(1)} takes its fields by name", where=_line(error, path), mend="write field=value"
-        )
-    return None
-
-
-def _specs(name: str) -> Iterator[type[Spec]]:
-    pending: list[type[Spec]] = [Spec]
-    while pending:
-        cls = pending.pop()
-        pending += cls.__subclasses__()
-        if cls.__name__ == name:
-            yield cls

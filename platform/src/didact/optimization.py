@@ -54,5 +54,6 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, learner: nn.Module, t
     for name, value in tensors.items():
         parameter_name, _, key = name.rpartition("/")
         parameter = parameters[parameter_name]
-        # the step count of a fused optimizer lies beside its parameter
+        if value.shape == parameter.shape:  # the fused kernel takes for granted that both lie in memory alike
+            value = torch.empty_like(parameter, requires_grad=False).copy_(value)
         optimizer.state[parameter][key] = value.to(parameter.device)

@@ -1,0 +1,222 @@
+"""Runs as their user starts, stops and resumes them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import attrs
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from didact import DidactError, Observer, RunError, hookimpl, run
+from didact.experiment_file import load_experiment
+from didact.observing import read_metrics
+from didact_distill import LatentRegression, LinearHead
+from didact_vision import RandomMasker
+
+
+def didact(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "didact", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def curve(folder: Path) -> list[tuple[float, ...]]:
+    """All that follows from the seed, of every step."""
+    names = ("step", "train/loss", "train/gradient_norm", "collapse/target_std", "teacher/decay", "data/epoch")
+    return [tuple(metrics[name] for name in names) for metrics in read_metrics(folder)]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    newest = max((folder / "checkpoints").glob("step-*"))
+    return load_file(newest / "learner.safetensors") | load_file(newest / "optimizer.safetensors")
+
+
+def assert_equal_runs(first: Path, second: Path) -> None:
+    assert curve(first) == curve(second)
+    mine, theirs = weights(first), weights(second)
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+class StopAfter:
+    """Sends this process a signal after a step, as a scheduler would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    @hookimpl
+    def step_finished(self, step: int) -> None:
+        if step == self.step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_run_leaves_a_folder_that_explains_it(project):
+    result = didact("run", "tiny.py", "--out", "r", "--set", "training.steps=4", cwd=project)
+    assert result.returncode == 0, result.stderr
+    assert "finished" in result.stdout
+    folder = project / "r"
+    assert json.loads((folder / "experiment.json").read_text())["training"]["steps"] == 4
+    assert json.loads((folder / "overrides.json").read_text()) == {"training.steps": "4"}
+    assert (folder / "experiment.py").read_text() == (project / "tiny.py").read_text()
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["plugins"]["vision"].startswith("didact-vision")
+    assert len(environment["data"]["source"]) == 64
+    assert [metrics["step"] for metrics in read_metrics(folder)] == [1, 2, 3, 4]
+    assert "finished at step 4 of 4" in (folder / "README.md").read_text()
+
+
+def test_smoke_takes_two_steps(project):
+    result = didact("run", "tiny.py", "--smoke", "--out", "r", cwd=project)
+    assert result.returncode == 0, result.stderr
+    assert [metrics["step"] for metrics in read_metrics(project / "r")] == [1, 2]
+
+
+def test_a_stopped_and_resumed_run_is_the_run_left_alone(project):
+    experiment, _ = load_experiment("tiny.py")
+    run.start(experiment, project / "whole")
+    for stop_at in (2, 5):
+        folder = project / f"stopped-{stop_at}"
+        stopped = run.start(experiment, folder, observers={"stopper": StopAfter(stop_at)})
+        assert (stopped.outcome, stopped.step) == ("stopped", stop_at)
+        assert run.resume(folder).outcome == "finished"
+        assert_equal_runs(project / "whole", folder)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_from_its_last_checkpoint(project):
+    experiment, _ = load_experiment("tiny.py")
+    run.start(experiment, project / "whole")
+    folder = project / "killed"
+    process = subprocess.Popen([sys.executable, "-m", "didact", "run", "tiny.py", "--out", folder], cwd=project)
+    while not (folder / "checkpoints" / "step-00000003" / "checkpoint.json").exists():
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    resumed = didact("resume", folder, cwd=project)
+    assert resumed.returncode == 0, resumed.stderr
+    assert_equal_runs(project / "whole", folder)
+
+
+@pytest.mark.slow
+def test_the_number_of_workers_changes_nothing(project):
+    experiment, _ = load_experiment("tiny.py")
+    run.start(experiment, project / "none")
+    run.start(experiment.evolve(**{"training.workers": 2}), project / "two")
+    assert_equal_runs(project / "none", project / "two")
+
+
+def test_micro_batches_change_nothing_beyond_rounding(project):
+    experiment, _ = load_experiment("tiny.py")
+    # nothing is drawn for a whole micro-batch here: no dropout, and a head instead of a decoder with its noise
+    hidden = RandomMasker(ratio=0.5, masks=2, corruption="hide")
+    objective = LatentRegression(head=LinearHead())
+    experiment = attrs.evolve(experiment, masker=hidden, objective=objective).evolve(**{"backbone.dropout": 0.0})
+    run.start(experiment, project / "one")
+    run.start(experiment.evolve(**{"training.micro_batches": 4}), project / "four")
+    one, four = (read_metrics(project / name) for name in ("one", "four"))
+    for name in ("train/loss", "train/gradient_norm"):
+        assert [m[name] for m in one] == pytest.approx([m[name] for m in four], rel=1e-4)
+
+
+def test_the_seed_changes_the_curve(project):
+    experiment, _ = load_experiment("tiny.py")
+    run.start(experiment, project / "zero")
+    run.start(experiment.evolve(**{"training.seed": 1}), project / "one")
+    assert curve(project / "zero") != curve(project / "one")
+
+
+def test_a_second_process_in_the_same_folder_is_refused(project):
+    experiment, _ = load_experiment("tiny.py")
+    refused = []
+
+    class Intruder:
+        @hookimpl
+        def step_finished(self, step: int) -> None:
+            if step == 2:
+                with pytest.raises(RunError, match="another process is running"):
+                    run.resume(project / "r")
+                refused.append(step)
+
+    run.start(experiment, project / "r", observers={"intruder": Intruder()})
+    assert refused == [2]
+
+
+def test_a_new_run_never_overwrites_another(project):
+    experiment, _ = load_experiment("tiny.py")
+    experiment = experiment.evolve(**{"training.steps": 1})
+    run.start(experiment, project / "r")
+    with pytest.raises(RunError, match="there is a run in this folder already"):
+        run.start(experiment, project / "r")
+
+
+@attrs.frozen(kw_only=True)
+class Broken(Observer):
+    """An observer that fails at the second step."""
+
+    def build(self) -> object:
+        class Failing:
+            @hookimpl
+            def step_finished(self, step: int) -> None:
+                if step == 2:
+                    raise ZeroDivisionError("observers fail")
+
+        return Failing()
+
+
+def test_an_observer_that_fails_is_switched_off_and_the_training_goes_on(project):
+    experiment, _ = load_experiment("tiny.py")
+    told = []
+
+    class Witness:
+        @hookimpl
+        def step_finished(self, step: int) -> None:
+            told.append(step)
+
+    broken = Broken().build()
+    result = run.start(experiment, project / "r", observers={"broken": broken, "witness": Witness()})
+    assert result.outcome == "finished"
+    assert told == list(range(1, 9))
+    (warning,) = result.warnings
+    assert "'broken' failed in step_finished" in warning
+    assert "observers fail" in warning
+
+
+def test_a_loss_that_is_not_finite_names_weight_and_samples(project):
+    experiment, _ = load_experiment("tiny.py")
+    with pytest.raises(RunError, match=r"the gradient of step 2 is not finite") as caught:
+        run.start(experiment.evolve(**{"training.learning_rate": 1e38, "training.weight_decay": 0.0}), project / "r")
+    assert "samples [" in caught.value.where
+    skipped = experiment.evolve(
+        **{"training.learning_rate": 1e38, "training.weight_decay": 0.0, "training.nonfinite": "skip"}
+    )
+    result = run.start(skipped, project / "skipped")
+    assert result.outcome == "finished"
+    assert read_metrics(project / "skipped")[-1]["train/skipped_steps"] > 0
+
+
+def test_a_damaged_checkpoint_is_named(project):
+    experiment, _ = load_experiment("tiny.py")
+    run.start(experiment, project / "r", observers={"stopper": StopAfter(4)})
+    newest = max((project / "r" / "checkpoints").glob("step-*")) / "learner.safetensors"
+    damaged = bytearray(newest.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    newest.write_bytes(damaged)
+    with pytest.raises(RunError, match=r"learner.safetensors is not what was written"):
+        run.resume(project / "r")
+
+
+def test_a_missing_plugin_is_named_when_a_run_is_resumed(project):
+    experiment, _ = load_experiment("tiny.py")
+    run.start(experiment, project / "r", observers={"stopper": StopAfter(4)})
+    path = project / "r" / "experiment.json"
+    path.write_text(path.read_text().replace("vision/patches", "sonar/pings"))
+    with pytest.raises(DidactError, match=r"sonar/pings comes from the plugin 'sonar', which is not installed"):
+        run.resume(project / "r")
