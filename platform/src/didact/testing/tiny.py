@@ -1,0 +1,211 @@
+"""The smallest parts that keep the contract: what stands beside a part under test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from didact.contracts import (
+    Backbone,
+    BackboneModule,
+    FeatureEncoder,
+    FeatureEncoderModule,
+    Masker,
+    Samples,
+    Source,
+)
+from didact.errors import SpecError
+from didact.learner import Network
+from didact.loading import collate
+from didact.placing import corrupt, drop, prepend, repeat
+from didact.randomness import generator, key, seeded
+from didact.spec import fingerprint
+from didact.tensors import Batch, BatchMask, Collect, Context, Layout, Mask, Signal, Tokens, View
+
+
+@attrs.frozen(kw_only=True)
+class TinyEncoder(FeatureEncoder):
+    """A linear map of each column of content (F, T), and a class token.
+
+    Attributes:
+        class_token: whether a learned vector stands before the positions.
+    """
+
+    width: int = 8
+    class_token: bool = False
+
+    def layout(self, size: tuple[int, ...]) -> Layout:
+        return Layout((size[-1],))
+
+    def build(self, signal: Signal) -> TinyEncoderModule:
+        assert signal.axes[0] is not None
+        return TinyEncoderModule(signal.axes[0], self.width, self.class_token)
+
+
+class TinyEncoderModule(FeatureEncoderModule):
+    """Its weights."""
+
+    def __init__(self, channels: int, width: int, class_token: bool) -> None:
+        super().__init__()
+        self.projection = nn.Linear(channels, width)
+        self.mask_embedding = nn.Parameter(torch.randn(width))
+        self.class_token = nn.Parameter(torch.randn(width)) if class_token else None
+
+    def embed(self, view: View) -> Tokens:
+        """Content (B, F, T) to features (B, T, D)."""
+        features = self.projection(view.content.transpose(1, 2))  # (B, F, T) -> (B, T, D)
+        return Tokens(features=features, layout=view.layout, padding=view.padding)
+
+    def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
+        """Features (B, T, D) to (R, V, D), with positions that grow along the sequence."""
+        features = corrupt(tokens.features, mask, self.mask_embedding)
+        features = features + torch.linspace(-1, 1, 64, device=features.device)[: features.shape[1], None]
+        tokens = drop(attrs.evolve(tokens, features=features, padding=repeat(tokens.padding, mask)), mask)
+        return tokens if self.class_token is None else prepend(tokens, self.class_token[None])
+
+
+@attrs.frozen(kw_only=True)
+class TinyBackbone(Backbone):
+    """Blocks that add a mean over the row and a linear map, each followed by a layer norm.
+
+    Attributes:
+        depth: how many.
+    """
+
+    depth: int = 4
+
+    def build(self, width: int, layout: Layout | None) -> TinyBackboneModule:
+        return TinyBackboneModule(width, self.depth)
+
+
+class TinyBackboneModule(BackboneModule):
+    """Its weights."""
+
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__()
+        self.width = width
+        self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+
+    def forward(self, tokens: Tokens, collect: Collect | None = None) -> Context:
+        """Contextualises (R, V, D)."""
+        x, features = tokens.features, []
+        for index, block in enumerate(self.blocks):
+            attention = _mean(x, tokens.padding).expand_as(x)  # (R, 1, D) -> (R, V, D)
+            ffn = block(torch.tanh(x + attention))
+            x = nn.functional.layer_norm(x + ffn, x.shape[-1:])
+            if collect is not None and index >= len(self.blocks) - collect.last:
+                features.append({"attention": attention, "ffn": ffn, "block": x}[collect.feature])
+        return Context(output=x, tokens=tokens, features=tuple(features))
+
+
+@attrs.frozen(kw_only=True)
+class TinyMasker(Masker):
+    """Every other position or so: exactly half of them.
+
+    Attributes:
+        masks: M per sample.
+        corruption: what stands at predicted positions.
+    """
+
+    masks: int = 1
+    corruption: Literal["hide", "drop"] = "hide"
+
+    def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
+        if layout.positions < 2:
+            raise SpecError("half of one position is nothing", mend="make the samples longer")
+        noise = torch.rand(self.masks, layout.positions, generator=generator)
+        predicted = noise.argsort(1).argsort(1) < layout.positions // 2  # (M, T)
+        return Mask.hide(predicted) if self.corruption == "hide" else Mask.drop(predicted)
+
+
+@attrs.frozen(kw_only=True)
+class TinySource(Source):
+    """Random walks (F, T), the same for the same seed; their class is whether they rise.
+
+    Attributes:
+        count: of samples.
+        channels: F.
+        length: T of the longest.
+        uneven: whether the others are shorter.
+        seed: of the samples.
+    """
+
+    unit: ClassVar[str] = "values"
+
+    count: int = 16
+    channels: int = 3
+    length: int = 12
+    uneven: bool = False
+    seed: int = 0
+
+    def signal(self) -> Signal:
+        return Signal(kind="numbers", axes=(self.channels, None if self.uneven else self.length))
+
+    def open(self) -> TinySamples:
+        return TinySamples(self)
+
+    def raw_features(self, content: Tensor) -> Tensor:
+        """Content (F, T) as its mean (F,)."""
+        return content.mean(-1)
+
+
+class TinySamples(Samples):
+    """Its samples."""
+
+    def __init__(self, source: TinySource) -> None:
+        self.source = source
+        sizes = [source.length - (index % 3 if source.uneven else 0) for index in range(source.count)]
+        self.lengths = np.array(sizes, dtype=np.float64)
+        rising = [float(self.content(index)[0, -1]) > 0 for index in range(source.count)]
+        self.labels = np.array(rising, dtype=np.int64)
+        self.classes = ("falling", "rising")
+        self.fingerprint = fingerprint([source.count, source.channels, source.length, source.uneven, source.seed])
+
+    def views(self, index: int, *, length: float | None, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """One view (F, T) with a little noise."""
+        content = self.content(index)
+        return (content + 0.01 * torch.randn(content.shape, generator=generator),)
+
+    def content(self, index: int) -> Tensor:
+        """The walk (F, T)."""
+        shape = (self.source.channels, int(self.lengths[index]))
+        return torch.randn(shape, generator=generator(self.source.seed, "walk", index)).cumsum(-1)
+
+    def name(self, index: int) -> str:
+        return f"walk {index}"
+
+
+def tiny_network(encoder: FeatureEncoder | None = None, depth: int = 4, uneven: bool = True, seed: int = 0) -> Network:
+    """A network over `TinySource`'s samples."""
+    encoder = encoder if encoder is not None else TinyEncoder()
+    source = TinySource(uneven=uneven)
+    layout = None if uneven else encoder.layout((source.channels, source.length))
+    with seeded(seed, "tiny"):
+        module = encoder.build(source.signal())
+        return Network(module, TinyBackbone(depth=depth).build(encoder.width, layout), source.signal(), layout)
+
+
+def tiny_batch(
+    ids: Sequence[int] = range(4), masker: Masker | None = None, uneven: bool = True, views: int = 1
+) -> Batch:
+    """A batch of `TinySource`'s samples: the same sample has the same content and masks in any batch."""
+    encoder, samples = TinyEncoder(), TinySource(uneven=uneven).open()
+    made = []
+    for view in range(views):
+        contents = [samples.views(i, length=None, generator=generator(0, "view", view, i))[0] for i in ids]
+        made.append(collate(contents, encoder, masker, [generator(0, "mask", view, i) for i in ids]))
+    keys = torch.tensor([key(0, "sample", i) for i in ids])
+    return Batch(views=tuple(made), ids=torch.tensor(list(ids)), keys=keys)
+
+
+def _mean(x: Tensor, padding: Tensor | None) -> Tensor:
+    """The mean (R, 1, D) of what is no padding in x (R, V, D)."""
+    if padding is None:
+        return x.mean(1, keepdim=True)
+    held = ~padding[..., None]  # (R, V, 1)
+    return (x * held).sum(1, keepdim=True) / held.sum(1, keepdim=True).clamp(min=1)
