@@ -129,7 +129,7 @@ class TinySource(Source):
 
     Attributes:
         count: of samples.
-        channels: F.
+        channels: F, the rows of a sample.
         length: T of the longest.
         uneven: whether the others are shorter.
         seed: of the samples.
