@@ -13,7 +13,7 @@ import json
 import os
 import re
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -307,6 +307,17 @@ def read_manifest(path: Path) -> Manifest | None:
         where=str(file),
         mend="update didact",
     )
+
+
+def rejected_files(path: str | Path) -> Iterator[tuple[str, str]]:
+    """The files that a store's ingestion left out: their names and the reasons."""
+    try:
+        lines = (Path(path) / "rejected.tsv").read_text(encoding="utf-8").split("\n")[1:-1]
+    except FileNotFoundError:
+        return
+    for line in lines:
+        name, _, reason = line.partition("\t")
+        yield name, reason
 
 
 def record_key(index: int) -> bytes:

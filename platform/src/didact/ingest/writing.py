@@ -93,10 +93,9 @@ class StoreWriter:
         self.folder, self.kind, self.unit, self.inputs = folder, kind, unit, dict(inputs)
         self.next_file = self.count = self.rejected = 0
         self._map_bytes = map_bytes
-        self._identity = json.dumps({"kind": kind, "inputs": self.inputs}, sort_keys=True).encode()
 
     def __enter__(self) -> Self:
-        with _full_disk(self.folder):
+        with _disk(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             foreign = [entry.name for entry in self.folder.iterdir() if entry.name not in OWN_FILES]
             if foreign and not (self.folder / "data.mdb").exists():
@@ -126,18 +125,23 @@ class StoreWriter:
 
     def _begin(self) -> None:
         self._databases = {name: self._environment.open_db(name) for name in (DATA, ABOUT, PROGRESS)}
+        now = {"kind": self.kind, "inputs": self.inputs}
         with self._environment.begin(write=True) as transaction:
             progress = self._databases[PROGRESS]
-            identity = transaction.get(b"identity", db=progress)
-            if identity is None:
-                transaction.put(b"identity", self._identity, db=progress)
-            elif identity != self._identity:
-                raise DataError(
-                    f"{self.folder} was made from other inputs or options: {_difference(identity, self._identity)}",
-                    where=str(self.folder),
-                    mend="repeat the command that began it, or start over with --restart",
-                )
             state = json.loads(transaction.get(b"state", b"[0, 0, 0]", db=progress))
+            before = json.loads(transaction.get(b"inputs", b"null", db=progress))
+            if before is not None and state[1] > 0:
+                other = difference(before["kind"], before["inputs"], self.kind, self.inputs)
+                if other:
+                    raise DataError(
+                        f"{self.folder} is half written, from something else: {other}",
+                        where=str(self.folder),
+                        mend="repeat the command that began it, or start over with --restart",
+                    )
+            elif before != now:
+                state = [0, 0, 0]  # nothing was readable then: nothing is lost by beginning anew
+            transaction.put(b"inputs", json.dumps(now).encode(), db=progress)
+            transaction.put(b"state", json.dumps(state).encode(), db=progress)
             self.next_file, self.count, self.rejected = state
 
     def append(self, files: Iterable[Done]) -> None:
@@ -147,7 +151,7 @@ class StoreWriter:
             DataError: the disk is full. What was appended before is kept.
         """
         files = list(files)
-        with _full_disk(self.folder):
+        with _disk(self.folder):
             while True:
                 try:
                     with self._environment.begin(write=True) as transaction:
@@ -189,7 +193,7 @@ class StoreWriter:
         Raises:
             DataError: no record was readable, or the disk is full.
         """
-        with _full_disk(self.folder):
+        with _disk(self.folder):
             lines = [f"{_cell(one.name)}\t{_cell(one.reason)}\n" for one in self.rejections()]
             _write_atomically(self.folder / "rejected.tsv", "".join(["file\treason\n", *lines]).encode())
             if self.count == 0:
@@ -242,18 +246,28 @@ class StoreWriter:
 
 
 def discard(folder: Path) -> None:
-    """Removes a store's own files, and the folder with them where nothing else is in it.
+    """Removes what a store consists of, and what was derived from it.
 
     Raises:
         DataError: another process is writing to it.
     """
-    if not folder.exists():
-        return
+    if not any((folder / name).exists() for name in ("store.json", "data.mdb")):
+        return  # whatever it is, it is no store
     with _lock(folder):
         (folder / "store.json").unlink(missing_ok=True)  # first: what is left is not mistaken for a store
-        shutil.rmtree(folder / "columns", ignore_errors=True)
+        for name in ("columns", "derived"):
+            shutil.rmtree(folder / name, ignore_errors=True)
         for name in ("rejected.tsv", "data.mdb"):
             (folder / name).unlink(missing_ok=True)
+
+
+def difference(kind: str, inputs: Mapping[str, Any], new_kind: str, new_inputs: Mapping[str, Any]) -> str:
+    """What distinguishes two ingestions, in words; empty where nothing does."""
+    if kind != new_kind:
+        return f"it holds {kind}, not {new_kind}"
+    changes = [key for key in sorted(inputs.keys() | new_inputs.keys()) if inputs.get(key) != new_inputs.get(key)]
+    words = {"files": "the files differ in name, size or time of change"}
+    return "; ".join(words.get(key, f"{key} were {inputs.get(key)} and are {new_inputs.get(key)}") for key in changes)
 
 
 class _Column:
@@ -277,8 +291,8 @@ class _Column:
         return codes, names
 
 
-class _full_disk:  # noqa: N801 - reads as a word in a `with`
-    """Says what a full disk means for a store."""
+class _disk:  # noqa: N801 - reads as a word in a `with`
+    """Says what the system's refusal to write means for a store."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -287,19 +301,26 @@ class _full_disk:  # noqa: N801 - reads as a word in a `with`
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        # lmdb gives the system's errors as text alone
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        words = ("No space left", "Disk quota exceeded", "File too large")
-        if full or (isinstance(error, lmdb.Error) and any(word in str(error) for word in words)):
+        if not isinstance(error, (OSError, lmdb.Error)):
+            return
+        number = error.errno if isinstance(error, OSError) else None
+        words = ("No space left", "Disk quota exceeded", "File too large")  # lmdb gives the system's errors as text
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(word in str(error) for word in words):
             raise DataError(
                 f"the disk is full ({error})",
                 where=str(self.folder),
                 mend="make room, then repeat the command: what was written is kept, and it goes on from there",
             ) from error
+        raise DataError(
+            f"the store cannot be written: {error}",
+            where=str(self.folder),
+            mend="check that the folder may be written to; if its data.mdb is damaged, start over with --restart",
+        ) from error
 
 
 def _lock(folder: Path) -> Any:
     """Holds the folder for this process until it ends, however it ends."""
+    # flock and not LMDB's own lock, which would make a second ingester wait without a word
     held = open(folder / ".ingesting", "w")  # noqa: SIM115 - the caller closes it
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -309,14 +330,6 @@ def _lock(folder: Path) -> Any:
             f"another process is ingesting into {folder}", where=str(folder), mend="wait for it, or name another folder"
         ) from None
     return held
-
-
-def _difference(before: bytes, now: bytes) -> str:
-    old, new = json.loads(before), json.loads(now)
-    pairs = {"kind": (old["kind"], new["kind"])} | {
-        key: (old["inputs"].get(key), new["inputs"].get(key)) for key in old["inputs"] | new["inputs"]
-    }
-    return "; ".join(f"{key} was {a!r} and is {b!r}" for key, (a, b) in pairs.items() if a != b)
 
 
 def _cell(text: str) -> str:

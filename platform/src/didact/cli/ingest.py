@@ -1,0 +1,140 @@
+"""``didact ingest``: files become a store."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from didact.errors import SpecError
+from didact.ingest import Ingested, Labels, Progress, ingest
+from didact.store import rejected_files
+
+SECONDS_BETWEEN_LINES = 5.0
+REASONS_SHOWN = 5
+INTERRUPTED = 130  # what a shell calls a command that SIGINT ended
+
+
+@click.command("ingest")
+@click.argument("kind")
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--out", required=True, metavar="STORE", help="Folder of the store, such as stores/photos.")
+@click.option(
+    "--label-from",
+    type=click.Choice(["folder", "pattern", "column", "none"]),
+    help="Where labels come from: the folder that a file lies in, the group `label` of --pattern, or a table's column "
+    "(--option label=COLUMN). Without it: what --pattern or --option name.",
+)
+@click.option(
+    "--pattern",
+    metavar="REGEX",
+    help="Searched for in a file's path inside the folder or tar; its named groups become fields: "
+    r"'(?P<label>\d)_(?P<speaker>[a-z]+)_'.",
+)
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An option of the medium. Repeatable.")
+@click.option("--workers", type=click.IntRange(0), help="Processes that read. Default: all cores, if it is worth it.")
+@click.option("--restart", is_flag=True, help="Throw away what STORE holds of an earlier ingestion.")
+def ingest_command(
+    kind: str,
+    paths: tuple[str, ...],
+    out: str,
+    label_from: str | None,
+    pattern: str | None,
+    options: tuple[str, ...],
+    workers: int | None,
+    restart: bool,
+) -> None:
+    """Read files of one KIND (images, audio, text, …) into a store.
+
+    PATHS are folders, which are searched through, tars (also compressed), and single files. Broken files are listed in
+    STORE/rejected.tsv and skipped. Interrupted, it goes on where it was when the same command is given again.
+
+    \b
+        didact ingest images photos/ --label-from folder --out stores/photos
+        didact ingest audio digits.tar --pattern '(?P<label>\\d)_(?P<speaker>[a-z]+)_' --out stores/digits
+        didact ingest text reviews.tsv --option text=1 --option label=2 --out stores/reviews
+    """
+    console = Console(highlight=False)
+    labels = Labels(source=label_from, pattern=pattern, options=_options(options))  # type: ignore[arg-type]
+    with IngestionProgress(console) as watch:
+        result = ingest(kind, paths, out, labels=labels, workers=workers, restart=restart, watch=watch)
+    for line in report(result, out):
+        console.print(line, markup=False, soft_wrap=True)
+    if result.manifest is None:
+        raise SystemExit(INTERRUPTED)
+
+
+def report(result: Ingested, out: str) -> list[str]:
+    """What an ingestion came to, in lines for people."""
+    manifest, progress = result.manifest, result.progress
+    if manifest is None:
+        return [
+            f"interrupted: {progress.files} of {progress.total} files are in {out}",
+            "repeat the command to go on from there",
+        ]
+    if not result.fresh:
+        return [f"{out} is complete already: {manifest.count} records from these files; nothing to do"]
+    length = "" if manifest.unit == manifest.kind else f", {manifest.total_length:,.0f} {manifest.unit}"
+    lines = [f"{out}: {manifest.count:,} records of {manifest.kind}{length}, from {manifest.files:,} files"]
+    if result.passed_over:
+        lines.append(f"{result.passed_over:,} files of other kinds passed over")
+    if manifest.rejected:
+        lines.append(f"{manifest.rejected:,} files could not be read and were left out; {out}/rejected.tsv lists them")
+        lines += [f"  {name}: {reason}" for name, reason in itertools.islice(rejected_files(out), REASONS_SHOWN)]
+    if manifest.fields:
+        lines.append(f"fields: {', '.join(manifest.fields)}")
+    return lines
+
+
+class IngestionProgress:
+    """A bar, or a plain line every few seconds where there is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._last_line = time.monotonic()
+        self._bar = Bar(
+            TextColumn("ingesting"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("ingesting", total=None, status="looking for files")
+
+    def __enter__(self) -> IngestionProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        """Shows how far it is."""
+        status = f"{progress.rejected} rejected" if progress.rejected else ""
+        self._bar.update(self._task, total=progress.total, completed=progress.files, status=status)
+        now = time.monotonic()
+        if self._bar.disable or not self.console.is_terminal:
+            if now - self._last_line < SECONDS_BETWEEN_LINES:
+                return
+            self._last_line = now
+            self.console.print(f"{progress.files}/{progress.total} files  {status}".rstrip(), markup=False)
+
+
+def _options(texts: tuple[str, ...]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise SpecError(
+                f"--option wants NAME=VALUE, got {text!r}", where="--option", mend="such as --option text=1"
+            )
+        if name in options:
+            raise SpecError(f"the option {name} is given twice", where="--option")
+        options[name] = value
+    return options

@@ -1,0 +1,197 @@
+"""Which files there are to read: in folders, in tars, or named one by one; in an order that is the same every time."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import lzma
+import os
+import posixpath
+import tarfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, cast
+
+import attrs
+
+from didact.errors import DataError
+
+TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+UNREADABLE = (OSError, EOFError, tarfile.TarError, zlib.error, lzma.LZMAError)  # what a broken or forbidden file raises
+
+
+@attrs.frozen(kw_only=True)
+class File:
+    """A file on disk, or a member of a tar.
+
+    Attributes:
+        path: of the file or of the tar, as its user gave it or below what he gave.
+        inside: its path inside the folder or tar that was given, with slashes; of a file named by itself, its name.
+        member: whether it is a member of a tar.
+        offset: where it begins in the unpacked tar.
+        size: in bytes.
+        changed: when it was modified, in nanoseconds for files and seconds for members.
+        failure: why it cannot even be looked at; empty where it can.
+    """
+
+    path: str
+    inside: str
+    member: bool = False
+    offset: int = 0
+    size: int = 0
+    changed: int = 0
+    failure: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file's name for people."""
+        return f"{_text(self.path)}/{self.inside}" if self.member else _text(self.path)
+
+
+@attrs.frozen(kw_only=True)
+class Found:
+    """What there is to read.
+
+    Attributes:
+        files: in order.
+        passed_over: how many others lie between them.
+        fingerprint: SHA-256 of names, sizes and times: the same files, unchanged.
+    """
+
+    files: tuple[File, ...]
+    passed_over: int
+    fingerprint: str
+
+    @property
+    def size(self) -> int:
+        """Of all files, in bytes."""
+        return sum(file.size for file in self.files)
+
+
+def find(paths: Sequence[str], suffixes: Sequence[str]) -> Found:
+    """Looks for files.
+
+    Args:
+        paths: folders, which are searched through with the tars in them; tars; single files.
+        suffixes: of the files that count, lower-case. Hidden ones (``.name``) do not.
+
+    Raises:
+        DataError: a path does not exist, or holds nothing that counts.
+    """
+    files: list[File] = []
+    passed_over = 0
+    for path in paths:
+        others: Counter[str] = Counter()
+        found = list(_search(path, tuple(suffixes), others))
+        if not found:
+            seen = ", ".join(f"{count} × {suffix or 'no suffix'}" for suffix, count in others.most_common(5))
+            raise DataError(
+                f"there is nothing to ingest in {path}" + (f", only other files ({seen})" if seen else ": it is empty"),
+                where=path,
+                mend=f"files that count end in {' '.join(suffixes)}",
+            )
+        files += found
+        passed_over += others.total()
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(f"{file.inside}\0{file.offset}\0{file.size}\0{file.changed}\0{file.failure}\n".encode())
+    return Found(files=tuple(files), passed_over=passed_over, fingerprint=whole.hexdigest())
+
+
+def unpacked(path: str) -> IO[bytes]:
+    """A tar's bytes without its compression. Seeking forwards is cheap, backwards it is not."""
+    return cast("IO[bytes]", _opener(path)(path, "rb"))
+
+
+def is_packed(path: str) -> bool:
+    """Whether a tar is compressed, so that it can only be read from front to back."""
+    return _opener(path) is not open
+
+
+def _opener(path: str) -> Callable[..., Any]:
+    with open(path, "rb") as stream:
+        magic = stream.read(6)
+    for start, opener in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open)):
+        if magic.startswith(start):
+            return opener
+    return open
+
+
+def _search(path: str, suffixes: tuple[str, ...], others: Counter[str]) -> Iterator[File]:
+    if os.path.isdir(path):
+        yield from _folder(path, suffixes, others)
+    elif path.lower().endswith(TARS) and os.path.isfile(path):
+        yield from _tar(path, suffixes, others)
+    elif os.path.isfile(path):
+        if not path.lower().endswith(suffixes):
+            others[Path(path).suffix.lower()] += 1
+            return
+        yield _file(path, os.path.basename(path))
+    else:
+        raise DataError(f"there is no file or folder {path!r}", where=os.path.abspath(path), mend="check the path")
+
+
+def _folder(root: str, suffixes: tuple[str, ...], others: Counter[str]) -> Iterator[File]:
+    unlisted: list[OSError] = []
+    visited: set[tuple[int, int]] = set()
+    for folder, subfolders, names in os.walk(root, onerror=unlisted.append, followlinks=True):
+        known = os.stat(folder)
+        if (known.st_dev, known.st_ino) in visited:  # links that lead in a circle
+            subfolders.clear()
+            continue
+        visited.add((known.st_dev, known.st_ino))
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(names):
+            path = os.path.join(folder, name)
+            if name.startswith(".") or not name.lower().endswith((*suffixes, *TARS)):
+                others[Path(name).suffix.lower()] += 1
+            elif name.lower().endswith(TARS):
+                yield from _tar(path, suffixes, others)
+            else:
+                yield _file(path, os.path.relpath(path, root))
+    for error in unlisted:
+        folder = str(error.filename)
+        yield File(
+            path=folder, inside=_text(os.path.relpath(folder, root)), failure=f"cannot be listed: {error.strerror}"
+        )
+
+
+def _file(path: str, inside: str) -> File:
+    inside = _text(inside).replace(os.sep, "/")
+    try:
+        known = os.stat(path)
+    except OSError as error:
+        return File(path=path, inside=inside, failure=f"cannot be read: {error.strerror}")
+    return File(path=path, inside=inside, size=known.st_size, changed=known.st_mtime_ns)
+
+
+def _tar(path: str, suffixes: tuple[str, ...], others: Counter[str]) -> Iterator[File]:
+    try:
+        with unpacked(path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+            for member in tar:
+                inside = _text(posixpath.normpath(member.name).lstrip("/"))
+                if member.isdir():
+                    continue
+                if posixpath.basename(inside).startswith(".") or not inside.lower().endswith(suffixes):
+                    others[Path(inside).suffix.lower()] += 1
+                    continue
+                plain = member.isfile() and not member.issparse()
+                yield File(
+                    path=path,
+                    inside=inside,
+                    member=True,
+                    offset=member.offset_data,
+                    size=member.size,
+                    changed=int(member.mtime),
+                    failure="" if plain else "is a link or a sparse member, not a plain file",
+                )
+    except UNREADABLE as error:
+        yield File(path=path, inside="", failure=f"the tar cannot be read to its end: {error}")
+
+
+def _text(name: str) -> str:
+    """A name as valid Unicode, whatever bytes the file system or the tar holds."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

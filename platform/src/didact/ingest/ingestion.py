@@ -1,0 +1,156 @@
+"""From files to a complete store, resumable at any moment."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from didact.contracts import Medium
+from didact.errors import DataError, SpecError, did_you_mean
+from didact.ingest.files import Found, find
+from didact.ingest.labels import Labels
+from didact.ingest.reading import Reader, chunks, read_all
+from didact.ingest.writing import Done, StoreWriter, difference, discard
+from didact.plugins import registry
+from didact.signals import stop_requests
+from didact.spec import to_data
+from didact.store import Manifest, read_manifest
+
+COMMIT_SECONDS, COMMIT_BYTES = 2.0, 32 << 20  # what a kill may cost
+INLINE_BYTES = 64 << 20  # starting workers takes seconds, in which one process reads about as much
+
+
+@attrs.frozen(kw_only=True)
+class Progress:
+    """How far an ingestion is.
+
+    Attributes:
+        files: dealt with, by earlier runs of the same command too.
+        total: files there are.
+        records: made of them.
+        rejected: files that could not be read.
+    """
+
+    files: int
+    total: int
+    records: int
+    rejected: int
+
+
+@attrs.frozen(kw_only=True)
+class Ingested:
+    """What an ingestion came to.
+
+    Attributes:
+        manifest: of the store; None where the ingestion was stopped, to go on when it is repeated.
+        progress: how far it is.
+        passed_over: files of other kinds.
+        fresh: whether anything was done; not so where the store was complete already.
+    """
+
+    manifest: Manifest | None
+    progress: Progress
+    passed_over: int
+    fresh: bool
+
+
+def ingest(
+    kind: str,
+    paths: Sequence[str],
+    out: str | Path,
+    *,
+    labels: Labels | None = None,
+    workers: int | None = None,
+    restart: bool = False,
+    watch: Callable[[Progress], None] = lambda progress: None,
+) -> Ingested:
+    """Reads files into a store. Interrupted, by whatever, it goes on where it was when it is called again.
+
+    Args:
+        kind: of media, as a plugin registers it: ``images``, ``audio``, ``text``.
+        paths: folders, tars and files.
+        out: the store's folder.
+        labels: where labels and fields come from; None for what the medium itself knows.
+        workers: processes that read; 0 reads in this one; None decides by how much there is to read.
+        restart: throws away what the folder holds of an earlier ingestion.
+        watch: told how far it is, after every commit.
+
+    Raises:
+        DataError: nothing there or nothing readable, a disk that is full, a folder that holds something else.
+        SpecError: no such kind or option.
+    """
+    medium, labels, out = _medium(kind), labels or Labels(), Path(out)
+    found = find([str(path) for path in paths], medium.suffixes)
+    inputs = {"labels": to_data(labels), "files": found.fingerprint}
+    if restart:
+        discard(out)
+    manifest = _complete_already(out, medium, inputs)
+    if manifest is not None:
+        total = manifest.files
+        progress = Progress(files=total, total=total, records=manifest.count, rejected=manifest.rejected)
+        return Ingested(manifest=manifest, progress=progress, passed_over=found.passed_over, fresh=False)
+    if workers is None:
+        workers = 0 if found.size <= INLINE_BYTES else os.cpu_count() or 1
+    with StoreWriter(out, medium.kind, medium.unit, inputs) as writer:
+        finished = _fill(writer, Reader(medium=medium, labels=labels), found, workers, watch)
+        manifest = writer.complete() if finished else None
+        progress = _progress(writer, found)
+    return Ingested(manifest=manifest, progress=progress, passed_over=found.passed_over, fresh=True)
+
+
+def _fill(writer: StoreWriter, reader: Reader, found: Found, workers: int, watch: Callable[[Progress], None]) -> bool:
+    """Reads what is not in the store yet; False where it was asked to stop before the end."""
+    watch(_progress(writer, found))
+    waiting: list[Done] = []
+    size, since = 0, time.monotonic()
+    with stop_requests() as stop:
+        for done in read_all(reader, chunks(found.files[writer.next_file :]), workers):
+            waiting += done
+            size += sum(len(record.data) for file in done for record in file.records)
+            if stop or size >= COMMIT_BYTES or time.monotonic() - since >= COMMIT_SECONDS:
+                writer.append(waiting)
+                watch(_progress(writer, found))
+                waiting, size, since = [], 0, time.monotonic()
+            if stop:
+                break
+    writer.append(waiting)
+    watch(_progress(writer, found))
+    return writer.next_file == len(found.files)
+
+
+def _progress(writer: StoreWriter, found: Found) -> Progress:
+    return Progress(files=writer.next_file, total=len(found.files), records=writer.count, rejected=writer.rejected)
+
+
+def _medium(kind: str) -> type[Medium]:
+    media: dict[str, type[Medium]] = registry().of_kind("didact_media")
+    if kind not in media:
+        raise SpecError(
+            f"no installed plugin knows files of kind {kind!r}",
+            mend=f"{did_you_mean(kind, media)}; `didact plugins` shows which plugins are installed",
+        )
+    return media[kind]
+
+
+def _complete_already(out: Path, medium: type[Medium], inputs: Mapping[str, Any]) -> Manifest | None:
+    """The store's manifest where it is complete and made of just this.
+
+    Raises:
+        DataError: it is complete, but made of something else.
+    """
+    manifest = read_manifest(out)
+    if manifest is None:
+        return None
+    other = difference(manifest.kind, manifest.inputs, medium.kind, inputs)
+    if other:
+        raise DataError(
+            f"{out} holds a complete store already, made differently: {other}",
+            where=str(out),
+            mend="name another folder, or replace it with --restart",
+        )
+    return manifest

@@ -1,0 +1,209 @@
+"""Reading and checking files, here or in worker processes, in the order in which they were found."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import math
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from typing import IO
+
+import attrs
+
+from didact.contracts import Medium
+from didact.errors import DataError, DidactError
+from didact.ingest.files import UNREADABLE, File, is_packed, unpacked
+from didact.ingest.labels import Labels
+from didact.ingest.writing import Done, Rejected, digest
+
+CHUNK_FILES, CHUNK_BYTES = 64, 4 << 20  # what a worker is handed at once
+CHUNKS_AHEAD = 4  # per worker
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Chunk:
+    """Files to read at one go, and the bytes of those that only the main process can read."""
+
+    files: tuple[File, ...]
+    contents: tuple[bytes | None, ...]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Reader:
+    """Makes records of files. Travels to the workers.
+
+    Attributes:
+        medium: whose files they are.
+        labels: what is known of them besides.
+    """
+
+    medium: type[Medium]
+    labels: Labels
+
+    def read(self, chunk: Chunk) -> list[Done]:
+        """What becomes of each file of the chunk.
+
+        Raises:
+            SpecError: the medium does not know an option.
+        """
+        medium = self.medium()
+        with _Opened() as opened:
+            return [self._done(medium, file, content, opened) for file, content in _pairs(chunk)]
+
+    def _done(self, medium: Medium, file: File, content: bytes | None, opened: _Opened) -> Done:
+        try:
+            if file.failure:
+                raise DataError(file.failure)
+            data = content if content is not None else opened.bytes_of(file)
+            said = self.labels.fields(file)  # before the medium's own check, which costs more
+            found = medium.records(data, file.name, self.labels.options)
+            records = [attrs.evolve(one, fields=self.labels.joined(one.fields, said)) for one in found]
+            odd = next((one.length for one in records if not (math.isfinite(one.length) and one.length > 0)), None)
+            if odd is not None:
+                raise DataError(f"its length would be {odd:g} {medium.unit}")
+        except DataError as error:
+            return _reject(file, error.what)
+        except (DidactError, MemoryError):
+            raise
+        except UNREADABLE as error:
+            return _reject(file, f"cannot be read: {getattr(error, 'strerror', None) or error}")
+        except Exception as error:  # foreign code: one strange file must not end the ingestion of millions
+            return _reject(file, f"{type(error).__name__}: {error}")
+        return Done(records=tuple(records), digests=tuple(digest(record) for record in records))
+
+
+def chunks(files: Sequence[File]) -> Iterator[Chunk]:
+    """Files in pieces worth sending to a worker; members of compressed tars are unpacked here, front to back."""
+    packed: dict[str, bool] = {}
+    held: list[tuple[File, bytes | None]] = []
+    size = 0
+    with _Opened() as opened:
+        for file in files:
+            content = None
+            if file.member and not file.failure:
+                if file.path not in packed:
+                    packed = {file.path: is_packed(file.path)}  # members of one tar follow each other
+                if packed[file.path]:
+                    try:
+                        content = opened.bytes_of(file)
+                    except (DataError, *UNREADABLE) as error:
+                        file = attrs.evolve(file, failure=f"cannot be read: {error}")
+            held.append((file, content))
+            size += file.size
+            if len(held) == CHUNK_FILES or size >= CHUNK_BYTES:
+                yield _chunk(held)
+                held, size = [], 0
+    if held:
+        yield _chunk(held)
+
+
+def read_all(reader: Reader, pieces: Iterable[Chunk], workers: int) -> Iterator[list[Done]]:
+    """What becomes of all chunks, in their order whatever the number of workers; 0 reads in this process.
+
+    Raises:
+        SpecError: the medium does not know an option.
+    """
+    if workers == 0:
+        yield from (reader.read(chunk) for chunk in pieces)
+        return
+    pending: deque[tuple[Chunk, concurrent.futures.Future[list[Done]]]] = deque()
+    pool = _pool(reader, workers)
+    iterator = iter(pieces)
+    try:
+        while True:
+            for chunk in itertools.islice(iterator, CHUNKS_AHEAD * workers - len(pending)):
+                pending.append((chunk, pool.submit(reader.read, chunk)))
+            if not pending:
+                return
+            try:
+                done = pending[0][1].result()
+            except BrokenProcessPool:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for chunk, _ in pending:
+                    yield [_read_alone(reader, file, content) for file, content in _pairs(chunk)]
+                pending.clear()
+                pool = _pool(reader, workers)
+                continue
+            pending.popleft()
+            yield done
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _read_alone(reader: Reader, file: File, content: bytes | None) -> Done:
+    """Reads a file in a process of its own, because one of several took a worker down."""
+    with _pool(reader, 1) as pool:
+        try:
+            return pool.submit(reader.read, _chunk([(file, content)])).result()[0]
+        except BrokenProcessPool:
+            return _reject(file, "reading it ends the process that tries: its decoder crashes, or memory runs out")
+
+
+def _pool(reader: Reader, workers: int) -> concurrent.futures.ProcessPoolExecutor:
+    context = multiprocessing.get_context("forkserver")  # a fork of a process with threads may deadlock
+    context.set_forkserver_preload([reader.medium.__module__])  # import PyTorch once, not once per worker
+    return concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
+
+
+def _begin_worker() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's; it ends the workers
+    parent = multiprocessing.parent_process()
+    if parent is not None:  # a parent that is killed ends no pool, so each worker watches for that itself
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
+
+
+class _Opened:
+    """Tars that are kept open while their members are read."""
+
+    def __init__(self) -> None:
+        self._streams: dict[str, IO[bytes]] = {}
+
+    def __enter__(self) -> _Opened:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for stream in self._streams.values():
+            stream.close()
+
+    def bytes_of(self, file: File) -> bytes:
+        """The bytes of a file or of a tar's member."""
+        if not file.member:
+            with open(file.path, "rb") as single:
+                return single.read()
+        if file.path not in self._streams:
+            for stream in self._streams.values():
+                stream.close()
+            self._streams = {file.path: unpacked(file.path)}
+        stream = self._streams[file.path]
+        stream.seek(file.offset)
+        data = stream.read(file.size)
+        if len(data) < file.size:
+            raise DataError(f"the tar ends within it, after {len(data)} of {file.size} bytes", where=file.name)
+        return data
+
+
+def _pairs(chunk: Chunk) -> Iterator[tuple[File, bytes | None]]:
+    return zip(chunk.files, chunk.contents, strict=True)
+
+
+def _chunk(pairs: Sequence[tuple[File, bytes | None]]) -> Chunk:
+    return Chunk(files=tuple(file for file, _ in pairs), contents=tuple(content for _, content in pairs))
+
+
+def _reject(file: File, reason: str) -> Done:
+    return Done(rejected=Rejected(name=file.name, reason=reason))
