@@ -16,6 +16,7 @@ from didact.devices import autocast, choose_precision
 from didact.tensors import move
 
 POSITIONS_PER_BATCH = 4_096  # about 1 GiB in the widest convolutions of a wav2vec 2.0 encoder, the hungriest there is
+READ_AHEAD = 64  # samples
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -105,8 +106,8 @@ def mean_over_positions(values: Tensor, padding: Tensor | None) -> Tensor:
     return values.masked_fill(padding[..., None], 0).sum(1) / held
 
 
-def raw(source: Source, samples: Samples, indices: Sequence[int], threads: int = 1) -> Tensor:
-    """The plain features (N, F) float32 of N samples, as their source names them.
+def raw(source: Source, samples: Samples, indices: Sequence[int], threads: int) -> Tensor:
+    """The plain features (N, F) float32 of N samples, as their source names them, read by ``threads``.
 
     Raises:
         NotImplementedError: the source names none.
@@ -126,7 +127,7 @@ def chunks(samples: Samples, indices: Sequence[int], experiment: Experiment) -> 
     """
     encoder = experiment.encoder
     order = np.argsort(samples.lengths[np.asarray(indices)], kind="stable")
-    read = _ahead(lambda place: samples.content(int(indices[place])), order, max(1, experiment.training.workers))
+    read = _ahead(lambda place: samples.content(int(indices[place])), order, experiment.training.workers)
     places: list[int] = []
     contents: list[Tensor] = []
     longest = 0
@@ -152,10 +153,10 @@ def _positions(encoder: FeatureEncoder, content: Tensor, samples: Samples, index
 def _ahead(read: Callable[[int], Tensor], items: Iterable[int], threads: int) -> Iterator[Tensor]:
     """Reads in order, a few items ahead: decoding lets go of the interpreter, so it overlaps with computing."""
     waiting: deque[Future[Tensor]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(max(1, threads)) as pool:
         for item in items:
             waiting.append(pool.submit(read, int(item)))
-            if len(waiting) > 64 * threads:
+            if len(waiting) > READ_AHEAD:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
