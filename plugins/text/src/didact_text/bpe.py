@@ -116,7 +116,7 @@ class ByteBPE(Tokenizer):
                 mend=f"set vocabulary_size to at most {learnt}, or ingest more text",
             )
         tokenizer.add_special_tokens([MASK])
-        tokenizer.save(str(folder / "tokenizer.json"))
+        (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
 
 
 @attrs.frozen(kw_only=True)

@@ -38,20 +38,12 @@ def derive(folder: Path, make: Callable[[Path], None]) -> None:
     """
     if folder.is_dir():
         return
-    partial = folder.with_name(folder.name + ".partial")
     try:
         folder.parent.mkdir(exist_ok=True)
         with filelock.FileLock(folder.with_name(folder.name + ".lock")):
-            if folder.is_dir():
-                return  # made by another process while this one waited
-            shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
-            partial.mkdir()
-            make(partial)
-            for file in partial.iterdir():
-                _flush(file)  # else a power cut could leave the rename without the content
-            os.replace(partial, folder)
+            if not folder.is_dir():  # else another process made it while this one waited
+                _make(folder, make)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise DataError(
             f"{folder.name} cannot be written: {error.strerror or error}",
             where=str(folder.parent),
@@ -72,6 +64,19 @@ def require(folder: Path, what: str) -> Path:
             mend="call the source's prepare() once before reading it; `didact run` does that itself",
         )
     return folder
+
+
+def _make(folder: Path, make: Callable[[Path], None]) -> None:
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    partial.mkdir()
+    try:
+        make(partial)
+        for file in partial.iterdir():
+            _flush(file)  # else a power cut could leave the rename without the content
+        os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _flush(file: Path) -> None:

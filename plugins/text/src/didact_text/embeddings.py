@@ -115,14 +115,13 @@ class TokenEmbeddingsModule(FeatureEncoderModule):
         Returns:
             Tokens with features (R, V, D), R = B·M.
         """
-        words = self.tokens.weight[FIRST_WORD:-1] if mask is not None and mask.replaced is not None else None
-        features = corrupt(tokens.features, mask, self.tokens.weight[-1], words)  # (R, T, D)
+        features = self._corrupt(tokens.features, mask)  # (R, T, D)
         if tokens.padding is None:
             count = features.shape[1]
-            features = features + self.positions.weight[PAD + 1 : PAD + 1 + count]  # (T, D) to every row
+            features = features + self.positions.weight[PAD + 1 : PAD + 1 + count]  # (T, D), the same for every row
         else:
-            positions = self.positions(position_ids(tokens.padding))  # (B, T, D)
-            features = features + _repeated(positions, mask)
+            ids = repeat(position_ids(tokens.padding), mask)  # (B, T) -> (R, T)
+            features = features + self.positions(ids)
         features = self.dropout(self.norm(features))
         padding = repeat(tokens.padding, mask)
         if padding is not None and self.spec.zero_padding:
@@ -131,6 +130,34 @@ class TokenEmbeddingsModule(FeatureEncoderModule):
 
     def table(self) -> nn.Parameter:
         return cast(nn.Parameter, self.tokens.weight)
+
+    def _corrupt(self, features: Tensor, mask: BatchMask | None) -> Tensor:
+        """Puts the vector of ``<mask>`` at hidden positions and those of random words at replaced ones.
+
+        Args:
+            features: (B, T, D).
+            mask: M masks per sample, or None.
+
+        Returns:
+            (R, T, D).
+        """
+        if mask is None:
+            return features
+        vocabulary = self.tokens.num_embeddings
+        hidden = self._vectors(torch.full((), vocabulary - 1, device=features.device))  # (D,)
+        if mask.replaced is None or mask.replacement is None:
+            return corrupt(features, mask, hidden)
+        words = FIRST_WORD + mask.replacement.flatten(0, 1) % (vocabulary - FIRST_WORD - 1)  # (B, M, T) -> (R, T)
+        kept = corrupt(features, attrs.evolve(mask, replaced=None), hidden)
+        return torch.where(mask.replaced.flatten(0, 1)[..., None], self._vectors(words), kept)
+
+    def _vectors(self, ids: Tensor) -> Tensor:
+        """The vectors (*, D) of further ids (*).
+
+        Their gradient is sparse, and is added to the dense one of `embed` in place: a second dense one of the size of
+        the table would cost more than all the rest of this encoder.
+        """
+        return nn.functional.embedding(ids, self.tokens.weight, sparse=True)
 
 
 def position_ids(padding: Tensor) -> Tensor:
@@ -144,9 +171,3 @@ def position_ids(padding: Tensor) -> Tensor:
     """
     data = (~padding).long()
     return data.cumsum(1) * data + PAD
-
-
-def _repeated(values: Tensor, mask: BatchMask | None) -> Tensor:
-    rows = repeat(values, mask)
-    assert rows is not None
-    return rows

@@ -104,15 +104,13 @@ def _rows(text: str, name: str, options: Mapping[str, str]) -> Iterator[Record]:
         for field, column in columns.items():
             if field not in places:
                 if column not in header:
-                    raise DataError(
-                        f"it has no column {column!r}", where=f"{name}:1", mend=did_you_mean(column, header)
-                    )
+                    raise DataError(f"it has no column {column!r}", where=name, mend=did_you_mean(column, header))
                 places[field] = header.index(column)
     for line, row in rows:
         if max(places.values()) >= len(row) or min(places.values()) < 0:
             raise DataError(
-                f"column {max(places.values()) + 1} is asked for in a row of {len(row)}",
-                where=f"{name}:{line}",
+                f"line {line} has {len(row)} columns, and column {max(places.values()) + 1} is asked for",
+                where=name,
                 mend="name the columns as they are: --option text=… --option label=…, by name or by number from 1",
             )
         fields = {field: row[place].strip() for field, place in places.items() if field != "text"}
@@ -129,7 +127,7 @@ def _table(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
     try:
         yield from ((reader.line_num, row) for row in reader if any(row))
     except csv.Error as error:
-        raise DataError(f"it is no CSV: {error}", where=f"{name}:{reader.line_num}", mend="mend its quotes") from None
+        raise DataError(f"line {reader.line_num} is no CSV: {error}", where=name, mend="mend its quotes") from None
 
 
 def _record(text: str, name: str, fields: Mapping[str, str]) -> Record:
