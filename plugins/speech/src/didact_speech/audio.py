@@ -90,7 +90,9 @@ def _missing(data: bytes, about: str, declared: int, decoded: int) -> str:
     if decoded < declared:  # MP3
         return f"its header promises {declared} samples, {decoded} are there"
     if data[:4] == b"OggS":
-        last = data.rfind(b"OggS")
-        if len(data) < last + OGG_HEADER_BYTES or not data[last + 5] & OGG_END_OF_STREAM:
-            return "its last Ogg page does not end the stream"
+        page = data[data.rfind(b"OggS") :]
+        segments = page[OGG_HEADER_BYTES : OGG_HEADER_BYTES + page[26]] if len(page) >= OGG_HEADER_BYTES else b""
+        whole = bool(segments) and len(page) >= OGG_HEADER_BYTES + len(segments) + sum(segments)
+        if not whole or not page[5] & OGG_END_OF_STREAM:
+            return "its last Ogg page breaks off or does not end the stream"
     return ""

@@ -23,7 +23,7 @@ class ChannelsLastConv1d(nn.Conv1d):
         image = features.transpose(1, 2).unsqueeze(2)  # (B, T, C) -> (B, C, 1, T), channels last in memory
         kernel = self.weight.unsqueeze(2)  # (C', C/groups, k) -> (C', C/groups, 1, k)
         stride, padding = (1, *self.stride), (0, *self.padding)
-        convolved = F.conv2d(image, kernel, self.bias, stride, padding, 1, self.groups)  # type: ignore[arg-type]
+        convolved = F.conv2d(image, kernel, self.bias, stride, padding, 1, self.groups)
         return convolved.squeeze(2).transpose(1, 2)  # (B, C', 1, T') -> (B, T', C')
 
 
@@ -45,7 +45,7 @@ class FeatureConvolution(nn.Module):
 
 
 class PositionalConvolution(nn.Module):
-    """A grouped convolution that keeps the length, a LayerNorm without parameters, GELU: a layer of data2vec's positions.
+    """A grouped convolution that keeps the length, LayerNorm without parameters, GELU: a layer of data2vec's positions.
 
     As in data2vec §4.2: five of these with kernel 19 see as much as wav2vec 2.0's single one of 95, and train stably.
     """

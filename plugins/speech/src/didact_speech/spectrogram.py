@@ -59,7 +59,7 @@ def _transform(rate_hz: int, bands: int) -> torchaudio.transforms.MelSpectrogram
         sample_rate=rate_hz,
         win_length=window,
         hop_length=round(HOP_SECONDS * rate_hz),
-        n_fft=4 * (1 << (window - 1).bit_length() - 1),  # fine enough that no low band falls between two frequencies
+        n_fft=2 * (1 << (window - 1).bit_length()),  # fine enough that no low band falls between two frequencies
         n_mels=bands,
         center=True,
         pad_mode="constant",  # reflection would need more samples than a short sound has

@@ -70,7 +70,7 @@ class ConvWaveform(FeatureEncoder):
         divides = self.position_groups >= 1 and self.width % self.position_groups == 0
         self.require(divides, "position_groups", f"a divisor of the width, {self.width}")
         self.require(0 <= self.dropout < 1, "dropout", "from 0 up to but not 1")
-        self.require(0 <= self.gradient_scale, "gradient_scale", "at least 0")
+        self.require(self.gradient_scale >= 0, "gradient_scale", "at least 0")
 
     @property
     def stride(self) -> int:
@@ -159,7 +159,7 @@ class ConvWaveformModule(FeatureEncoderModule):
         rows, t, _ = features.shape
         unseen = None if mask.visible is None else _dropped(mask, rows, t)
         if self.spec.positions_see == "mask":
-            replacement = self.mask_embedding  # hidden frames hold it already
+            replacement: Tensor = self.mask_embedding  # hidden frames hold it already
         else:
             replacement = torch.zeros_like(self.mask_embedding)
             if mask.hidden is not None:
@@ -191,7 +191,7 @@ class _ScaledGradient(torch.autograd.Function):
         return features.view_as(features)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient * ctx.scale, None  # type: ignore[attr-defined]
 
 

@@ -1,0 +1,98 @@
+"""Sound files: which are taken, and what is wrong with those that are not."""
+
+import io
+import struct
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import soundfile
+
+from didact import DataError
+from didact_speech import AudioMedium
+from didact_speech.audio import decode
+
+Tone, Encode = Callable[..., np.ndarray], Callable[..., bytes]
+
+FORMATS = [
+    ("WAV", "PCM_16"),
+    ("WAV", "FLOAT"),
+    ("FLAC", "PCM_16"),
+    ("OGG", "VORBIS"),
+    ("OGG", "OPUS"),
+    ("MP3", "MPEG_LAYER_III"),
+    ("AIFF", "PCM_16"),
+    ("AU", "PCM_16"),
+]
+
+
+@pytest.mark.parametrize(("format", "subtype"), FORMATS)
+def test_every_format_is_taken_as_it_is_with_its_length(format: str, subtype: str, encode: Encode, tone: Tone) -> None:
+    data = encode(tone(0.75), format=format, subtype=subtype)
+    (record,) = AudioMedium().records(data, "tone", {})
+    assert record.data == data
+    assert record.length == pytest.approx(0.75, abs=1e-9)
+    assert f"tone  0.75 seconds  16000 Hz mono {format} {subtype}" == AudioMedium().describe(record)
+
+
+@pytest.mark.parametrize(("format", "subtype"), FORMATS[:-1])
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_truncated_file_is_refused(format: str, subtype: str, share: float, encode: Encode, tone: Tone) -> None:
+    data = encode(tone(2.0), format=format, subtype=subtype)
+    with pytest.raises(DataError, match=r"truncated|cannot be decoded") as caught:
+        AudioMedium().records(data[: int(len(data) * share)], "part.wav", {})
+    assert caught.value.where == "part.wav"
+
+
+def test_a_truncated_wav_says_what_is_missing(encode: Encode, tone: Tone) -> None:
+    data = encode(tone(1.0))
+    with pytest.raises(DataError, match="its header promises 32000 bytes of sound, 19956 are there"):
+        decode(data[:20_000], "part.wav")
+
+
+def test_a_wav_from_a_pipe_that_does_not_know_its_size_is_taken(encode: Encode, tone: Tone) -> None:
+    data = bytearray(encode(tone(1.0)))
+    place = data.index(b"data") + 4
+    data[place : place + 4] = struct.pack("<I", 0xFFFFFFFF)
+    assert len(decode(bytes(data), "pipe.wav").samples) == 16_000
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_refused_with_their_place(value: float, encode: Encode, tone: Tone) -> None:
+    samples = tone(1.0)
+    samples[[4_000, 9_000]] = value
+    with pytest.raises(DataError, match=r"not finite: (nan|inf|-inf) at 0.250 s, 2 in all"):
+        AudioMedium().records(encode(samples, subtype="FLOAT"), "bad.wav", {})
+
+
+def test_a_file_of_length_0_is_refused(encode: Encode) -> None:
+    with pytest.raises(DataError, match="its length is 0"):
+        AudioMedium().records(encode(np.zeros(0, dtype=np.float32)), "empty.wav", {})
+
+
+@pytest.mark.parametrize("data", [b"", b"RIFF", b"no sound at all" * 100])
+def test_what_is_no_sound_is_refused(data: bytes) -> None:
+    with pytest.raises(DataError, match="cannot be decoded"):
+        AudioMedium().records(data, "noise.wav", {})
+
+
+def test_silence_is_data(encode: Encode) -> None:
+    (record,) = AudioMedium().records(encode(np.zeros(8_000, dtype=np.float32)), "silence.wav", {})
+    assert record.length == 0.5
+
+
+def test_channels_are_averaged(encode: Encode, tone: Tone) -> None:
+    stereo = np.stack([tone(0.5), tone(0.5, hz=300.0)], axis=1)
+    assert np.allclose(decode(encode(stereo, subtype="FLOAT"), "stereo").samples, stereo.mean(1))
+
+
+def test_a_decoded_file_equals_what_soundfile_reads(encode: Encode, tone: Tone) -> None:
+    data = encode(tone(0.5), rate_hz=8_000)
+    sound = decode(data, "tone")
+    assert np.array_equal(sound.samples, soundfile.read(io.BytesIO(data), dtype="float32")[0])
+    assert sound.rate_hz == 8_000
+
+
+def test_an_option_that_audio_does_not_have_is_refused(encode: Encode, tone: Tone) -> None:
+    with pytest.raises(DataError, match="audio has no option 'split'"):
+        AudioMedium().records(encode(tone(0.5)), "tone", {"split": "line"})

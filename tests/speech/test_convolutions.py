@@ -1,0 +1,68 @@
+"""The channels-last convolutions against PyTorch's own, and the layers against their definitions."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from didact_speech.convolutions import ChannelsLastConv1d, FeatureConvolution, PositionalConvolution
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    batch=st.integers(1, 3),
+    channels=st.sampled_from([1, 2, 6]),
+    out=st.sampled_from([2, 6]),
+    kernel=st.integers(1, 6),
+    stride=st.integers(1, 4),
+    padding=st.integers(0, 3),
+    grouped=st.booleans(),
+    bias=st.booleans(),
+    extra=st.integers(0, 9),
+)
+def test_a_convolution_and_its_gradients_equal_conv1d(
+    batch: int, channels: int, out: int, kernel: int, stride: int, padding: int, grouped: bool, bias: bool, extra: int
+) -> None:
+    groups = 2 if grouped and channels % 2 == 0 else 1
+    torch.manual_seed(0)
+    ours = ChannelsLastConv1d(channels, out, kernel, stride, padding, groups=groups, bias=bias).double()
+    mine = torch.randn(batch, kernel + extra, channels, dtype=torch.float64, requires_grad=True)
+    theirs = mine.detach().clone().requires_grad_()
+    weight = ours.weight.detach().clone().requires_grad_()
+    bias_value = None if ours.bias is None else ours.bias.detach()
+    expected = F.conv1d(theirs.transpose(1, 2), weight, bias_value, stride, padding, 1, groups).transpose(1, 2)
+    found = ours(mine)
+    assert torch.allclose(found, expected)
+    gradient = torch.randn_like(found)
+    found.backward(gradient)
+    expected.backward(gradient)
+    assert torch.allclose(mine.grad, theirs.grad)
+    assert torch.allclose(ours.weight.grad, weight.grad)
+
+
+def test_a_feature_layer_is_convolution_then_norm_over_channels_then_gelu() -> None:
+    torch.manual_seed(0)
+    layer = FeatureConvolution(3, 8, kernel=5, stride=2)
+    torch.nn.init.normal_(layer.norm.weight)
+    torch.nn.init.normal_(layer.norm.bias)
+    features = torch.randn(2, 21, 3)
+    convolved = F.conv1d(features.transpose(1, 2), layer.conv.weight, stride=2)
+    centred = convolved - convolved.mean(1, keepdim=True)
+    normed = centred / (convolved.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
+    expected = F.gelu(normed * layer.norm.weight[:, None] + layer.norm.bias[:, None]).transpose(1, 2)
+    assert torch.allclose(layer(features), expected, atol=1e-5)
+    assert layer.conv.bias is None
+
+
+@pytest.mark.parametrize("kernel", [4, 5])
+def test_a_positional_layer_keeps_the_length_whether_its_kernel_is_odd_or_even(kernel: int) -> None:
+    torch.manual_seed(0)
+    layer = PositionalConvolution(8, kernel, groups=2)
+    features = torch.randn(2, 11, 8)
+    convolved = F.conv1d(features.transpose(1, 2), layer.conv.weight, layer.conv.bias, 1, kernel // 2, 1, 2)
+    convolved = convolved[:, :, :11]  # fairseq's SamePad takes an even kernel's surplus frame from the end
+    centred = convolved - convolved.mean(1, keepdim=True)
+    expected = F.gelu(centred / (convolved.var(1, correction=0, keepdim=True) + 1e-5).sqrt()).transpose(1, 2)
+    assert torch.allclose(layer(features), expected, atol=1e-5)
+    assert {name for name, _ in layer.named_parameters()} == {"conv.weight", "conv.bias"}
