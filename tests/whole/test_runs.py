@@ -118,7 +118,8 @@ def test_micro_batches_change_nothing_beyond_rounding(project):
     # nothing is drawn for a whole micro-batch here: no dropout, and a head instead of a decoder with its noise
     hidden = RandomMasker(ratio=0.5, masks=2, corruption="hide")
     objective = LatentRegression(head=LinearHead())
-    experiment = attrs.evolve(experiment, masker=hidden, objective=objective).evolve(**{"backbone.dropout": 0.0})
+    experiment = attrs.evolve(experiment, masker=hidden, objective=objective)
+    experiment = experiment.evolve(**{"backbone.dropout": 0.0, "encoder.mask_token": True, "training.steps": 3})
     run.start(experiment, project / "one")
     run.start(experiment.evolve(**{"training.micro_batches": 4}), project / "four")
     one, four = (read_metrics(project / name) for name in ("one", "four"))
