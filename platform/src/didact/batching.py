@@ -39,9 +39,11 @@ class GlobalBatch:
 class BatchPlan:
     """The order of all samples over a run.
 
-    Samples of similar length share a bucket, within which they are shuffled anew in every epoch; a bucket's batches
-    all hold as many samples as fit the budget at that bucket's longest, so shapes are few and every epoch has equally
-    many batches. That is what makes seeking to any batch a division instead of a replay.
+    A batch of so many samples is cut from an endless stream, one permutation of all samples after another.
+
+    Under a budget of length, samples of similar length share a bucket, within which they are shuffled anew in every
+    epoch; a bucket's batches all hold as many samples as fit the budget at that bucket's longest, so shapes are few and
+    every epoch has equally many batches. That is what makes seeking to any batch a division instead of a replay.
 
     Args:
         lengths: (N,) every sample's length, in the source's unit.
@@ -49,13 +51,20 @@ class BatchPlan:
         seed: of the order.
 
     Raises:
-        DataError: there is no sample, or one alone is more than a batch.
+        DataError: there is no sample, one has no length, or one alone is more than a batch.
     """
 
     def __init__(self, lengths: np.ndarray, size: BatchSize, seed: int) -> None:
         if len(lengths) == 0:
             raise DataError("there is not one sample to learn from", mend="ingest some, or loosen the source's filter")
         self.lengths, self.size, self.seed = np.asarray(lengths, dtype=np.float64), size, seed
+        odd = np.flatnonzero(~(np.isfinite(self.lengths) & (self.lengths > 0)))
+        if len(odd):
+            raise DataError(
+                f"{len(odd)} samples have no length, sample {odd[0]} first: {self.lengths[odd[0]]:g}",
+                where="source",
+                mend="leave them out of the store, or of the source",
+            )
         self._buckets = self._make_buckets()
         counts = [math.ceil(len(members) / per_batch) for members, per_batch in self._buckets]
         self.batches_per_epoch = sum(counts)
@@ -69,7 +78,7 @@ class BatchPlan:
         slot = int(self._order_of_slots(epoch)[position])
         bucket = int(np.searchsorted(self._starts, slot, side="right")) - 1
         shuffled = self._shuffled_bucket(epoch, bucket)
-        # the last batch of a bucket is as full as the others: it takes what it lacks from the bucket's start
+        # the last batch of a bucket is as full as the others: it shares what it lacks with the batch before it
         per_batch = min(self._buckets[bucket][1], len(shuffled))
         start = min((slot - int(self._starts[bucket])) * per_batch, len(shuffled) - per_batch)
         return self._global_batch(step, epoch, shuffled[start : start + per_batch])
@@ -97,18 +106,20 @@ class BatchPlan:
                 where="training.batch",
                 mend="enlarge the batch, or limit the length of the source's samples",
             )
-        buckets, first = [], 0
-        sorted_lengths = self.lengths[order]
-        while first < len(order):
-            limit = max(sorted_lengths[first] * BUCKET_RATIO, np.finfo(np.float64).tiny)
-            last = int(np.searchsorted(sorted_lengths, limit, side="right"))
-            per_batch = max(1, int(self.size.amount // max(sorted_lengths[last - 1], 1e-12)))
-            # a bucket that cannot fill a batch takes in the next longer ones, so that small data give full batches
-            while last < len(order) and last - first < per_batch:
-                last += 1
-                per_batch = max(1, int(self.size.amount // max(sorted_lengths[last - 1], 1e-12)))
-            buckets.append((order[first:last], per_batch))
-            first = last
+        ascending = self.lengths[order]
+        buckets: list[tuple[np.ndarray, int]] = []
+        end = len(order)
+        while end > 0:  # from the longest down, because a bucket's longest says how many make a batch
+            per_batch = int(self.size.amount // ascending[end - 1])
+            if buckets and end * ascending[end - 1] < self.size.amount / 2:
+                # too few are left for a batch worth a step of its own: they join the bucket above
+                members, per_batch = buckets.pop()
+                buckets.append((np.concatenate([order[:end], members]), per_batch))
+                break
+            similar = int(np.searchsorted(ascending, ascending[end - 1] / BUCKET_RATIO))
+            start = min(similar, max(0, end - per_batch))  # shorter ones fill a batch where too few are similar
+            buckets.append((order[start:end], per_batch))
+            end = start
         return buckets
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 - a plan lives as long as its run

@@ -12,7 +12,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from didact.batching import BatchPlan
 from didact.contracts import FeatureEncoder, Masker, Samples
-from didact.errors import DidactError
+from didact.errors import DidactError, RunError
 from didact.experiment import Experiment
 from didact.randomness import generator, key
 from didact.tensors import Batch, BatchMask, Mask, View
@@ -135,6 +135,7 @@ def load(experiment: Experiment, plan: BatchPlan, first: int, *, pin: bool) -> I
 
     Raises:
         DidactError: what a worker found, as it found it.
+        RunError: a worker was killed.
     """
     workers = experiment.training.workers
     loader = StatefulDataLoader(
@@ -147,11 +148,21 @@ def load(experiment: Experiment, plan: BatchPlan, first: int, *, pin: bool) -> I
         multiprocessing_context="forkserver" if workers else None,  # a fork of a process with threads may deadlock
         snapshot_every_n_steps=2**31,  # the step number is all the state there is
         persistent_workers=False,
+        generator=generator(experiment.training.seed, "loader"),  # else it would draw from the step's randomness
     )
-    for batch in loader:
-        if isinstance(batch, DidactError):
-            raise batch
-        yield batch
+    try:
+        for batch in loader:
+            if isinstance(batch, DidactError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RunError(
+            f"a process that loads data ended: {error}",
+            where="training.workers",
+            mend="memory may have run out: take fewer workers or a smaller batch, or workers=0 to see what happens",
+        ) from error
 
 
 class _Reporting(Dataset[StepBatch | DidactError]):
@@ -175,7 +186,7 @@ class _Range(Sampler[int]):
         return iter(range(self.first, self.last))
 
     def __len__(self) -> int:
-        return self.last - self.first
+        return max(0, self.last - self.first)
 
 
 def _cells(view: View) -> int:
