@@ -7,6 +7,7 @@ import torch
 from didact.devices import autocast
 from didact.experiment import Experiment
 from didact.learner import Learner, Network, build_network
+from didact.randomness import seeded
 from didact.tensors import Batch, Loss, StudentPass, Target, move
 
 
@@ -45,8 +46,8 @@ class RunSubject:
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> Loss:
-        """The objective's word on a batch."""
+        """The objective's word on a batch; what its heads draw at random is the same whenever they are asked."""
         passes, targets = self.targets(batch)
-        with autocast(self.device, self.precision):
+        with autocast(self.device, self.precision), seeded(self.experiment.training.seed, "predict"):
             loss: Loss = self._learner.objective(passes, targets)
         return loss

@@ -12,6 +12,7 @@ The ``Tiny…`` parts are the smallest that keep the contract: what stands besid
 
 from didact.testing.backbones import check_backbone
 from didact.testing.encoders import check_encoder
+from didact.testing.evaluations import check_evaluation
 from didact.testing.maskers import check_masker
 from didact.testing.media import check_medium
 from didact.testing.objectives import check_objective
@@ -29,6 +30,7 @@ __all__ = [
     "TinySource",
     "check_backbone",
     "check_encoder",
+    "check_evaluation",
     "check_masker",
     "check_medium",
     "check_objective",
