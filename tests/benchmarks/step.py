@@ -1,0 +1,119 @@
+"""A whole training step of didact beside one assembled from the modules of transformers, taking turns.
+
+    python tests/benchmarks/step.py --modality images
+    python tests/benchmarks/step.py --modality speech --precision float32 --rounds 10
+    python tests/benchmarks/step.py --modality text --series 1,2,4,8
+
+Each contestant lives in a process of its own, which computes only while it is asked to. See README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+MODALITIES = {"images": 4, "speech": 2, "text": 2}  # and how many samples make a small batch of each
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--modality", choices=MODALITIES, default="images")
+    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto", help="of didact")
+    parser.add_argument("--teacher", choices=["copied", "sharing"], default="copied", help="of transformers; README")
+    parser.add_argument("--batch", type=int, help="samples of a step")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each; the first is not counted")
+    parser.add_argument("--steps", type=int, default=1, help="steps of a turn")
+    parser.add_argument("--threads", type=int, default=0, help="of each; 0: as many as torch takes")
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu with --threads 1: README")
+    parser.add_argument("--series", help="batch sizes, such as 1,2,4,8: didact alone, to see what a step costs")
+    parser.add_argument("--contestant", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.contestant:
+        import contestant  # here, so that the referee's own memory stays out of its children's records
+
+        contestant.serve(arguments)
+    elif arguments.series:
+        series(arguments)
+    else:
+        duel(arguments)
+
+
+def duel(arguments: argparse.Namespace) -> None:
+    """Both contestants in turn; the median of the rounds' ratios, so that a busy machine disturbs both alike."""
+    batch = arguments.batch or MODALITIES[arguments.modality]
+    contestants = {name: Contestant(name, arguments) for name in ("didact", "transformers")}
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(arguments.rounds + 1):
+        for name, contestant in contestants.items():
+            taken = contestant.ask(batch=batch, steps=arguments.steps)["seconds"]
+            if turn:
+                seconds[name].append(taken)
+        if turn:
+            latest = ", ".join(f"{name} {taken[-1]:.2f} s" for name, taken in seconds.items())
+            print(f"round {turn}: {latest}", file=sys.stderr, flush=True)
+    print(f"{arguments.modality}, {batch} samples a step, {arguments.rounds} rounds of {arguments.steps}")
+    print(f"{'':14}{'median s/step':>14}{'fastest':>10}{'samples/s':>11}{'peak memory':>14}")
+    for name, contestant in contestants.items():
+        answer = contestant.ask(batch=batch, steps=0)
+        middle, fastest = statistics.median(seconds[name]), min(seconds[name])
+        memory = f"{answer['peak_mib']:.0f} MiB"
+        print(f"{name:14}{middle:14.3f}{fastest:10.3f}{batch / middle:11.2f}{memory:>14}  {answer['setting']}")
+        contestant.close()
+    ratios = sorted(theirs / ours for ours, theirs in zip(*seconds.values(), strict=True))
+    print(
+        f"didact is {statistics.median(ratios):.2f} times as fast (rounds: {ratios[0]:.2f} to {ratios[-1]:.2f}; "
+        f"fastest against fastest: {min(seconds['transformers']) / min(seconds['didact']):.2f})"
+    )
+
+
+def series(arguments: argparse.Namespace) -> None:
+    """What a step costs at several batch sizes, each the fastest of the rounds, and the line through them."""
+    sizes = [int(size) for size in arguments.series.split(",")]
+    contestant = Contestant("didact", arguments)
+    seconds: dict[int, list[float]] = {size: [] for size in sizes}
+    for turn in range(arguments.rounds + 1):
+        for size in sizes:
+            taken = contestant.ask(batch=size, steps=arguments.steps)["seconds"]
+            if turn:
+                seconds[size].append(taken)
+    contestant.close()
+    fastest = [min(seconds[size]) for size in sizes]
+    slope, intercept = statistics.linear_regression(sizes, fastest)
+    print(f"{arguments.modality}: a step takes {intercept:.3f} s + {slope:.3f} s for each sample")
+    for size, taken in zip(sizes, fastest, strict=True):
+        off = taken / (intercept + slope * size) - 1
+        print(f"{size:4} samples: {taken:.3f} s a step, {size / taken:.2f} samples/s, {off:+.1%} off the line")
+
+
+class Contestant:
+    """A process that takes steps when it is asked to."""
+
+    def __init__(self, name: str, arguments: argparse.Namespace) -> None:
+        command = [sys.executable, str(Path(__file__)), "--contestant", name]
+        for option in ("modality", "precision", "teacher", "threads", "clock"):
+            command += [f"--{option}", str(getattr(arguments, option))]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, batch: int, steps: int) -> dict[str, float]:
+        """Seconds for each of ``steps`` steps on ``batch`` samples, and the process's peak memory so far."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(json.dumps({"batch": batch, "steps": steps}), file=self.process.stdin, flush=True)
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(self.process.wait() or 1)
+        answer: dict[str, float] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+if __name__ == "__main__":
+    main()

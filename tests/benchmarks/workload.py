@@ -1,0 +1,106 @@
+"""What both contestants learn from: the published experiment's own masks over noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import attrs
+import torch
+from torch import Tensor
+
+from didact import Batch, Experiment, Samples, Signal, Source, collate, samples
+from didact.experiment_file import load_experiment
+from didact.loading import StepBatch
+from didact.randomness import generator
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "data2vec"
+SECONDS, RATE_HZ, TOKENS, VOCABULARY, PIXELS = 4, 16_000, 256, 50_265, 224
+
+FILES = {"images": "vision_base.py", "speech": "speech_base.py", "text": "text_base.py"}
+
+
+@attrs.frozen(kw_only=True)
+class Noise(Source):
+    """Samples of noise, which cost nothing to read.
+
+    Attributes:
+        modality: which.
+    """
+
+    modality: str
+    unit: ClassVar[str] = "samples"
+
+    def signal(self) -> Signal:
+        if self.modality == "images":
+            return Signal(kind="image", axes=(3, PIXELS, PIXELS))
+        if self.modality == "speech":
+            return Signal(kind="waveform", axes=(None,), rate_hz=RATE_HZ)
+        return Signal(kind="tokens", axes=(None,), vocabulary=VOCABULARY)
+
+    def open(self) -> Samples:
+        raise NotImplementedError("the benchmark draws its batches itself")
+
+    def draw(self, random: torch.Generator) -> Tensor:
+        """One sample (*axes)."""
+        if self.modality == "images":
+            return torch.randn(3, PIXELS, PIXELS, generator=random)
+        if self.modality == "speech":
+            return torch.randn(SECONDS * RATE_HZ, generator=random)
+        return torch.randint(4, VOCABULARY - 1, (TOKENS,), generator=random)
+
+
+@attrs.frozen(eq=False)
+class Workload:
+    """A batch as didact's trainer takes it, of which the other contestant reads content and masks."""
+
+    step_batch: StepBatch
+
+    @classmethod
+    def draw(cls, experiment: Experiment, size: int) -> Workload:
+        source = experiment.source
+        assert isinstance(source, Noise)
+        generators = [generator(0, "sample", index) for index in range(size)]
+        contents = [source.draw(random) for random in generators]
+        view = collate(contents, experiment.encoder, experiment.masker, generators, generator(0, "equalise"))
+        batch = Batch(views=(view,), ids=torch.arange(size), keys=torch.arange(size))
+        return cls(StepBatch(step=0, epoch=0, parts=(batch,), padding=0.0))
+
+    @property
+    def content(self) -> Tensor:
+        """(B, *axes)."""
+        return self.step_batch.parts[0].views[0].content
+
+    @property
+    def predicted(self) -> Tensor:
+        """(B, T) bool; true = the student must predict it."""
+        mask = self.step_batch.parts[0].views[0].mask
+        assert mask is not None
+        return mask.predicted[:, 0]
+
+    @property
+    def masked_ids(self) -> Tensor:
+        """(B, T) int64; a text as the student reads it, with ``<mask>`` or another word at some places."""
+        mask = self.step_batch.parts[0].views[0].mask
+        assert mask is not None
+        ids = self.content
+        if mask.replaced is not None and mask.replacement is not None:
+            ids = torch.where(mask.replaced[:, 0], 4 + mask.replacement[:, 0] % (VOCABULARY - 5), ids)
+        return ids if mask.hidden is None else ids.masked_fill(mask.hidden[:, 0], VOCABULARY - 1)
+
+
+def load(modality: str) -> Experiment:
+    """The published experiment of base size, on noise.
+
+    Blocks are not skipped at random (LayerDrop), so that every step is the same work for both.
+    """
+    experiment, _ = load_experiment(str(EXPERIMENTS / FILES[modality]))
+    training = attrs.evolve(experiment.training, batch=samples(1), micro_batches=1)
+    return attrs.evolve(
+        experiment,
+        source=Noise(modality=modality),
+        backbone=attrs.evolve(experiment.backbone, layer_drop=0.0),
+        training=training,
+        evaluations={},
+        observers=(),
+    )
