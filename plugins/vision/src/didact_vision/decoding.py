@@ -35,9 +35,9 @@ def decode(data: bytes, name: str, *, shortest: int | None = None) -> Tensor:
     try:
         with Image.open(io.BytesIO(data)) as image:
             if shortest is not None and image.format == "JPEG":
-                # Pillow keeps both sides at least as long as it is asked for
-                scale = max(1, min(image.size) // shortest)
-                image.draft(None, (max(1, image.width // scale), max(1, image.height // scale)))
+                scale = min(image.size) // shortest
+                if scale > 1:  # Pillow takes the largest reduction that keeps both sides at least so long
+                    image.draft(None, (image.width // scale, image.height // scale))
             pixels = np.array(_rgb(_upright(image)))  # (H, W, 3); a copy, for PyTorch wants to be able to write
     except Exception as error:  # foreign code: Pillow's decoders raise OSError, SyntaxError, struct.error and more
         raise DataError(
