@@ -52,7 +52,7 @@ def from_data(data: Any, hint: Any, class_of: Callable[[str], type[Spec]] | None
     Raises:
         SpecError: a field is unknown, missing, or of the wrong type.
     """
-    return _converter(class_of).structure(data, hint)
+    return _Reader(class_of).read(data, hint)
 
 
 def fingerprint(data: Any) -> str:
@@ -72,27 +72,50 @@ def _whole_numbers(data: Any) -> Any:
     return int(data) if isinstance(data, float) and data.is_integer() else data
 
 
-def _converter(class_of: Callable[[str], type[Spec]] | None) -> cattrs.Converter:
-    converter = cattrs.Converter(detailed_validation=False)
+def join(where: str, field: str) -> str:
+    """A field's dotted place inside another's; either may be empty."""
+    return f"{where}.{field}" if where and field else where or field
 
-    def is_spec(hint: Any) -> bool:
-        return isinstance(hint, type) and issubclass(hint, Spec)
 
-    def structure_spec(data: Any, hint: type[Spec]) -> Spec:
+class _Reader:
+    """Makes specs of data through cattrs, strictly: a value of another type is an error, never converted."""
+
+    def __init__(self, class_of: Callable[[str], type[Spec]] | None) -> None:
+        self.class_of = class_of
+        self.converter = converter = cattrs.Converter(detailed_validation=False)
+        for scalar in (int, float, str, bool):  # by type: cattrs asks its own hooks for these before any predicate
+            converter.register_structure_hook(scalar, self.scalar)
+        converter.register_structure_hook(Path, self.path)
+        by_origin = {
+            typing.Union: self.union,
+            types.UnionType: self.union,
+            typing.Literal: self.literal,
+            tuple: self.tuple,
+            Mapping: self.mapping,
+            dict: self.mapping,
+        }
+        for origin, hook in by_origin.items():
+            converter.register_structure_hook_func(_has_origin(origin), hook)
+        converter.register_structure_hook_func(lambda h: isinstance(h, type) and issubclass(h, Spec), self.spec)
+
+    def read(self, data: Any, hint: Any) -> Any:
+        return self.converter.structure(data, hint)
+
+    def spec(self, data: Any, hint: type[Spec]) -> Spec:
         if isinstance(data, Spec):
             return data
         if not isinstance(data, Mapping):
             raise SpecError(f"{hint.__name__} must be described by its fields, got {data!r}")
         fields = dict(data)
         name = fields.pop(TAG, None)
-        cls = hint if name is None or class_of is None else class_of(name)
+        cls = hint if name is None or self.class_of is None else self.class_of(name)
         if inspect.isabstract(cls):
             raise SpecError(f"which {cls.__name__} is meant must be named by its {TAG!r}, got {sorted(data)}")
         hints = field_types(cls)
         values = {}
         for key, value in fields.items():
             try:
-                values[key] = converter.structure(value, hints.get(key, Any))  # the class names unknown fields itself
+                values[key] = self.read(value, hints.get(key, Any))  # the class names unknown fields itself
             except SpecError as error:
                 what, mend = error.what, error.mend
                 if not error.where and not isinstance(value, Mapping):
@@ -101,78 +124,67 @@ def _converter(class_of: Callable[[str], type[Spec]] | None) -> cattrs.Converter
                 raise SpecError(what, where=join(key, error.where), mend=mend) from None
         return cls(**values)
 
-    def structure_union(data: Any, hint: Any) -> Any:
-        specs = [choice for choice in typing.get_args(hint) if is_spec(choice)]
+    def union(self, data: Any, hint: Any) -> Any:
+        choices = typing.get_args(hint)
+        if data is None and type(None) in choices:
+            return None
+        specs = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, Spec)]
         if isinstance(data, Mapping) and (len(specs) == 1 or (specs and TAG in data)):
-            return structure_spec(data, specs[0])  # its own error says more than "fits no choice"
-        for choice in typing.get_args(hint):
+            return self.spec(data, specs[0])  # its own error says more than "fits no choice"
+        for choice in choices:
             if choice is type(None):
-                if data is None:
-                    return None
                 continue
             try:
-                value = converter.structure(data, choice)
+                value = self.read(data, choice)
                 typeguard.check_type(value, choice)
             except (SpecError, typeguard.TypeCheckError, TypeError, ValueError):
                 continue
             return value
-        raise SpecError(f"{data!r} is not {type_words(hint)}")
+        raise _unfit(data, hint)
 
-    def structure_scalar(data: Any, hint: Any) -> Any:
-        if hint is float and isinstance(data, int) and not isinstance(data, bool):
-            return float(data)
+    def scalar(self, data: Any, hint: Any) -> Any:
+        if hint is float and type(data) is int:
+            return float(data)  # JSON writes 1.0 as it likes
         if type(data) is not hint:
-            raise SpecError(f"{data!r} is not {type_words(hint)}")
+            raise _unfit(data, hint)
         return data
 
-    def structure_path(data: Any, hint: Any) -> Path:
+    def path(self, data: Any, hint: Any) -> Path:
         if not isinstance(data, (str, Path)):
-            raise SpecError(f"{data!r} is not a path")
+            raise _unfit(data, hint)
         return Path(data)
 
-    def structure_literal(data: Any, hint: Any) -> Any:
+    def literal(self, data: Any, hint: Any) -> Any:
         if data not in typing.get_args(hint):
-            raise SpecError(f"{data!r} is not {type_words(hint)}")
+            raise _unfit(data, hint)
         return data
 
-    def structure_tuple(data: Any, hint: Any) -> Any:
+    def tuple(self, data: Any, hint: Any) -> Any:
         arguments = typing.get_args(hint)
         if not isinstance(data, (list, tuple)):
-            raise SpecError(f"{data!r} is not {type_words(hint)}")
-        if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return tuple(converter.structure(item, arguments[0]) for item in data)
+            raise _unfit(data, hint)
+        if arguments[-1] is Ellipsis:
+            arguments = (arguments[0],) * len(data)
         if len(arguments) != len(data):
-            raise SpecError(f"{data!r} is not {type_words(hint)}")
-        return tuple(converter.structure(item, argument) for item, argument in zip(data, arguments, strict=True))
+            raise _unfit(data, hint)
+        return tuple(self.read(item, argument) for item, argument in zip(data, arguments, strict=True))
 
-    def structure_mapping(data: Any, hint: Any) -> Any:
+    def mapping(self, data: Any, hint: Any) -> Any:
         if not isinstance(data, Mapping):
-            raise SpecError(f"{data!r} is not {type_words(hint)}")
+            raise _unfit(data, hint)
         of_value = (typing.get_args(hint) or (str, Any))[1]
         values = {}
         for key, value in data.items():
             try:
-                values[key] = converter.structure(value, of_value)
+                values[key] = self.read(value, of_value)
             except SpecError as error:
                 raise SpecError(error.what, where=join(str(key), error.where), mend=error.mend) from None
         return values
 
-    unions: tuple[Any, ...] = (typing.Union, types.UnionType)
 
-    def origin(hint: Any) -> Any:
-        return typing.get_origin(hint)
-
-    converter.register_structure_hook_func(lambda hint: origin(hint) in unions, structure_union)
-    converter.register_structure_hook_func(lambda hint: origin(hint) is tuple, structure_tuple)
-    converter.register_structure_hook_func(lambda hint: origin(hint) is typing.Literal, structure_literal)
-    converter.register_structure_hook_func(lambda hint: origin(hint) in (Mapping, dict), structure_mapping)
-    for scalar in (int, float, str, bool):  # by type: cattrs asks its own hooks for these before any predicate
-        converter.register_structure_hook(scalar, structure_scalar)
-    converter.register_structure_hook(Path, structure_path)
-    converter.register_structure_hook_func(is_spec, structure_spec)
-    return converter
+def _has_origin(origin: Any) -> Callable[[Any], bool]:
+    return lambda hint: typing.get_origin(hint) is origin
 
 
-def join(where: str, field: str) -> str:
-    """A field's dotted place inside another's; either may be empty."""
-    return f"{where}.{field}" if where and field else where or field
+def _unfit(data: Any, hint: Any) -> SpecError:
+    return SpecError(f"{data!r} is not {type_words(hint)}")

@@ -1,0 +1,108 @@
+"""Imports run one way: experiments → plugins → didact."""
+
+from __future__ import annotations
+
+import importlib
+
+PUBLIC = {
+    "didact": "the contracts, and what an experiment is written with",
+    "didact.batching": "which samples make up a batch",
+    "didact.devices": "precision and autocast, as a run chooses them",
+    "didact.errors": "what a user can mend",
+    "didact.experiment_file": "finding an experiment in a Python file",
+    "didact.ingest": "files to stores",
+    "didact.loading": "samples to batches",
+    "didact.randomness": "generators keyed by their use",
+    "didact.run": "running an experiment",
+    "didact.spec": "specs as data",
+    "didact.store": "reading stores",
+    "didact.tensors": "the values of a step",
+    "didact.testing": "the contracts as checks",
+}
+
+
+def test_the_core_imports_no_plugin(tree):
+    wrong = [
+        str(imported)
+        for path in tree.core.sources()
+        for imported in tree.imports(path)
+        if imported.module.startswith("didact_")
+    ]
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_plugins_import_only_the_public_part_of_the_core(tree):
+    wrong = [
+        str(imported)
+        for plugin in tree.plugins
+        for path in plugin.sources()
+        for imported in tree.imports(path)
+        if imported.module.split(".")[0] == "didact" and not _public(imported)
+    ]
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_what_the_public_list_names_is_there(tree):
+    for module in PUBLIC:
+        assert importlib.import_module(module).__doc__, f"{module} says what it is for"
+
+
+def test_plugins_meet_only_where_their_metadata_says_so(tree):
+    packages = {plugin.package: plugin for plugin in tree.plugins}
+    wrong = [
+        str(imported)
+        for plugin in tree.plugins
+        for path in plugin.sources()
+        for imported in tree.imports(path)
+        if (top := imported.module.split(".")[0]) in packages
+        and top != plugin.package
+        and packages[top].name not in plugin.requirements
+    ]
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_only_the_quickstart_builds_on_other_plugins(tree):
+    names = {plugin.name for plugin in tree.plugins}
+    building = {plugin.name: sorted(plugin.requirements & names) for plugin in tree.plugins}
+    assert {name for name, others in building.items() if others} <= {"didact-quickstart"}
+
+
+def test_nothing_imports_experiments_or_tests(tree):
+    files = [tree.root / name for name in tree.tracked() if name.endswith(".py")]
+    wrong = [
+        str(imported)
+        for path in files
+        for imported in tree.imports(path)
+        if imported.module.split(".")[0] in ("experiments", "tests")
+    ]
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_experiments_compose_public_names_alone(tree):
+    wrong = [
+        str(imported)
+        for path in (tree.root / "experiments").rglob("*.py")
+        for imported in tree.imports(path)
+        if imported.module.startswith("didact") and ("." in imported.module or imported.name.startswith("_"))
+    ]
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_what_a_package_exports_is_what_its_list_says(tree):
+    for distribution in tree.all:
+        package = importlib.import_module(distribution.package)
+        listed = package.__all__
+        assert sorted(set(listed)) == sorted(listed), f"{distribution.package}.__all__ names something twice"
+        missing = [name for name in listed if not hasattr(package, name)]
+        assert missing == [], f"{distribution.package}.__all__ names what is not there"
+
+
+def _public(imported) -> bool:
+    if imported.name.startswith("_"):
+        return False
+    if f"{imported.module}.{imported.name}" in PUBLIC:
+        return True
+    if imported.module not in PUBLIC:
+        return False
+    listed = getattr(importlib.import_module(imported.module), "__all__", None)
+    return listed is None or not imported.name or imported.name in listed
