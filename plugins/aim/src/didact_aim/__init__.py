@@ -1,1 +1,5 @@
 """Aim tracking for didact runs."""
+
+from didact_aim.observer import Aim
+
+__all__ = ["Aim"]

@@ -1,0 +1,115 @@
+"""Tracks a run in Aim: its settings, its metrics, its verdicts, its pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from didact import Observer, Report, RunInfo, hookimpl
+from didact_aim.repository import absolute, index, open_repository, open_run, repository_exists
+
+if TYPE_CHECKING:
+    from aim.sdk.repo import Repo
+    from aim.sdk.run import Run
+
+RECORD = "aim.json"  # in the run's folder: which Aim run it is, so that a resumed one goes on in it
+
+
+@attrs.frozen(kw_only=True)
+class Aim(Observer):
+    """Tracks the run in an Aim repository, as it goes.
+
+    What Aim shows: the experiment's fields under ``hparams`` (``run.hparams.training.learning_rate < 1e-3`` selects
+    runs), the environment, the run's folder and its outcome; ``train/loss`` as metric ``loss`` with the context
+    ``{"group": "train"}``, and so for the other groups; an evaluation's metrics and pictures with the context
+    ``{"evaluation": NAME}``. A resumed run goes on in the same Aim run and overwrites the steps that it takes again.
+
+    Attributes:
+        repository: the folder that holds ``.aim`` (made where there is none), or ``aim://HOST:PORT`` of an Aim server.
+            A relative folder is one of the directory in which the run was started, also when it is resumed elsewhere.
+        group: the name under which Aim lists the run, its "experiment"; None takes the experiment's own name.
+        tags: to find the run by.
+    """
+
+    repository: str = "."
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+
+    def validate(self) -> None:
+        self.require(bool(self.repository), "repository", "a folder or aim://HOST:PORT")
+        self.require(self.group is None or bool(self.group), "group", "a name, or None")
+
+    def build(self) -> AimTracker:
+        return AimTracker(self)
+
+
+class AimTracker:
+    """Passes on to Aim what a run's lifecycle hooks tell."""
+
+    def __init__(self, spec: Aim) -> None:
+        self.spec = spec
+        self._repository: Repo | None = None
+        self._run: Run | None = None
+
+    @hookimpl
+    def run_started(self, run: RunInfo) -> None:
+        record = run.folder / RECORD
+        known = json.loads(record.read_text()) if record.exists() else {}
+        # where it was, even if the run is resumed in another directory; unless it has moved since
+        place = known.get("repository", "")
+        if not repository_exists(place):
+            place = absolute(self.spec.repository)
+        self._repository = open_repository(place)
+        self._run = tracked = open_run(self._repository, known.get("hash"))
+        record.write_text(json.dumps({"repository": place, "hash": tracked.hash}, indent=2) + "\n")
+        tracked.name = run.folder.name
+        tracked.experiment = self.spec.group or run.experiment.name
+        for tag in self.spec.tags:
+            if tag not in tracked.tags:
+                tracked.add_tag(tag)  # type: ignore[no-untyped-call]
+        # not under "experiment": queries take run.experiment for the name set above
+        tracked["hparams"] = _plain(run.data)
+        tracked["environment"] = _plain(run.environment)
+        tracked["folder"] = str(run.folder.resolve())
+        tracked["outcome"] = "running"
+
+    @hookimpl
+    def step_finished(self, step: int, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            group, _, metric = name.rpartition("/")
+            self._tracked.track(float(value), name=metric, step=step, context={"group": group} if group else {})
+
+    @hookimpl
+    def evaluation_finished(self, step: int, name: str, report: Report) -> None:
+        from aim.sdk.objects.image import Image
+        from PIL.Image import fromarray
+
+        context = {"evaluation": name}
+        for metric, value in report.metrics.items():
+            self._tracked.track(float(value), name=metric, step=step, context=context)
+        for title, pixels in report.images.items():
+            picture = Image(fromarray(pixels.cpu().numpy()), caption=f"{name}: {title}, step {step:,}")
+            self._tracked.track(picture, name=title, step=step, context=context)
+
+    @hookimpl
+    def run_ended(self, outcome: str, step: int) -> None:
+        tracked = self._tracked
+        tracked["outcome"] = outcome
+        tracked["steps"] = step
+        tracked.close()  # type: ignore[no-untyped-call]
+        self._run = None
+        assert self._repository is not None
+        index(self._repository, tracked.hash)
+
+    @property
+    def _tracked(self) -> Run:
+        assert self._run is not None  # run_started comes first; where it failed, this observer is switched off
+        return self._run
+
+
+def _plain(data: Any) -> Any:
+    """The data as Aim stores it: JSON's types alone, whatever else in words."""
+    return json.loads(json.dumps(data, default=str))
