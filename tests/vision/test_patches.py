@@ -1,12 +1,14 @@
 """The patch encoder: its layout, its weights, and the order in which it hides, places and drops."""
 
+import attrs
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from didact import BatchMask, Layout, Mask, Signal, SpecError, View, collate
+from didact import BatchMask, Layout, Mask, Signal, SpecError, Tokens, View, collate, corrupt, drop, repeat
 from didact_vision import BlockMasker, Patches, RandomMasker, sincos_positions
+from didact_vision.patches import take_visible
 from didact_vision.positions import resize_positions
 
 
@@ -109,6 +111,27 @@ def test_dropped_patches_leave_the_others_with_their_own_positions():
         assert placed.positions[row].tolist() == kept
         assert torch.equal(placed.features[row, 0], module.class_token)
         assert torch.equal(placed.features[row, 1:], whole[sample, [1 + t for t in kept]])
+
+
+def test_taking_what_is_visible_equals_repeating_and_dropping_also_with_padding_and_uneven_counts():
+    mask = batch_mask([[0, 5], [6]], [[1, 2, 3], [0, 15]], drop=True)
+    features = torch.randn(2, 16, 8, requires_grad=True)
+    padding = torch.zeros(2, 16, dtype=torch.bool)
+    padding[1, 14:] = True
+    for tokens in (
+        Tokens(features=features, layout=Layout((4, 4))),
+        Tokens(features=features, layout=Layout((4, 4)), padding=padding),
+    ):
+        repeated = attrs.evolve(
+            tokens, features=corrupt(features, mask, features.new_empty(())), padding=repeat(tokens.padding, mask)
+        )
+        found, expected = take_visible(tokens, mask), drop(repeated, mask)
+        assert torch.equal(found.features, expected.features)
+        assert torch.equal(found.padding, expected.padding)
+        assert torch.equal(found.positions, expected.positions)
+        towards = torch.randn_like(found.features)
+        gradients = [torch.autograd.grad(t.features, features, towards)[0] for t in (found, expected)]
+        assert torch.allclose(*gradients, atol=1e-6)
 
 
 def test_a_mask_of_nothing_gives_the_teachers_sequence():

@@ -71,6 +71,7 @@ class RandomCrop(Augmentation):
         return math.ceil(size / share)
 
     def view(self, image: Tensor, size: int, *, generator: torch.Generator) -> Tensor:
+        """A part of an image (3, H, W) uint8 as (3, size, size) uint8, mirrored or not."""
         top, left, height, width = self.box(image.shape[-2], image.shape[-1], generator=generator)
         part = resize(image[:, top : top + height, left : left + width], size, self.interpolation)
         return part.flip(-1) if float(torch.rand((), generator=generator)) < self.flip else part
@@ -108,6 +109,7 @@ class BEiTAugmentation(RandomCrop):
         self.require(0 <= self.jitter <= 1, "jitter", "between 0 and 1")
 
     def view(self, image: Tensor, size: int, *, generator: torch.Generator) -> Tensor:
+        """A part of an image (3, H, W) uint8 with other colours, as (3, size, size) uint8."""
         changes = (brighten, contrast, saturate)
         factors = (1 + self.jitter * (2 * torch.rand(3, generator=generator) - 1)).tolist()
         for index in torch.randperm(3, generator=generator).tolist():

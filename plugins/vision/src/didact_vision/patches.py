@@ -146,13 +146,20 @@ class PatchesModule(FeatureEncoderModule):
         Raises:
             SpecError: the mask hides patches and there is no mask token.
         """
-        features = corrupt(tokens.features, mask, self._mask_token_for(mask, tokens.features))  # (R, T, D)
-        positions = self._positions(tokens.layout)
-        if positions is not None:
-            features = features + positions  # float32, also of bfloat16 patches: neighbours differ in few bits
-        tokens = attrs.evolve(tokens, features=features, padding=repeat(tokens.padding, mask))
-        tokens = drop(tokens, mask)
+        if mask is not None and mask.visible is not None and mask.hidden is None and mask.replaced is None:
+            tokens = take_visible(
+                attrs.evolve(tokens, features=self._add_positions(tokens.features, tokens.layout)), mask
+            )
+        else:
+            features = corrupt(tokens.features, mask, self._mask_token_for(mask, tokens.features))  # (R, T, D)
+            features = self._add_positions(features, tokens.layout)
+            tokens = drop(attrs.evolve(tokens, features=features, padding=repeat(tokens.padding, mask)), mask)
         return tokens if self.class_token is None else prepend(tokens, self.class_token[None])
+
+    def _add_positions(self, features: Tensor, layout: Layout) -> Tensor:
+        positions = self._positions(layout)
+        # float32, also of bfloat16 patches: the codes of neighbours differ in few bits
+        return features if positions is None else features + positions
 
     def _mask_token_for(self, mask: BatchMask | None, features: Tensor) -> Tensor:
         if self.mask_token is not None:
@@ -189,3 +196,27 @@ class PatchesModule(FeatureEncoderModule):
             nn.init.xavier_uniform_(projection.weight.flatten(1))  # a view: the filter as one matrix (D, C·patch²)
             if self.class_token is not None:
                 nn.init.normal_(self.class_token)
+
+
+def take_visible(tokens: Tokens, mask: BatchMask) -> Tokens:
+    """`didact.drop` for samples that were not repeated yet: each row takes what it still holds from its sample.
+
+    To repeat all patches for 16 masks and drop four fifths of them takes fifteen times as long, with its gradient.
+
+    Args:
+        tokens: features (B, T, D) and padding (B, T) or None of all positions.
+        mask: M masks per sample that drop positions and do nothing else.
+
+    Returns:
+        Tokens with features (R, V, D), padding (R, V) or None, and positions (R, V).
+    """
+    assert mask.visible is not None
+    samples, positions, _ = tokens.features.shape
+    first = torch.arange(samples, device=mask.visible.device).repeat_interleave(mask.masks) * positions  # (R,)
+    places = mask.visible + first[:, None]  # (R, V), into (B·T)
+    features = torch.nn.functional.embedding(places, tokens.features.flatten(0, 1))  # (B·T, D) -> (R, V, D)
+    padding = mask.visible_padding
+    if tokens.padding is not None:
+        held = tokens.padding.flatten().take(places)  # (B·T,) -> (R, V)
+        padding = held if padding is None else held | padding
+    return attrs.evolve(tokens, features=features, padding=padding, positions=mask.visible)
