@@ -118,8 +118,8 @@ def _fill(writer: StoreWriter, reader: Reader, found: Found, workers: int, watch
                 waiting, size, since = [], 0, time.monotonic()
             if stop:
                 break
-    writer.append(waiting)
-    watch(_progress(writer, found))
+        writer.append(waiting)
+        watch(_progress(writer, found))
     return writer.next_file == len(found.files)
 
 

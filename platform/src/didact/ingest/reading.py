@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from typing import IO
+from typing import IO, TypeAlias
 
 import attrs
 
@@ -25,6 +25,8 @@ from didact.ingest.writing import Done, Rejected, digest
 
 CHUNK_FILES, CHUNK_BYTES = 64, 4 << 20  # what a worker is handed at once
 CHUNKS_AHEAD = 4  # per worker
+
+Pending: TypeAlias = "concurrent.futures.Future[list[Done]]"
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -113,21 +115,20 @@ def read_all(reader: Reader, pieces: Iterable[Chunk], workers: int) -> Iterator[
     if workers == 0:
         yield from (reader.read(chunk) for chunk in pieces)
         return
-    pending: deque[tuple[Chunk, concurrent.futures.Future[list[Done]]]] = deque()
+    pending: deque[tuple[Chunk, Pending]] = deque()
     pool = _pool(reader, workers)
     iterator = iter(pieces)
     try:
         while True:
             for chunk in itertools.islice(iterator, CHUNKS_AHEAD * workers - len(pending)):
-                pending.append((chunk, pool.submit(reader.read, chunk)))
+                pending.append((chunk, _submit(pool, reader, chunk)))
             if not pending:
                 return
             try:
                 done = pending[0][1].result()
             except BrokenProcessPool:
                 pool.shutdown(wait=False, cancel_futures=True)
-                for chunk, _ in pending:
-                    yield [_read_alone(reader, file, content) for file, content in _pairs(chunk)]
+                yield from _one_by_one(reader, pending)
                 pending.clear()
                 pool = _pool(reader, workers)
                 continue
@@ -137,18 +138,36 @@ def read_all(reader: Reader, pieces: Iterable[Chunk], workers: int) -> Iterator[
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _read_alone(reader: Reader, file: File, content: bytes | None) -> Done:
-    """Reads a file in a process of its own, because one of several took a worker down."""
-    with _pool(reader, 1) as pool:
-        try:
-            return pool.submit(reader.read, _chunk([(file, content)])).result()[0]
-        except BrokenProcessPool:
-            return _reject(file, "reading it ends the process that tries: its decoder crashes, or memory runs out")
+def _one_by_one(reader: Reader, pending: Iterable[tuple[Chunk, Pending]]) -> Iterator[list[Done]]:
+    """Reads file by file what several workers had in hand when one of them died, to find the file that did it."""
+    pool = _pool(reader, 1)
+    for chunk, future in pending:
+        if future.done() and future.exception() is None:
+            yield future.result()
+            continue
+        found: list[Done] = []
+        for file, content in _pairs(chunk):
+            try:
+                found += _submit(pool, reader, _chunk([(file, content)])).result()
+            except BrokenProcessPool:
+                found.append(_reject(file, "its decoder crashes or runs out of memory: it ends any process that tries"))
+                pool = _pool(reader, 1)
+        yield found
+    pool.shutdown(wait=False)
+
+
+def _submit(pool: concurrent.futures.ProcessPoolExecutor, reader: Reader, chunk: Chunk) -> Pending:
+    try:
+        return pool.submit(reader.read, chunk)
+    except BrokenProcessPool as error:  # a worker died since; the caller learns of it where it waits for results
+        broken: Pending = concurrent.futures.Future()
+        broken.set_exception(error)
+        return broken
 
 
 def _pool(reader: Reader, workers: int) -> concurrent.futures.ProcessPoolExecutor:
     context = multiprocessing.get_context("forkserver")  # a fork of a process with threads may deadlock
-    context.set_forkserver_preload([reader.medium.__module__])  # import PyTorch once, not once per worker
+    context.set_forkserver_preload([__name__, reader.medium.__module__])  # import PyTorch once, not once per worker
     return concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
 
 

@@ -23,6 +23,7 @@ from didact.store import ABOUT, DATA, DIGEST_BYTES, PROGRESS, SCHEMA, Manifest, 
 
 OWN_FILES = frozenset({"data.mdb", "columns", "rejected.tsv", "store.json", ".ingesting"})
 FIRST_MAP_BYTES = 1 << 30  # of address space; doubled whenever it is full
+FULL_BYTES = 1 << 20  # free space below which a disk counts as full
 
 
 @attrs.frozen(kw_only=True)
@@ -304,10 +305,13 @@ class _disk:  # noqa: N801 - reads as a word in a `with`
         if not isinstance(error, (OSError, lmdb.Error)):
             return
         number = error.errno if isinstance(error, OSError) else None
-        words = ("No space left", "Disk quota exceeded", "File too large")  # lmdb gives the system's errors as text
-        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(word in str(error) for word in words):
+        # LMDB gives the system's errors as text, and a write that a full disk cut short as an error of the disk
+        words = ("No space left", "Disk quota exceeded", "File too large", "Input/output error")
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO) or any(word in str(error) for word in words):
+            free = shutil.disk_usage(self.folder).free
+            full = "the disk is full" if free < FULL_BYTES else "the disk is full, over a quota or faulty"
             raise DataError(
-                f"the disk is full ({error})",
+                f"{full}: {error}, {free:,} bytes free",
                 where=str(self.folder),
                 mend="make room, then repeat the command: what was written is kept, and it goes on from there",
             ) from error
