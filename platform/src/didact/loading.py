@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
+import resource
+import warnings
 from collections.abc import Iterator, Sequence
+from multiprocessing.context import BaseContext
 
 import attrs
 import torch
@@ -138,18 +143,23 @@ def load(experiment: Experiment, plan: BatchPlan, first: int, *, pin: bool) -> I
         RunError: a worker was killed.
     """
     workers = experiment.training.workers
-    loader = StatefulDataLoader(
-        _Reporting(Steps(experiment, plan)),
-        batch_size=None,
-        sampler=_Range(first, experiment.training.steps),
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        pin_memory=pin,
-        multiprocessing_context="forkserver" if workers else None,  # a fork of a process with threads may deadlock
-        snapshot_every_n_steps=2**31,  # the step number is all the state there is
-        persistent_workers=False,
-        generator=generator(experiment.training.seed, "loader"),  # else it would draw from the step's randomness
-    )
+    if workers:
+        _allow_many_files()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'set_vital' is deprecated")  # torchdata 0.11's affair with newer PyTorch
+        loader = StatefulDataLoader(
+            _Reporting(Steps(experiment, plan)),
+            batch_size=None,
+            sampler=_Range(first, experiment.training.steps),
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            pin_memory=pin,
+            multiprocessing_context=_fresh_processes(experiment) if workers else None,
+            snapshot_every_n_steps=2**31,  # the step number is all the state there is
+            persistent_workers=False,
+            worker_init_fn=_allow_many_files,
+            generator=generator(experiment.training.seed, "loader"),  # else it would draw from the step's randomness
+        )
     try:
         for batch in loader:
             if isinstance(batch, DidactError):
@@ -187,6 +197,26 @@ class _Range(Sampler[int]):
 
     def __len__(self) -> int:
         return max(0, self.last - self.first)
+
+
+def _fresh_processes(experiment: Experiment) -> BaseContext:
+    """How workers are made: not by a fork of this process, whose threads may leave it deadlocked."""
+    context = multiprocessing.get_context("forkserver")
+    parts = (experiment.source, experiment.encoder, experiment.masker)
+    context.set_forkserver_preload([__name__, *(type(part).__module__ for part in parts)])  # one import serves all
+    return context
+
+
+def _allow_many_files(worker: int = 0) -> None:
+    """Raises the soft limit of open files: each tensor that comes from a worker holds one until it is freed.
+
+    A batch of many micro-batches passes the usual 1024; PyTorch then fails with "received 0 items of ancdata".
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 1 << 16 if hard == resource.RLIM_INFINITY else min(hard, 1 << 16)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # a system that lets no one raise it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _cells(view: View) -> int:

@@ -1,0 +1,278 @@
+"""Loading: the same batches from any number of workers, from any step, in any number of parts; errors as they are."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import resource
+from types import SimpleNamespace
+from typing import Any
+
+import attrs
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from didact import DataError, RunError, SpecError, Training, View, collate, samples
+from didact.batching import BatchPlan
+from didact.experiment import BatchSize
+from didact.loading import StepBatch, Steps, load
+from didact.randomness import generator
+from didact.testing.tiny import TinyEncoder, TinyMasker, TinySource
+
+# sources that misbehave, in a module of their own: workers import it, which they cannot with a test's
+SOURCES = '''
+import os
+import signal
+
+import attrs
+
+from didact import DataError
+from didact.testing.tiny import TinySamples, TinySource
+
+
+class BrokenSamples(TinySamples):
+    def views(self, index, *, length, generator):
+        if index == 5:
+            raise DataError("the record is broken", where=self.name(index), mend="leave it out")
+        return super().views(index, length=length, generator=generator)
+
+
+@attrs.frozen(kw_only=True)
+class Broken(TinySource):
+    """One sample cannot be read."""
+
+    def open(self):
+        return BrokenSamples(self)
+
+
+class DyingSamples(TinySamples):
+    def views(self, index, *, length, generator):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@attrs.frozen(kw_only=True)
+class Dying(TinySource):
+    """Reading it takes the process along, as running out of memory does."""
+
+    def open(self):
+        return DyingSamples(self)
+
+
+class CroppedSamples(TinySamples):
+    def views(self, index, *, length, generator):
+        assert length is not None
+        return (self.content(index)[:, : int(length)], self.content(index)[:, : int(length) // 2])
+
+
+@attrs.frozen(kw_only=True)
+class Cropped(TinySource):
+    """Two views, cut to the batch's shortest."""
+
+    crops = True
+
+    def open(self):
+        return CroppedSamples(self)
+'''
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory) -> Any:
+    folder = tmp_path_factory.mktemp("sources")
+    (folder / "sources_of_the_loading_tests.py").write_text(SOURCES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield importlib.import_module("sources_of_the_loading_tests")
+
+
+def experiment(source: TinySource | None = None, *, batch: BatchSize = samples(4), **training: Any) -> Any:  # noqa: B008
+    """What the loader reads of an experiment."""
+    settings = {"steps": 9, "learning_rate": 0.0, "workers": 0} | training
+    return SimpleNamespace(
+        source=source if source is not None else TinySource(uneven=True),
+        encoder=TinyEncoder(),
+        masker=TinyMasker(masks=2),
+        training=Training(batch=batch, **settings),
+    )
+
+
+def batches(made: Any, first: int = 0) -> list[StepBatch]:
+    training = made.training
+    plan = BatchPlan(made.source.open().lengths, training.batch, training.seed)
+    return list(load(made, plan, first, pin=False))
+
+
+def plain(value: Any) -> Any:
+    """A batch as lists, to compare."""
+    if isinstance(value, torch.Tensor):
+        return value.tolist()
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
+    if attrs.has(type(value)):
+        return {field.name: plain(getattr(value, field.name)) for field in attrs.fields(type(value))}
+    return value
+
+
+def by_sample(batch: StepBatch) -> dict[int, Any]:
+    """Each sample's own content, masks and key, whatever it was collated with."""
+    found = {}
+    for part in batch.parts:
+        (view,) = part.views
+        for row, sample in enumerate(part.ids.tolist()):
+            size = view.content.shape[-1] if view.lengths is None else int(view.lengths[row])
+            assert view.mask is not None
+            assert view.mask.hidden is not None
+            found[sample] = plain(
+                (
+                    view.content[row, :, :size],
+                    view.mask.predicted[row, :, :size],
+                    view.mask.hidden[row, :, :size],
+                    part.keys[row],
+                )
+            )
+    return found
+
+
+def test_steps_come_in_order_and_each_once():
+    found = batches(experiment())
+    assert [batch.step for batch in found] == list(range(9))
+    assert [batch.epoch for batch in found] == [0, 0, 0, 0, 1, 1, 1, 1, 2]
+    assert sorted(sample for batch in found[:4] for part in batch.parts for sample in part.ids.tolist()) == [*range(16)]
+
+
+def test_two_workers_give_what_none_gives():
+    here = batches(experiment(workers=0, micro_batches=2))
+    there = batches(experiment(workers=2, micro_batches=2))
+    assert plain(tuple(here)) == plain(tuple(there))
+
+
+def test_seeking_gives_what_replaying_gives():
+    replayed = batches(experiment())
+    for first in (1, 4, 8):
+        assert plain(tuple(batches(experiment(), first))) == plain(tuple(replayed[first:]))
+    assert batches(experiment(), 9) == []
+
+
+def test_no_split_into_micro_batches_changes_a_sample_or_its_masks():
+    whole = [by_sample(batch) for batch in batches(experiment(batch=samples(6)))]
+    for parts in (2, 3, 6, 8):
+        split = batches(experiment(batch=samples(6), micro_batches=parts))
+        assert [by_sample(batch) for batch in split] == whole
+        assert all(len(batch.parts) == min(parts, 6) for batch in split)
+
+
+def test_a_sample_is_another_view_behind_other_masks_in_every_step():
+    whole = batches(experiment(batch=samples(16), steps=2))
+    first, second = (by_sample(batch) for batch in whole)
+    assert first.keys() == second.keys()
+    assert all(first[sample][0] != second[sample][0] for sample in first)
+    assert sum(first[sample][1] != second[sample][1] for sample in first) >= 12
+    assert first[0][3] != second[0][3]
+
+
+def test_a_seed_decides_everything():
+    assert plain(tuple(batches(experiment(seed=3)))) == plain(tuple(batches(experiment(seed=3))))
+    assert plain(tuple(batches(experiment(seed=3)))) != plain(tuple(batches(experiment(seed=4))))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_loading_leaves_the_randomness_of_training_alone(workers):
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    batches(experiment(workers=workers, steps=2))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_arrives_as_it_was_raised(sources, workers):
+    with pytest.raises(DataError) as raised:
+        batches(experiment(sources.Broken(uneven=True), workers=workers, steps=4))
+    error = raised.value
+    assert (error.what, error.where, error.mend) == ("the record is broken", "walk 5", "leave it out")
+
+
+def test_what_was_loaded_before_an_error_is_still_learnt_from(sources):
+    made = experiment(sources.Broken(uneven=True), workers=1, steps=4)
+    plan = BatchPlan(made.source.open().lengths, made.training.batch, 0)
+    guilty = next(step for step in range(4) if 5 in plan.batch(step).samples)
+    loaded = load(made, plan, 0, pin=False)
+    assert [next(loaded).step for _ in range(guilty)] == list(range(guilty))
+    with pytest.raises(DataError):
+        next(loaded)
+
+
+def test_a_worker_that_is_killed_is_an_error_that_says_what_to_try(sources, monkeypatch):
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)  # seconds between two looks at it
+    with pytest.raises(RunError) as raised:
+        batches(experiment(sources.Dying(), workers=1))
+    assert "a process that loads data ended" in raised.value.what
+    assert raised.value.where == "training.workers"
+
+
+def test_a_mask_that_hides_nothing_is_told_before_any_step():
+    with pytest.raises(SpecError, match="half of one position"):
+        batches(experiment(TinySource(length=1)))
+
+
+def test_cropping_sources_cut_to_the_shortest_of_their_batch(sources):
+    made = experiment(sources.Cropped(uneven=True), batch=BatchSize(amount=60, unit="values"), steps=6)
+    sizes = made.source.open().lengths
+    for batch in batches(made):
+        for part in batch.parts:
+            shortest = int(sizes[part.ids].min())
+            assert [tuple(view.content.shape[1:]) for view in part.views] == [(3, shortest), (3, shortest // 2)]
+            assert all(view.padding is None and view.lengths is None for view in part.views)
+        assert batch.padding == 0
+
+
+def test_an_opened_source_stays_in_its_process():
+    made = experiment()
+    steps = Steps(made, BatchPlan(made.source.open().lengths, made.training.batch, 0))
+    assert steps[0].step == 0
+    assert steps._samples is not None
+    assert pickle.loads(pickle.dumps(steps))._samples is None
+
+
+def test_many_micro_batches_do_not_run_out_of_open_files():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 8192:
+        pytest.skip("the limit of open files cannot be raised far enough here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        made = experiment(TinySource(count=64), batch=samples(64), micro_batches=64, workers=1, steps=3)
+        held = batches(made)  # 64 parts of several tensors each, none freed
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(held) == 3
+
+
+# ── collate ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(2, 9), min_size=1, max_size=6))
+def test_collate_pads_with_zeros_and_says_where(sizes):
+    contents = [torch.randn(3, size) for size in sizes]
+    generators = [generator(0, "mask", index) for index in range(len(sizes))]
+    view: View = collate(contents, TinyEncoder(), TinyMasker(), generators)
+    longest = max(sizes)
+    assert view.content.shape == (len(sizes), 3, longest)
+    assert view.layout.shape == (longest,)
+    for row, (size, content) in enumerate(zip(sizes, contents, strict=True)):
+        assert torch.equal(view.content[row, :, :size], content)
+        assert not view.content[row, :, size:].any()
+        expected = [position >= size for position in range(longest)]
+        assert (view.padding[row].tolist() if view.padding is not None else [False] * longest) == expected
+        assert view.mask is not None
+        assert not view.mask.predicted[row, :, size:].any()
+        assert int(view.mask.predicted[row].sum()) == size // 2
+    assert (view.padding is None) == (len(set(sizes)) == 1)
+    assert view.lengths is None if view.padding is None else view.lengths.tolist() == sizes
+
+
+def test_the_reported_padding_is_the_share_of_empty_positions():
+    for batch in batches(experiment()):
+        (part,) = batch.parts
+        lengths = TinySource(uneven=True).open().lengths[part.ids]
+        assert batch.padding == pytest.approx(1 - lengths.sum() / (len(lengths) * lengths.max()))
