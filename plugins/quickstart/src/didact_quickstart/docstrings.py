@@ -8,7 +8,6 @@ Python gives slightly other text.
 from __future__ import annotations
 
 import ast
-import csv
 import hashlib
 import os
 import pydoc_data.topics
@@ -83,12 +82,12 @@ def write_docstrings(folder: Path) -> None:
     for name, paragraphs in texts.items():
         (corpus / f"{name}.txt").write_text("\n\n".join(paragraphs) + "\n", encoding="utf-8")
     for split, held_out in (("train", False), ("test", True)):
-        with (folder / f"{split}.tsv").open("w", encoding="utf-8", newline="") as file:
-            rows = csv.writer(file, delimiter="\t", lineterminator="\n")
-            rows.writerow(("text", "label"))
-            for docstring in docstrings:
-                if docstring.family is not None and docstring.held_out is held_out:
-                    rows.writerow((" ".join(docstring.text.split()), docstring.family))
+        rows = [
+            f"{' '.join(docstring.text.split())}\t{docstring.family}\n"  # one line, and no tab but the column's
+            for docstring in docstrings
+            if docstring.family is not None and docstring.held_out is held_out
+        ]
+        (folder / f"{split}.tsv").write_text("".join(["text\tlabel\n", *rows]), encoding="utf-8")
 
 
 def standard_library() -> Iterator[Docstring]:

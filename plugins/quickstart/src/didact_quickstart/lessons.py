@@ -1,0 +1,102 @@
+"""The quickstart's three lessons: what each modality learns from, and how its files become stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from didact_quickstart.digits import write_digits
+from didact_quickstart.docstrings import write_docstrings
+from didact_quickstart.voices import write_voices
+
+
+@attrs.frozen(kw_only=True)
+class Ingestion:
+    """What a user would type to make one store of files.
+
+    Attributes:
+        kind: of media.
+        files: the file or folder, inside the lesson's data.
+        store: the store's name.
+        options: further words of the command line, which say where labels come from.
+    """
+
+    kind: str
+    files: str
+    store: str
+    options: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Lesson:
+    """One modality: its files, its stores, its experiment.
+
+    Attributes:
+        modality: ``images``, ``speech`` or ``text``; also the name of its experiment's file.
+        data: what it learns from, for a heading.
+        origin: where that comes from, in a sentence.
+        judged: what the probe must tell, in a sentence.
+        classes: of the probe.
+        write: writes the files into a folder.
+        ingestions: of these files.
+    """
+
+    modality: str
+    data: str
+    origin: str
+    judged: str
+    classes: int
+    write: Callable[[Path], None]
+    ingestions: tuple[Ingestion, ...]
+
+    @property
+    def experiment(self) -> Path:
+        """The file of its experiment."""
+        return Path(__file__).parent / "experiments" / f"{self.modality}.py"
+
+
+FOLDER_LABELS = ("--label-from", "folder")
+NAME_LABELS = ("--pattern", "(?P<label>[a-z]+)_(?P<speaker>[a-z]+)_")
+COLUMN_LABELS = ("--option", "text=text", "--option", "label=label")
+
+LESSONS = (
+    Lesson(
+        modality="images",
+        data="handwritten digits",
+        origin="real: the 1,797 scans of 8×8 pixels that come with scikit-learn",
+        judged="which of 10 digits it is, written by hands that pretraining never saw",
+        classes=10,
+        write=write_digits,
+        ingestions=(
+            Ingestion(kind="images", files="train", store="digits-train", options=FOLDER_LABELS),
+            Ingestion(kind="images", files="test", store="digits-test", options=FOLDER_LABELS),
+        ),
+    ),
+    Lesson(
+        modality="speech",
+        data="synthetic voices",
+        origin="generated: vowels and diphthongs by formant synthesis, in eight voices and noise",
+        judged="which of 10 syllables it is (ai or ia?), in two voices that pretraining never heard",
+        classes=10,
+        write=write_voices,
+        ingestions=(
+            Ingestion(kind="audio", files="train", store="voices-train", options=NAME_LABELS),
+            Ingestion(kind="audio", files="test", store="voices-test", options=NAME_LABELS),
+        ),
+    ),
+    Lesson(
+        modality="text",
+        data="Python's documentation",
+        origin="real: the language reference and the docstrings of your Python's standard library",
+        judged="from which of 10 families of modules a docstring is that pretraining never read",
+        classes=10,
+        write=write_docstrings,
+        ingestions=(
+            Ingestion(kind="text", files="corpus", store="python-docs"),
+            Ingestion(kind="text", files="train.tsv", store="docstrings-train", options=COLUMN_LABELS),
+            Ingestion(kind="text", files="test.tsv", store="docstrings-test", options=COLUMN_LABELS),
+        ),
+    ),
+)
