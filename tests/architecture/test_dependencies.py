@@ -7,7 +7,13 @@ import importlib.metadata
 import pytest
 
 # distributions whose import name is another
-PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "mpl_toolkits": "matplotlib"}
+PACKAGES = {
+    "aimrocks": "aim",
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+    "mpl_toolkits": "matplotlib",
+}
 
 # third parties that one kind of user alone should have to install
 OWNERS = {

@@ -8,6 +8,7 @@ import sys
 SCRIPT = """
 import importlib, logging, os, pickle, random, signal, sys, threading, warnings
 import numpy as np, torch
+import rich.style  # draws from Python's generator when it is imported, which is not our doing
 
 def state():
     return {
@@ -37,6 +38,7 @@ for module in sys.argv[1:]:
     ours = [str(w.message) for w in caught if "didact" in w.filename]
     if changed or ours:
         print(module, "changed", changed, "warned", ours)
+    before = after
 slow = [name for name in ("aim", "matplotlib", "transformers", "timm", "sklearn", "lightning") if name in sys.modules]
 print("done", slow)
 """

@@ -36,12 +36,12 @@ def gradient_norm(learner: nn.Module) -> Tensor:
 
 
 def clip_gradients(learner: nn.Module, norm: Tensor, limit: float) -> None:
-    """Scales all gradients down to a total norm of ``limit``, given the norm that they have."""
+    """Scales all gradients down to a total norm of ``limit``, given the norm that they have, a scalar."""
     torch.nn.utils.clip_grads_with_norm_([p for p in learner.parameters() if p.grad is not None], limit, norm)
 
 
 def named_optimizer_state(optimizer: torch.optim.Optimizer, learner: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The optimizer's tensors, named after the parameter they belong to: ``network.….weight/exp_avg``."""
+    """The optimizer's tensors, of any shape, named after the parameter they belong to: ``network.….weight/exp_avg``."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in learner.named_parameters()}
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
@@ -49,7 +49,7 @@ def named_optimizer_state(optimizer: torch.optim.Optimizer, learner: nn.Module) 
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, learner: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Puts back what `named_optimizer_state` gave."""
+    """Puts back what `named_optimizer_state` gave, tensors of any shape."""
     parameters = dict(learner.named_parameters())
     for name, value in tensors.items():
         parameter_name, _, key = name.rpartition("/")

@@ -84,7 +84,7 @@ class Trainer:
                 meter.restart()
 
     def take_step(self, batch: StepBatch) -> dict[str, Tensor | float]:
-        """One optimizer step on a global batch; returns what is worth logging, still on the device."""
+        """One optimizer step on a global batch; returns scalars worth logging, still on the device."""
         training, learner = self.experiment.training, self.learner
         learner.train()
         torch.manual_seed(key(training.seed, "dropout", self.step))  # all that PyTorch draws globally in this step
@@ -167,7 +167,7 @@ class Meter:
         self._last: dict[str, Tensor | float] = {}
 
     def add(self, batch: StepBatch, scalars: dict[str, Tensor | float]) -> None:
-        """Takes in one step."""
+        """Takes in one step and its scalars."""
         self._steps += 1
         self._samples += sum(part.ids.shape[0] for part in batch.parts)
         self._loss = self._loss + scalars["train/loss"]

@@ -93,9 +93,12 @@ def type_words(hint: Any) -> str:
         return " or ".join(type_words(choice) for choice in typing.get_args(hint))
     if hint is type(None):
         return "None"
-    if typing.get_origin(hint) is None and hasattr(hint, "__name__"):
-        return str(hint.__name__)
-    return str(hint).replace("typing.", "")
+    if hint is Ellipsis:
+        return "..."
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if arguments:
+        return f"{origin.__name__}[{', '.join(type_words(argument) for argument in arguments)}]"
+    return str(getattr(hint, "__name__", hint))
 
 
 def _check_types(spec: Spec) -> None:

@@ -1,0 +1,178 @@
+"""What the documentation says is so: commands exist, code runs, links lead somewhere, generated pages are fresh."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import shlex
+import sys
+
+import click
+import pytest
+
+from didact.cli import cli
+
+
+def documents(tree):
+    return [tree.root / name for name in tree.tracked() if name.endswith(".md")]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The code blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(tree):
+    """Every ``didact …`` of a shell block: the document, and the words."""
+    for path in documents(tree):
+        for block in blocks(path.read_text(), "sh"):
+            for line in block.splitlines():
+                for part in line.split(" && "):
+                    words = shlex.split(part, comments=True)
+                    if words[:2] == ["uv", "run"]:
+                        words = words[2:]
+                    if words[:1] == ["didact"]:
+                        yield path.relative_to(tree.root).as_posix(), words[1:]
+
+
+def test_the_readme_has_the_two_commands_on_lines_of_their_own(tree):
+    lines = (tree.root / "README.md").read_text().splitlines()
+    assert "pip install uv && uv run didact quickstart" in lines
+    assert "pip install uv && uv run pytest" in lines
+    assert len(lines) < 120, "the README stays within a screen or three"
+
+
+def test_every_documented_command_exists_with_its_options(tree):
+    context = click.Context(cli)
+    seen = 0
+    for where, words in commands(tree):
+        if words[0].startswith("-"):
+            continue
+        assert words[0] in cli.list_commands(context), f"{where}: there is no `didact {words[0]}`"
+        command = cli.get_command(context, words[0])
+        try:
+            command.make_context(f"didact {words[0]}", list(words[1:]))
+        except click.ClickException as error:
+            pytest.fail(f"{where}: `didact {shlex.join(words)}`: {error.format_message()}")
+        seen += 1
+    assert seen > 10
+
+
+def test_every_documented_setting_fits_its_experiment(tree, monkeypatch):
+    from didact.cli.run import load_with_settings
+    from didact.errors import DidactError
+
+    monkeypatch.chdir(tree.root)
+    for where, words in commands(tree):
+        if words[0] not in ("run", "bench") or not (tree.root / words[1].partition(":")[0]).exists():
+            continue
+        settings = [words[index + 1] for index, word in enumerate(words) if word == "--set"]
+        said = ""
+        try:
+            load_with_settings(words[1], tuple(settings))
+        except DidactError as error:
+            said = f"error: {error}"
+        assert said in (tree.root / where).read_text(), f"{where}: {said}"  # unless it shows a mistake and its message
+
+
+def test_every_experiment_of_the_repository_loads(tree, monkeypatch):
+    from didact.experiment_file import load_experiment
+
+    monkeypatch.chdir(tree.root)
+    for path in sorted((tree.root / "experiments").rglob("*.py")):
+        experiment, _ = load_experiment(str(path))
+        assert experiment.name
+
+
+def test_every_experiment_in_the_docs_can_be_made(tree, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seen = 0
+    for path in documents(tree):
+        scope: dict[str, object] = {}
+        for block in blocks(path.read_text(), "python"):
+            whole = "experiment = Experiment(" in block and "from didact import" in block
+            if whole or ("experiment.evolve" in block and scope):
+                exec(compile(block, str(path), "exec"), scope)
+                seen += 1
+    assert seen >= 4
+
+
+def test_every_relative_link_leads_to_a_file(tree):
+    broken = [
+        f"{path.relative_to(tree.root)}: {target}"
+        for path in documents(tree)
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text())
+        if "://" not in target and not (path.parent / target).exists()
+    ]
+    assert not broken, "\n" + "\n".join(broken)
+
+
+def test_every_document_can_be_reached_from_the_readme(tree):
+    reached, pending = set(), [tree.root / "README.md"]
+    while pending:
+        path = pending.pop().resolve()
+        if path in reached or not path.exists():
+            continue
+        reached.add(path)
+        if path.suffix == ".md":
+            pending += [path.parent / target for target in re.findall(r"\]\(([^)#\s:]+)", path.read_text())]
+    lost = [str(p.relative_to(tree.root)) for p in (tree.root / "docs").rglob("*.md") if p.resolve() not in reached]
+    assert not lost, "\n" + "\n".join(lost)
+
+
+def test_every_place_in_the_code_that_the_docs_name_is_there(tree):
+    names = set()
+    for path in documents(tree):
+        names |= set(re.findall(r"`([\w/.-]+\.py):([\w.]+)`", path.read_text()))
+    assert len(names) > 20
+    missing = []
+    for file, symbol in sorted(names):
+        node = ast.parse((tree.root / file).read_text()) if (tree.root / file).exists() else None
+        for part in symbol.split("."):
+            node = _child(node, part)
+        if node is None:
+            missing.append(f"{file}:{symbol}")
+    assert not missing, "\n" + "\n".join(missing)
+
+
+def _child(node, name):
+    for child in ast.iter_child_nodes(node) if node is not None else ():
+        if isinstance(child, (ast.ClassDef, ast.FunctionDef)) and child.name == name:
+            return child
+        if isinstance(child, ast.Assign) and name in {getattr(target, "id", None) for target in child.targets}:
+            return child
+    return None
+
+
+def test_the_generated_reference_is_fresh(tree):
+    spec = importlib.util.spec_from_file_location("generate_reference", tree.root / "docs" / "generate_reference.py")
+    generator = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generator)
+    for name, text in generator.pages().items():
+        written = (tree.root / "docs" / "reference" / name).read_text()
+        assert written == text, f"run `python docs/generate_reference.py`: docs/reference/{name} is out of date"
+
+
+def test_the_plugin_of_the_how_to_loads_and_keeps_the_contract(tree, tmp_path, monkeypatch):
+    import importlib.metadata
+    import tomllib
+
+    from didact.plugins import discover
+
+    text = (tree.root / "docs" / "how-to" / "write-a-plugin.md").read_text()
+    plugin, test = blocks(text, "python")[:2]
+    (entry_points,) = tomllib.loads(blocks(text, "toml")[0])["project"]["entry-points"].values()
+    ((name, module),) = entry_points.items()
+    (tmp_path / f"{module}.py").write_text(plugin)
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        found = discover([importlib.metadata.EntryPoint(name, module, "didact")])
+        assert found.plugins[-1].failure == ""
+        assert list(found.of_kind("didact_maskers")) == ["stripes/every"]
+        scope: dict[str, object] = {}
+        exec(compile(test, "write-a-plugin.md", "exec"), scope)
+        for check in [value for key, value in scope.items() if key.startswith("test_")]:
+            check()
+    finally:
+        sys.modules.pop(module, None)
