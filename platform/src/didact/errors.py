@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class DidactError(Exception):
@@ -61,6 +62,18 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     if near:
         return f"did you mean {near[0]}?"
     return f"known: {', '.join(known)}" if known else "none is known"
+
+
+@contextlib.contextmanager
+def of_field(field: str) -> Iterator[None]:
+    """Says of which field of the experiment an error inside the ``with`` is: ``ratio`` becomes ``masker.ratio``."""
+    try:
+        yield
+    except DidactError as error:
+        place = (
+            f"{field}.{error.where}" if error.where.isidentifier() else ", ".join(filter(None, (field, error.where)))
+        )
+        raise type(error)(error.what, where=place, mend=error.mend) from None
 
 
 def _rebuild(cls: type[DidactError], what: str, where: str, mend: str) -> DidactError:

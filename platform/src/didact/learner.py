@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from didact.contracts import BackboneModule, FeatureEncoderModule, ObjectiveModule, TargetBuilderModule
-from didact.errors import DidactError
+from didact.errors import of_field
 from didact.experiment import Experiment
 from didact.randomness import seeded
 from didact.tensors import Batch, BatchMask, Collect, Context, Layout, Loss, Signal, StudentPass, Tokens, View
@@ -95,10 +95,10 @@ def build_network(experiment: Experiment) -> Network:
     seed = experiment.training.seed
     signal = experiment.source.signal()
     axes = tuple(axis for axis in signal.axes if axis is not None)
-    with _naming("encoder"), seeded(seed, "initialise", "encoder"):
+    with of_field("encoder"), seeded(seed, "initialise", "encoder"):
         encoder = experiment.encoder.build(signal)
         layout = experiment.encoder.layout(axes) if len(axes) == len(signal.axes) else None
-    with _naming("backbone"), seeded(seed, "initialise", "backbone"):
+    with of_field("backbone"), seeded(seed, "initialise", "backbone"):
         backbone = experiment.backbone.build(experiment.encoder.width, layout)
     return Network(encoder, backbone, signal, layout)
 
@@ -111,9 +111,9 @@ def build_learner(experiment: Experiment) -> Learner:
     """
     seed = experiment.training.seed
     network = build_network(experiment)
-    with _naming("targets"), seeded(seed, "initialise", "targets"):
+    with of_field("targets"), seeded(seed, "initialise", "targets"):
         targets = experiment.targets.build(network)
-    with _naming("objective"), seeded(seed, "initialise", "objective"):
+    with of_field("objective"), seeded(seed, "initialise", "objective"):
         objective = experiment.objective.build(network, targets)
     return Learner(network, targets, objective)
 
@@ -125,18 +125,3 @@ def add_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
         for name, value in count.items():
             totals[name] = totals.get(name, 0) + value
     return totals
-
-
-class _naming:  # noqa: N801 - reads as a word in a `with`
-    """Adds the experiment's field to an error of the part that is being built."""
-
-    def __init__(self, field: str) -> None:
-        self.field = field
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, DidactError):
-            place = f"{self.field}.{error.where}" if error.where else self.field
-            raise type(error)(error.what, where=place, mend=error.mend) from None

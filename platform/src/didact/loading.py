@@ -17,7 +17,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from didact.batching import BatchPlan
 from didact.contracts import FeatureEncoder, Masker, Samples
-from didact.errors import DidactError, RunError
+from didact.errors import DidactError, RunError, of_field
 from didact.experiment import Experiment
 from didact.randomness import generator, key
 from didact.tensors import Batch, BatchMask, Mask, View
@@ -72,9 +72,11 @@ def collate(
     padding = torch.arange(layout.positions) >= held[:, None]  # (B, T)
     mask = None
     if masker is not None:
-        masks: tuple[Mask, ...] = tuple(
-            masker.sample(layout, generator=generator) for layout, generator in zip(layouts, generators, strict=True)
-        )
+        with of_field("masker"):
+            masks: tuple[Mask, ...] = tuple(
+                masker.sample(layout, generator=generator)
+                for layout, generator in zip(layouts, generators, strict=True)
+            )
         if batch_generator is not None:
             masks = masker.equalize(masks, generator=batch_generator)
         mask = BatchMask.collate(masks, layout.positions)
@@ -114,6 +116,13 @@ class Steps(Dataset[StepBatch]):
         return StepBatch(
             step=step, epoch=batch.epoch, parts=parts, padding=1 - held / sum(_cells(v) for p in parts for v in p.views)
         )
+
+    def rehearsal(self) -> Batch:
+        """The first sample of the first batch alone, to see that everything fits before a run begins."""
+        samples = self.experiment.source.open()
+        batch = self.plan.batch(0)
+        length = batch.length if self.experiment.source.crops else None
+        return self._part(samples, 0, [int(batch.samples[0])], length, 0)
 
     def _part(self, samples: Samples, step: int, ids: list[int], length: float | None, index: int) -> Batch:
         seed, experiment = self.experiment.training.seed, self.experiment

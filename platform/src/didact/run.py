@@ -13,10 +13,12 @@ from didact import checkpoint, environment
 from didact.batching import BatchPlan
 from didact.contracts import Report, RunInfo
 from didact.devices import choose_device
+from didact.errors import of_field
 from didact.experiment import Experiment
 from didact.folder import RunFolder
 from didact.judging import RunSubject
 from didact.learner import build_learner
+from didact.loading import Steps
 from didact.observing import Observers, Recorder
 from didact.signals import stop_requests
 from didact.trainer import Trainer
@@ -66,10 +68,10 @@ def start(
         DidactError: the experiment, its data or its plugins cannot be used; training cannot go on.
     """
     chosen = choose_device(device)
-    learner_data = _prepare(experiment)
+    trainer, plan = _prepare(experiment, chosen)
     folder = RunFolder.create(path, experiment, source_file, overrides or {})
     with folder.locked():
-        return _run(experiment, folder, chosen, observers or {}, learner_data, source_file)
+        return _run(trainer, plan, folder, observers or {}, source_file)
 
 
 def resume(path: Path, *, device: str = "auto", observers: Mapping[str, Any] | None = None) -> RunResult:
@@ -81,28 +83,33 @@ def resume(path: Path, *, device: str = "auto", observers: Mapping[str, Any] | N
     folder = RunFolder.open(path)
     chosen = choose_device(device)
     with folder.locked():
-        experiment = folder.experiment()
-        return _run(experiment, folder, chosen, observers or {}, _prepare(experiment), None)
+        trainer, plan = _prepare(folder.experiment(), chosen)
+        return _run(trainer, plan, folder, observers or {}, None)
 
 
-def _prepare(experiment: Experiment) -> BatchPlan:
-    """Makes what reading needs, and fails now rather than after the last step where data are missing."""
-    experiment.source.prepare()
-    for evaluation in experiment.evaluations.values():
-        evaluation.prepare()
-    samples = experiment.source.open()
-    return BatchPlan(samples.lengths, experiment.training.batch, experiment.training.seed)
+def _prepare(experiment: Experiment, device: torch.device) -> tuple[Trainer, BatchPlan]:
+    """Makes all that training needs, so that what is missing or does not fit is found now, and nothing is left behind.
+
+    Data are looked for, those of the evaluations too; the parts are built; and one sample goes through all of them.
+    """
+    with of_field("source"):
+        experiment.source.prepare()
+        samples = experiment.source.open()
+    for name, evaluation in experiment.evaluations.items():
+        with of_field(f"evaluations.{name}"):
+            evaluation.prepare()
+    plan = BatchPlan(samples.lengths, experiment.training.batch, experiment.training.seed)
+    learner = build_learner(experiment).eval()
+    rehearsal = Steps(experiment, plan).rehearsal()
+    with torch.no_grad():
+        learner(rehearsal, learner.objective.counts(rehearsal))
+    return Trainer(experiment, learner, device), plan
 
 
 def _run(
-    experiment: Experiment,
-    folder: RunFolder,
-    device: torch.device,
-    observers: Mapping[str, Any],
-    plan: BatchPlan,
-    source_file: Path | None,
+    trainer: Trainer, plan: BatchPlan, folder: RunFolder, observers: Mapping[str, Any], source_file: Path | None
 ) -> RunResult:
-    trainer = Trainer(experiment, build_learner(experiment), device)
+    experiment, device = trainer.experiment, trainer.device
     stored = checkpoint.newest(folder.checkpoints)
     if stored is not None:
         trainer.restore(stored)

@@ -65,12 +65,10 @@ def cli() -> None:
 def main() -> None:
     """Runs the command line; a mistake that a user can mend is one message and exit code 1."""
     try:
-        cli(standalone_mode=False)
+        code = cli(standalone_mode=False)  # what `Exit` was raised with; None after a command that simply ended
     except DidactError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -91,3 +89,5 @@ def main() -> None:
             err=True,
         )
         sys.exit(70)
+    else:
+        sys.exit(code)

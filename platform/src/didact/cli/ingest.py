@@ -59,7 +59,7 @@ def ingest_command(
         didact ingest text reviews.tsv --option text=1 --option label=2 --out stores/reviews
     """
     console = Console(highlight=False)
-    labels = Labels(source=label_from, pattern=pattern, options=_options(options))  # type: ignore[arg-type]
+    labels = Labels(label_from=label_from, pattern=pattern, options=_options(options))  # type: ignore[arg-type]
     with IngestionProgress(console) as watch:
         result = ingest(kind, paths, out, labels=labels, workers=workers, restart=restart, watch=watch)
     for line in report(result, out):
