@@ -24,7 +24,7 @@ PROBE = "probe"  # what the three experiments call their evaluation
 FIGURE = "quickstart.png"
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - not an error
     """Somebody pressed Ctrl-C; what is complete stays."""
 
 

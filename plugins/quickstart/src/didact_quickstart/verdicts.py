@@ -24,7 +24,7 @@ class Verdict:
     Attributes:
         modality: ``images``, ``speech`` or ``text``.
         data: what it learned from, in a few words.
-        accuracy: ``(classifier, contender) → %`` of the held-out samples, by the keys of `CLASSIFIERS` and `CONTENDERS`.
+        accuracy: ``(classifier, contender) → %`` of the held-out samples; keys of `CLASSIFIERS` and `CONTENDERS`.
         classes: how many there are to choose from.
         steps: (L,) the optimizer steps whose loss is known.
         losses: (L,) the loss at each.

@@ -13,13 +13,18 @@ that glide from one vowel to another. The task is built so that it cannot be sol
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import TypeAlias
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 import soundfile
 
 from didact.randomness import key
+
+Array: TypeAlias = npt.NDArray[np.float64]
 
 SAMPLE_RATE_HZ = 8_000
 SAMPLES = 4_800  # 0.6 s
@@ -82,7 +87,7 @@ def write_voices(folder: Path, *, per_class: int = 15, seed: int = 0) -> None:
             soundfile.write(path, samples, SAMPLE_RATE_HZ, subtype="PCM_16")
 
 
-def speak(syllables: list[str], speaker: Speaker, *, generator: np.random.Generator) -> np.ndarray:
+def speak(syllables: list[str], speaker: Speaker, *, generator: np.random.Generator) -> Array:
     """Utterances of one speaker.
 
     Args:
@@ -110,9 +115,9 @@ def speak(syllables: list[str], speaker: Speaker, *, generator: np.random.Genera
     return _record(sound, generator).T
 
 
-def _glottal_pulses(pitch_hz: np.ndarray, seconds: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _glottal_pulses(pitch_hz: Array, seconds: Array, generator: np.random.Generator) -> Array:
     """The derivative of Rosenberg's glottal flow at a pitch (S, N) that wavers and jitters."""
-    s, n = pitch_hz.shape
+    s, n = len(pitch_hz), len(pitch_hz[0])
     vibrato = 0.015 * np.sin(2 * np.pi * (generator.uniform(4, 7, n) * seconds + generator.uniform(0, 1, n)))
     knots = generator.standard_normal((s // 80 + 2, n)) * 0.012  # jitter: a new deviation every 10 ms
     jitter = _between_knots(knots, s)
@@ -124,9 +129,7 @@ def _glottal_pulses(pitch_hz: np.ndarray, seconds: np.ndarray, generator: np.ran
     return np.diff(flow, axis=0, prepend=flow[:1])
 
 
-def _formants(
-    syllables: list[str], speaker: Speaker, through: np.ndarray, generator: np.random.Generator
-) -> list[np.ndarray]:
+def _formants(syllables: list[str], speaker: Speaker, through: Array, generator: np.random.Generator) -> list[Array]:
     """Each formant's frequency in Hz over time, (S, N), gliding from the first vowel to the last."""
     n = len(syllables)
     middle, width = generator.uniform(0.38, 0.62, n), generator.uniform(0.10, 0.25, n)
@@ -142,9 +145,9 @@ def _formants(
     return tracks
 
 
-def _resonate(sound: np.ndarray, formant_hz: np.ndarray, bandwidth_hz: float) -> np.ndarray:
+def _resonate(sound: Array, formant_hz: Array, bandwidth_hz: float) -> Array:
     """Klatt's second-order resonator, its frequency moving from sample to sample; both arrays (S, N)."""
-    radius = np.exp(-np.pi * bandwidth_hz / SAMPLE_RATE_HZ)
+    radius = math.exp(-math.pi * bandwidth_hz / SAMPLE_RATE_HZ)
     back = 2 * radius * np.cos(2 * np.pi * formant_hz / SAMPLE_RATE_HZ)  # (S, N)
     gain = 1 - back + radius**2  # unit gain at 0 Hz, as in a cascade
     driven = gain * sound
@@ -155,13 +158,13 @@ def _resonate(sound: np.ndarray, formant_hz: np.ndarray, bandwidth_hz: float) ->
     return driven
 
 
-def _onsets(since: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _onsets(since: Array, generator: np.random.Generator) -> Array:
     """Consonant-like bursts of coloured noise where the syllables start; every fourth syllable has none.
 
     Args:
         since: (S, N) seconds since the syllable's start.
     """
-    s, n = since.shape
+    s, n = len(since), len(since[0])
     before = generator.uniform(0.0, 0.06, n)
     decay = generator.uniform(0.008, 0.03, n)
     shape = np.where(since > -before, np.exp(-np.maximum(since, 0) / decay), 0)
@@ -171,9 +174,9 @@ def _onsets(since: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return loudness * shape * noise
 
 
-def _record(sound: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _record(sound: Array, generator: np.random.Generator) -> Array:
     """What a poor microphone in a room makes of sound (S, N): colour, noise of another colour, and a level."""
-    s, n = sound.shape
+    s, n = len(sound), len(sound[0])
     sound = _scale(_tilt(sound, generator.uniform(-0.5, 0.7, n)))
     noise = _scale(_tilt(generator.standard_normal((s, n)), generator.uniform(-0.6, 0.9, n)))
     signal_to_noise_db = generator.uniform(4, 18, n)
@@ -182,7 +185,7 @@ def _record(sound: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return np.clip(0.12 * loudness * noisy, -1, 1)  # -18 dB full scale at the loudest leaves room for the peaks
 
 
-def _tilt(sound: np.ndarray, pole: np.ndarray) -> np.ndarray:
+def _tilt(sound: Array, pole: Array) -> Array:
     """A one-pole filter: darker for poles above 0, brighter below. Sound is (S, N), the pole (N,)."""
     tilted = sound.copy()
     for sample in range(1, len(tilted)):
@@ -190,20 +193,20 @@ def _tilt(sound: np.ndarray, pole: np.ndarray) -> np.ndarray:
     return tilted
 
 
-def _between_knots(knots: np.ndarray, s: int) -> np.ndarray:
+def _between_knots(knots: Array, s: int) -> Array:
     """Linear interpolation of knots (K, N), one every 80 samples, at S samples: (S, N)."""
-    place = np.arange(s) / 80
-    below = place.astype(int)
-    weight = (place - below)[:, None]
-    return (1 - weight) * knots[below] + weight * knots[below + 1]
+    sample = np.arange(s)
+    weight = (sample % 80)[:, None] / 80  # (S, 1)
+    return (1 - weight) * knots[sample // 80] + weight * knots[sample // 80 + 1]
 
 
-def _ramp(values: np.ndarray, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
+def _ramp(values: Array, low: Array | float, high: Array | float) -> Array:
     """0 below ``low``, 1 above ``high``, smooth between."""
     share = np.clip((values - low) / (high - low), 0, 1)
     return share * share * (3 - 2 * share)
 
 
-def _scale(sound: np.ndarray) -> np.ndarray:
+def _scale(sound: Array) -> Array:
     """Sound (S, N) at a root mean square of 1 over time."""
-    return sound / np.sqrt(np.mean(sound**2, axis=0) + 1e-12)
+    root_mean_square: Array = np.sqrt((sound**2).mean(0))  # (N,)
+    return sound / (root_mean_square + 1e-6)
