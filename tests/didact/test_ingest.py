@@ -150,7 +150,7 @@ def test_a_tar_gives_what_its_folder_gives(tmp_path, suffix, mode):
     notes = many()
     folder, tar = write(tmp_path / "in", notes), pack(tmp_path / f"in{suffix}", notes, mode)
     for source, store in ((folder, "from-folder"), (tar, "from-tar")):
-        ingest("notes", [str(source)], tmp_path / store, labels=Labels(source="folder"))
+        ingest("notes", [str(source)], tmp_path / store, labels=Labels(label_from="folder"))
     by_place = {name[len(str(folder)) :]: data for data, name, _ in contents(tmp_path / "from-folder")}
     assert {name[len(str(tar)) :]: data for data, name, _ in contents(tmp_path / "from-tar")} == by_place
     assert len(by_place) == 17
@@ -203,11 +203,11 @@ def test_labels_come_from_where_it_is_said(tmp_path):
         return contents(tmp_path / name)[0][2].get("label")
 
     assert label("default") is None
-    assert label("folder", source="folder") == "cat"
-    assert label("pattern", source="pattern", pattern=r"(?P<label>\d)") == "1"
-    assert label("column", source="column", options={"label": "given"}) == "given"
+    assert label("folder", label_from="folder") == "cat"
+    assert label("pattern", label_from="pattern", pattern=r"(?P<label>\d)") == "1"
+    assert label("column", label_from="column", options={"label": "given"}) == "given"
     assert label("named", options={"label": "given"}) == "given"
-    assert label("none", source="none", pattern=r"(?P<label>\d)", options={"label": "given"}) is None
+    assert label("none", label_from="none", pattern=r"(?P<label>\d)", options={"label": "given"}) is None
 
 
 @pytest.mark.parametrize(
@@ -215,9 +215,9 @@ def test_labels_come_from_where_it_is_said(tmp_path):
     [
         ({"pattern": "(?P<label>"}, "no regular expression"),
         ({"pattern": r"\d+"}, "no named group"),
-        ({"source": "pattern", "pattern": r"(?P<speaker>\w)"}, "no group called label"),
-        ({"source": "column"}, "--option label=COLUMN"),
-        ({"source": "folder", "pattern": r"(?P<label>\w)"}, "from a folder and from the pattern"),
+        ({"label_from": "pattern", "pattern": r"(?P<speaker>\w)"}, "no group called label"),
+        ({"label_from": "column"}, "--option label=COLUMN"),
+        ({"label_from": "folder", "pattern": r"(?P<label>\w)"}, "from a folder and from the pattern"),
     ],
 )
 def test_contradicting_labels_are_refused(how, said):
@@ -321,8 +321,8 @@ def test_another_ingestion_never_mixes_into_a_store(tmp_path, small_steps):
     stopped_at(8, folder, tmp_path / "half")
     for store, said in (("complete", "holds a complete store"), ("half", "is half written")):
         with pytest.raises(DataError, match=said) as raised:
-            ingest("notes", [str(folder)], tmp_path / store, labels=Labels(source="folder"))
-        assert "labels were" in raised.value.what
+            ingest("notes", [str(folder)], tmp_path / store, labels=Labels(label_from="folder"))
+        assert "label_from was None" in raised.value.what
         assert "--restart" in raised.value.mend
     write(folder, {"a/000.note": "changed since"})
     for store in ("complete", "half"):
@@ -377,7 +377,7 @@ def test_sigkill_at_any_moment_loses_and_doubles_nothing(tmp_path, small_steps, 
         left[0] -= 1
 
     def killed() -> None:
-        append, inside, completed = StoreWriter.append, StoreWriter._write, writing._write_atomically
+        append, inside, completed = StoreWriter.append, StoreWriter._write, writing.write_atomically
         if moment == "before a commit":
             StoreWriter.append = lambda self, files: (die(), append(self, files))[1]
         elif moment == "inside a commit":
@@ -389,7 +389,7 @@ def test_sigkill_at_any_moment_loses_and_doubles_nothing(tmp_path, small_steps, 
             StoreWriter.complete = lambda self: die()
         else:
             left[0] = min(commits, 1)  # rejected.tsv, then the manifest
-            writing._write_atomically = lambda file, data: (die(), completed(file, data))[1]
+            writing.write_atomically = lambda file, data: (die(), completed(file, data))[1]
         ingest("notes", [str(folder)], tmp_path / "s", workers=0)
 
     assert in_a_child(killed) == -signal.SIGKILL
@@ -497,7 +497,7 @@ def test_the_commands_ingest_and_show(tmp_path):
     out = str(tmp_path / "s")
     made = CliRunner().invoke(ingest_command, ["notes", str(folder), "--out", out, "--label-from", "folder"])
     assert made.exit_code == 0, made.output
-    for words in ("17 records of notes", "3 files could not be read", "it is a bad note", "1 files of other kinds"):
+    for words in ("17 records of notes", "3 files could not be read", "it is a bad note", "1 file of other kinds"):
         assert words in made.output
     again = CliRunner().invoke(ingest_command, ["notes", str(folder), "--out", out, "--label-from", "folder"])
     assert "complete already" in again.output

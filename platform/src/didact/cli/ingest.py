@@ -77,17 +77,25 @@ def report(result: Ingested, out: str) -> list[str]:
             "repeat the command to go on from there",
         ]
     if not result.fresh:
-        return [f"{out} is complete already: {manifest.count} records from these files; nothing to do"]
+        return [f"{out} is complete already: {counted(manifest.count, 'record')} from these files; nothing to do"]
     length = "" if manifest.unit == manifest.kind else f", {manifest.total_length:,.0f} {manifest.unit}"
-    lines = [f"{out}: {manifest.count:,} records of {manifest.kind}{length}, from {manifest.files:,} files"]
+    records, files = counted(manifest.count, "record"), counted(manifest.files, "file")
+    lines = [f"{out}: {records} of {manifest.kind}{length}, from {files}"]
     if result.passed_over:
-        lines.append(f"{result.passed_over:,} files of other kinds passed over")
+        lines.append(f"{counted(result.passed_over, 'file')} of other kinds passed over")
     if manifest.rejected:
-        lines.append(f"{manifest.rejected:,} files could not be read and were left out; {out}/rejected.tsv lists them")
+        lines.append(
+            f"{counted(manifest.rejected, 'file')} could not be read, left out and listed in {out}/rejected.tsv"
+        )
         lines += [f"  {name}: {reason}" for name, reason in itertools.islice(rejected_files(out), REASONS_SHOWN)]
     if manifest.fields:
         lines.append(f"fields: {', '.join(manifest.fields)}")
     return lines
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things in words."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 class IngestionProgress:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 import numpy as np
 
+from didact.cli.ingest import counted
 from didact.contracts import Medium, Record
 from didact.errors import DataError
 from didact.plugins import registry
@@ -36,7 +37,7 @@ def _summary(store: Store) -> Iterator[str]:
     disk = sum(file.stat().st_size for file in store.path.rglob("*") if file.is_file())
     yield f"{store.path}"
     yield f"  kind         {manifest.kind}"
-    yield f"  records      {manifest.count:,} from {manifest.files:,} files ({manifest.rejected:,} rejected)"
+    yield f"  records      {manifest.count:,} from {counted(manifest.files, 'file')} ({manifest.rejected:,} rejected)"
     if manifest.unit != manifest.kind:
         hours = f" ({manifest.total_length / 3600:,.2f} hours)" if manifest.unit == "seconds" else ""
         yield f"  length       {manifest.total_length:,.0f} {manifest.unit}{hours}"
@@ -71,7 +72,9 @@ def _fields(store: Store) -> Iterator[str]:
         counts = np.bincount(codes[codes >= 0], minlength=len(values))
         missing = int((codes < 0).sum())
         yield ""
-        yield f"{field}: {len(values):,} values" + (f", {missing:,} records without" if missing else "")
+        yield f"{field}: {counted(len(values), 'value')}" + (
+            f", {counted(missing, 'record')} without" if missing else ""
+        )
         width = max(len(value) for value in values[:VALUES_SHOWN])
         for value, count in zip(values[:VALUES_SHOWN], counts, strict=False):
             yield f"  {value:<{width}}  {count:,}"
@@ -83,7 +86,7 @@ def _rejected(store: Store) -> Iterator[str]:
     rejected = list(rejected_files(store.path))
     if rejected:
         yield ""
-        yield f"rejected: {len(rejected):,} files"
+        yield f"rejected: {counted(len(rejected), 'file')}"
         yield from (f"  {name}: {reason}" for name, reason in rejected[:REASONS_SHOWN])
         if len(rejected) > REASONS_SHOWN:
             yield f"  … and {len(rejected) - REASONS_SHOWN:,} more in {store.path / 'rejected.tsv'}"

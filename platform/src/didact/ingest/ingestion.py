@@ -86,7 +86,7 @@ def ingest(
     """
     medium, labels, out = _medium(kind), labels or Labels(), Path(out)
     found = find([str(path) for path in paths], medium.suffixes)
-    inputs = {"labels": to_data(labels), "files": found.fingerprint}
+    inputs = {**to_data(labels), "files": found.fingerprint}
     if restart:
         discard(out)
     manifest = _complete_already(out, medium, inputs)

@@ -22,7 +22,7 @@ class Labels(Spec):
     r"""Where labels and other fields come from.
 
     Attributes:
-        source: ``folder``, the name of the folder that a file lies in; ``pattern``, the pattern's group ``label``;
+        label_from: ``folder``, the name of the folder that a file lies in; ``pattern``, the pattern's group ``label``;
             ``column``, a table's column, named by the medium's option ``label``; ``none``, no label whatever else is
             said; None, what the pattern or the option names.
         pattern: a regular expression, searched for in a file's path inside the folder or tar that was given; its named
@@ -31,7 +31,7 @@ class Labels(Spec):
         options: of the medium, ``name → value``.
     """
 
-    source: Literal["folder", "pattern", "column", "none"] | None = None
+    label_from: Literal["folder", "pattern", "column", "none"] | None = None
     pattern: str | None = None
     options: Mapping[str, str] = attrs.field(factory=dict)
 
@@ -42,7 +42,9 @@ class Labels(Spec):
                 groups = re.compile(self.pattern).groupindex
             except re.error as error:
                 raise SpecError(
-                    f"--pattern is no regular expression: {error}", where=f"--pattern {self.pattern!r}"
+                    f"--pattern is no regular expression: {error}",
+                    where=f"--pattern {self.pattern!r}",
+                    mend=r"it is one of Python's; quote it for the shell: '(?P<label>\d)_'",
                 ) from None
             if not groups:
                 raise SpecError(
@@ -50,21 +52,21 @@ class Labels(Spec):
                     where=f"--pattern {self.pattern!r}",
                     mend="name what it finds: (?P<label>…)",
                 )
-        if self.source == "pattern" and LABEL not in groups:
+        if self.label_from == "pattern" and LABEL not in groups:
             raise SpecError(
                 "labels are asked for from the pattern, but it has no group called label",
                 where=f"--pattern {self.pattern!r}",
                 mend="name the part of the path that is the label: (?P<label>…)",
             )
-        if self.source == "column" and LABEL not in self.options:
+        if self.label_from == "column" and LABEL not in self.options:
             raise SpecError(
                 "labels are asked for from a column, but none is named",
                 where="--label-from column",
                 mend="name it, or give its number from 1: --option label=COLUMN",
             )
-        givers = [("a folder", self.source == "folder"), ("the pattern", LABEL in groups)]
+        givers = [("a folder", self.label_from == "folder"), ("the pattern", LABEL in groups)]
         givers = [giver for giver in (*givers, ("a column", LABEL in self.options)) if giver[1]]
-        if len(givers) > 1 and self.source != "none":
+        if len(givers) > 1 and self.label_from != "none":
             raise SpecError(
                 f"the label would come from {' and from '.join(name for name, _ in givers)}",
                 where="--label-from",
@@ -83,7 +85,7 @@ class Labels(Spec):
             if match is None:
                 raise DataError(f"the pattern {self.pattern!r} does not fit {file.inside!r}", where=file.name)
             fields = {name: value for name, value in match.groupdict().items() if value is not None}
-        if self.source == "folder":
+        if self.label_from == "folder":
             folder = posixpath.dirname(file.inside) if file.member else os.path.dirname(os.path.abspath(file.path))
             if not os.path.basename(folder):
                 raise DataError("it lies in no folder that could be its label", where=file.name)
@@ -93,6 +95,6 @@ class Labels(Spec):
     def joined(self, known: Mapping[str, str], said: Mapping[str, str]) -> dict[str, str]:
         """A record's fields: what its medium knows, and what its path says."""
         fields = {**known, **said}
-        if self.source == "none":
+        if self.label_from == "none":
             fields.pop(LABEL, None)
         return fields

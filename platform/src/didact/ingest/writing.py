@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,11 +16,12 @@ import numpy as np
 
 from didact.contracts import Record
 from didact.errors import DataError
+from didact.ingest.columns import Column, save_array
+from didact.ingest.disk import lock, telling, write_atomically
 from didact.store import ABOUT, DATA, DIGEST_BYTES, PROGRESS, SCHEMA, Manifest, record_key
 
 OWN_FILES = frozenset({"data.mdb", "columns", "rejected.tsv", "store.json", ".ingesting"})
 FIRST_MAP_BYTES = 1 << 30  # of address space; doubled whenever it is full
-FULL_BYTES = 1 << 20  # free space below which a disk counts as full
 
 
 @attrs.frozen(kw_only=True)
@@ -96,7 +94,7 @@ class StoreWriter:
         self._map_bytes = map_bytes
 
     def __enter__(self) -> Self:
-        with _disk(self.folder):
+        with telling(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             foreign = [entry.name for entry in self.folder.iterdir() if entry.name not in OWN_FILES]
             if foreign and not (self.folder / "data.mdb").exists():
@@ -105,7 +103,7 @@ class StoreWriter:
                     where=str(self.folder),
                     mend="name a folder that does not exist yet",
                 )
-            self._lock = _lock(self.folder)
+            self._lock = lock(self.folder)
             file = self.folder / "data.mdb"
             used = file.stat().st_size if file.exists() else 0
             self._environment = lmdb.open(
@@ -152,7 +150,7 @@ class StoreWriter:
             DataError: the disk is full. What was appended before is kept.
         """
         files = list(files)
-        with _disk(self.folder):
+        with telling(self.folder):
             while True:
                 try:
                     with self._environment.begin(write=True) as transaction:
@@ -194,9 +192,9 @@ class StoreWriter:
         Raises:
             DataError: no record was readable, or the disk is full.
         """
-        with _disk(self.folder):
+        with telling(self.folder):
             lines = [f"{_cell(one.name)}\t{_cell(one.reason)}\n" for one in self.rejections()]
-            _write_atomically(self.folder / "rejected.tsv", "".join(["file\treason\n", *lines]).encode())
+            write_atomically(self.folder / "rejected.tsv", "".join(["file\treason\n", *lines]).encode())
             if self.count == 0:
                 first = next(self.rejections(), None)
                 raise DataError(
@@ -206,12 +204,12 @@ class StoreWriter:
                 )
             manifest = self._write_columns()
             text = json.dumps(attrs.asdict(manifest), indent=2, ensure_ascii=False)
-            _write_atomically(self.folder / "store.json", text.encode())
+            write_atomically(self.folder / "store.json", text.encode())
         return manifest
 
     def _write_columns(self) -> Manifest:
         lengths = np.empty(self.count, dtype=np.float64)
-        columns: dict[str, _Column] = {}
+        columns: dict[str, Column] = {}
         whole = hashlib.sha256(f"didact store {SCHEMA} {self.kind}\0".encode())
         total_bytes = 0
         with self._environment.begin(buffers=True) as transaction:
@@ -220,17 +218,17 @@ class StoreWriter:
                 whole.update(about[:DIGEST_BYTES])
                 _, lengths[index], fields = json.loads(bytes(about[DIGEST_BYTES:]))
                 for name, value in fields.items():
-                    columns.setdefault(name, _Column()).put(index, value)
+                    columns.setdefault(name, Column()).put(index, value)
             for data in transaction.cursor(db=self._databases[DATA]).iternext(keys=False, values=True):
                 total_bytes += len(data)
         (self.folder / "columns").mkdir(exist_ok=True)
-        _save_array(self.folder / "columns" / "lengths.npy", lengths)
+        save_array(self.folder / "columns" / "lengths.npy", lengths)
         names = tuple(sorted(columns))
         for number, name in enumerate(names):
             codes, values = columns[name].coded(self.count)
-            _save_array(self.folder / "columns" / f"field-{number}.npy", codes)
+            save_array(self.folder / "columns" / f"field-{number}.npy", codes)
             text = json.dumps(values, ensure_ascii=False)
-            _write_atomically(self.folder / "columns" / f"field-{number}.json", text.encode())
+            write_atomically(self.folder / "columns" / f"field-{number}.json", text.encode())
         return Manifest(
             schema=SCHEMA,
             kind=self.kind,
@@ -254,7 +252,7 @@ def discard(folder: Path) -> None:
     """
     if not any((folder / name).exists() for name in ("store.json", "data.mdb")):
         return  # whatever it is, it is no store
-    with _lock(folder):
+    with lock(folder):
         (folder / "store.json").unlink(missing_ok=True)  # first: what is left is not mistaken for a store
         for name in ("columns", "derived"):
             shutil.rmtree(folder / name, ignore_errors=True)
@@ -268,95 +266,8 @@ def difference(kind: str, inputs: Mapping[str, Any], new_kind: str, new_inputs: 
         return f"it holds {kind}, not {new_kind}"
     changes = [key for key in sorted(inputs.keys() | new_inputs.keys()) if inputs.get(key) != new_inputs.get(key)]
     words = {"files": "the files differ in name, size or time of change"}
-    return "; ".join(words.get(key, f"{key} were {inputs.get(key)} and are {new_inputs.get(key)}") for key in changes)
-
-
-class _Column:
-    """A field's values as they come, numbered in the order of their first appearance."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-        self._rows: list[int] = []
-        self._values: list[int] = []
-
-    def put(self, index: int, value: str) -> None:
-        self._rows.append(index)
-        self._values.append(self._numbers.setdefault(value, len(self._numbers)))
-
-    def coded(self, count: int) -> tuple[np.ndarray, list[str]]:
-        """Codes (N,) in the smallest integers that hold them, -1 where there is no value; and the sorted values."""
-        names = sorted(self._numbers)
-        places = {self._numbers[name]: place for place, name in enumerate(names)}
-        codes = np.full(count, -1, dtype=np.min_scalar_type(-max(1, len(names))))
-        codes[self._rows] = np.array([places[number] for number in range(len(names))], dtype=codes.dtype)[self._values]
-        return codes, names
-
-
-class _disk:  # noqa: N801 - reads as a word in a `with`
-    """Says what the system's refusal to write means for a store."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, (OSError, lmdb.Error)):
-            return
-        number = error.errno if isinstance(error, OSError) else None
-        # LMDB gives the system's errors as text, and a write that a full disk cut short as an error of the disk
-        words = ("No space left", "Disk quota exceeded", "File too large", "Input/output error")
-        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO) or any(word in str(error) for word in words):
-            free = shutil.disk_usage(self.folder).free
-            full = "the disk is full" if free < FULL_BYTES else "the disk is full, over a quota or faulty"
-            raise DataError(
-                f"{full}: {error}, {free:,} bytes free",
-                where=str(self.folder),
-                mend="make room, then repeat the command: what was written is kept, and it goes on from there",
-            ) from error
-        raise DataError(
-            f"the store cannot be written: {error}",
-            where=str(self.folder),
-            mend="check that the folder may be written to; if its data.mdb is damaged, start over with --restart",
-        ) from error
-
-
-def _lock(folder: Path) -> Any:
-    """Holds the folder for this process until it ends, however it ends."""
-    # flock and not LMDB's own lock, which would make a second ingester wait without a word
-    held = open(folder / ".ingesting", "w")  # noqa: SIM115 - the caller closes it
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        held.close()
-        raise DataError(
-            f"another process is ingesting into {folder}", where=str(folder), mend="wait for it, or name another folder"
-        ) from None
-    return held
+    return "; ".join(words.get(key, f"{key} was {inputs.get(key)!r}, is {new_inputs.get(key)!r}") for key in changes)
 
 
 def _cell(text: str) -> str:
     return " ".join(text.split())
-
-
-def _save_array(file: Path, array: np.ndarray) -> None:
-    with open(file, "wb") as stream:
-        np.save(stream, array)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _write_atomically(file: Path, data: bytes) -> None:
-    """Writes all of a file or nothing of it."""
-    beside = file.with_name(file.name + ".writing")
-    with open(beside, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(beside, file)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
