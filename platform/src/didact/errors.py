@@ -70,9 +70,8 @@ def of_field(field: str) -> Iterator[None]:
     try:
         yield
     except DidactError as error:
-        place = (
-            f"{field}.{error.where}" if error.where.isidentifier() else ", ".join(filter(None, (field, error.where)))
-        )
+        joint = "." if error.where.isidentifier() else ", "
+        place = f"{field}{joint}{error.where}" if error.where else field
         raise type(error)(error.what, where=place, mend=error.mend) from None
 
 

@@ -89,5 +89,5 @@ def main() -> None:
             err=True,
         )
         sys.exit(70)
-    else:
+    if code:
         sys.exit(code)
