@@ -63,7 +63,7 @@ class Workload:
         generators = [generator(0, "sample", index) for index in range(size)]
         contents = [source.draw(random) for random in generators]
         view = collate(contents, experiment.encoder, experiment.masker, generators, generator(0, "equalise"))
-        batch = Batch(views=(view,), ids=torch.arange(size), keys=torch.arange(size))
+        batch = Batch(views=(view,), ids=torch.arange(size))
         return cls(StepBatch(step=0, epoch=0, parts=(batch,), padding=0.0))
 
     @property

@@ -128,7 +128,7 @@ def by_sample(batch: StepBatch) -> dict[int, Any]:
                     view.content[row, :, :size],
                     view.mask.predicted[row, :, :size],
                     view.mask.hidden[row, :, :size],
-                    part.keys[row],
+                    view.keys[row],
                 )
             )
     return found

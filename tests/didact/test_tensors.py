@@ -110,9 +110,10 @@ def test_a_batch_moves_whole_but_for_what_the_host_reads():
         content=torch.zeros(2, 4),
         layout=Layout((4,)),
         mask=BatchMask.collate([Mask.hide(torch.tensor([[True, False, False, False]]))] * 2, 4),
+        keys=torch.arange(2),
     )
-    moved = move(Batch(views=(view, view), ids=torch.arange(2), keys=torch.arange(2)), torch.device("meta"))
-    assert moved.ids.device.type == moved.keys.device.type == "cpu"
+    moved = move(Batch(views=(view, view), ids=torch.arange(2)), torch.device("meta"))
+    assert moved.ids.device.type == moved.views[1].keys.device.type == "cpu"
     assert all(view.content.is_meta and view.mask.targets.is_meta for view in moved.views)
     assert moved.views[0].padding is None
     assert moved.views[0].layout == Layout((4,))

@@ -45,7 +45,7 @@ def test_a_tiny_batch_holds_the_same_samples_however_they_are_put_together():
     t = part.views[0].layout.positions
     assert torch.equal(whole.views[0].content[2, :, :t], part.views[0].content[0])
     assert torch.equal(whole.views[0].mask.predicted[2, :, :t], part.views[0].mask.predicted[0])
-    assert whole.keys[2] == part.keys[0]
+    assert whole.views[0].keys[2] == part.views[0].keys[0]
     assert isinstance(tiny_network(), Network)
 
 

@@ -83,6 +83,6 @@ def make_batch():
             layout=layout or Layout((positions,)),
             mask=BatchMask.collate([kind(rows) for rows in predicted], positions),
         )
-        return Batch(views=(view,), ids=torch.arange(samples), keys=torch.arange(samples))
+        return Batch(views=(view,), ids=torch.arange(samples))
 
     return make

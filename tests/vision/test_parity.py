@@ -161,7 +161,7 @@ def test_a_step_of_each_published_experiment_gives_every_weight_a_gradient(name)
     masks = [experiment.masker.sample(layout, generator=torch.Generator().manual_seed(s)) for s in range(4)]
     mask: BatchMask = BatchMask.collate(masks, layout.positions)
     view = View(content=torch.randn(4, 3, 64, 64), layout=layout, mask=mask)
-    batch = Batch(views=(view,), ids=torch.arange(4), keys=torch.arange(4))
+    batch = Batch(views=(view,), ids=torch.arange(4))
     total, _ = learner(batch, learner.objective.counts(batch))
     total.backward()
     assert torch.isfinite(total)

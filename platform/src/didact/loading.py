@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
+import os
 import resource
 import warnings
 from collections.abc import Iterator, Sequence
@@ -133,9 +135,10 @@ class Steps(Dataset[StepBatch]):
         for number, of_view in enumerate(zip(*contents, strict=True)):
             generators = [generator(seed, "mask", number, step, sample) for sample in ids]
             together = generator(seed, "equalise", number, step, index)
-            views.append(collate(of_view, experiment.encoder, experiment.masker, generators, together))
-        keys = torch.tensor([key(seed, "sample", step, sample) for sample in ids])
-        return Batch(views=tuple(views), ids=torch.tensor(ids), keys=keys)
+            view = collate(of_view, experiment.encoder, experiment.masker, generators, together)
+            keys = torch.tensor([key(seed, "step", number, step, sample) for sample in ids])
+            views.append(attrs.evolve(view, keys=keys))
+        return Batch(views=tuple(views), ids=torch.tensor(ids))
 
 
 def load(experiment: Experiment, plan: BatchPlan, first: int, *, pin: bool) -> Iterator[StepBatch]:
@@ -166,7 +169,7 @@ def load(experiment: Experiment, plan: BatchPlan, first: int, *, pin: bool) -> I
             multiprocessing_context=_fresh_processes(experiment) if workers else None,
             snapshot_every_n_steps=2**31,  # the step number is all the state there is
             persistent_workers=False,
-            worker_init_fn=_allow_many_files,
+            worker_init_fn=functools.partial(_begin, dict(os.environ)),
             generator=generator(experiment.training.seed, "loader"),  # else it would draw from the step's randomness
         )
     try:
@@ -206,6 +209,11 @@ class _Range(Sampler[int]):
 
     def __len__(self) -> int:
         return max(0, self.last - self.first)
+
+
+def _begin(environment: dict[str, str], worker: int) -> None:
+    os.environ.update(environment)  # a fork server's children have that of the moment when it started, long ago
+    _allow_many_files(worker)
 
 
 def _fresh_processes(experiment: Experiment) -> BaseContext:

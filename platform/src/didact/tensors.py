@@ -166,6 +166,9 @@ class View:
         layout: the arrangement of the T positions.
         lengths: (B,) int64 or None; the sizes of the samples along the axis that varies, before padding.
         mask: what the student must predict in this view; None: nothing, it sees all of it.
+        keys: (B,) int64, on the CPU, or None outside training; a random number for each (seed, step, view, sample),
+            for targets and objectives that draw at random (the distractors of wav2vec 2.0) without depending on how
+            the batch is split.
     """
 
     content: Tensor
@@ -173,6 +176,7 @@ class View:
     padding: Tensor | None = None
     lengths: Tensor | None = None
     mask: BatchMask | None = None
+    keys: Tensor | None = None
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -182,13 +186,10 @@ class Batch:
     Attributes:
         views: one or more views of the same samples.
         ids: (B,) int64; the samples' places in their source, on the CPU, to name them when something goes wrong.
-        keys: (B,) int64, on the CPU; a random number for each (seed, step, sample), for an objective that draws at
-            random (the distractors of wav2vec 2.0) without depending on how the batch is split.
     """
 
     views: tuple[View, ...]
     ids: Tensor
-    keys: Tensor
 
     def counts(self) -> tuple[int, int]:
         """Samples, and predicted positions over all views."""

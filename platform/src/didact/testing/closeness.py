@@ -26,7 +26,7 @@ def assert_close(actual: Tensor, expected: Tensor, promise: str, tolerance: floa
     assert actual.shape == expected.shape, f"{promise}: shapes {tuple(actual.shape)} and {tuple(expected.shape)}"
     if actual.numel() == 0:
         return
-    difference = float((actual.double() - expected.double()).abs().max())
+    difference = float((actual.detach().double() - expected.detach().double()).abs().max())
     assert difference <= tolerance, f"{promise}: values differ by up to {difference:.3g}"
 
 

@@ -198,9 +198,9 @@ def tiny_batch(
     made = []
     for view in range(views):
         contents = [samples.views(i, length=None, generator=generator(0, "view", view, i))[0] for i in ids]
-        made.append(collate(contents, encoder, masker, [generator(0, "mask", view, i) for i in ids]))
-    keys = torch.tensor([key(0, "sample", i) for i in ids])
-    return Batch(views=tuple(made), ids=torch.tensor(list(ids)), keys=keys)
+        collated = collate(contents, encoder, masker, [generator(0, "mask", view, i) for i in ids])
+        made.append(attrs.evolve(collated, keys=torch.tensor([key(0, "step", view, i) for i in ids])))
+    return Batch(views=tuple(made), ids=torch.tensor(list(ids)))
 
 
 def _mean(x: Tensor, padding: Tensor | None) -> Tensor:
