@@ -52,7 +52,7 @@ def test_importing_any_distribution_changes_nothing_and_imports_nothing_slow(tre
     assert done.stdout.strip() == "done []", done.stdout
 
 
-def test_the_command_line_says_its_name_without_importing_torch():
+def test_the_command_line_says_its_version():
     script = (
         "import sys, didact.cli\n"
         "from click.testing import CliRunner\n"
