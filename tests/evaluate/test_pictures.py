@@ -1,5 +1,6 @@
 """Pictures show what is masked, and fill it from where the prediction points."""
 
+import attrs
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ def _pictures(world, spec=None, **changes):
 
 def test_pictures_are_red_green_blue_bytes(world):
     images = _pictures(world)
-    assert set(images) == {"masks", "reconstruction"}
+    assert set(images) == {"inputs", "reconstruction"}
     for image in images.values():
         assert image.dtype == torch.uint8
         assert image.dim() == 3
@@ -23,7 +24,7 @@ def test_pictures_are_red_green_blue_bytes(world):
 
 def test_each_mask_hides_what_must_be_predicted_and_nothing_else(world):
     source = world.Sequences(count=16)
-    image = _pictures(world, source=source)["masks"]
+    image = _pictures(world, source=source)["inputs"]
     batch_order = _order(world, source)
     plain = enlarge(source.picture(source.open().content(batch_order[0])))
     height, width = plain.shape[:2]
@@ -61,8 +62,14 @@ def test_a_source_without_pictures_is_refused_before_the_first_step(world):
         Pictures(source=world.Sequences(pictures=False)).prepare()
 
 
-def test_a_method_without_masks_has_no_pictures(world):
-    assert Pictures().evaluate(_Maskless(world)).images == {}
+def test_a_method_without_masks_shows_its_views_alone(world):
+    subject = world.Judged(world.experiment())
+    subject.experiment = attrs.evolve(subject.experiment, masker=None)
+    images = Pictures(samples=3, pool=16).evaluate(subject).images
+    assert set(images) == {"inputs"}
+    source = subject.experiment.source
+    widths = [enlarge(source.picture(source.open().content(index))).shape[1] for index in _order(world, source)[:3]]
+    assert images["inputs"].shape[1] == max(widths)
 
 
 def test_the_pool_must_hold_others():
@@ -101,11 +108,3 @@ def _order(world, source):
     from didact_evaluate.batches import training_batches
 
     return next(training_batches(world.experiment(), source, 16, 16)).ids.tolist()
-
-
-def _Maskless(world):  # noqa: N802 - stands for a class
-    subject = world.Judged(world.experiment())
-    import attrs
-
-    subject.experiment = attrs.evolve(subject.experiment, masker=None)
-    return subject

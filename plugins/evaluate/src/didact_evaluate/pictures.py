@@ -1,4 +1,4 @@
-"""Pictures of what a network must predict, and of what it takes the hidden parts for."""
+"""Pictures of what a network sees and must predict, and of what it takes the hidden parts for."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from didact_evaluate.mosaic import arrange, cell, enlarge, hide, paste
 
 @attrs.frozen(kw_only=True)
 class Pictures(Evaluation):
-    """Two pictures: the masks that training draws, and reconstructions by nearest neighbour.
+    """Two pictures: what training sees, and reconstructions by nearest neighbour.
 
-    ``masks`` shows each sample beside what its masks leave. ``reconstruction`` shows sample, first mask, and the sample
-    with each predicted position filled from another sample: with the place whose target is nearest to the prediction
-    (squared distance). What it fills in well, it has understood; a grey soup of unrelated patches is noise or collapse.
-    It is left out for methods that do not predict continuous targets of single positions.
+    ``inputs`` shows every view of a sample, beside what its masks leave. ``reconstruction`` shows the sample, what the
+    first mask leaves, and the sample with each predicted position filled from another sample: with the place whose
+    target is nearest to the prediction (squared distance). What it fills in well, it has understood; a soup of
+    unrelated patches is noise or collapse. It is left out for methods that do not predict continuous targets of single
+    positions.
 
     Attributes:
         source: whose samples are shown; None takes the experiment's own. It must have pictures, as images and
@@ -51,13 +52,20 @@ class Pictures(Evaluation):
         source = self.source or experiment.source
         _require_pictures(source)
         batch = next(training_batches(experiment, self.source, self.pool, self.pool))
-        view = batch.views[0]
-        if view.mask is None:
-            return Report(metrics={})
-        shown = [_Shown.of(source, experiment.encoder, view, index) for index in range(len(batch.ids))]
-        images = {
-            "masks": arrange([_masked_row(shown[i], view.mask, i, self.masks) for i in range(self._count(batch))])
-        }
+        drawn = [
+            [_Shown.of(source, experiment.encoder, view, index) for index in range(len(batch.ids))]
+            for view in batch.views
+        ]
+        rows = [
+            [
+                picture
+                for view, shown in zip(batch.views, drawn, strict=True)
+                for picture in _masked_row(shown[index], view.mask, index, self.masks)
+            ]
+            for index in range(self._count(batch))
+        ]
+        images = {"inputs": arrange(rows)}
+        view, shown = batch.views[0], drawn[0]
         filling = _fillings(subject, batch, self._count(batch))
         if filling is not None:
             rows = [
@@ -89,8 +97,10 @@ class _Shown:
         return cls(picture=enlarge(picture.cpu()), layout=layout)
 
 
-def _masked_row(shown: _Shown, mask: BatchMask, index: int, masks: int) -> list[Tensor]:
+def _masked_row(shown: _Shown, mask: BatchMask | None, index: int, masks: int) -> list[Tensor]:
     """The sample, and what its first masks leave of it."""
+    if mask is None:
+        return [shown.picture]
     held = shown.layout.positions
     predicted = mask.predicted[index, :masks, :held]  # (B, M, T) -> (masks, t)
     return [shown.picture, *(hide(shown.picture, shown.layout, hidden) for hidden in predicted)]
@@ -103,7 +113,8 @@ def _fillings(subject: Subject, batch: Batch, count: int) -> Mapping[int, list[t
         sample → (position, index ``b·T + t`` of the filling); None where there are no targets of single positions.
     """
     view = batch.views[0]
-    assert view.mask is not None
+    if view.mask is None:
+        return None
     _, targets = subject.targets(batch)
     predictions = subject.predict(batch).predictions
     fitting = [t for t in targets if t.view == 0 and t.level == "position" and t.values.is_floating_point()]
