@@ -66,3 +66,30 @@ def test_a_positional_layer_keeps_the_length_whether_its_kernel_is_odd_or_even(k
     expected = F.gelu(centred / (convolved.var(1, correction=0, keepdim=True) + 1e-5).sqrt()).transpose(1, 2)
     assert torch.allclose(layer(features), expected, atol=1e-5)
     assert {name for name, _ in layer.named_parameters()} == {"conv.weight", "conv.bias"}
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_quick_float32_gradient_equals_the_exact_one(batch: int, bias: bool) -> None:
+    torch.manual_seed(0)
+    quick = ChannelsLastConv1d(6, 8, 5, stride=2, bias=bias)
+    exact = ChannelsLastConv1d(6, 8, 5, stride=2, bias=bias).double()
+    exact.load_state_dict(quick.state_dict())
+    gradients = []
+    for layer, dtype in ((quick, torch.float32), (exact, torch.float64)):
+        torch.manual_seed(1)
+        features = torch.randn(batch, 40, 6, dtype=torch.float64).to(dtype).requires_grad_()
+        convolved = layer(features)
+        (convolved.sum() + convolved.square().sum()).backward()
+        layer(features).sum().backward()  # a gradient that is one number, expanded
+        gradients.append([features.grad, *(weight.grad for weight in layer.parameters())])
+    for mine, theirs in zip(*gradients, strict=True):
+        assert torch.allclose(mine.double(), theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_frozen_convolution_still_gives_its_input_a_gradient() -> None:
+    layer = ChannelsLastConv1d(4, 4, 3, stride=2).requires_grad_(False)
+    features = torch.randn(2, 9, 4, requires_grad=True)
+    layer(features).sum().backward()
+    assert features.grad is not None
+    assert layer.weight.grad is None
