@@ -135,10 +135,8 @@ class AssembledSpeech(Assembled):
     def contextualize(self, workload: Workload) -> Tensor:
         if self.shares_encoder:
             hidden = self.student._mask_hidden_states(self.projected.clone(), workload.predicted)
-            output: Tensor = self.student.encoder(hidden).last_hidden_state
-            return output
-        output = self.student(workload.content, mask_time_indices=workload.predicted).last_hidden_state
-        return output
+            return self.student.encoder(hidden).last_hidden_state
+        return self.student(workload.content, mask_time_indices=workload.predicted).last_hidden_state
 
     def make_targets(self, workload: Workload) -> Tensor:
         self.layers.clear()

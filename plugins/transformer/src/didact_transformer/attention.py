@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from didact_transformer.dropout import dropout as drop
+from didact_transformer.linear import Linear, linear
 
 
 class Attention(nn.Module):
@@ -16,9 +17,9 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.dropout = dropout
-        self.qkv = nn.Linear(width, 3 * width, bias=key_bias)
+        self.qkv = Linear(width, 3 * width, bias=key_bias)
         self.query_value_bias = None if key_bias else nn.Parameter(torch.zeros(2, width))
-        self.projection = nn.Linear(width, width)
+        self.projection = Linear(width, width)
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """Attention's output behind its projection.
@@ -31,7 +32,7 @@ class Attention(nn.Module):
             (R, V, D).
         """
         rows, v, width = x.shape
-        qkv = F.linear(x, self.qkv.weight, self._qkv_bias())
+        qkv = linear(x, self.qkv.weight, self._qkv_bias())
         qkv = qkv.view(rows, v, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (R, V, 3·D) -> (3, R, H, V, D/H)
         query, key, value = qkv.unbind(0)
         read = attend(query, key, value, bias, self.dropout if self.training else 0.0)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from didact.tensors import Feature
 from didact_transformer.attention import Attention
 from didact_transformer.dropout import Dropout
+from didact_transformer.linear import Linear
 
 
 class Block(nn.Module):
@@ -91,9 +92,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, inner_width: int, *, dropout: float) -> None:
         super().__init__()
-        self.inner = nn.Linear(width, inner_width)
+        self.inner = Linear(width, inner_width)
         self.dropout = Dropout(dropout)
-        self.outer = nn.Linear(inner_width, width)
+        self.outer = Linear(inner_width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(R, V, D) -> (R, V, D)."""
