@@ -70,12 +70,13 @@ def resume_command(folder: Path, device: str) -> None:
 def load_with_settings(reference: str, settings: tuple[str, ...]) -> tuple[Experiment, Path, dict[str, str]]:
     """The experiment that FILE[:NAME] refers to with the fields that ``--set`` changes, its file, and those changes."""
     from didact.experiment_file import load_experiment
+    from didact.plugins import registry
 
     _warn_of_broken_plugins()
     experiment, path = load_experiment(reference)
     overrides = _parse(settings)
     try:
-        return evolve(experiment, overrides), path, overrides
+        return evolve(experiment, overrides, registry().class_of), path, overrides
     except DidactError as error:
         raise error.at(f"--set on {path}") from None
 
