@@ -63,6 +63,7 @@ class Sequences(Source):
         pictures: whether a sample has one.
         twins: whether sample 2n + 1 is sample 2n once more.
         rate_hz: of the signal.
+        values: in every sample, as the signal says; None says nothing.
         seed: of the noise.
     """
 
@@ -75,10 +76,11 @@ class Sequences(Source):
     pictures: bool = True
     twins: bool = False
     rate_hz: int = 100
+    values: int | None = None
     seed: int = 0
 
     def signal(self) -> Signal:
-        return Signal(kind="sequence", axes=(None,), rate_hz=self.rate_hz)
+        return Signal(kind="sequence", axes=(self.values,), rate_hz=self.rate_hz)
 
     def open(self) -> OpenSequences:
         return OpenSequences(self)

@@ -136,6 +136,13 @@ def test_samples_of_another_signal_are_an_error(world):
         probe.evaluate(world.Judged(world.experiment()))
 
 
+def test_samples_of_one_size_fit_a_network_for_any_size_and_not_the_reverse(world):
+    fixed = world.Sequences(values=16)
+    _probe(world, test=fixed, controls=False).evaluate(world.Judged(world.experiment()))
+    with pytest.raises(SpecError, match=r"axes \(None,\), not \(16,\)"):
+        _probe(world).evaluate(world.Judged(world.experiment(source=fixed)))
+
+
 @pytest.mark.parametrize(("field", "value"), [("blocks", 0), ("neighbours", -1), ("limit", 1)])
 def test_values_out_of_range_are_refused(world, field, value):
     with pytest.raises(SpecError, match=f"Probe.{field} must be at least"):

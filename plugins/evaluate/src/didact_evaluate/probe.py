@@ -59,7 +59,7 @@ class Probe(Evaluation):
     def evaluate(self, subject: Subject) -> Report:
         experiment = subject.experiment
         for field, source in (("train", self.train), ("test", self.test)):
-            _require_same_signal(source.signal(), experiment, field)
+            _require_fitting(source.signal(), experiment, field)
         networks = {"": subject.student() if self.network == "student" else subject.teacher()}
         finished = subject.step >= experiment.training.steps
         if self.controls and finished:
@@ -106,11 +106,14 @@ def _with_raw(part: Labelled, features: dict[str, Tensor], experiment: Experimen
         return features
 
 
-def _require_same_signal(signal: Signal, experiment: Experiment, field: str) -> None:
-    """Raises a `SpecError` where a source is not of the signal that the experiment's encoder was built for."""
+def _require_fitting(signal: Signal, experiment: Experiment, field: str) -> None:
+    """Raises a `SpecError` where a source is not of the signal that the experiment's network was built for."""
     wanted = experiment.source.signal()
-    if signal != wanted:
-        differing = [name for name in attrs.fields_dict(Signal) if getattr(signal, name) != getattr(wanted, name)]
+    # a network for samples of any size takes those of one size too
+    axes = tuple(None if theirs is None else ours for ours, theirs in zip(signal.axes, wanted.axes, strict=False))
+    fitted = attrs.evolve(signal, axes=axes if len(signal.axes) == len(wanted.axes) else signal.axes)
+    differing = [name for name in attrs.fields_dict(Signal) if getattr(fitted, name) != getattr(wanted, name)]
+    if differing:
         raise SpecError(
             f"the probe's samples are of another signal than the experiment's: "
             f"{', '.join(f'{name} {getattr(signal, name)!r}, not {getattr(wanted, name)!r}' for name in differing)}",
