@@ -59,28 +59,7 @@ def speech(folder: Path) -> Experiment:
 
 
 def text(folder: Path) -> Experiment:
-    words = [
-        "the",
-        "quick",
-        "brown",
-        "fox",
-        "jumps",
-        "over",
-        "the",
-        "lazy",
-        "dog",
-        "and",
-        "runs",
-        "away",
-        "from",
-        "all",
-        "the",
-        "other",
-        "animals",
-        "of",
-        "the",
-        "wood",
-    ]
+    words = np.array(["quick", "brown", "foxes", "jump", "over", "lazy", "dogs", "and", "run", "away"])
     rng = np.random.default_rng(2)
 
     def records():
