@@ -59,7 +59,7 @@ def test_a_filling_never_comes_from_the_sample_itself(world):
 
 def test_a_source_without_pictures_is_refused_before_the_first_step(world):
     with pytest.raises(DataError, match="Sequences has no pictures"):
-        Pictures(source=world.Sequences(pictures=False)).prepare()
+        Pictures(source=world.Sequences(pictures=False)).prepare(world.experiment())
 
 
 def test_a_method_without_masks_shows_its_views_alone(world):

@@ -113,7 +113,7 @@ def test_samples_without_a_label_are_left_out(world):
 def test_no_labels_at_all_is_an_error_before_the_first_step(world, field, changes):
     probe = _probe(world, **{field: world.Sequences(**changes)})
     with pytest.raises(DataError, match="none of the 60 samples has a label") as caught:
-        probe.prepare()
+        probe.prepare(world.experiment())
     assert caught.value.where == field
     assert "ingest" in caught.value.mend
 
@@ -121,26 +121,26 @@ def test_no_labels_at_all_is_an_error_before_the_first_step(world, field, change
 def test_a_class_that_was_never_trained_is_an_error(world):
     probe = _probe(world, train=world.Sequences(present=(0, 1)), test=world.Sequences(names=("a", "b", "zebra")))
     with pytest.raises(DataError, match="'zebra'") as caught:
-        probe.prepare()
+        probe.prepare(world.experiment())
     assert "'a', 'b'" in caught.value.mend
 
 
 def test_a_single_class_is_an_error(world):
     with pytest.raises(DataError, match="of the class 'b'"):
-        _probe(world, train=world.Sequences(present=(1,))).prepare()
+        _probe(world, train=world.Sequences(present=(1,))).prepare(world.experiment())
 
 
 def test_samples_of_another_signal_are_an_error(world):
     probe = _probe(world, test=world.Sequences(rate_hz=50))
     with pytest.raises(SpecError, match="rate_hz 50, not 100"):
-        probe.evaluate(world.Judged(world.experiment()))
+        probe.prepare(world.experiment())
 
 
 def test_samples_of_one_size_fit_a_network_for_any_size_and_not_the_reverse(world):
     fixed = world.Sequences(values=16)
     _probe(world, test=fixed, controls=False).evaluate(world.Judged(world.experiment()))
     with pytest.raises(SpecError, match=r"axes \(None,\), not \(16,\)"):
-        _probe(world).evaluate(world.Judged(world.experiment(source=fixed)))
+        _probe(world).prepare(world.experiment(source=fixed))
 
 
 @pytest.mark.parametrize(("field", "value"), [("blocks", 0), ("neighbours", -1), ("limit", 1)])

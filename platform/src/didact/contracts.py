@@ -402,7 +402,7 @@ class Report:
     """What an evaluation found.
 
     Attributes:
-        metrics: ``name → value``; names are ``group/name``.
+        metrics: ``name → value``; the experiment's name for the evaluation goes before them.
         images: ``name → (H, W, 3) uint8``.
     """
 
@@ -437,11 +437,15 @@ class Subject(Protocol):
 class Evaluation(Spec, abc.ABC):
     """Judges a network, at the end of training and, where the experiment says so, during it."""
 
-    def prepare(self) -> None:
+    def prepare(self, experiment: Experiment) -> None:
         """Makes and checks what it needs, before the first step: a missing store is found now, not after the last step.
+
+        Args:
+            experiment: that lists it.
 
         Raises:
             DataError: a source of its own cannot be used.
+            SpecError: it does not fit the experiment.
         """
 
     @abc.abstractmethod

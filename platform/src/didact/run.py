@@ -97,7 +97,7 @@ def _prepare(experiment: Experiment, device: torch.device) -> tuple[Trainer, Bat
         samples = experiment.source.open()
     for name, evaluation in experiment.evaluations.items():
         with of_field(f"evaluations.{name}"):
-            evaluation.prepare()
+            evaluation.prepare(experiment)
     plan = BatchPlan(samples.lengths, experiment.training.batch, experiment.training.seed)
     learner = build_learner(experiment).eval()
     rehearsal = Steps(experiment, plan).rehearsal()

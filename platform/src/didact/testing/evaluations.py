@@ -25,7 +25,7 @@ def check_evaluation(evaluation: Evaluation, experiment: Experiment) -> None:
         AssertionError: the contract is broken; says how.
     """
     experiment.source.prepare()
-    evaluation.prepare()
+    evaluation.prepare(experiment)
     learner = build_learner(experiment)
     before = {name: value.clone() for name, value in learner.state_dict().items()}
     subject = RunSubject(experiment, learner, torch.device("cpu"), torch.float32, step=0)

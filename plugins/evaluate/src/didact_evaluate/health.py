@@ -6,7 +6,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from didact import Batch, Evaluation, Report, Source, Subject
+from didact import Batch, Evaluation, Experiment, Report, Source, Subject
 from didact.tensors import move
 from didact_evaluate.batches import training_batches
 from didact_evaluate.features import chunks, mean_over_positions, vectors
@@ -37,7 +37,7 @@ class Health(Evaluation):
     def validate(self) -> None:
         self.require(self.samples >= 2, "samples", "at least 2")
 
-    def prepare(self) -> None:
+    def prepare(self, experiment: Experiment) -> None:
         if self.source is not None:
             self.source.prepare()
             self.source.open()

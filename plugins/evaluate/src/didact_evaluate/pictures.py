@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from didact import Batch, BatchMask, DataError, Evaluation, FeatureEncoder, Layout, Report, Source, Subject, View
+from didact import Batch, BatchMask, DataError, Evaluation, Experiment, FeatureEncoder, Layout, Report, Source, Subject, View
 from didact_evaluate.batches import training_batches
 from didact_evaluate.mosaic import arrange, cell, enlarge, hide, paste
 
@@ -42,10 +42,10 @@ class Pictures(Evaluation):
         self.require(self.pool > self.samples, "pool", f"above samples ({self.samples})")
         self.require(self.masks >= 1, "masks", "at least 1")
 
-    def prepare(self) -> None:
-        if self.source is not None:
-            self.source.prepare()
-            _require_pictures(self.source)
+    def prepare(self, experiment: Experiment) -> None:
+        source = self.source or experiment.source
+        source.prepare()
+        _require_pictures(source)
 
     def evaluate(self, subject: Subject) -> Report:
         experiment = subject.experiment

@@ -51,15 +51,14 @@ class Probe(Evaluation):
         self.require(self.neighbours >= 0, "neighbours", "at least 0")
         self.require(self.limit is None or self.limit >= 2, "limit", "at least 2, or None")
 
-    def prepare(self) -> None:
-        self.train.prepare()
-        self.test.prepare()
+    def prepare(self, experiment: Experiment) -> None:
+        for field, source in (("train", self.train), ("test", self.test)):
+            _require_fitting(source.signal(), experiment, field)
+            source.prepare()
         open_pair(self.train, self.test, self.limit)
 
     def evaluate(self, subject: Subject) -> Report:
         experiment = subject.experiment
-        for field, source in (("train", self.train), ("test", self.test)):
-            _require_fitting(source.signal(), experiment, field)
         networks = {"": subject.student() if self.network == "student" else subject.teacher()}
         finished = subject.step >= experiment.training.steps
         if self.controls and finished:
