@@ -37,6 +37,15 @@ def test_lengths_are_capped_and_short_samples_left_out(store: str) -> None:
     assert len(samples) == 3
 
 
+def test_what_is_left_out_changes_the_fingerprint(store: str) -> None:
+    everything, same, fewer = (
+        Waveforms(store=store, min_seconds=seconds).open().fingerprint for seconds in (None, 0.3, 0.4)
+    )
+    assert everything == same
+    assert everything != fewer
+    assert Waveforms(store=store, min_seconds=0.4).open().fingerprint == fewer
+
+
 def test_what_is_left_out_by_a_condition_and_by_its_length_add_up(store: str) -> None:
     samples = Waveforms(store=store, min_seconds=0.6, where="speaker == bob").open()
     assert [samples.name(index) for index in range(len(samples))] == ["1.wav"]

@@ -198,7 +198,7 @@ class _ScaledGradient(torch.autograd.Function):
 def _dropped(mask: BatchMask, rows: int, positions: int) -> Tensor:
     """(R, T) bool; true = taken out of the sequence."""
     assert mask.visible is not None
-    held = torch.ones_like(mask.visible, dtype=torch.uint8)
+    held = torch.ones_like(mask.visible, dtype=torch.int32)
     if mask.visible_padding is not None:
         held = held.masked_fill(mask.visible_padding, 0)
     kept = held.new_zeros(rows, positions).scatter_reduce(1, mask.visible, held, "amax")  # filler names position 0 too

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import ClassVar
 
 import attrs
@@ -136,6 +137,7 @@ class WaveformSamples(StoredSamples):
         self._kept = kept
         self.lengths = self.lengths[kept]
         self.labels = None if self.labels is None else self.labels[kept]
+        self.fingerprint = hashlib.sha256(f"{self.fingerprint} of {seconds!r} seconds".encode()).hexdigest()
 
     def _decode(self, index: int) -> tuple[Tensor, str]:
         """The whole waveform (S,) float32 at the source's rate, and its name."""
