@@ -8,7 +8,19 @@ import attrs
 import torch
 from torch import Tensor
 
-from didact import Batch, BatchMask, DataError, Evaluation, Experiment, FeatureEncoder, Layout, Report, Source, Subject, View
+from didact import (
+    Batch,
+    BatchMask,
+    DataError,
+    Evaluation,
+    Experiment,
+    FeatureEncoder,
+    Layout,
+    Report,
+    Source,
+    Subject,
+    View,
+)
 from didact_evaluate.batches import training_batches
 from didact_evaluate.mosaic import arrange, cell, enlarge, hide, paste
 
