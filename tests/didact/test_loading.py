@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from didact import DataError, RunError, SpecError, Training, View, collate, samples
+from didact import DataError, Layout, RunError, SpecError, Training, View, collate, samples
 from didact.batching import BatchPlan
 from didact.experiment import BatchSize
 from didact.loading import StepBatch, Steps, load
@@ -269,6 +269,35 @@ def test_collate_pads_with_zeros_and_says_where(sizes):
         assert int(view.mask.predicted[row].sum()) == size // 2
     assert (view.padding is None) == (len(set(sizes)) == 1)
     assert view.lengths is None if view.padding is None else view.lengths.tolist() == sizes
+
+
+class GridEncoder(TinyEncoder):
+    """Content (F, H, W): every pixel is a position."""
+
+    def layout(self, size: tuple[int, ...]) -> Layout:
+        return Layout(size[1:])
+
+
+@pytest.mark.parametrize(
+    ("encoder", "sizes", "words"),
+    [
+        (TinyEncoder(), [(3, 8), (3, 6), (2, 8)], "samples of 3 × 8 (8 positions) and of 2 × 8 (8 positions)"),
+        (TinyEncoder(), [(3, 8), (3, 6), (1, 3, 8)], "samples of 3 × 8 (8 positions) and of 1 × 3 × 8 (8 positions)"),
+        (GridEncoder(), [(3, 4, 6), (3, 4, 6), (3, 5, 6)], "samples of 3 × 4 × 6 (4 × 6 positions) and of 3 × 5 × 6"),
+        (GridEncoder(), [(3, 4, 6), (3, 4, 6), (3, 4, 5)], "samples of 3 × 4 × 6 (4 × 6 positions) and of 3 × 4 × 5"),
+    ],
+)
+def test_samples_that_padding_cannot_make_equal_are_refused(encoder, sizes, words):
+    with pytest.raises(DataError) as raised:
+        collate([torch.zeros(size) for size in sizes], encoder)
+    assert words in raised.value.what
+    assert raised.value.where == "source, samples 0 and 2 of a batch"
+    assert "one size" in raised.value.mend
+
+
+def test_grids_of_one_shape_share_a_batch():
+    view = collate([torch.zeros(3, 4, 6)] * 2, GridEncoder())
+    assert (view.layout, view.padding, view.lengths) == (Layout((4, 6)), None, None)
 
 
 def test_the_reported_padding_is_the_share_of_empty_positions():

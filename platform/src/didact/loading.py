@@ -19,10 +19,10 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from didact.batching import BatchPlan
 from didact.contracts import FeatureEncoder, Masker, Samples
-from didact.errors import DidactError, RunError, of_field
+from didact.errors import DataError, DidactError, RunError, of_field
 from didact.experiment import Experiment
 from didact.randomness import generator, key
-from didact.tensors import Batch, BatchMask, Mask, View
+from didact.tensors import Batch, BatchMask, Layout, Mask, View
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -63,8 +63,12 @@ def collate(
         masker: draws their masks; None leaves the view whole.
         generators: one for each sample, for the masker.
         batch_generator: for a masker that equalises counts over these samples.
+
+    Raises:
+        DataError: the samples differ in more than their length.
     """
     layouts = [encoder.layout(tuple(content.shape)) for content in contents]
+    _differ_in_length_alone(contents, layouts)
     longest = max(range(len(contents)), key=lambda index: layouts[index].positions)
     sizes = [content.shape[-1] for content in contents]
     size = max(sizes)
@@ -234,6 +238,22 @@ def _allow_many_files(worker: int = 0) -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(ValueError, OSError):  # a system that lets no one raise it
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _differ_in_length_alone(contents: Sequence[Tensor], layouts: Sequence[Layout]) -> None:
+    first, grid = contents[0].shape, len(layouts[0].shape) > 1
+    for index, (content, layout) in enumerate(zip(contents, layouts, strict=True)):
+        if content.shape[:-1] != first[:-1] or (grid and layout != layouts[0]):
+            raise DataError(
+                f"samples of {_sized(first, layouts[0])} and of {_sized(content.shape, layout)} cannot share a batch: "
+                f"what is missing at the end of a sequence is padded, and nothing else can be",
+                where=f"source, samples 0 and {index} of a batch",
+                mend="have the source give all samples one size, by cropping or resizing, or take batches of one",
+            )
+
+
+def _sized(size: Sequence[int], layout: Layout) -> str:
+    return f"{' × '.join(map(str, size))} ({' × '.join(map(str, layout.shape))} positions)"
 
 
 def _cells(view: View) -> int:
