@@ -11,12 +11,13 @@ Command:
 """
 
 from didact import Cosine, Experiment, Training, samples
+from didact_aim import Aim
 from didact_distill import ConvDecoder, EMATeacher, LatentRegression, TopKTargets
-from didact_evaluate import Probe
+from didact_evaluate import Health, Pictures, Probe
 from didact_transformer import Transformer
 from didact_vision import Images, InverseBlockMasker, Patches, RandomCrop
 
-STEPS = 1_000
+STEPS = 1_500
 
 train = Images(store="cifar10-train", size=32, augmentation=RandomCrop(scale=(0.4, 1.0)))
 
@@ -46,12 +47,17 @@ experiment = Experiment(
     training=Training(
         steps=STEPS,
         batch=samples(48),
-        learning_rate=2e-3,
+        learning_rate=3e-3,
         schedule=Cosine(warmup_steps=100),
         betas=(0.9, 0.95),
         epsilon=1e-8,
         weight_decay=0.05,
         clip_norm=4.0,
     ),
-    evaluations={"classes": Probe(train=train, test=Images(store="cifar10-test", size=32))},
+    evaluations={
+        "classes": Probe(train=train, test=Images(store="cifar10-test", size=32)),
+        "health": Health(),
+        "pictures": Pictures(),
+    },
+    observers=(Aim(),),
 )

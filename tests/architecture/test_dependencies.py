@@ -19,6 +19,7 @@ PACKAGES = {
 OWNERS = {
     "aim": {"didact-aim"},
     "matplotlib": {"didact-quickstart"},
+    "pillow": {"didact", "didact-aim", "didact-quickstart", "didact-vision"},
     "scikit-learn": {"didact-quickstart"},
     "soundfile": {"didact-speech", "didact-quickstart"},
     "timm": {"didact-vision"},

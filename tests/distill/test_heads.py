@@ -31,7 +31,12 @@ class Wide:
         (ConvDecoder(width=1024, layers=3, kernel=5, groups=16), 1024, Layout((14, 14)), 5_967_872),  # images, large
         (ConvDecoder(width=1024, layers=3, kernel=5, groups=16), 1280, Layout((16, 16)), 6_639_872),  # images, huge
         (ConvDecoder(width=384, layers=4, kernel=7, groups=16), 768, None, 619_776),  # speech, base
-        (ConvDecoder(width=768, layers=5, kernel=9, groups=1, residual=False, projection_layers=2), 768, None, 28_907_520),
+        (
+            ConvDecoder(width=768, layers=5, kernel=9, groups=1, residual=False, projection_layers=2),  # text
+            768,
+            None,
+            28_907_520,
+        ),
     ],
 )
 def test_heads_have_the_released_number_of_parameters(head, width, layout, expected):
@@ -50,7 +55,7 @@ def make_context(predicted, layout, width, dropped, make_batch):
 def test_visible_outputs_stand_at_their_places_and_noise_at_the_others(make_batch):
     layout = Layout((3, 4))
     predicted = torch.rand(2, 3, 12) < 0.5  # uneven counts: some rows are filled up
-    context, mask = make_context(predicted, layout, 8, True, make_batch)
+    context, _ = make_context(predicted, layout, 8, True, make_batch)
     decoder = ConvDecoder(width=8, layers=1, groups=1, noise=1e-3).build(Wide(8, layout), 8)
     restored = decoder._restore(context)
     held = ~predicted.flatten(0, 1)

@@ -6,7 +6,7 @@ import torch
 
 from didact import DataError, SpecError, build_network, collate
 from didact_evaluate import features
-from didact_evaluate.features import chunks, mean_over_positions, pooled, raw
+from didact_evaluate.features import chunks, mean_over_positions, pooled, raw, vectors
 
 CPU = torch.device("cpu")
 
@@ -134,3 +134,14 @@ def test_padding_does_not_enter_a_mean_even_where_it_is_not_finite():
     values = torch.tensor([[[1.0], [3.0], [float("nan")]]])
     padding = torch.tensor([[False, False, True]])
     assert mean_over_positions(values, padding).item() == 2.0
+
+
+def test_statistics_pooling_is_mean_and_deviation_over_own_positions(world):
+    experiment = world.experiment()
+    network = build_network(experiment)
+    pooled_both = _pooled(experiment, network, list(range(30)), spread=True)
+    opened = experiment.source.open()
+    (chunk,) = chunks(opened, [7], experiment)
+    alone = vectors(network, chunk.view, experiment=experiment)[0]  # (T, D): nothing is padded
+    expected = torch.cat([alone.mean(0), alone.std(0, correction=0)])
+    torch.testing.assert_close(pooled_both[7], expected, rtol=1e-4, atol=1e-5)

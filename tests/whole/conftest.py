@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from didact import Record
 from didact.ingest.writing import write_store
+from didact.observing import read_metrics
 
 EXPERIMENT = '''
 """data2vec 2.0 on generated images, a few steps long."""
@@ -67,3 +73,38 @@ def project(stores, tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DIDACT_STORES", str(stores))
     return tmp_path
+
+
+@pytest.fixture
+def didact(project) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a command in a process of its own."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "didact", *map(str, arguments)]
+        return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def curve() -> Callable[[Path], list[tuple[float, ...]]]:
+    """All that follows from the seed, of every step of the run in a folder."""
+    names = ("step", "train/loss", "train/gradient_norm", "collapse/target_std", "teacher/decay", "data/epoch")
+    return lambda folder: [tuple(metrics[name] for name in names) for metrics in read_metrics(folder)]
+
+
+@pytest.fixture(scope="session")
+def assert_equal_runs(curve) -> Callable[[Path, Path], None]:
+    """Whether the runs in two folders took the same steps to the same weights and optimizer state, to the bit."""
+
+    def weights(folder: Path) -> dict[str, torch.Tensor]:
+        newest = max((folder / "checkpoints").glob("step-*"))
+        return load_file(newest / "learner.safetensors") | load_file(newest / "optimizer.safetensors")
+
+    def compare(first: Path, second: Path) -> None:
+        assert curve(first) == curve(second)
+        mine, theirs = weights(first), weights(second)
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+    return compare

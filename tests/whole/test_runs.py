@@ -8,41 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import attrs
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from didact import DidactError, Observer, RunError, hookimpl, run
 from didact.experiment_file import load_experiment
 from didact.observing import read_metrics
 from didact_distill import LatentRegression, LinearHead
 from didact_vision import RandomMasker
-
-
-def didact(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "didact", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
-
-
-def curve(folder: Path) -> list[tuple[float, ...]]:
-    """All that follows from the seed, of every step."""
-    names = ("step", "train/loss", "train/gradient_norm", "collapse/target_std", "teacher/decay", "data/epoch")
-    return [tuple(metrics[name] for name in names) for metrics in read_metrics(folder)]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    newest = max((folder / "checkpoints").glob("step-*"))
-    return load_file(newest / "learner.safetensors") | load_file(newest / "optimizer.safetensors")
-
-
-def assert_equal_runs(first: Path, second: Path) -> None:
-    assert curve(first) == curve(second)
-    mine, theirs = weights(first), weights(second)
-    assert mine.keys() == theirs.keys()
-    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
 class StopAfter:
@@ -57,8 +31,8 @@ class StopAfter:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_a_run_leaves_a_folder_that_explains_it(project):
-    result = didact("run", "tiny.py", "--out", "r", "--set", "training.steps=4", cwd=project)
+def test_a_run_leaves_a_folder_that_explains_it(project, didact):
+    result = didact("run", "tiny.py", "--out", "r", "--set", "training.steps=4")
     assert result.returncode == 0, result.stderr
     assert "finished" in result.stdout
     folder = project / "r"
@@ -72,13 +46,13 @@ def test_a_run_leaves_a_folder_that_explains_it(project):
     assert "finished at step 4 of 4" in (folder / "README.md").read_text()
 
 
-def test_smoke_takes_two_steps(project):
-    result = didact("run", "tiny.py", "--smoke", "--out", "r", cwd=project)
+def test_smoke_takes_two_steps(project, didact):
+    result = didact("run", "tiny.py", "--smoke", "--out", "r")
     assert result.returncode == 0, result.stderr
     assert [metrics["step"] for metrics in read_metrics(project / "r")] == [1, 2]
 
 
-def test_a_stopped_and_resumed_run_is_the_run_left_alone(project):
+def test_a_stopped_and_resumed_run_is_the_run_left_alone(project, assert_equal_runs):
     experiment, _ = load_experiment("tiny.py")
     run.start(experiment, project / "whole")
     for stop_at in (2, 5):
@@ -90,7 +64,7 @@ def test_a_stopped_and_resumed_run_is_the_run_left_alone(project):
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_from_its_last_checkpoint(project):
+def test_a_killed_run_goes_on_from_its_last_checkpoint(project, didact, assert_equal_runs):
     experiment, _ = load_experiment("tiny.py")
     run.start(experiment, project / "whole")
     folder = project / "killed"
@@ -100,13 +74,13 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(project):
         time.sleep(0.01)
     process.kill()
     process.wait()
-    resumed = didact("resume", folder, cwd=project)
+    resumed = didact("resume", folder)
     assert resumed.returncode == 0, resumed.stderr
     assert_equal_runs(project / "whole", folder)
 
 
 @pytest.mark.slow
-def test_the_number_of_workers_changes_nothing(project):
+def test_the_number_of_workers_changes_nothing(project, assert_equal_runs):
     experiment, _ = load_experiment("tiny.py")
     run.start(experiment, project / "none")
     run.start(experiment.evolve(**{"training.workers": 2}), project / "two")
@@ -127,7 +101,7 @@ def test_micro_batches_change_nothing_beyond_rounding(project):
         assert [m[name] for m in one] == pytest.approx([m[name] for m in four], rel=1e-4)
 
 
-def test_the_seed_changes_the_curve(project):
+def test_the_seed_changes_the_curve(project, curve):
     experiment, _ = load_experiment("tiny.py")
     run.start(experiment, project / "zero")
     run.start(experiment.evolve(**{"training.seed": 1}), project / "one")

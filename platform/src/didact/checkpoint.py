@@ -7,12 +7,12 @@ stored of it.
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from didact.disk import writing
 from didact.errors import RunError
 from didact.optimization import load_optimizer_state, named_optimizer_state
 
@@ -52,12 +53,12 @@ def save(folder: Path, learner: nn.Module, optimizer: torch.optim.Optimizer, ste
     """
     final = folder / f"step-{step:08d}"
     partial = folder / f".partial-{step:08d}"
-    try:
+    mend = "free some space and resume: the checkpoint before it is whole"
+    with writing(f"the checkpoint of step {step}", final, mend=mend), _removed_on_error(partial):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        save_file({name: _storable(value) for name, value in _named_tensors(learner)}, partial / "learner.safetensors")
-        optimizer_state = {name: _storable(value) for name, value in named_optimizer_state(optimizer, learner)}
-        save_file(optimizer_state, partial / "optimizer.safetensors")
+        _save_tensors(_named_tensors(learner), partial / "learner.safetensors")
+        _save_tensors(named_optimizer_state(optimizer, learner), partial / "optimizer.safetensors")
         files = {path.name: _digest(path) for path in sorted(partial.iterdir())}
         index = {"schema": SCHEMA, "step": step, "files": files, "experiment": experiment}
         (partial / INDEX).write_text(json.dumps(index, indent=1))
@@ -67,14 +68,6 @@ def save(folder: Path, learner: nn.Module, optimizer: torch.optim.Optimizer, ste
             shutil.rmtree(final)
         partial.rename(final)
         _sync(folder)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-        raise RunError(
-            f"the checkpoint of step {step} cannot be written: {'the disk is full' if full else error}",
-            where=str(final),
-            mend="free some space and resume: the checkpoint before it is whole",
-        ) from error
     return Checkpoint(folder=final, step=step, experiment=experiment)
 
 
@@ -151,8 +144,20 @@ def _named_tensors(learner: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from ((name, buffer) for name, buffer in learner.named_buffers() if name in persistent)
 
 
-def _storable(value: Tensor) -> Tensor:
-    return value.detach().cpu().contiguous()
+@contextlib.contextmanager
+def _removed_on_error(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _save_tensors(tensors: Iterable[tuple[str, Tensor]], path: Path) -> None:
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors}, path)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error  # it has no class of its own for what the disk refuses
 
 
 def _shape(tensors: dict[str, Tensor], name: str) -> tuple[int, ...] | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from didact.contracts import Report
+from didact.disk import write_text, writing
 from didact.errors import RunError
 from didact.experiment import Experiment
 from didact.plugins import registry
@@ -28,7 +29,7 @@ class RunFolder:
     ``environment.json``      versions, plugins, machine, fingerprints of the data
     ``metrics.jsonl``         one line for each logged step
     ``events.jsonl``          starts, checkpoints, the end
-    ``evaluations/``          what each evaluation found
+    ``evaluations/``          what each evaluation found: its metrics as JSON, its pictures as PNG
     ``checkpoints/``          the newest ones
     ========================  ================================================================================
     """
@@ -44,7 +45,7 @@ class RunFolder:
         """Makes the folder of a new run.
 
         Raises:
-            RunError: there is a run in it already.
+            RunError: there is a run in it already, or it cannot be written.
         """
         if (path / "experiment.json").exists():
             raise RunError(
@@ -53,12 +54,13 @@ class RunFolder:
                 mend=f"go on with it by `didact resume {path}`, or choose another folder with --out",
             )
         folder = cls(path)
-        path.mkdir(parents=True, exist_ok=True)
         data = to_data(experiment, registry().name_of)
-        if source_file is not None:
-            shutil.copyfile(source_file, path / "experiment.py")
-        (path / "overrides.json").write_text(json.dumps(dict(overrides), indent=2) + "\n")
-        (path / "experiment.json").write_text(json.dumps(data, indent=2) + "\n")
+        with writing("the run's folder", path, mend="choose another folder with --out, or free some space"):
+            path.mkdir(parents=True, exist_ok=True)
+            if source_file is not None:
+                shutil.copyfile(source_file, path / "experiment.py")
+        write_text(path / "overrides.json", json.dumps(dict(overrides), indent=2) + "\n")
+        write_text(path / "experiment.json", json.dumps(data, indent=2) + "\n")
         return folder
 
     @classmethod
@@ -107,7 +109,7 @@ class RunFolder:
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Records where the run takes place."""
-        (self.path / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
+        write_text(self.path / "environment.json", json.dumps(environment, indent=2) + "\n")
 
     def write_readme(self, outcome: str, step: int, reports: Mapping[str, Report]) -> None:
         """Tells what the run is and how it stands."""
@@ -138,7 +140,7 @@ class RunFolder:
             "`metrics.jsonl` its curves, `evaluations/` what was found, `checkpoints/` the newest weights.",
             "",
         ]
-        (self.path / "README.md").write_text("\n".join(lines))
+        write_text(self.path / "README.md", "\n".join(lines))
 
 
 def new_folder(parent: Path, experiment: Experiment) -> Path:

@@ -7,8 +7,10 @@ import functools
 import multiprocessing
 import os
 import resource
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 
 import attrs
@@ -216,6 +218,7 @@ class _Range(Sampler[int]):
 
 
 def _begin(environment: dict[str, str], worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the run's answers it
     os.environ.update(environment)  # a fork server's children have that of the moment when it started, long ago
     _allow_many_files(worker)
 
@@ -225,6 +228,12 @@ def _fresh_processes(experiment: Experiment) -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     parts = (experiment.source, experiment.encoder, experiment.masker)
     context.set_forkserver_preload([__name__, *(type(part).__module__ for part in parts)])  # one import serves all
+    resource_tracker.ensure_running()  # it unblocks SIGINT where it starts, so it comes before
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()  # inherits the mask: while it imports, and in workers before `_begin`
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     return context
 
 

@@ -8,7 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from didact.contracts import Report, RunInfo
+from didact.disk import append_line, write_text, writing
+from didact.errors import RunError
 from didact.hookspecs import hookimpl
 from didact.plugins import lifecycle_manager
 
@@ -16,7 +20,8 @@ from didact.plugins import lifecycle_manager
 class Observers:
     """The observers of one run, in a plugin manager of their own.
 
-    One that raises is reported to the others as a warning and switched off; the training goes on.
+    One that raises is switched off, which the run's end tells as a warning; the training goes on. Only where the
+    record itself cannot be written does the run end: nobody could tell afterwards what it did.
     """
 
     def __init__(self, observers: Mapping[str, Any]) -> None:
@@ -27,16 +32,26 @@ class Observers:
         self.manager.check_pending()
 
     def notify(self, hook: str, **arguments: Any) -> None:
-        """Calls one lifecycle hook of every observer."""
+        """Calls one lifecycle hook of every observer.
+
+        Raises:
+            RunError: the run's record cannot be written; the other observers were told nevertheless.
+        """
+        lost: RunError | None = None
         for implementation in list(reversed(getattr(self.manager.hook, hook).get_hookimpls())):
             try:
                 implementation.function(**{name: arguments[name] for name in implementation.argnames})
-            except Exception:  # foreign code: nothing it does may end a training
+            except Exception as error:  # foreign code: nothing it does may end a training
+                if isinstance(implementation.plugin, Recorder) and isinstance(error, RunError):
+                    lost = error
+                    continue
                 self.manager.unregister(implementation.plugin)
                 self.warnings.append(
                     f"the observer {implementation.plugin_name!r} failed in {hook} and is switched off:\n"
                     f"{traceback.format_exc()}"
                 )
+        if lost is not None:
+            raise lost
 
 
 class Recorder:
@@ -51,8 +66,8 @@ class Recorder:
     def run_started(self, run: RunInfo) -> None:
         """Forgets metrics of steps after the one that the run goes on from; they are about to be taken again."""
         if self.metrics.exists():
-            kept = [line for line in self.metrics.read_text().splitlines() if json.loads(line)["step"] <= run.step]
-            self.metrics.write_text("".join(f"{line}\n" for line in kept))
+            kept = [line for line in self.metrics.read_text().splitlines() if _step(line) <= run.step]
+            write_text(self.metrics, "".join(f"{line}\n" for line in kept))
         self._append(self.events, {"event": "started", "step": run.step})
 
     @hookimpl
@@ -61,11 +76,14 @@ class Recorder:
 
     @hookimpl
     def evaluation_finished(self, step: int, name: str, report: Report) -> None:
-        self.evaluations.mkdir(exist_ok=True)
-        path = self.evaluations / f"{name}-{step:08d}.json"
-        path.write_text(
-            json.dumps({"step": step, "evaluation": name, "metrics": dict(report.metrics)}, indent=2) + "\n"
-        )
+        folder = self.evaluations / f"{_file_name(name)}-{step:08d}"
+        with writing(f"what {name} found", folder):
+            self.evaluations.mkdir(exist_ok=True)
+            for title, pixels in report.images.items():
+                folder.mkdir(exist_ok=True)
+                Image.fromarray(pixels.cpu().numpy()).save(folder / f"{_file_name(title)}.png")  # (H, W, 3) uint8
+        found = {"step": step, "evaluation": name, "metrics": dict(report.metrics)}
+        write_text(folder.with_name(f"{folder.name}.json"), json.dumps(found, indent=2) + "\n")
 
     @hookimpl
     def checkpoint_written(self, step: int, folder: str) -> None:
@@ -77,11 +95,22 @@ class Recorder:
 
     @staticmethod
     def _append(path: Path, line: Mapping[str, Any]) -> None:
-        with path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(path, json.dumps(line))
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
     """The metrics of a run, one dictionary for each step that was logged."""
     path = folder / "metrics.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _step(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except ValueError:  # cut off where the machine went down
+        return float("inf")
+
+
+def _file_name(name: str) -> str:
+    """A name of ours, ``group/name``, as a file's."""
+    return name.replace("/", "-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from didact import checkpoint, environment
 from didact.batching import BatchPlan
 from didact.contracts import Report, RunInfo
 from didact.devices import choose_device
-from didact.errors import of_field
+from didact.errors import RunError, of_field
 from didact.experiment import Experiment
 from didact.folder import RunFolder
 from didact.judging import RunSubject
@@ -144,9 +145,14 @@ def _run(
                 outcome = "finished"
             else:
                 outcome = "stopped"
-        finally:
-            folder.write_readme(outcome, trainer.step, reports)
-            watching.notify("run_ended", outcome=outcome, step=trainer.step)
+        except BaseException:
+            with contextlib.suppress(RunError):  # the disk may be full: what ended the run is the error to tell
+                watching.notify("run_ended", outcome=outcome, step=trainer.step)
+            with contextlib.suppress(RunError):
+                folder.write_readme(outcome, trainer.step, reports)
+            raise
+        watching.notify("run_ended", outcome=outcome, step=trainer.step)
+        folder.write_readme(outcome, trainer.step, reports)
     return RunResult(
         folder=folder.path, outcome=outcome, step=trainer.step, reports=reports, warnings=tuple(watching.warnings)
     )

@@ -77,11 +77,11 @@ class Trainer:
             if self.step % training.log_every == 0 or self.step in (1, training.steps):
                 observers.notify("step_finished", step=self.step, metrics=meter.read())
             last = self.step == training.steps
-            if last or stop or _due(self.step, training.checkpoint_every):
-                self.save(folder, observers)
-            if not last and _due(self.step, training.evaluate_every):
+            if not last and not stop and _due(self.step, training.evaluate_every):
                 evaluate(self.step)
                 meter.restart()
+            if last or stop or _due(self.step, training.checkpoint_every):  # asked to stop in an evaluation, too
+                self.save(folder, observers)
 
     def take_step(self, batch: StepBatch) -> dict[str, Tensor | float]:
         """One optimizer step on a global batch; returns scalars worth logging, still on the device."""

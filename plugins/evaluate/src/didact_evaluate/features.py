@@ -40,6 +40,7 @@ def pooled(
     experiment: Experiment,
     device: torch.device,
     blocks: int | None = None,
+    spread: bool = False,
 ) -> dict[str, Tensor]:
     """One vector for each sample by each network: the mean over the sample's own positions.
 
@@ -50,21 +51,28 @@ def pooled(
         experiment: whose encoder lays the samples out, and whose precision is computed in.
         device: where the networks are.
         blocks: None for the backbone's output; K for the mean of what its K topmost blocks give.
+        spread: whether the standard deviation over the positions stands behind the mean: 2·D values instead of D.
 
     Returns:
-        (N, D) float32 on the CPU for each name; row n is sample ``indices[n]``, whichever samples shared its batch.
+        (N, D) or (N, 2·D) float32 on the CPU for each name; row n is sample ``indices[n]``, whichever samples shared
+        its batch.
 
     Raises:
         SpecError: the backbone has fewer blocks; a sample does not fit the encoder.
         DataError: a sample cannot be read.
     """
-    features = {name: torch.empty(len(indices), network.backbone.width) for name, network in networks.items()}
+    parts = 2 if spread else 1
+    features = {name: torch.empty(len(indices), parts * network.backbone.width) for name, network in networks.items()}
     for chunk in chunks(samples, indices, experiment):
         view = move(chunk.view, device)
         places = torch.tensor(chunk.places)
         for name, network in networks.items():
             values = vectors(network, view, experiment=experiment, blocks=blocks)
-            features[name][places] = mean_over_positions(values, view.padding).cpu()
+            mean = mean_over_positions(values, view.padding)  # (B, D)
+            if spread:
+                variance = mean_over_positions((values - mean[:, None]).square(), view.padding)
+                mean = torch.cat([mean, variance.sqrt()], 1)  # (B, 2·D)
+            features[name][places] = mean.cpu()
     return features
 
 

@@ -18,7 +18,7 @@ from didact_evaluate.neighbours import classify_by_neighbours
 
 @attrs.frozen(kw_only=True)
 class Probe(Evaluation):
-    """A linear and a k-nearest-neighbour classifier of a sample's mean feature, the network frozen.
+    """A linear and a k-nearest-neighbour classifier of a sample's pooled features, the network frozen.
 
     The metrics are accuracies on `test` in percent: ``linear``, ``knn`` and, after the last step, the same of the
     controls: ``linear_random`` and ``knn_random`` of the network as it was initialised, ``linear_raw`` and ``knn_raw``
@@ -33,6 +33,8 @@ class Probe(Evaluation):
             is often ahead, but lags behind in runs that are short beside the teacher's memory.
         blocks: None judges the backbone's output; K judges the mean of what its K topmost blocks give, less bent to
             the pretraining task than the output (data2vec's own targets are such a mean).
+        pooling: of a sample's positions. ``mean``, as usual; ``mean+std`` puts their standard deviation behind it
+            (statistics pooling, Snyder et al. 2018), the counterpart of raw features that have both, as sound's have.
         neighbours: how many vote in the k-NN; 20 in DINO. 0 leaves the k-NN out.
         controls: whether the controls are judged too; it reads all samples twice more, after the last step only.
         limit: at most so many samples of each source, for a quick look during training; None takes all.
@@ -42,6 +44,7 @@ class Probe(Evaluation):
     test: Source
     network: Literal["student", "teacher"] = "student"
     blocks: int | None = None
+    pooling: Literal["mean", "mean+std"] = "mean"
     neighbours: int = 20
     controls: bool = True
     limit: int | None = None
@@ -80,6 +83,7 @@ class Probe(Evaluation):
             experiment=subject.experiment,
             device=subject.device,
             blocks=self.blocks,
+            spread=self.pooling == "mean+std",
         )
 
     def _accuracies(

@@ -1,0 +1,104 @@
+"""Observing: the record of a run on disk, and observers that cannot harm it."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from didact import Report, RunError, hookimpl
+from didact.observing import Observers, Recorder, read_metrics
+
+
+def info(step: int) -> Any:
+    """What the recorder reads of a run."""
+    return SimpleNamespace(step=step)
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Has every write to a file refused, from the call on."""
+
+    def fill() -> None:
+        monkeypatch.setattr("pathlib.Path.open", lambda *_, **__: open("/dev/full", "w"))  # noqa: SIM115
+
+    return fill
+
+
+def test_an_evaluation_leaves_its_metrics_and_its_pictures(tmp_path):
+    picture = torch.arange(4 * 5 * 3, dtype=torch.uint8).reshape(4, 5, 3)
+    report = Report(metrics={"probe/accuracy": 0.5}, images={"inputs": picture, "layers/last": picture.flip(0)})
+    Recorder(tmp_path).evaluation_finished(step=12, name="speech/pictures", report=report)
+    folder = tmp_path / "evaluations" / "speech-pictures-00000012"
+    assert sorted(path.name for path in folder.iterdir()) == ["inputs.png", "layers-last.png"]
+    assert np.array_equal(np.asarray(Image.open(folder / "inputs.png")), picture.numpy())
+    assert np.array_equal(np.asarray(Image.open(folder / "layers-last.png")), picture.flip(0).numpy())
+    assert json.loads((tmp_path / "evaluations" / "speech-pictures-00000012.json").read_text()) == {
+        "step": 12,
+        "evaluation": "speech/pictures",
+        "metrics": {"probe/accuracy": 0.5},
+    }
+
+
+def test_an_evaluation_without_pictures_leaves_no_folder(tmp_path):
+    Recorder(tmp_path).evaluation_finished(step=3, name="probe", report=Report(metrics={"probe/accuracy": 0.5}))
+    assert [path.name for path in (tmp_path / "evaluations").iterdir()] == ["probe-00000003.json"]
+
+
+def test_resuming_forgets_the_steps_after_the_restored_one(tmp_path):
+    recorder = Recorder(tmp_path)
+    recorder.run_started(info(0))
+    for step in range(1, 6):
+        recorder.step_finished(step, {"train/loss": 1.0 / step})
+    with recorder.metrics.open("a") as file:
+        file.write('{"step": 6, "train/lo')  # the machine went down here
+    recorder.run_started(info(3))
+    recorder.step_finished(4, {"train/loss": 0.25})
+    assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3, 4]
+    events = [json.loads(line) for line in recorder.events.read_text().splitlines()]
+    assert events == [{"event": "started", "step": 0}, {"event": "started", "step": 3}]
+
+
+class Failing:
+    @hookimpl
+    def step_finished(self, step: int) -> None:
+        if step == 2:
+            raise ZeroDivisionError("observers fail")
+
+
+class Witness:
+    def __init__(self) -> None:
+        self.told: list[int] = []
+
+    @hookimpl
+    def step_finished(self, step: int) -> None:
+        self.told.append(step)
+
+
+@pytest.mark.parametrize("first", ["failing", "witness"])
+def test_an_observer_that_raises_is_switched_off_while_others_go_on(first):
+    failing, witness = Failing(), Witness()
+    both = {"failing": failing, "witness": witness}
+    observers = Observers(both if first == "failing" else dict(reversed(both.items())))
+    for step in range(1, 5):
+        observers.notify("step_finished", step=step, metrics={})
+    assert witness.told == [1, 2, 3, 4]
+    (warning,) = observers.warnings
+    assert "'failing' failed in step_finished and is switched off" in warning
+    assert "observers fail" in warning
+
+
+def test_a_record_that_cannot_be_written_ends_the_run_after_all_were_told(tmp_path, full_disk):
+    witness = Witness()
+    observers = Observers({"recorder": Recorder(tmp_path), "witness": witness})
+    observers.notify("step_finished", step=1, metrics={"train/loss": 1.0})
+    full_disk()
+    with pytest.raises(RunError, match=r"metrics.jsonl cannot be written: the disk is full"):
+        observers.notify("step_finished", step=2, metrics={"train/loss": 1.0})
+    assert witness.told == [1, 2]
+    assert observers.warnings == []

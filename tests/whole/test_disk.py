@@ -1,0 +1,84 @@
+"""A full disk: one message, nothing half-written, and the run goes on where there is space again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from didact import RunError, cli, hookimpl, run
+from didact.checkpoint import all_complete
+from didact.experiment_file import load_experiment
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a file system")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Writes until nothing more fits."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while file.write(b"\0" * 4096):
+                pass
+        except OSError:
+            return ballast
+    raise AssertionError("the disk never filled")
+
+
+@pytest.mark.parametrize(
+    ("log_every", "refused"),
+    [(1000, "the checkpoint of step 6 cannot be written"), (1, "metrics.jsonl cannot be written")],
+)
+def test_a_disk_that_fills_ends_the_run_with_one_message(
+    project, small_disk, assert_equal_runs, monkeypatch, capsys, log_every, refused
+):
+    folder = small_disk / "r"
+
+    fills = hookimpl(lambda self, step, folder: fill(small_disk) if step == 3 else None)
+    monkeypatch.setattr("didact.cli.progress.Progress.checkpoint_written", fills, raising=False)
+    settings = f"--set=training.log_every={log_every}"
+    monkeypatch.setattr(sys, "argv", ["didact", "run", "tiny.py", "--out", str(folder), settings])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    output = capsys.readouterr()
+    assert stopped.value.code == 1
+    assert output.err.count("error: ") == 1
+    assert f"{refused}: the disk is full" in output.err
+    assert "free some space" in output.err
+    assert "Traceback" not in output.err
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-00000003"]
+    assert [found.step for found in all_complete(folder / "checkpoints")] == [3]
+    for name in ("metrics.jsonl", "events.jsonl"):
+        assert all(json.loads(line) for line in (folder / name).read_text().splitlines())
+
+    (small_disk / "ballast").unlink()
+    assert run.resume(folder).outcome == "finished"
+    experiment, _ = load_experiment("tiny.py")
+    run.start(experiment.evolve(**{"training.log_every": log_every}), project / "whole")
+    assert_equal_runs(project / "whole", folder)
+
+
+def test_a_disk_that_is_full_from_the_start_is_told(project, small_disk):
+    fill(small_disk)
+    experiment, path = load_experiment("tiny.py")
+    with pytest.raises(RunError, match="the run's folder cannot be written: the disk is full"):
+        run.start(experiment, small_disk / "r", source_file=path)

@@ -1,0 +1,79 @@
+"""Ctrl-C and SIGTERM: a checkpoint, a way to go on, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from didact import run
+from didact.experiment_file import load_experiment
+from didact.observing import read_metrics
+
+STEPS = 120  # enough that the signal comes long before the end
+
+SETTINGS = {"training.steps": STEPS, "training.workers": 2, "training.checkpoint_every": 1000}
+
+
+def interrupt_group(process: subprocess.Popen[str]) -> None:
+    """What Ctrl-C does: every process of the terminal gets it."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def terminate(process: subprocess.Popen[str]) -> None:
+    """What a scheduler does."""
+    process.terminate()
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    settings = [argument for name, value in SETTINGS.items() for argument in ("--set", f"{name}={value}")]
+    command = [sys.executable, "-m", "didact", "run", "tiny.py", "--out", str(folder), *settings]
+    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def wait_for_lines(path: Path, count: int, process: subprocess.Popen[str]) -> None:
+    while not path.exists() or path.read_text().count("\n") < count:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [interrupt_group, terminate])
+def test_a_signal_stops_politely_and_the_run_goes_on_as_if_nothing_had_been(project, didact, assert_equal_runs, stop):
+    folder = project / "signalled"
+    process = start(folder)
+    wait_for_lines(folder / "metrics.jsonl", 3, process)
+    stop(process)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert errors == ""
+    assert f"stopped; go on with: didact resume {folder}" in output
+    last = json.loads((folder / "events.jsonl").read_text().splitlines()[-1])
+    assert last["event"] == "stopped"
+    assert 3 <= last["step"] < STEPS
+    assert (folder / "checkpoints" / f"step-{last['step']:08d}" / "checkpoint.json").exists()
+    resumed = didact("resume", folder)
+    assert resumed.returncode == 0, resumed.stderr
+    experiment, _ = load_experiment("tiny.py")
+    run.start(experiment.evolve(**SETTINGS | {"training.workers": 0}), project / "whole")
+    assert_equal_runs(project / "whole", folder)
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_workers_start_is_polite_too(project):
+    folder = project / "early"
+    process = start(folder)
+    wait_for_lines(folder / "events.jsonl", 1, process)  # from here on the loader starts
+    time.sleep(0.3)  # its fork server imports
+    interrupt_group(process)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert "stopped; go on with" in output
+    assert len(read_metrics(folder)) < STEPS
