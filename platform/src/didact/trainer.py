@@ -154,7 +154,7 @@ class Trainer:
 
 
 class Meter:
-    """Averages what is logged over the steps since the last record."""
+    """What is logged: the step's own scalars, which follow from the seed alone, and rates since the last record."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -163,20 +163,17 @@ class Meter:
     def restart(self) -> None:
         """Forgets what was added, and how long ago."""
         self._since, self._steps, self._samples = time.perf_counter(), 0, 0
-        self._loss: Tensor | float = 0.0
         self._last: dict[str, Tensor | float] = {}
 
     def add(self, batch: StepBatch, scalars: dict[str, Tensor | float]) -> None:
         """Takes in one step and its scalars."""
         self._steps += 1
         self._samples += sum(part.ids.shape[0] for part in batch.parts)
-        self._loss = self._loss + scalars["train/loss"]
         self._last = scalars
 
     def read(self) -> dict[str, float]:
-        """The step's metrics as numbers: the mean loss, the rates since the last reading, the rest as it is now."""
+        """The metrics as numbers: those of the last step, and the rates since the last reading."""
         metrics = {name: float(value) for name, value in self._last.items()}
-        metrics["train/loss"] = float(self._loss) / self._steps
         elapsed = time.perf_counter() - self._since
         metrics["time/step_seconds"] = elapsed / self._steps
         metrics["time/samples_per_second"] = self._samples / elapsed
