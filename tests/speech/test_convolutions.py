@@ -93,3 +93,14 @@ def test_a_frozen_convolution_still_gives_its_input_a_gradient() -> None:
     layer(features).sum().backward()
     assert features.grad is not None
     assert layer.weight.grad is None
+
+
+@pytest.mark.timeout(60)
+def test_one_channel_per_group_returns_in_bfloat16():
+    convolution = ChannelsLastConv1d(16, 16, 19, padding=9, groups=16)
+    features = torch.randn(2, 240, 16)
+    expected = F.conv1d(features.transpose(1, 2), convolution.weight, convolution.bias, padding=9, groups=16).transpose(
+        1, 2
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(convolution(features), expected)

@@ -25,6 +25,10 @@ class ChannelsLastConv1d(nn.Conv1d):
             # a waveform's windows as rows of a matrix: with one channel there is nothing else to gain from
             windows = features[..., 0].unfold(1, self.kernel_size[0], self.stride[0])  # (B, S, 1) -> (B, T, k)
             return F.linear(windows, self.weight[:, 0], self.bias)
+        if self.groups == self.in_channels > 1 and features.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            # oneDNN's bfloat16 kernel for one channel per group never returns (seen with PyTorch 2.14 on AVX-512)
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(features.float().transpose(1, 2)).transpose(1, 2)
         kernel = self.weight.unsqueeze(2)  # (C', C/groups, k) -> (C', C/groups, 1, k)
         if plain and _gains_from_own_gradient(features):
             convolved: Tensor = _Convolution.apply(_as_image(features), kernel, self.bias, self.stride[0])
