@@ -2,8 +2,9 @@
 
 Claim: the method of experiments/data2vec/vision2_base.py, at a hundredth of its size, learns from 20 000 small images
     what neither their pixels nor the same network at random initialisation have.
-Cost: about ten minutes on two cores.
-Expected: see the tracked runs; the linear probe well above both controls.
+Cost: ten minutes on one core of an AMD EPYC with bfloat16 instructions, evaluations included; less on two.
+Expected: accuracy in percent on 3 000 test images, as run there with torch 2.14 and seeds 0 and 1: linear 55.5 and 55.0
+    (same network at random initialisation 46.7 and 47.4, pixels 41.1), 20-NN 48.1 and 46.5 (28.3 and 27.6; 41.4).
 Command:
     didact ingest images cifar10_train.tar --label-from folder --out stores/cifar10-train
     didact ingest images cifar10_test.tar --label-from folder --out stores/cifar10-test

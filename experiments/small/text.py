@@ -12,8 +12,9 @@ Command:
 """
 
 from didact import Cosine, Experiment, Training, samples
+from didact_aim import Aim
 from didact_distill import EMATeacher, LatentRegression, MLPHead, TopKTargets
-from didact_evaluate import Probe
+from didact_evaluate import Health, Probe
 from didact_text import ByteBPE, Sentences, TextBlocks, TokenEmbeddings, TokenMasker
 from didact_transformer import Transformer
 
@@ -46,9 +47,11 @@ experiment = Experiment(
         clip_norm=5.0,
     ),
     evaluations={
+        "health": Health(),
         "sentiment": Probe(
             train=Sentences(store="sst2-train", tokenizer=tokenizer, max_tokens=128),
             test=Sentences(store="sst2-dev", tokenizer=tokenizer, max_tokens=128),
-        )
+        ),
     },
+    observers=(Aim(),),
 )
