@@ -2,8 +2,10 @@
 
 Claim: the method of experiments/data2vec/text_base.py, at a hundredth of its size, trains on half a million words; what
     that is worth on the sentiment of film reviews is for the probe to say.
-Cost: minutes on two cores.
-Expected: see the tracked runs. The bag of tokens is a strong control here: sentiment hangs on single words.
+Cost: six minutes on one core of an AMD EPYC with bfloat16 instructions.
+Expected: accuracy in percent on SST-2, as run there with torch 2.14, seed 0 and training.steps=600: linear 62.5, 20-NN
+    55.3; the same network at random initialisation 61.9 and 58.5, the bag of tokens 77.5 and 68.8. So many words and steps
+    teach it next to nothing about sentiment, which hangs on single words.
 Command:
     didact ingest text wikitext2_a.txt wikitext2_b.txt --out stores/wikitext
     didact ingest text sst2_train.tsv --option label=2 --out stores/sst2-train
