@@ -83,6 +83,20 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         }
         for see in ("mask", "zeros")
     ],
+    "speech/mel-filterbank": [
+        {
+            "width": 16,
+            "bands": 6,
+            "window": 20,
+            "hop": 8,
+            "joined": joined,
+            "position_depth": 2,
+            "position_kernel": 5,
+            "position_groups": 4,
+            "positions_see": see,
+        }
+        for joined, see in ((1, "mask"), (2, "zeros"))
+    ],
     "speech/span": [{"length": 5}, {"length": 5, "equalize_counts": True}, {"length": 2, "mask_dropout": 0.2}],
     "speech/waveforms": [{"store": "STORE:audio", "sample_rate_hz": 8000, "max_seconds": 0.2, "min_seconds": 0.05}],
     "text/blocks": [
@@ -125,6 +139,10 @@ def _noise(*shape: int) -> torch.Tensor:
 # what the encoders read, and samples of it, uneven where they may be
 SIGNALS = {
     "speech/conv-waveform": (
+        Signal(kind="waveform", axes=(None,), rate_hz=16_000),
+        [_noise(400), _noise(331), _noise(150)],
+    ),
+    "speech/mel-filterbank": (
         Signal(kind="waveform", axes=(None,), rate_hz=16_000),
         [_noise(400), _noise(331), _noise(150)],
     ),

@@ -2,6 +2,7 @@
 
 from didact import FeatureEncoder, Masker, Medium, Source, hookimpl
 from didact_speech.audio import AudioMedium
+from didact_speech.filterbank import MelFilterbank
 from didact_speech.spans import SpanMasker
 from didact_speech.waveform import ConvWaveform
 from didact_speech.waveforms import Waveforms
@@ -9,7 +10,7 @@ from didact_speech.waveforms import Waveforms
 
 @hookimpl
 def didact_feature_encoders() -> dict[str, type[FeatureEncoder]]:
-    return {"conv-waveform": ConvWaveform}
+    return {"conv-waveform": ConvWaveform, "mel-filterbank": MelFilterbank}
 
 
 @hookimpl

@@ -1,0 +1,137 @@
+"""What every encoder of sound shares: frames behind a mask, whose positions are convolved from their neighbours."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from didact import (
+    BatchMask,
+    FeatureEncoder,
+    FeatureEncoderModule,
+    Signal,
+    SpecError,
+    Tokens,
+    corrupt,
+    drop,
+    repeat,
+)
+from didact_speech.convolutions import PositionalConvolution
+
+
+@attrs.frozen(kw_only=True)
+class FrameEncoder(FeatureEncoder):
+    """The fields that encoders of sound share.
+
+    What follows a frame's position is convolved from its neighbours after masking, so a masked frame's position comes
+    from what stands in its place.
+
+    Attributes:
+        width: D, the size of each vector; 768 in the base model, 1024 in the large one.
+        position_depth: convolutions in the positional stack; 5 in data2vec, 1 in wav2vec 2.0.
+        position_kernel: frames that each of them sees; 19 in data2vec, 5 of which see 91 frames together.
+        position_groups: groups of their channels; 16. Must divide the width.
+        positions_see: what stands in a masked frame's place when positions are convolved. ``mask``: the mask embedding
+            (data2vec). ``zeros``: nothing (data2vec 2.0, whose student never meets a masked frame otherwise).
+        dropout: on the projected features, of the student only; 0 in data2vec.
+    """
+
+    width: int = 768
+    position_depth: int = 5
+    position_kernel: int = 19
+    position_groups: int = 16
+    positions_see: Literal["mask", "zeros"] = "mask"
+    dropout: float = 0.0
+
+    def validate(self) -> None:
+        self.require(self.width >= 1, "width", "at least 1")
+        self.require(self.position_depth >= 0, "position_depth", "at least 0")
+        self.require(self.position_kernel >= 1, "position_kernel", "at least 1")
+        divides = self.position_groups >= 1 and self.width % self.position_groups == 0
+        self.require(divides, "position_groups", f"a divisor of the width, {self.width}")
+        self.require(0 <= self.dropout < 1, "dropout", "from 0 up to but not 1")
+
+    def require_waveform(self, signal: Signal) -> None:
+        """Raises a `SpecError` where a signal is not mono sound."""
+        if signal.kind != "waveform" or len(signal.axes) != 1:
+            raise SpecError(
+                f"{type(self).__name__} reads mono waveforms, but the source gives {signal.kind} of axes {signal.axes}",
+                mend="use a source of waveforms, such as didact_speech.Waveforms, or this source's own encoder",
+            )
+
+    def too_short(self, samples: int, seen: int) -> SpecError:
+        """The error of a waveform of ``samples`` that has no frame, of which each sees ``seen``."""
+        return SpecError(
+            f"a waveform of {samples} samples gives no frame: {type(self).__name__} sees {seen} at a time",
+            where="source",
+            mend=f"leave shorter ones out (min_seconds: at least {seen} / sample_rate_hz)",
+        )
+
+
+class FrameEncoderModule(FeatureEncoderModule):
+    """The weights that encoders of sound share.
+
+    Attributes:
+        projection: of a frame to the width.
+        mask_embedding: (D,); what stands in a masked frame's place.
+        positions: convolutions whose result is added to the frames.
+    """
+
+    def __init__(self, spec: FrameEncoder, inputs: int) -> None:
+        super().__init__()
+        self._positions_see = spec.positions_see
+        self.projection = nn.Linear(inputs, spec.width)
+        self.dropout = nn.Dropout(spec.dropout)
+        self.mask_embedding = nn.Parameter(torch.rand(spec.width))  # uniform in [0, 1), as released
+        self.positions = nn.ModuleList(
+            PositionalConvolution(spec.width, spec.position_kernel, spec.position_groups)
+            for _ in range(spec.position_depth)
+        )
+
+    def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
+        """Masks, adds the positions convolved from what is left, and drops: (B, T, D) to (R, V, D)."""
+        features = corrupt(self.dropout(tokens.features), mask, self.mask_embedding)  # (R, T, D)
+        padding = repeat(tokens.padding, mask)  # (R, T)
+        seen = features if mask is None else self._seen(features, mask)
+        features = features + self._convolve_positions(seen, padding)
+        return drop(attrs.evolve(tokens, features=features, padding=padding), mask)
+
+    def _seen(self, features: Tensor, mask: BatchMask) -> Tensor:
+        """What the positions are convolved from: (R, T, D) without a trace of what the student must not see."""
+        rows, t, _ = features.shape
+        unseen = None if mask.visible is None else _dropped(mask, rows, t)
+        if self._positions_see == "mask":
+            replacement: Tensor = self.mask_embedding  # hidden frames hold it already
+        else:
+            replacement = torch.zeros_like(self.mask_embedding)
+            if mask.hidden is not None:
+                hidden = mask.hidden.reshape(rows, t)  # (B, M, T) -> (R, T)
+                unseen = hidden if unseen is None else unseen | hidden
+        if unseen is None:
+            return features
+        return torch.where(unseen[..., None], replacement.to(features.dtype), features)
+
+    def _convolve_positions(self, seen: Tensor, padding: Tensor | None) -> Tensor:
+        """From (R, T, D) to (R, T, D).
+
+        Padding is cleared before every layer, as the border of an unpadded sample is. fairseq and Hugging Face clear it
+        once, before the first: there a sample's last 36 frames depend on the length of its neighbours in the batch.
+        """
+        for position in self.positions:
+            if padding is not None:
+                seen = seen.masked_fill(padding[..., None], 0)
+            seen = position(seen)
+        return seen
+
+
+def _dropped(mask: BatchMask, rows: int, positions: int) -> Tensor:
+    """(R, T) bool; true = taken out of the sequence."""
+    assert mask.visible is not None
+    held = torch.ones_like(mask.visible, dtype=torch.int32)
+    if mask.visible_padding is not None:
+        held = held.masked_fill(mask.visible_padding, 0)
+    kept = held.new_zeros(rows, positions).scatter_reduce(1, mask.visible, held, "amax")  # filler names position 0 too
+    return kept == 0
