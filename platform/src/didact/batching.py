@@ -45,6 +45,10 @@ class BatchPlan:
     epoch; a bucket's batches all hold as many samples as fit the budget at that bucket's longest, so shapes are few and
     every epoch has equally many batches. That is what makes seeking to any batch a division instead of a replay.
 
+    Attributes:
+        batches_per_epoch: over one turn of a plan under a budget of length.
+        smallest: how many samples the smallest batch has.
+
     Args:
         lengths: (N,) every sample's length, in the source's unit.
         size: of a batch.
@@ -66,6 +70,7 @@ class BatchPlan:
                 mend="leave them out of the store, or of the source",
             )
         self._buckets = self._make_buckets()
+        self.smallest = min(min(per_batch, len(members)) for members, per_batch in self._buckets)
         counts = [math.ceil(len(members) / per_batch) for members, per_batch in self._buckets]
         self.batches_per_epoch = sum(counts)
         self._starts = np.cumsum([0, *counts])

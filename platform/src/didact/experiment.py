@@ -62,7 +62,12 @@ class Training(Spec):
         weight_decay: decoupled, as in AdamW.
         decay_vectors: whether biases, norms and other vectors are decayed too (fairseq does; BEiT does not).
         clip_norm: largest norm of the gradient; None leaves it as it is.
-        micro_batches: parts in which a global batch is computed, for less memory; the gradient stays the same.
+        micro_batches: parts in which one process would compute a global batch, for less memory; the gradient stays the
+            same. Several processes share the parts, as they share the batch.
+        parallel: how several processes (`torchrun`) hold the weights. ``ddp``: each has all of them. ``fsdp``: each
+            has its shard, the teacher's and the optimizer's too, for models that one GPU cannot hold.
+        recompute: whether blocks are computed again in the backward pass instead of kept, for less memory; costs a
+            third more time.
         precision: ``auto`` computes in bfloat16 where the device has instructions for it. Weights, teacher, targets,
             losses and the optimizer are float32 in any case.
         compile: whether the backbone's blocks are compiled, which costs a minute and gains on long runs.
@@ -86,6 +91,8 @@ class Training(Spec):
     decay_vectors: bool = False
     clip_norm: float | None = None
     micro_batches: int = 1
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    recompute: bool = False
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
     seed: int = 0

@@ -8,7 +8,7 @@ Nothing here knows what a modality, a teacher or the shape of a mask is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -116,6 +116,13 @@ def build_learner(experiment: Experiment) -> Learner:
     with of_field("objective"), seeded(seed, "initialise", "objective"):
         objective = experiment.objective.build(network, targets)
     return Learner(network, targets, objective)
+
+
+def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """What a checkpoint holds of a module: each parameter and persistent buffer once, tied ones by their first name."""
+    persistent = module.state_dict(keep_vars=True).keys()
+    yield from module.named_parameters(remove_duplicate=True)
+    yield from ((name, buffer) for name, buffer in module.named_buffers() if name in persistent)
 
 
 def add_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -21,6 +21,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from didact.batching import BatchPlan
 from didact.contracts import FeatureEncoder, Masker, Samples
+from didact.distributed import World
 from didact.errors import DataError, DidactError, RunError, of_field
 from didact.experiment import Experiment
 from didact.randomness import generator, key
@@ -34,13 +35,15 @@ class StepBatch:
     Attributes:
         step: its number, from 0.
         epoch: the turn over the data that it belongs to.
-        parts: the global batch in micro-batches.
+        parts: this process's share of the global batch, in micro-batches.
+        samples: of the whole global batch.
         padding: the share of the content that is padding.
     """
 
     step: int
     epoch: int
     parts: tuple[Batch, ...]
+    samples: int
     padding: float
 
     def pin_memory(self) -> StepBatch:
@@ -99,11 +102,27 @@ def collate(
 
 
 class Steps(Dataset[StepBatch]):
-    """The batches of a run by the number of their step; opens its source in the process that reads."""
+    """The batches of a run by the number of their step; opens its source in the process that reads.
 
-    def __init__(self, experiment: Experiment, plan: BatchPlan) -> None:
+    Args:
+        experiment: what is run.
+        plan: which samples make up each batch.
+        world: the processes that share each batch.
+
+    Raises:
+        RunError: a batch may have fewer samples than there are processes.
+    """
+
+    def __init__(self, experiment: Experiment, plan: BatchPlan, world: World | None = None) -> None:
         self.experiment = experiment
         self.plan = plan
+        self.world = world if world is not None else World()
+        if plan.smallest < self.world.size:
+            raise RunError(
+                f"a batch of {plan.smallest} samples cannot be shared by {self.world.size} processes",
+                where="training.batch",
+                mend="enlarge the batch, or start fewer processes",
+            )
         self._samples: Samples | None = None
 
     def __getstate__(self) -> dict[str, object]:
@@ -115,14 +134,18 @@ class Steps(Dataset[StepBatch]):
         samples, experiment = self._samples, self.experiment
         batch = self.plan.batch(step)
         length = batch.length if experiment.source.crops else None
-        count = experiment.training.micro_batches
+        count = self.world.micro_batches(experiment.training.micro_batches, len(batch.samples))
         parts = tuple(
-            self._part(samples, step, [int(i) for i in batch.part(index, count)], length, index)
-            for index in range(min(count, len(batch.samples)))
+            self._part(samples, step, [int(i) for i in batch.part(index, self.world.size * count)], length, index)
+            for index in range(self.world.rank * count, (self.world.rank + 1) * count)
         )
         held = sum(int((~v.padding).sum()) if v.padding is not None else _cells(v) for p in parts for v in p.views)
         return StepBatch(
-            step=step, epoch=batch.epoch, parts=parts, padding=1 - held / sum(_cells(v) for p in parts for v in p.views)
+            step=step,
+            epoch=batch.epoch,
+            parts=parts,
+            samples=len(batch.samples),
+            padding=1 - held / sum(_cells(v) for p in parts for v in p.views),
         )
 
     def rehearsal(self) -> Batch:
@@ -147,7 +170,9 @@ class Steps(Dataset[StepBatch]):
         return Batch(views=tuple(views), ids=torch.tensor(ids))
 
 
-def load(experiment: Experiment, plan: BatchPlan, first: int, *, pin: bool) -> Iterator[StepBatch]:
+def load(
+    experiment: Experiment, plan: BatchPlan, first: int, *, pin: bool, world: World | None = None
+) -> Iterator[StepBatch]:
     """The run's batches from step ``first`` on, prefetched by workers.
 
     Args:
@@ -155,6 +180,7 @@ def load(experiment: Experiment, plan: BatchPlan, first: int, *, pin: bool) -> I
         plan: which samples make up each batch.
         first: the step to begin with; seeking costs nothing.
         pin: whether batches go to page-locked memory, for a GPU.
+        world: the processes that share each batch; None: this one has it alone.
 
     Raises:
         DidactError: what a worker found, as it found it.
@@ -166,7 +192,7 @@ def load(experiment: Experiment, plan: BatchPlan, first: int, *, pin: bool) -> I
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "'set_vital' is deprecated")  # torchdata 0.11's affair with newer PyTorch
         loader = StatefulDataLoader(
-            _Reporting(Steps(experiment, plan)),
+            _Reporting(Steps(experiment, plan, world)),
             batch_size=None,
             sampler=_Range(first, experiment.training.steps),
             num_workers=workers,

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 import torch
 
+common = torch.Generator()  # for draws that all processes of a run must make alike; seeded anew for every step
+
 
 def key(seed: int, *parts: str | int) -> int:
     """A 63-bit seed for one use: the same parts, the same seed; any other part, an unrelated one."""

@@ -14,6 +14,7 @@ from didact import checkpoint, environment
 from didact.batching import BatchPlan
 from didact.contracts import Report, RunInfo
 from didact.devices import choose_device
+from didact.distributed import World, joined
 from didact.errors import RunError, of_field
 from didact.experiment import Experiment
 from didact.folder import RunFolder
@@ -68,11 +69,13 @@ def start(
     Raises:
         DidactError: the experiment, its data or its plugins cannot be used; training cannot go on.
     """
-    chosen = choose_device(device)
-    trainer, plan = _prepare(experiment, chosen)
-    folder = RunFolder.create(path, experiment, source_file, overrides or {})
-    with folder.locked():
-        return _run(trainer, plan, folder, observers or {}, source_file)
+    with joined() as world:
+        trainer, plan = _prepare(experiment, choose_device(device), world)
+        path = world.tell(path)  # a name with the time of day differs from process to process
+        with world.main_first():
+            folder = RunFolder.create(path, experiment, source_file, overrides or {}) if world.main else RunFolder(path)
+        with folder.locked() if world.main else contextlib.nullcontext():
+            return _run(trainer, plan, folder, observers or {}, source_file)
 
 
 def resume(path: Path, *, device: str = "auto", observers: Mapping[str, Any] | None = None) -> RunResult:
@@ -82,44 +85,46 @@ def resume(path: Path, *, device: str = "auto", observers: Mapping[str, Any] | N
         DidactError: as for `start`, or there is no run in the folder, or another process is running it.
     """
     folder = RunFolder.open(path)
-    chosen = choose_device(device)
-    with folder.locked():
-        trainer, plan = _prepare(folder.experiment(), chosen)
+    with joined() as world, folder.locked() if world.main else contextlib.nullcontext():
+        trainer, plan = _prepare(folder.experiment(), choose_device(device), world)
         return _run(trainer, plan, folder, observers or {}, None)
 
 
-def _prepare(experiment: Experiment, device: torch.device) -> tuple[Trainer, BatchPlan]:
+def _prepare(experiment: Experiment, device: torch.device, world: World) -> tuple[Trainer, BatchPlan]:
     """Makes all that training needs, so that what is missing or does not fit is found now, and nothing is left behind.
 
     Data are looked for, those of the evaluations too; the parts are built; and one sample goes through all of them.
     """
+    with world.main_first():  # what is prepared is kept on disk, and made once
+        with of_field("source"):
+            experiment.source.prepare()
+        for name, evaluation in experiment.evaluations.items():
+            with of_field(f"evaluations.{name}"):
+                evaluation.prepare(experiment)
     with of_field("source"):
-        experiment.source.prepare()
         samples = experiment.source.open()
-    for name, evaluation in experiment.evaluations.items():
-        with of_field(f"evaluations.{name}"):
-            evaluation.prepare(experiment)
     plan = BatchPlan(samples.lengths, experiment.training.batch, experiment.training.seed)
     learner = build_learner(experiment).eval()
-    rehearsal = Steps(experiment, plan).rehearsal()
+    rehearsal = Steps(experiment, plan, world).rehearsal()
     with torch.no_grad():
         learner(rehearsal, learner.objective.counts(rehearsal))
-    return Trainer(experiment, learner, device), plan
+    return Trainer(experiment, learner, device, world), plan
 
 
 def _run(
     trainer: Trainer, plan: BatchPlan, folder: RunFolder, observers: Mapping[str, Any], source_file: Path | None
 ) -> RunResult:
-    experiment, device = trainer.experiment, trainer.device
+    experiment, device, world = trainer.experiment, trainer.device, trainer.world
     stored = checkpoint.newest(folder.checkpoints)
     if stored is not None:
         trainer.restore(stored)
     data = {"source": experiment.source.open().fingerprint}
     described = environment.describe(device, trainer.precision, data, source_file)
-    folder.write_environment(described)
-
-    listed = {f"{type(spec).__name__}-{index}": spec.build() for index, spec in enumerate(experiment.observers)}
-    watching = Observers({"recorder": Recorder(folder.path), **observers, **listed})
+    watching = Observers({})
+    if world.main:
+        folder.write_environment(described)
+        listed = {f"{type(spec).__name__}-{index}": spec.build() for index, spec in enumerate(experiment.observers)}
+        watching = Observers({"recorder": Recorder(folder.path), **observers, **listed})
     info = RunInfo(
         folder=folder.path,
         experiment=experiment,
@@ -130,10 +135,19 @@ def _run(
     reports: dict[str, Report] = {}
 
     def evaluate(step: int) -> None:
-        subject = RunSubject(experiment, trainer.learner, device, trainer.precision, step)
-        for name, evaluation in experiment.evaluations.items():
-            reports[name] = evaluation.evaluate(subject)
-            watching.notify("evaluation_finished", step=step, name=name, report=reports[name])
+        learner = trainer.gather()
+        with world.main_first():
+            subject = RunSubject(experiment, learner, device, trainer.precision, step)
+            for name, evaluation in experiment.evaluations.items() if world.main else ():
+                reports[name] = evaluation.evaluate(subject)
+                watching.notify("evaluation_finished", step=step, name=name, report=reports[name])
+
+    def end() -> None:
+        if world.main:
+            try:
+                watching.notify("run_ended", outcome=outcome, step=trainer.step)
+            finally:
+                folder.write_readme(outcome, trainer.step, reports)
 
     outcome: Outcome = "failed"
     with stop_requests() as stop:
@@ -147,12 +161,9 @@ def _run(
                 outcome = "stopped"
         except BaseException:
             with contextlib.suppress(RunError):  # the disk may be full: what ended the run is the error to tell
-                watching.notify("run_ended", outcome=outcome, step=trainer.step)
-            with contextlib.suppress(RunError):
-                folder.write_readme(outcome, trainer.step, reports)
+                end()
             raise
-        watching.notify("run_ended", outcome=outcome, step=trainer.step)
-        folder.write_readme(outcome, trainer.step, reports)
+        end()
     return RunResult(
         folder=folder.path, outcome=outcome, step=trainer.step, reports=reports, warnings=tuple(watching.warnings)
     )

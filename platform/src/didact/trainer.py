@@ -12,16 +12,18 @@ from didact import checkpoint
 from didact.batching import BatchPlan
 from didact.collapse import standard_deviation
 from didact.devices import autocast, choose_precision
+from didact.distributed import World
 from didact.errors import RunError
 from didact.experiment import Experiment
 from didact.folder import RunFolder
-from didact.learner import Learner, add_counts
+from didact.learner import Learner, add_counts, build_learner, named_tensors
 from didact.loading import StepBatch, load
 from didact.observing import Observers
 from didact.optimization import build_optimizer, clip_gradients, gradient_norm, set_learning_rate
-from didact.randomness import key
+from didact.parallel import Engine, whole
+from didact.randomness import common, key
 from didact.signals import StopRequest
-from didact.tensors import Loss, move
+from didact.tensors import Batch, Loss, move
 from didact.timing import span
 
 
@@ -32,18 +34,21 @@ class Trainer:
         experiment: what is trained, and how.
         learner: the parts, at their initialisation.
         device: where to compute.
+        world: the processes that share the work, each with a trainer of its own.
     """
 
-    def __init__(self, experiment: Experiment, learner: Learner, device: torch.device) -> None:
+    def __init__(
+        self, experiment: Experiment, learner: Learner, device: torch.device, world: World | None = None
+    ) -> None:
         self.experiment = experiment
         self.learner = learner.to(device)
         self.device = device
+        self.world = world if world is not None else World()
         self.precision = choose_precision(experiment.training.precision, device)
+        self.engine = Engine(learner, experiment.training, self.world)
         self.optimizer = build_optimizer(experiment.training, learner)
         self.step = 0
         self.skipped = 0
-        if experiment.training.compile:
-            compile_blocks(learner)
 
     def fit(
         self,
@@ -68,32 +73,44 @@ class Trainer:
         """
         training = self.experiment.training
         meter = Meter(self.device)
-        batches = load(self.experiment, plan, self.step, pin=self.device.type == "cuda")
-        while self.step < training.steps and not stop:
+        batches = load(self.experiment, plan, self.step, world=self.world, pin=self.device.type == "cuda")
+        stopping = self.world.any(bool(stop))
+        while self.step < training.steps and not stopping:
             with span("data wait"):
                 batch = next(batches)
-            scalars = self.take_step(batch)
-            meter.add(batch, scalars)
-            if self.step % training.log_every == 0 or self.step in (1, training.steps):
-                observers.notify("step_finished", step=self.step, metrics=meter.read())
+            logged = _due(self.step + 1, training.log_every) or self.step + 1 in (1, training.steps)
+            scalars = self.take_step(batch, logged=logged)
+            meter.add(batch)
+            if logged:
+                observers.notify("step_finished", step=self.step, metrics=meter.read(scalars))
             last = self.step == training.steps
-            if not last and not stop and _due(self.step, training.evaluate_every):
+            stopping = self.world.any(bool(stop))
+            if not last and not stopping and _due(self.step, training.evaluate_every):
                 evaluate(self.step)
                 meter.restart()
-            if last or stop or _due(self.step, training.checkpoint_every):  # asked to stop in an evaluation, too
+                stopping = self.world.any(bool(stop))
+            if last or stopping or _due(self.step, training.checkpoint_every):
                 self.save(folder, observers)
 
-    def take_step(self, batch: StepBatch) -> dict[str, Tensor | float]:
-        """One optimizer step on a global batch; returns scalars worth logging, still on the device."""
+    def take_step(self, batch: StepBatch, *, logged: bool = True) -> dict[str, Tensor | float]:
+        """One optimizer step on this process's share of a global batch; all processes take it together.
+
+        Args:
+            batch: this process's share.
+            logged: whether the scalars worth logging are wanted.
+
+        Returns:
+            those scalars, of the whole global batch, still on the device; nothing where they are not wanted.
+        """
         training, learner = self.experiment.training, self.learner
         learner.train()
-        torch.manual_seed(key(training.seed, "dropout", self.step))  # all that PyTorch draws globally in this step
+        torch.manual_seed(key(training.seed, "dropout", self.step, self.world.rank))  # all that PyTorch draws globally
+        common.manual_seed(key(training.seed, "common", self.step))
         rate = set_learning_rate(self.optimizer, training, self.step)
-        totals = add_counts(learner.objective.counts(part) for part in batch.parts)
+        totals = self.world.sum(add_counts(learner.objective.counts(part) for part in batch.parts))
         self.optimizer.zero_grad(set_to_none=True)
-        parts = [self._backward(part, totals) for part in batch.parts]
-        losses = [loss for _, loss in parts]
-        norm = gradient_norm(learner)
+        losses = [self._backward(part, totals, last=part is batch.parts[-1]) for part in batch.parts]
+        norm = whole(gradient_norm(learner))
         finite = bool(torch.isfinite(norm))
         if finite:
             if training.clip_norm is not None:
@@ -104,13 +121,14 @@ class Trainer:
             self._not_finite(batch, totals, losses)
         self.step += 1
         after = learner.after_step(self.step) if finite else {}
+        if not logged:
+            return {}
         return {
-            "train/loss": torch.stack([total for total, _ in parts]).sum(),
-            **_terms(losses, totals),
+            **self._losses(losses, totals),
             "train/gradient_norm": norm,
             "train/learning_rate": rate,
             "train/skipped_steps": float(self.skipped),
-            **_spread(losses),
+            **self._spread(losses),
             **after,
             "data/epoch": float(batch.epoch),
             "data/padding": batch.padding,
@@ -122,24 +140,57 @@ class Trainer:
         checkpoint.prune(folder.checkpoints, self.experiment.training.keep_checkpoints)
         observers.notify("checkpoint_written", step=self.step, folder=str(written.folder))
 
+    def gather(self) -> Learner:
+        """The learner with the whole of its weights, as the main process needs it to judge; all must ask for it."""
+        if not self.engine.sharded:
+            return self.learner
+        learner = build_learner(self.experiment).to(self.device)
+        with torch.no_grad():
+            for (_, full), (_, mine) in zip(named_tensors(learner), named_tensors(self.learner), strict=True):
+                full.copy_(whole(mine))
+        return learner
+
     def restore(self, stored: checkpoint.Checkpoint) -> None:
         """Goes back to a checkpoint."""
         checkpoint.load(stored, self.learner, self.optimizer)
         self.step = stored.step
 
-    def _backward(self, part: object, totals: Mapping[str, int]) -> tuple[Tensor, Loss]:
+    def _backward(self, part: Batch, totals: Mapping[str, int], *, last: bool) -> Loss:
         batch = move(part, self.device)
-        with autocast(self.device, self.precision):
-            total, loss = self.learner(batch, totals)
-        with span("backward"):
-            total.backward()
-        return total.detach(), loss
+        with self.engine.gathering(last):
+            with autocast(self.device, self.precision):
+                total, loss = self.engine(batch, totals)
+            with span("backward"):
+                total.backward()
+        return loss
+
+    def _losses(self, losses: list[Loss], totals: Mapping[str, int]) -> dict[str, Tensor]:
+        """The loss, and where it has several terms each of them, over the whole global batch."""
+        names = list(losses[0].terms)
+        sums = torch.stack(
+            [torch.stack([loss.terms[name].detach().float() for loss in losses]).sum() for name in names]
+        )
+        counts = torch.tensor([max(1, totals[name]) for name in names], device=self.device)
+        terms = self.world.add(sums / counts)
+        each = {f"train/{name}": term for name, term in zip(names, terms, strict=True)} if len(names) > 1 else {}
+        return {"train/loss": terms.sum(), **each}
+
+    def _spread(self, losses: list[Loss]) -> dict[str, Tensor]:
+        """How much targets and predictions vary, and the objective's own scalars for the first part of the batch."""
+        spread = dict(losses[0].scalars)
+        for name in ("prediction", "target"):
+            values = [getattr(loss, f"{name}s") for loss in losses]
+            if all(value is not None for value in values):
+                spread[f"collapse/{name}_std"] = standard_deviation(torch.cat(values), self.world)
+        return spread
 
     def _not_finite(self, batch: StepBatch, totals: Mapping[str, int], losses: list[Loss]) -> None:
         if self.experiment.training.nonfinite == "skip":
             self.skipped += 1
             return
-        terms = ", ".join(f"{name} {float(value):g}" for name, value in _terms(losses, totals).items())
+        terms = ", ".join(
+            f"{name.removeprefix('train/')} {float(value):g}" for name, value in self._losses(losses, totals).items()
+        )
         ids = [int(index) for part in batch.parts for index in part.ids]
         names = [
             name for name, p in self.learner.named_parameters() if p.grad is not None and not p.grad.isfinite().all()
@@ -163,17 +214,15 @@ class Meter:
     def restart(self) -> None:
         """Forgets what was added, and how long ago."""
         self._since, self._steps, self._samples = time.perf_counter(), 0, 0
-        self._last: dict[str, Tensor | float] = {}
 
-    def add(self, batch: StepBatch, scalars: dict[str, Tensor | float]) -> None:
-        """Takes in one step and its scalars."""
+    def add(self, batch: StepBatch) -> None:
+        """Takes in one step."""
         self._steps += 1
-        self._samples += sum(part.ids.shape[0] for part in batch.parts)
-        self._last = scalars
+        self._samples += batch.samples
 
-    def read(self) -> dict[str, float]:
-        """The metrics as numbers: those of the last step, and the rates since the last reading."""
-        metrics = {name: float(value) for name, value in self._last.items()}
+    def read(self, scalars: Mapping[str, Tensor | float]) -> dict[str, float]:
+        """The metrics as numbers: a step's scalars, and the rates since the last reading."""
+        metrics = {name: float(value) for name, value in scalars.items()}
         elapsed = time.perf_counter() - self._since
         metrics["time/step_seconds"] = elapsed / self._steps
         metrics["time/samples_per_second"] = self._samples / elapsed
@@ -183,36 +232,5 @@ class Meter:
         return metrics
 
 
-def compile_blocks(learner: Learner) -> None:
-    """Compiles every block of every backbone in the learner, the teacher's included: one kernel cache for all."""
-    from didact.contracts import BackboneModule
-
-    for module in learner.modules():
-        if isinstance(module, BackboneModule):
-            for block in module.blocks:
-                block.compile()
-
-
 def _due(step: int, every: int | None) -> bool:
     return every is not None and step % every == 0
-
-
-def _terms(losses: list[Loss], totals: Mapping[str, int]) -> dict[str, Tensor]:
-    """Each term of the loss over the whole global batch; left out where there is only one, which is the loss."""
-    names = list(losses[0].terms)
-    if len(names) == 1:
-        return {}
-    return {
-        f"train/{name}": torch.stack([loss.terms[name].detach() for loss in losses]).sum() / max(1, totals[name])
-        for name in names
-    }
-
-
-def _spread(losses: list[Loss]) -> dict[str, Tensor]:
-    """How much targets and predictions vary, in the first micro-batch; and the objective's own scalars."""
-    first = losses[0]
-    spread = dict(first.scalars)
-    if first.predictions is not None and first.targets is not None:
-        spread["collapse/prediction_std"] = standard_deviation(first.predictions)
-        spread["collapse/target_std"] = standard_deviation(first.targets)
-    return spread

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from didact import Backbone, BackboneModule, Collect, Context, Layout, SpecError, Tokens
+from didact.randomness import common
 from didact_transformer.attention import Attention
 from didact_transformer.blocks import Block, FeedForward, Residual
 from didact_transformer.dropout import Dropout
@@ -169,8 +170,8 @@ class TransformerModule(BackboneModule):
         return bias
 
     def _skips_block(self) -> bool:
-        # drawn on the CPU, so that the device is not waited for
-        return self.training and self.layer_drop > 0 and bool(torch.rand(()) < self.layer_drop)
+        # drawn on the CPU, so that the device is not waited for, and alike on all processes, which share their shards
+        return self.training and self.layer_drop > 0 and bool(torch.rand((), generator=common) < self.layer_drop)
 
 
 def _block(spec: Transformer, index: int) -> Block:

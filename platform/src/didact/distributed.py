@@ -1,0 +1,151 @@
+"""The processes of a run: those that ``torchrun`` or Slurm started, or this one alone.
+
+What they agree on besides gradients, such as counts and being asked to stop, goes over the host and never waits for a
+GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import math
+import os
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
+
+import attrs
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from didact.errors import RunError
+
+PATIENCE = datetime.timedelta(hours=2)  # for each other: an evaluation on one process keeps the others waiting
+
+Value = TypeVar("Value")
+
+
+@attrs.frozen(kw_only=True)
+class World:
+    """Which of how many processes this is.
+
+    Attributes:
+        rank: of this process, from 0; 0 is the main one, which alone observes, evaluates and writes the run's record.
+        size: how many there are.
+        local_rank: of this process among those of its machine; the GPU that it computes on.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the main process."""
+        return self.rank == 0
+
+    def micro_batches(self, wanted: int, samples: int) -> int:
+        """The parts in which each process computes its share of a batch.
+
+        Args:
+            wanted: the parts in which one process alone would compute the whole batch.
+            samples: of the batch.
+        """
+        return max(1, min(math.ceil(wanted / self.size), samples // self.size))
+
+    def sum(self, numbers: Mapping[str, int]) -> dict[str, int]:
+        """Adds up each number over all processes, which must give the same names."""
+        if self.size == 1:
+            return dict(numbers)
+        names = sorted(numbers)
+        values = torch.tensor([numbers[name] for name in names], dtype=torch.int64)
+        dist.all_reduce(values)
+        return dict(zip(names, values.tolist(), strict=True))
+
+    def any(self, here: bool) -> bool:
+        """Whether it holds on any process."""
+        return here if self.size == 1 else self.sum({"": int(here)})[""] > 0
+
+    def add(self, values: Tensor) -> Tensor:
+        """Adds up a tensor over all processes, on its own device: a new tensor."""
+        if self.size == 1:
+            return values
+        total = values.detach().clone()
+        dist.all_reduce(total)
+        return total
+
+    def tell(self, value: Value) -> Value:
+        """The main process's value, on every process."""
+        if self.size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values)
+        return values[0]
+
+    @contextlib.contextmanager
+    def main_first(self) -> Iterator[None]:
+        """The others enter when the main process has left."""
+        if not self.main:
+            self.wait()
+        yield
+        if self.main:
+            self.wait()
+
+    def wait(self) -> None:
+        """Returns when all processes are here."""
+        self.any(False)
+
+
+def current() -> World:
+    """The world that this process was started in, as `torchrun` describes it in the environment.
+
+    Raises:
+        RunError: the environment says that there are several processes, but not which one this is.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return World()
+    missing = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise RunError(
+            f"WORLD_SIZE says that this is one of {size} processes, but {' and '.join(missing)} cannot be found",
+            where="the environment",
+            mend="start with `torchrun --nproc-per-node N -m didact run FILE`, which sets all of them, or unset "
+            "WORLD_SIZE",
+        )
+    return World(rank=int(os.environ["RANK"]), size=size, local_rank=int(os.environ["LOCAL_RANK"]))
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[World]:
+    """The world, its processes connected inside the ``with``.
+
+    Raises:
+        RunError: another process of the run ended. Its own message says why.
+    """
+    world = current()
+    if world.size == 1 or dist.is_initialized():  # whoever has connected them already disconnects them too
+        yield world
+        return
+    backend = "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(world.local_rank % torch.cuda.device_count())
+        backend = "cpu:gloo,cuda:nccl"
+    dist.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield world
+    except RuntimeError as error:
+        if _is_lost_connection(error):
+            raise RunError(
+                f"process {world.rank} of {world.size} lost the others: one of them ended",
+                where=str(error).splitlines()[0],
+                mend="see what that one says; after its mend, `didact resume` goes on from the last checkpoint",
+            ) from error
+        raise
+    else:
+        dist.destroy_process_group()  # after an error it could wait for those that are gone
+
+
+def _is_lost_connection(error: RuntimeError) -> bool:
+    text = str(error)
+    return isinstance(error, dist.DistError) or any(word in text for word in ("gloo", "NCCL", "Connection closed"))
