@@ -66,6 +66,12 @@ def stores(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def experiment_text() -> str:
+    """The experiment file's content."""
+    return EXPERIMENT
+
+
 @pytest.fixture
 def project(stores, tmp_path, monkeypatch) -> Path:
     """A working directory with the experiment file ``tiny.py``, in which the store is found by its name."""

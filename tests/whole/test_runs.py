@@ -177,17 +177,6 @@ def test_a_loss_that_is_not_finite_names_weight_and_samples(project):
     assert read_metrics(project / "skipped")[-1]["train/skipped_steps"] > 0
 
 
-def test_a_damaged_checkpoint_is_named(project):
-    experiment, _ = load_experiment("tiny.py")
-    run.start(experiment, project / "r", observers={"stopper": StopAfter(4)})
-    newest = max((project / "r" / "checkpoints").glob("step-*")) / "learner.safetensors"
-    damaged = bytearray(newest.read_bytes())
-    damaged[len(damaged) // 2] ^= 1
-    newest.write_bytes(damaged)
-    with pytest.raises(RunError, match=r"learner.safetensors is not what was written"):
-        run.resume(project / "r")
-
-
 def test_a_missing_plugin_is_named_when_a_run_is_resumed(project):
     experiment, _ = load_experiment("tiny.py")
     run.start(experiment, project / "r", observers={"stopper": StopAfter(4)})

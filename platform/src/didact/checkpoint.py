@@ -25,9 +25,14 @@ from torch import Tensor, nn
 from didact.disk import writing
 from didact.errors import RunError
 from didact.optimization import load_optimizer_state, named_optimizer_state
+from didact.spec import fingerprint
 
 SCHEMA = 1
 INDEX = "checkpoint.json"
+
+
+class DamagedCheckpoint(RunError):
+    """A checkpoint on disk is not what was written: a file is missing, cut short, or has other bytes."""
 
 
 @attrs.frozen(kw_only=True)
@@ -61,7 +66,7 @@ def save(folder: Path, learner: nn.Module, optimizer: torch.optim.Optimizer, ste
         _save_tensors(named_optimizer_state(optimizer, learner), partial / "optimizer.safetensors")
         files = {path.name: _digest(path) for path in sorted(partial.iterdir())}
         index = {"schema": SCHEMA, "step": step, "files": files, "experiment": experiment}
-        (partial / INDEX).write_text(json.dumps(index, indent=1))
+        (partial / INDEX).write_text(json.dumps({**index, "digest": fingerprint(index)}, indent=1))
         for path in partial.iterdir():
             _sync(path)
         if final.exists():
@@ -75,17 +80,17 @@ def load(checkpoint: Checkpoint, learner: nn.Module, optimizer: torch.optim.Opti
     """Puts a checkpoint's weights, and its optimizer's state, back.
 
     Raises:
-        RunError: a file is damaged, or the weights are those of another network.
+        DamagedCheckpoint: a file is not what was written; nothing was put back.
+        RunError: the weights are those of another network.
     """
-    index = json.loads((checkpoint.folder / INDEX).read_text())
-    for name, digest in index["files"].items():
+    for name, digest in _index(checkpoint.folder)["files"].items():
         path = checkpoint.folder / name
-        if not path.exists() or _digest(path) != digest:
-            raise RunError(
-                f"the checkpoint of step {checkpoint.step} is damaged: {name} is not what was written",
-                where=str(path),
-                mend="delete that checkpoint's folder; resuming then takes the one before it",
-            )
+        try:
+            whole = _digest(path) == digest
+        except OSError as error:
+            raise _damaged(checkpoint.folder, f"{name} cannot be read: {error.strerror}") from error
+        if not whole:
+            raise _damaged(checkpoint.folder, f"{name} is not what was written")
     stored = load_file(checkpoint.folder / "learner.safetensors")
     wanted = dict(_named_tensors(learner))
     different = [name for name in stored.keys() | wanted.keys() if _shape(stored, name) != _shape(wanted, name)]
@@ -104,29 +109,26 @@ def load(checkpoint: Checkpoint, learner: nn.Module, optimizer: torch.optim.Opti
         load_optimizer_state(optimizer, learner, load_file(checkpoint.folder / "optimizer.safetensors"))
 
 
-def newest(folder: Path) -> Checkpoint | None:
-    """The complete checkpoint of the highest step below ``folder``, or None."""
-    checkpoints = list(all_complete(folder))
-    return checkpoints[-1] if checkpoints else None
-
-
 def all_complete(folder: Path) -> Iterator[Checkpoint]:
-    """The complete checkpoints below ``folder``, from older to newer.
+    """The checkpoints below ``folder`` whose index can be read, from older to newer.
 
     Raises:
         RunError: one was written by a newer didact.
     """
     for path in sorted(folder.glob("step-*")):
-        if not (path / INDEX).exists():
-            continue
-        index = json.loads((path / INDEX).read_text())
-        if index["schema"] > SCHEMA:
-            raise RunError(
-                f"the checkpoint has schema {index['schema']}, and this didact reads up to {SCHEMA}",
-                where=str(path),
-                mend="update didact",
-            )
-        yield Checkpoint(folder=path, step=index["step"], experiment=index["experiment"])
+        with contextlib.suppress(DamagedCheckpoint):
+            yield read(path)
+
+
+def read(folder: Path) -> Checkpoint:
+    """The checkpoint in a folder, by its index alone; `load` looks at its files.
+
+    Raises:
+        DamagedCheckpoint: the index is missing or not what was written.
+        RunError: it was written by a newer didact.
+    """
+    index = _index(folder)
+    return Checkpoint(folder=folder, step=index["step"], experiment=index["experiment"])
 
 
 def prune(folder: Path, keep: int) -> None:
@@ -135,6 +137,34 @@ def prune(folder: Path, keep: int) -> None:
         shutil.rmtree(partial, ignore_errors=True)
     for checkpoint in list(all_complete(folder))[:-keep]:
         shutil.rmtree(checkpoint.folder)
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    """What a checkpoint's index says, which a digest of its own vouches for."""
+    try:
+        index: dict[str, Any] = json.loads((folder / INDEX).read_bytes())
+        schema, digest = index["schema"], index.pop("digest", None)  # the first ones had no digest
+    except OSError as error:
+        raise _damaged(folder, f"{INDEX} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(folder, f"{INDEX} is not what was written: {error}") from error
+    if not isinstance(schema, int) or digest not in (None, fingerprint(index)):
+        raise _damaged(folder, f"{INDEX} is not what was written")
+    if schema > SCHEMA:
+        raise RunError(
+            f"the checkpoint has schema {schema}, and this didact reads up to {SCHEMA}",
+            where=str(folder),
+            mend="update didact",
+        )
+    return index
+
+
+def _damaged(folder: Path, what: str) -> DamagedCheckpoint:
+    return DamagedCheckpoint(
+        f"the checkpoint {folder.name} is damaged: {what}",
+        where=str(folder),
+        mend="look at the disk that it lies on; where a copy of the folder is left, put it back",
+    )
 
 
 def _named_tensors(learner: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,3 +61,17 @@ def append_line(path: Path, line: str) -> None:
             if path.exists():
                 os.truncate(path, before)  # half a line would spoil the next one too
             raise
+
+
+def set_aside(path: Path) -> Path:
+    """Renames a folder that is damaged, so that nobody takes it for whole; returns where it lies now.
+
+    Raises:
+        RunError: the disk refused.
+    """
+    aside = path.with_name(f"damaged-{path.name}")
+    with writing(aside.name, aside):
+        if aside.exists():
+            shutil.rmtree(aside)
+        path.rename(aside)
+    return aside

@@ -94,5 +94,9 @@ class Lifecycle:
         """A complete checkpoint of ``step`` lies in ``folder``."""
 
     @hookspec
+    def run_warned(self, step: int, text: str, details: str) -> None:
+        """Something went wrong after ``step`` that does not end the run; ``details`` may hold a traceback."""
+
+    @hookspec
     def run_ended(self, outcome: str, step: int) -> None:
         """``outcome`` is ``finished``, ``stopped`` (asked to, can be resumed) or ``failed``."""

@@ -12,7 +12,7 @@ from PIL import Image
 
 from didact.contracts import Report, RunInfo
 from didact.disk import append_line, write_text, writing
-from didact.errors import RunError
+from didact.errors import DidactError, RunError
 from didact.hookspecs import hookimpl
 from didact.plugins import lifecycle_manager
 
@@ -38,6 +38,7 @@ class Observers:
             RunError: the run's record cannot be written; the other observers were told nevertheless.
         """
         lost: RunError | None = None
+        failures: list[tuple[str, str]] = []
         for implementation in list(reversed(getattr(self.manager.hook, hook).get_hookimpls())):
             try:
                 implementation.function(**{name: arguments[name] for name in implementation.argnames})
@@ -46,12 +47,28 @@ class Observers:
                     lost = error
                     continue
                 self.manager.unregister(implementation.plugin)
-                self.warnings.append(
-                    f"the observer {implementation.plugin_name!r} failed in {hook} and is switched off:\n"
-                    f"{traceback.format_exc()}"
-                )
+                reason = str(error) if isinstance(error, DidactError) else f"{type(error).__name__}: {error}"
+                told = f"the observer {implementation.plugin_name!r} failed in {hook} and is switched off: {reason}"
+                failures.append((told, traceback.format_exc()))
+        step = arguments["run"].step if "run" in arguments else arguments["step"]
+        for told, details in failures:
+            self.warn(told, step, details)
         if lost is not None:
             raise lost
+
+    def warn(self, text: str, step: int, details: str = "") -> None:
+        """Tells, now and at the run's end, of what went wrong without ending the run.
+
+        Args:
+            text: what.
+            step: after which.
+            details: for the record alone: a traceback.
+
+        Raises:
+            RunError: the run's record cannot be written.
+        """
+        self.warnings.append(text)
+        self.notify("run_warned", step=step, text=text, details=details)
 
 
 class Recorder:
@@ -88,6 +105,11 @@ class Recorder:
     @hookimpl
     def checkpoint_written(self, step: int, folder: str) -> None:
         self._append(self.events, {"event": "checkpoint", "step": step, "folder": Path(folder).name})
+
+    @hookimpl
+    def run_warned(self, step: int, text: str, details: str) -> None:
+        told = {"text": text, "details": details} if details else {"text": text}
+        self._append(self.events, {"event": "warning", "step": step, **told})
 
     @hookimpl
     def run_ended(self, outcome: str, step: int) -> None:

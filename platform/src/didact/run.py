@@ -10,7 +10,7 @@ from typing import Any, Literal
 import attrs
 import torch
 
-from didact import checkpoint, environment
+from didact import environment
 from didact.batching import BatchPlan
 from didact.contracts import Report, RunInfo
 from didact.devices import choose_device
@@ -22,6 +22,7 @@ from didact.judging import RunSubject
 from didact.learner import build_learner
 from didact.loading import Steps
 from didact.observing import Observers, Recorder
+from didact.recovery import restore_newest
 from didact.signals import stop_requests
 from didact.trainer import Trainer
 
@@ -115,9 +116,7 @@ def _run(
     trainer: Trainer, plan: BatchPlan, folder: RunFolder, observers: Mapping[str, Any], source_file: Path | None
 ) -> RunResult:
     experiment, device, world = trainer.experiment, trainer.device, trainer.world
-    stored = checkpoint.newest(folder.checkpoints)
-    if stored is not None:
-        trainer.restore(stored)
+    damaged = restore_newest(folder.checkpoints, trainer.restore)
     data = {"source": experiment.source.open().fingerprint}
     described = environment.describe(device, trainer.precision, data, source_file)
     watching = Observers({})
@@ -153,6 +152,8 @@ def _run(
     with stop_requests() as stop:
         try:
             watching.notify("run_started", run=info)
+            for found in damaged:
+                watching.warn(found, trainer.step)
             trainer.fit(plan, folder, watching, stop, evaluate)
             if trainer.step == experiment.training.steps:
                 evaluate(trainer.step)

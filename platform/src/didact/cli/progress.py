@@ -63,6 +63,10 @@ class Progress:
         self.console.print(f"{name} at step {step}: {found}")
 
     @hookimpl
+    def run_warned(self, text: str) -> None:
+        self.console.print(f"warning: {text}", markup=False)
+
+    @hookimpl
     def run_ended(self, outcome: str, step: int) -> None:
         if self._bar is not None:
             self._bar.stop()
