@@ -105,7 +105,9 @@ def assert_equal_runs(curve) -> Callable[[Path, Path], None]:
 
     def weights(folder: Path) -> dict[str, torch.Tensor]:
         newest = max((folder / "checkpoints").glob("step-*"))
-        return load_file(newest / "learner.safetensors") | load_file(newest / "optimizer.safetensors")
+        files = list(newest.rglob("*.safetensors"))
+        assert {file.parent.name for file in files} == {"learner", "optimizer"}
+        return {name: tensor for file in files for name, tensor in load_file(file).items()}
 
     def compare(first: Path, second: Path) -> None:
         assert curve(first) == curve(second)

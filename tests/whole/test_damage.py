@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from didact import RunError, hookimpl, run
-from didact.checkpoint import DamagedCheckpoint, read
+from didact.checkpoint import DamageError, read
 from didact.experiment_file import load_experiment
 from didact.observing import read_metrics
 
-FILES = ("learner.safetensors", "optimizer.safetensors", "checkpoint.json")
+SHARD = "shard-00001-model-00001-of-00001.safetensors"
+FILES = (f"learner/{SHARD}", f"optimizer/{SHARD}", "checkpoint.json")
 
 
 def flip_a_bit(path: Path, place: int | None = None) -> None:
@@ -99,7 +100,7 @@ def test_a_flipped_bit_in_any_byte_of_an_index_is_found(stopped):
         flip_a_bit(index, place)
         try:
             found = read(index.parent)
-        except DamagedCheckpoint:
+        except DamageError:
             pass
         else:  # a flip may hit a space, or the name of the digest alone; what is read then is what was written
             assert found == kept
@@ -108,7 +109,7 @@ def test_a_flipped_bit_in_any_byte_of_an_index_is_found(stopped):
 
 def test_where_no_checkpoint_is_whole_nothing_is_trained(stopped):
     for path in checkpoints(stopped):
-        flip_a_bit(path / "learner.safetensors")
+        flip_a_bit(path / FILES[0])
     before = read_metrics(stopped)
     with pytest.raises(RunError, match="no checkpoint of this run is whole") as caught:
         run.resume(stopped)
@@ -119,10 +120,10 @@ def test_where_no_checkpoint_is_whole_nothing_is_trained(stopped):
 
 
 def test_damage_is_told_on_the_terminal_when_the_run_starts_and_when_it_ends(stopped, didact):
-    flip_a_bit(stopped / "checkpoints" / "step-00000007" / "optimizer.safetensors")
+    flip_a_bit(stopped / "checkpoints" / "step-00000007" / FILES[1])
     result = didact("resume", stopped)
     assert result.returncode == 0, result.stderr
-    told = "warning: the checkpoint step-00000007 is damaged: optimizer.safetensors is not what was written"
+    told = f"warning: the checkpoint step-00000007 is damaged: {FILES[1]} is not what was written"
     assert result.stderr.startswith(told)
     assert told in " ".join(result.stdout.split())
     assert result.stdout.index("warning") < result.stdout.index("finished")

@@ -1,8 +1,9 @@
-"""Checkpoints: complete or absent, and free of code.
+"""Checkpoints: written beside training, complete or absent, and free of code.
 
-A checkpoint is a folder of safetensors files and a JSON file, written last, that holds their checksums. Whatever else a
-run needs to go on follows from the step: the order of samples, the masks, the dropout. So the step is all that is
-stored of it.
+A checkpoint is a folder of safetensors files, written by `torch.distributed.checkpoint`, and a JSON file, written last,
+that holds their checksums. Each process writes what it holds, and any number of processes can read it back. Whatever
+else a run needs to go on follows from the step: the order of samples, the masks, the dropout. So the step is all that
+is stored of it.
 """
 
 from __future__ import annotations
@@ -12,26 +13,36 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import attrs
 import torch
+import torch.distributed as dist
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
+from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
+from torch.distributed.tensor import DTensor
 
 from didact.disk import writing
+from didact.distributed import World
 from didact.errors import RunError
-from didact.optimization import load_optimizer_state, named_optimizer_state
+from didact.learner import named_tensors
+from didact.optimization import empty_optimizer_state, load_optimizer_state, named_optimizer_state
 from didact.spec import fingerprint
 
-SCHEMA = 1
+SCHEMA = 2  # 1 had one file for the learner and one for the optimizer, written by one process
 INDEX = "checkpoint.json"
+LEARNER, OPTIMIZER = "learner", "optimizer"
 
 
-class DamagedCheckpoint(RunError):
+class DamageError(RunError):
     """A checkpoint on disk is not what was written: a file is missing, cut short, or has other bytes."""
 
 
@@ -50,39 +61,130 @@ class Checkpoint:
     experiment: Any
 
 
-def save(folder: Path, learner: nn.Module, optimizer: torch.optim.Optimizer, step: int, experiment: Any) -> Checkpoint:
-    """Writes a checkpoint of ``step`` below ``folder``; it appears there at once and whole, or not at all.
+class Writer:
+    """Writes a run's checkpoints, one at a time, while training goes on.
 
-    Raises:
-        RunError: it cannot be written (the disk is full, say); what was written before stays as it was.
+    All processes of the run begin, and close, together.
+
+    Args:
+        folder: below which they lie, on a disk that all processes share.
+        keep: how many of the newest are kept.
+        world: the processes of the run.
     """
-    final = folder / f"step-{step:08d}"
-    partial = folder / f".partial-{step:08d}"
-    mend = "free some space and resume: the checkpoint before it is whole"
-    with writing(f"the checkpoint of step {step}", final, mend=mend), _removed_on_error(partial):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        _save_tensors(_named_tensors(learner), partial / "learner.safetensors")
-        _save_tensors(named_optimizer_state(optimizer, learner), partial / "optimizer.safetensors")
-        files = {path.name: _digest(path) for path in sorted(partial.iterdir())}
-        index = {"schema": SCHEMA, "step": step, "files": files, "experiment": experiment}
+
+    def __init__(self, folder: Path, keep: int, world: World) -> None:
+        self.folder, self.keep, self.world = folder, keep, world
+        # a group of its own: what it agrees on crosses what the step agrees on
+        self._group: dist.ProcessGroup | None = _new_group() if world.size > 1 else None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._begun: Future[Checkpoint] | None = None
+
+    def begin(self, learner: nn.Module, optimizer: torch.optim.Optimizer, step: int, experiment: Any) -> None:
+        """Copies what is to be stored, and has it written; waits for the checkpoint before, if that takes so long.
+
+        Raises:
+            RunError: the one before could not be written.
+        """
+        if self._begun is not None:
+            self._begun.result()
+        staged = {
+            LEARNER: {name: _on_host(tensor) for name, tensor in named_tensors(learner)},
+            OPTIMIZER: {name: _on_host(tensor) for name, tensor in named_optimizer_state(optimizer, learner)},
+        }
+        self._begun = self._thread.submit(self._write, staged, step, experiment)
+
+    def completed(self, *, wait: bool = False) -> Checkpoint | None:
+        """The checkpoint that became complete since this was last asked, or None.
+
+        Args:
+            wait: for the one that is being written.
+
+        Raises:
+            RunError: it could not be written (the disk is full, say); what was written before stays as it was.
+        """
+        begun = self._begun
+        if begun is None or not (wait or begun.done()):
+            return None
+        self._begun = None
+        return begun.result()
+
+    def close(self) -> None:
+        """Waits for what is being written; what went wrong with it is no longer asked for."""
+        self._thread.shutdown()
+
+    def _write(self, staged: Mapping[str, dict[str, Tensor]], step: int, experiment: Any) -> Checkpoint:
+        """Writes a checkpoint; it appears below the folder at once and whole, or not at all."""
+        final, partial = self.folder / f"step-{step:08d}", self.folder / f".partial-{step:08d}"
+        mend = "free some space and resume: the checkpoint before it is whole"
+        with writing(f"the checkpoint of step {step}", final, mend=mend), _removed_on_error(partial):
+            if self.world.main:
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+            for name, tensors in staged.items():
+                self._save(tensors, partial / name)
+            if self.world.main:
+                self._complete(partial, final, {"schema": SCHEMA, "step": step, "experiment": experiment})
+        return Checkpoint(folder=final, step=step, experiment=experiment)
+
+    def _save(self, tensors: dict[str, Tensor], folder: Path) -> None:
+        if self._group is not None:
+            dist.barrier(self._group)  # until the main process has made the folder
+        with _one_process_is_fine(), _as_os_error():
+            # all of the tensors pass the host already: one thread writes as fast as the disk
+            storage = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+            save_tensors(tensors, storage_writer=storage, process_group=self._group, no_dist=self._group is None)
+
+    def _complete(self, partial: Path, final: Path, index: dict[str, Any]) -> None:
+        """What the main process does when all have written."""
+        files = [path for path in sorted(partial.rglob("*")) if path.is_file()]
+        index["files"] = {str(path.relative_to(partial)): _digest(path) for path in files}
         (partial / INDEX).write_text(json.dumps({**index, "digest": fingerprint(index)}, indent=1))
-        for path in partial.iterdir():
+        for path in (*files, partial / INDEX, partial / LEARNER, partial / OPTIMIZER, partial):
             _sync(path)
         if final.exists():
             shutil.rmtree(final)
         partial.rename(final)
-        _sync(folder)
-    return Checkpoint(folder=final, step=step, experiment=experiment)
+        _sync(self.folder)
+        prune(self.folder, self.keep)
 
 
 def load(checkpoint: Checkpoint, learner: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
-    """Puts a checkpoint's weights, and its optimizer's state, back.
+    """Puts a checkpoint's weights, and its optimizer's state, back; on several processes, all load together.
+
+    It takes the files for whole: `verify` looks.
 
     Raises:
-        DamagedCheckpoint: a file is not what was written; nothing was put back.
         RunError: the weights are those of another network.
     """
+    stored = _shapes(checkpoint, LEARNER)
+    wanted = dict(named_tensors(learner))
+    different = [n for n in stored.keys() | wanted.keys() if n not in wanted or stored.get(n) != wanted[n].shape]
+    if different:
+        name = min(different)
+        here = tuple(wanted[name].shape) if name in wanted else None
+        there = tuple(stored[name]) if name in stored else None
+        raise RunError(
+            f"the checkpoint holds another network: {name} is {there} in it and {here} in the experiment "
+            f"({len(different)} such weights)",
+            where=str(checkpoint.folder),
+            mend="build the experiment that the run's experiment.json describes",
+        )
+    _fill({name: tensor.detach() for name, tensor in wanted.items()}, checkpoint, LEARNER)
+    if optimizer is not None:
+        state = empty_optimizer_state(learner, _shapes(checkpoint, OPTIMIZER))
+        _fill(state, checkpoint, OPTIMIZER)
+        load_optimizer_state(optimizer, learner, state)
+
+
+def read_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """All weights of a checkpoint by name, whole and on the CPU, however many processes wrote them."""
+    weights = {name: torch.empty(shape) for name, shape in _shapes(checkpoint, LEARNER).items()}
+    _fill(weights, checkpoint, LEARNER)
+    return weights
+
+
+def verify(checkpoint: Checkpoint) -> None:
+    """Raises `DamageError` where a file is not what was written."""
     for name, digest in _index(checkpoint.folder)["files"].items():
         path = checkpoint.folder / name
         try:
@@ -91,22 +193,6 @@ def load(checkpoint: Checkpoint, learner: nn.Module, optimizer: torch.optim.Opti
             raise _damaged(checkpoint.folder, f"{name} cannot be read: {error.strerror}") from error
         if not whole:
             raise _damaged(checkpoint.folder, f"{name} is not what was written")
-    stored = load_file(checkpoint.folder / "learner.safetensors")
-    wanted = dict(_named_tensors(learner))
-    different = [name for name in stored.keys() | wanted.keys() if _shape(stored, name) != _shape(wanted, name)]
-    if different:
-        name = min(different)
-        raise RunError(
-            f"the checkpoint holds another network: {name} is {_shape(stored, name)} in it and {_shape(wanted, name)} "
-            f"in the experiment ({len(different)} such weights)",
-            where=str(checkpoint.folder),
-            mend="build the experiment that the run's experiment.json describes",
-        )
-    with torch.no_grad():
-        for name, tensor in wanted.items():
-            tensor.copy_(stored[name])
-    if optimizer is not None:
-        load_optimizer_state(optimizer, learner, load_file(checkpoint.folder / "optimizer.safetensors"))
 
 
 def all_complete(folder: Path) -> Iterator[Checkpoint]:
@@ -116,7 +202,7 @@ def all_complete(folder: Path) -> Iterator[Checkpoint]:
         RunError: one was written by a newer didact.
     """
     for path in sorted(folder.glob("step-*")):
-        with contextlib.suppress(DamagedCheckpoint):
+        with contextlib.suppress(DamageError):
             yield read(path)
 
 
@@ -124,7 +210,7 @@ def read(folder: Path) -> Checkpoint:
     """The checkpoint in a folder, by its index alone; `load` looks at its files.
 
     Raises:
-        DamagedCheckpoint: the index is missing or not what was written.
+        DamageError: the index is missing or not what was written.
         RunError: it was written by a newer didact.
     """
     index = _index(folder)
@@ -159,19 +245,75 @@ def _index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _damaged(folder: Path, what: str) -> DamagedCheckpoint:
-    return DamagedCheckpoint(
+def _damaged(folder: Path, what: str) -> DamageError:
+    return DamageError(
         f"the checkpoint {folder.name} is damaged: {what}",
         where=str(folder),
         mend="look at the disk that it lies on; where a copy of the folder is left, put it back",
     )
 
 
-def _named_tensors(learner: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Every parameter and persistent buffer once; tied ones under their first name."""
-    persistent = learner.state_dict(keep_vars=True).keys()
-    yield from learner.named_parameters(remove_duplicate=True)
-    yield from ((name, buffer) for name, buffer in learner.named_buffers() if name in persistent)
+def _new_group() -> dist.ProcessGroup:
+    group = dist.new_group(backend="gloo")
+    assert isinstance(group, dist.ProcessGroup)  # every process of the run is in it
+    return group
+
+
+def _storage(checkpoint: Checkpoint, part: str) -> Path:
+    """The folder with the files of the learner or of the optimizer; of schema 1, one folder with those of both."""
+    folder = checkpoint.folder / part
+    return folder if folder.exists() else checkpoint.folder
+
+
+def _shapes(checkpoint: Checkpoint, part: str) -> dict[str, torch.Size]:
+    """The whole shape of each stored tensor."""
+    metadata = HuggingFaceStorageReader(str(_storage(checkpoint, part))).read_metadata()
+    stored = metadata.state_dict_metadata.items()
+    # only the optimizer's names have a slash
+    return {name: tensor.size for name, tensor in stored if ("/" in name) == (part == OPTIMIZER)}  # type: ignore[union-attr]
+
+
+def _fill(tensors: dict[str, Tensor], checkpoint: Checkpoint, part: str) -> None:
+    """Reads into tensors, of which each process gets the shard that it holds."""
+    with _one_process_is_fine():
+        storage = HuggingFaceStorageReader(str(_storage(checkpoint, part)))
+        load_tensors(tensors, storage_reader=storage, no_dist=not dist.is_initialized())
+
+
+def _on_host(tensor: Tensor) -> Tensor:
+    """A copy in the host's memory; of a sharded tensor, of the shard that is here."""
+    tensor = tensor.detach()
+    if not isinstance(tensor, DTensor):
+        return tensor.to("cpu", copy=True).contiguous()
+    return DTensor.from_local(
+        tensor.to_local().to("cpu", copy=True).contiguous(),
+        tensor.device_mesh,
+        tensor.placements,
+        run_check=False,
+        shape=tensor.shape,
+        stride=tensor.stride(),
+    )
+
+
+@contextlib.contextmanager
+def _one_process_is_fine() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")
+        yield
+
+
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+    """What the disk refused, out of what torch.distributed wraps it in."""
+    try:
+        yield
+    except CheckpointException as error:
+        cause = next(iter(error.failures.values()))[0]
+        if isinstance(cause, SafetensorError):
+            raise OSError(str(cause)) from error  # it has no class of its own for what the disk refuses
+        if isinstance(cause, OSError):
+            raise cause from error
+        raise
 
 
 @contextlib.contextmanager
@@ -181,17 +323,6 @@ def _removed_on_error(folder: Path) -> Iterator[None]:
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def _save_tensors(tensors: Iterable[tuple[str, Tensor]], path: Path) -> None:
-    try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors}, path)
-    except SafetensorError as error:
-        raise OSError(str(error)) from error  # it has no class of its own for what the disk refuses
-
-
-def _shape(tensors: dict[str, Tensor], name: str) -> tuple[int, ...] | None:
-    return tuple(tensors[name].shape) if name in tensors else None
 
 
 def _digest(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -48,12 +48,20 @@ def named_optimizer_state(optimizer: torch.optim.Optimizer, learner: nn.Module) 
             yield f"{names[parameter]}/{key}", value
 
 
-def load_optimizer_state(optimizer: torch.optim.Optimizer, learner: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Puts back what `named_optimizer_state` gave, tensors of any shape."""
+def empty_optimizer_state(learner: nn.Module, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """Tensors like those that `named_optimizer_state` gave, of ``shapes``, sharded as their parameters are."""
     parameters = dict(learner.named_parameters())
-    for name, value in tensors.items():
+    state = {}
+    for name, shape in shapes.items():
+        parameter = parameters[name.rpartition("/")[0]]
+        # the fused kernel takes for granted that both lie in memory alike
+        state[name] = torch.empty_like(parameter.detach()) if shape == parameter.shape else torch.empty(shape)
+    return state
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, learner: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Puts back what `named_optimizer_state` gave, in tensors of `empty_optimizer_state`."""
+    parameters = dict(learner.named_parameters())
+    for name, value in state.items():
         parameter_name, _, key = name.rpartition("/")
-        parameter = parameters[parameter_name]
-        if value.shape == parameter.shape:  # the fused kernel takes for granted that both lie in memory alike
-            value = torch.empty_like(parameter, requires_grad=False).copy_(value)
-        optimizer.state[parameter][key] = value.to(parameter.device)
+        optimizer.state[parameters[parameter_name]][key] = value.to(parameters[parameter_name].device)

@@ -93,7 +93,7 @@ def recompute_blocks(backbone: BackboneModule) -> None:
     from torch.utils.checkpoint import checkpoint
 
     for block in backbone.blocks:
-        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
+        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
 
 
 def whole(tensor: Tensor) -> Tensor:

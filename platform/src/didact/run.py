@@ -22,7 +22,7 @@ from didact.judging import RunSubject
 from didact.learner import build_learner
 from didact.loading import Steps
 from didact.observing import Observers, Recorder
-from didact.recovery import restore_newest
+from didact.recovery import newest_whole
 from didact.signals import stop_requests
 from didact.trainer import Trainer
 
@@ -116,7 +116,9 @@ def _run(
     trainer: Trainer, plan: BatchPlan, folder: RunFolder, observers: Mapping[str, Any], source_file: Path | None
 ) -> RunResult:
     experiment, device, world = trainer.experiment, trainer.device, trainer.world
-    damaged = restore_newest(folder.checkpoints, trainer.restore)
+    stored, damaged = world.tell(newest_whole(folder.checkpoints) if world.main else (None, []))
+    if stored is not None:
+        trainer.restore(stored)
     data = {"source": experiment.source.open().fingerprint}
     described = environment.describe(device, trainer.precision, data, source_file)
     watching = Observers({})

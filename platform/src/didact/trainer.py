@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 
 import torch
 from torch import Tensor
@@ -75,22 +76,26 @@ class Trainer:
         meter = Meter(self.device)
         batches = load(self.experiment, plan, self.step, world=self.world, pin=self.device.type == "cuda")
         stopping = self.world.any(bool(stop))
-        while self.step < training.steps and not stopping:
-            with span("data wait"):
-                batch = next(batches)
-            logged = _due(self.step + 1, training.log_every) or self.step + 1 in (1, training.steps)
-            scalars = self.take_step(batch, logged=logged)
-            meter.add(batch)
-            if logged:
-                observers.notify("step_finished", step=self.step, metrics=meter.read(scalars))
-            last = self.step == training.steps
-            stopping = self.world.any(bool(stop))
-            if not last and not stopping and _due(self.step, training.evaluate_every):
-                evaluate(self.step)
-                meter.restart()
+        with closing(checkpoint.Writer(folder.checkpoints, training.keep_checkpoints, self.world)) as writer:
+            while self.step < training.steps and not stopping:
+                with span("data wait"):
+                    batch = next(batches)
+                logged = _due(self.step + 1, training.log_every) or self.step + 1 in (1, training.steps)
+                scalars = self.take_step(batch, logged=logged)
+                meter.add(batch)
+                if logged:
+                    observers.notify("step_finished", step=self.step, metrics=meter.read(scalars))
+                last = self.step == training.steps
                 stopping = self.world.any(bool(stop))
-            if last or stopping or _due(self.step, training.checkpoint_every):
-                self.save(folder, observers)
+                if not last and not stopping and _due(self.step, training.evaluate_every):
+                    evaluate(self.step)
+                    meter.restart()
+                    stopping = self.world.any(bool(stop))
+                ends = last or stopping
+                if ends or _due(self.step, training.checkpoint_every):
+                    writer.begin(self.learner, self.optimizer, self.step, folder.experiment_data())
+                if written := writer.completed(wait=ends):
+                    observers.notify("checkpoint_written", step=written.step, folder=str(written.folder))
 
     def take_step(self, batch: StepBatch, *, logged: bool = True) -> dict[str, Tensor | float]:
         """One optimizer step on this process's share of a global batch; all processes take it together.
@@ -134,12 +139,6 @@ class Trainer:
             "data/padding": batch.padding,
         }
 
-    def save(self, folder: RunFolder, observers: Observers) -> None:
-        """Writes a checkpoint of the step just taken and deletes those that are too old to keep."""
-        written = checkpoint.save(folder.checkpoints, self.learner, self.optimizer, self.step, folder.experiment_data())
-        checkpoint.prune(folder.checkpoints, self.experiment.training.keep_checkpoints)
-        observers.notify("checkpoint_written", step=self.step, folder=str(written.folder))
-
     def gather(self) -> Learner:
         """The learner with the whole of its weights, as the main process needs it to judge; all must ask for it."""
         if not self.engine.sharded:
@@ -161,7 +160,7 @@ class Trainer:
             with autocast(self.device, self.precision):
                 total, loss = self.engine(batch, totals)
             with span("backward"):
-                total.backward()
+                total.backward()  # type: ignore[no-untyped-call]
         return loss
 
     def _losses(self, losses: list[Loss], totals: Mapping[str, int]) -> dict[str, Tensor]:
