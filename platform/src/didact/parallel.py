@@ -77,6 +77,8 @@ def shard(learner: Learner, device: torch.device, world: World) -> None:
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device.type, (world.size,))
+    for parameter in learner.parameters():  # a weight kept with its channels last cannot be cut into rows
+        parameter.data = parameter.data.contiguous()
     for block in _blocks(learner):
         fully_shard(block, mesh=mesh)
     fully_shard(learner, mesh=mesh)

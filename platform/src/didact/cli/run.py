@@ -115,6 +115,10 @@ def _warn_of_broken_plugins() -> None:
 
 
 def _tell(outcome: str, folder: Path, warnings: tuple[str, ...]) -> None:
+    from didact.distributed import current
+
+    if not current().main:
+        return
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
     if outcome == "stopped":
