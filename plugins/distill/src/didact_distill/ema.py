@@ -82,12 +82,10 @@ class EMATeacher(Teacher):
     def _left(self, steps: int) -> float:
         """The share of the teacher that no update has replaced: the product of all τ."""
         rising = min(steps, self.anneal_steps)
-        if 0 in (self.start if rising else 1.0, self.end if steps > rising else 1.0):
-            return 0.0
         points = min(rising, 1000)  # of a line, the mean of its logarithm needs no more
         middles = (self.decay(max(1, round((point + 0.5) / points * rising))) for point in range(points))
-        total = sum(math.log(tau) for tau in middles) / points * rising if points else 0.0
-        return math.exp(total + (steps - rising) * math.log(self.end) if steps > rising else total)
+        total = sum(math.log(max(tau, 1e-9)) for tau in middles) / points * rising if points else 0.0
+        return math.exp(total + (steps - rising) * math.log(max(self.end, 1e-9)))
 
     def build(self, network: Network) -> EMATeacherModule:
         return EMATeacherModule(self, network)
