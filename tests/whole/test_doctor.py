@@ -227,7 +227,7 @@ def test_the_disk_is_judged_by_the_checkpoints_that_are_kept(experiment, monkeyp
 def test_the_size_of_a_checkpoint_is_foreseen(experiment, tmp_path):
     run.start(experiment, tmp_path / "r")
     (checkpoint, *_) = (tmp_path / "r" / "checkpoints").glob("step-*")
-    size = sum(file.stat().st_size for file in checkpoint.iterdir())
+    size = sum(file.stat().st_size for file in checkpoint.rglob("*") if file.is_file())
     (found,) = examine(experiment)["disk"]
     count, unit = found.says.partition("× ")[2].split()[:2]
     foreseen = float(count) * {"KiB": 2**10, "MiB": 2**20}[unit]

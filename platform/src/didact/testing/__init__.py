@@ -21,7 +21,15 @@ from didact.testing.sources import check_source
 from didact.testing.specs import check_examination, check_spec
 from didact.testing.targets import check_target_builder
 from didact.testing.teachers import check_teacher
-from didact.testing.tiny import TinyBackbone, TinyEncoder, TinyMasker, TinySource, tiny_batch, tiny_network, tiny_preflight
+from didact.testing.tiny import (
+    TinyBackbone,
+    TinyEncoder,
+    TinyMasker,
+    TinySource,
+    tiny_batch,
+    tiny_network,
+    tiny_preflight,
+)
 
 __all__ = [
     "TinyBackbone",
