@@ -130,18 +130,14 @@ def _run(
     if stored is not None:
         trainer.restore(stored)
     data = {"source": experiment.source.open().fingerprint}
-    described = environment.describe(device, trainer.precision, data, source_file)
+    place = environment.describe(device, trainer.precision, data, source_file)
     watching = Observers({})
     if world.main:
-        folder.write_environment(described)
+        folder.write_environment(place)
         listed = {f"{type(spec).__name__}-{index}": spec.build() for index, spec in enumerate(experiment.observers)}
         watching = Observers({"recorder": Recorder(folder.path), **observers, **listed})
     info = RunInfo(
-        folder=folder.path,
-        experiment=experiment,
-        data=folder.experiment_data(),
-        step=trainer.step,
-        environment=described,
+        folder=folder.path, experiment=experiment, data=folder.experiment_data(), step=trainer.step, environment=place
     )
     reports: dict[str, Report] = {}
 
