@@ -160,7 +160,7 @@ def _run(
     with stop_requests() as stop:
         try:
             watching.notify("run_started", run=info)
-            for found in (*warnings, *damaged):
+            for found in (*warnings, *damaged) if world.main else ():
                 watching.warn(found, trainer.step)
             trainer.fit(plan, folder, watching, stop, evaluate)
             if trainer.step == experiment.training.steps:

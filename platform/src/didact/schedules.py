@@ -66,7 +66,9 @@ class Constant(Schedule):
         self.require(self.warmup_steps >= 0, "warmup_steps", "at least 0")
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
-        return self.examine_warmup(preflight, "warmup_steps", f"a tenth of the run is {preflight.steps // 10} steps")
+        return self.examine_warmup(
+            preflight, "warmup_steps", f"warmup_steps={preflight.steps // 10}, a tenth of the run"
+        )
 
     def at(self, step: int, steps: int) -> float:
         return min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
@@ -89,7 +91,9 @@ class Cosine(Schedule):
         self.require(0 <= self.final <= 1, "final", "between 0 and 1")
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
-        return self.examine_warmup(preflight, "warmup_steps", f"a tenth of the run is {preflight.steps // 10} steps")
+        return self.examine_warmup(
+            preflight, "warmup_steps", f"warmup_steps={preflight.steps // 10}, a tenth of the run"
+        )
 
     def at(self, step: int, steps: int) -> float:
         if step < self.warmup_steps:
