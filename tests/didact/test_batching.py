@@ -137,3 +137,17 @@ def test_what_cannot_be_batched_is_said():
     for odd in (0.0, -1.0, np.nan, np.inf):
         with pytest.raises(DataError, match="sample 1 first"):
             BatchPlan(np.array([1.0, odd, 2.0]), seconds(20), 0)
+
+
+@patient
+@given(lengths, budgets, seeds, st.booleans())
+def test_the_heaviest_batches_hold_the_most_and_the_longest(lengths, budget, seed, crops):
+    for size in (seconds(budget), samples(4)):
+        plan = BatchPlan(lengths, size, seed)
+        steps = plan.batches_per_epoch if size.unit == "seconds" else max(1, len(lengths) // 4)
+        held = [lengths[plan.batch(step).samples] for step in range(steps)]
+        longest = [batch.min() if crops else batch.max() for batch in held]
+        content = [len(batch) * length for batch, length in zip(held, longest, strict=True)]
+        heaviest = plan.heaviest(crops=crops)
+        assert max(content[step] for step in heaviest) == max(content)
+        assert max(longest[step] for step in heaviest) == max(longest)

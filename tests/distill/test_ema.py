@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 import attrs
 import pytest
 import torch
 
 from didact import Collect, SpecError
+from didact.testing import tiny_preflight
 from didact_distill import EMATeacher
 
 
@@ -116,3 +120,32 @@ def test_a_decay_out_of_range_says_how_to_mend_it():
     with pytest.raises(SpecError, match=r"EMATeacher.start must be between 0 and 1, got 1.5"):
         EMATeacher(start=1.5)
     assert attrs.evolve(EMATeacher(), start=0.5).start == 0.5
+
+
+def test_a_teacher_that_forgets_its_initialisation_is_fine():
+    (found,) = EMATeacher(start=0.99, end=0.999, anneal_steps=1_500).examine(tiny_preflight(steps=1_500))
+    assert found.severity == "fine"
+    assert "half-life is 693 steps" in found.says  # ln 2 / 0.001
+
+
+@pytest.mark.parametrize(("start", "end", "anneal_steps"), [(0.999, 0.9999, 500), (0.999, 0.999, 0), (0.99, 1.0, 100)])
+def test_what_is_left_of_the_initialisation_is_the_product_of_all_decays(start, end, anneal_steps):
+    teacher, steps = EMATeacher(start=start, end=end, anneal_steps=anneal_steps), 800
+    left = math.prod(teacher.decay(step) for step in range(1, steps + 1))
+    (found,) = teacher.examine(tiny_preflight(steps=steps))
+    assert found.severity == "warning"
+    assert f"{left:.0%} of the teacher is still its random initialisation" in found.says
+    mended = float(re.search(r"at most ([\d.]+)", found.mend).group(1))
+    (again,) = EMATeacher(start=mended, end=mended, anneal_steps=0).examine(tiny_preflight(steps=steps))
+    assert again.severity == "fine"
+
+
+def test_a_decay_that_never_ends_its_rise_is_warned_of():
+    found = list(EMATeacher(start=0.9, end=0.99, anneal_steps=30_000).examine(tiny_preflight(steps=300)))
+    assert [(each.severity, each.where) for each in found] == [("fine", ""), ("warning", "anneal_steps")]
+    assert found[1].mend.startswith("anneal_steps=300")
+
+
+def test_a_teacher_that_copies_the_student_can_be_examined():
+    (found,) = EMATeacher(start=0.5, end=0.0, anneal_steps=10).examine(tiny_preflight(steps=10))
+    assert found.severity == "fine"

@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import instance_norm, layer_norm
 
 from didact import Collect, SpecError
+from didact.testing import tiny_preflight
 from didact_distill import EMATeacher, TopKTargets
 
 
@@ -73,3 +74,12 @@ def test_an_unmasked_student_equals_the_teacher_at_the_start(make_network, make_
     student = network(batch.views[0])
     expected = teacher(student, network, Collect(feature="block", last=1)).output
     torch.testing.assert_close(student.context.output, expected.repeat_interleave(2, 0))
+
+
+def test_averaging_layers_that_are_not_normalised_is_warned_of():
+    (found,) = TopKTargets(k=3, normalize="none").examine(tiny_preflight())
+    assert (found.severity, found.where) == ("warning", "normalize")
+    for fine in (TopKTargets(k=1, normalize="none"), TopKTargets(k=3)):
+        (found,) = fine.examine(tiny_preflight())
+        assert (found.severity, found.where) == ("fine", "k")
+    assert "top 3 of 4 layers" in found.says

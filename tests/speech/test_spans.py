@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from didact import Layout, Mask, SpecError
 from didact.randomness import generator
+from didact.testing import tiny_preflight
 from didact_speech import SpanMasker
 
 
@@ -153,3 +154,24 @@ def test_a_field_out_of_range_is_named_with_its_meaning(field: str, values: Sequ
         with pytest.raises(SpecError, match=rf"SpanMasker\.{field} must be") as caught:
             SpanMasker(**{field: value})
         assert caught.value.mend
+
+
+def test_spans_that_are_short_for_their_samples_are_fine():
+    (found,) = SpanMasker().examine(tiny_preflight(Layout((100,)), Layout((500,)), Layout((750,))))
+    assert found.severity == "fine"
+    assert "32.5 spans of 10 in the median sample of 500 positions" in found.says
+
+
+def test_samples_with_hardly_a_span_are_warned_of_and_the_mend_mends():
+    preflight = tiny_preflight(Layout((25,)), Layout((28,)), Layout((30,)))
+    (found,) = SpanMasker().examine(preflight)
+    assert (found.severity, found.where) == ("warning", "length")
+    length = int(found.mend.partition("=")[2].partition(",")[0])
+    assert [each.severity for each in SpanMasker(length=length).examine(preflight)] == ["fine"]
+    assert [each.severity for each in SpanMasker(min_spans=2).examine(preflight)] == ["fine"]
+
+
+def test_a_span_of_half_the_shortest_sample_is_warned_of():
+    found = list(SpanMasker().examine(tiny_preflight(Layout((19,)), Layout((500,)), Layout((750,)))))
+    assert [each.severity for each in found] == ["fine", "warning"]
+    assert "more than half of the shortest sample, 19 positions" in found[1].says

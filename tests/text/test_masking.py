@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from didact import Corruption, Layout, SpecError
+from didact.testing import tiny_preflight
 from didact_text import TokenMasker, TokenSpanMasker
 
 KINDS = {"hidden": Corruption.HIDE, "random": Corruption.REPLACE, "kept": Corruption.NONE}
@@ -113,3 +114,17 @@ def test_settings_that_hide_everything_or_nothing_are_refused(make):
 def test_a_single_token_cannot_be_masked(masker):
     with pytest.raises(SpecError, match="hide everything or nothing"):
         draw(masker, 1, 0)
+
+
+@pytest.mark.parametrize(("positions", "severity"), [(128, "fine"), (20, "fine"), (10, "warning")])
+def test_samples_too_short_to_choose_tokens_of_are_warned_of(positions, severity):
+    (found,) = TokenMasker(probability=0.15).examine(tiny_preflight(Layout((positions,))))
+    assert (found.severity, found.where) == (severity, "probability")
+    assert f"the median sample's {positions} are chosen" in found.says
+
+
+@pytest.mark.parametrize(("positions", "severity"), [(512, "fine"), (25, "fine"), (20, "warning")])
+def test_samples_with_hardly_a_span_are_warned_of(positions, severity):
+    (found,) = TokenSpanMasker().examine(tiny_preflight(Layout((positions,))))
+    assert (found.severity, found.where) == (severity, "length")
+    assert f"spans of 4 in the median sample of {positions} tokens" in found.says

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from didact import Layout, Mask, SpecError
 from didact.tensors import Corruption
+from didact.testing import tiny_preflight
 from didact_vision import BlockMasker, InverseBlockMasker, RandomMasker
 
 VIT = Layout((14, 14))
@@ -237,3 +238,28 @@ def inverse_blocks(rng: random.Random, side: int, centres: int, block: int, kept
     while len(cells) < kept:
         cells.add(rng.choice([cell for cell in range(side * side) if cell not in cells]))
     return torch.tensor([cell in cells for cell in range(side * side)])
+
+
+@pytest.mark.parametrize(
+    ("masker", "layout", "severity"),
+    [
+        (InverseBlockMasker(), VIT, "fine"),
+        (InverseBlockMasker(ratio=0.8, block=3), Layout((5, 5)), "warning"),
+        (BlockMasker(), VIT, "fine"),
+        (BlockMasker(min_area=16), Layout((7, 7)), "warning"),
+    ],
+)
+def test_blocks_that_are_large_for_the_grid_are_warned_of(masker, layout, severity):
+    (found,) = masker.examine(tiny_preflight(layout))
+    assert found.severity == severity
+    assert f"{layout.shape[0]} × {layout.shape[1]} patches" in found.says
+
+
+def test_a_masker_of_scattered_patches_thinks_nothing_of_the_grid():
+    assert list(RandomMasker().examine(tiny_preflight(VIT))) == []
+
+
+def test_a_masker_of_blocks_cannot_be_used_on_a_sequence():
+    for masker in (BlockMasker(), InverseBlockMasker()):
+        with pytest.raises(SpecError, match="blocks of a grid"):
+            list(masker.examine(tiny_preflight(Layout((30,)))))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from didact import RunError, cli, hookimpl, run
+from didact import RunError, SpecError, cli, hookimpl, run
 from didact.checkpoint import all_complete
 from didact.experiment_file import load_experiment
 
@@ -77,5 +77,7 @@ def test_a_disk_that_fills_ends_the_run_with_one_message(
 def test_a_disk_that_is_full_from_the_start_is_told(project, small_disk):
     fill(small_disk)
     experiment, path = load_experiment("tiny.py")
-    with pytest.raises(RunError, match="the run's folder cannot be written: the disk is full"):
+    with pytest.raises(SpecError, match=r"the run needs .* of disk .* 0 B are free"):
         run.start(experiment, small_disk / "r", source_file=path)
+    with pytest.raises(RunError, match="the run's folder cannot be written: the disk is full"):
+        run.start(experiment, small_disk / "r", source_file=path, examined=False)

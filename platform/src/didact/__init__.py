@@ -33,6 +33,7 @@ from didact.hookspecs import hookimpl
 from didact.learner import Learner, Network, build_learner, build_network
 from didact.loading import collate
 from didact.placing import corrupt, drop, prepend, repeat
+from didact.preflight import Finding, Preflight, Spread
 from didact.schedules import Constant, Cosine, Schedule, TriStage
 from didact.spec import Spec
 from didact.tensors import (
@@ -69,6 +70,7 @@ __all__ = [
     "Experiment",
     "FeatureEncoder",
     "FeatureEncoderModule",
+    "Finding",
     "Layout",
     "Learner",
     "Loss",
@@ -80,6 +82,7 @@ __all__ = [
     "ObjectiveModule",
     "Observer",
     "PluginError",
+    "Preflight",
     "Record",
     "Report",
     "RunError",
@@ -90,6 +93,7 @@ __all__ = [
     "Source",
     "Spec",
     "SpecError",
+    "Spread",
     "StudentPass",
     "Subject",
     "Target",

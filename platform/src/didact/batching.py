@@ -88,6 +88,24 @@ class BatchPlan:
         start = min((slot - int(self._starts[bucket])) * per_batch, len(shuffled) - per_batch)
         return self._global_batch(step, epoch, shuffled[start : start + per_batch])
 
+    def heaviest(self, *, crops: bool) -> tuple[int, ...]:
+        """Steps of the first epoch that need the most memory: the one with the most content, the one with the longest.
+
+        Args:
+            crops: whether a batch's samples are cut to the shortest of them; else they are padded to the longest.
+        """
+        windows = self._lengths_by_step()
+        sizes = np.array([len(window) for window in windows])
+        held = np.array([window.min() if crops else window.max() for window in windows])
+        return tuple(dict.fromkeys((int(np.argmax(sizes * held)), int(np.argmax(held)))))
+
+    def _lengths_by_step(self) -> list[np.ndarray]:
+        """The lengths of the samples of every whole batch of the first epoch."""
+        if self.size.unit == "samples":
+            whole = max(1, len(self.lengths) // int(self.size.amount))
+            return np.array_split(self.lengths[self._permutation(0)][: whole * int(self.size.amount)], whole)
+        return [self.lengths[self.batch(step).samples] for step in range(self.batches_per_epoch)]
+
     def _batch_of_samples(self, step: int) -> GlobalBatch:
         count, n = int(self.size.amount), len(self.lengths)
         first = step * count

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Mapping
 
@@ -13,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from didact.batching import BatchPlan
-from didact.devices import autocast
+from didact.devices import autocast, peak_memory
 from didact.experiment import Experiment
 from didact.learner import build_learner
 from didact.loading import StepBatch, load
@@ -99,7 +97,7 @@ def measure(experiment: Experiment, device: torch.device, steps: int, warmup: in
             stopwatch.leave()
             taken.append(time.perf_counter() - begun)
             trained.append(batch)
-    peak = _peak_gib(device)
+    peak = peak_memory(device) / 2**30
     step_seconds = statistics.median(taken)
     ids = [int(index) for batch in trained for part in batch.parts for index in part.ids]
     lengths = [plan.batch(batch.step).length for batch in trained for part in batch.parts for _ in part.ids]
@@ -136,10 +134,3 @@ def _count_flops(trainer: Trainer, batch: StepBatch) -> float:
     with FlopCounterMode(display=False) as counter, autocast(trainer.device, trainer.precision):
         trainer.take_step(batch)
     return float(counter.get_total_flops())
-
-
-def _peak_gib(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes there and KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**30

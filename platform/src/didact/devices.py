@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import resource
+import sys
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -47,3 +51,22 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     if dtype == torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype)
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that were in use so far: of a GPU by tensors, else by this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes there and KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def memory_limit(device: torch.device) -> int:
+    """The bytes that there are: of a GPU, or of the machine; less where this process's control group allows less."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):  # version 2, version 1
+        with contextlib.suppress(OSError, ValueError):  # no such group, or no limit ("max")
+            limit = min(limit, int((Path("/sys/fs/cgroup") / file).read_text()))
+    return limit

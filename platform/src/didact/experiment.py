@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import attrs
 
 from didact.contracts import Backbone, Evaluation, FeatureEncoder, Masker, Objective, Observer, Source, TargetBuilder
 from didact.errors import SpecError
+from didact.preflight import Finding, Preflight
 from didact.schedules import Cosine, Schedule
 from didact.spec import Spec
+
+LONGEST_WITHOUT_CHECKPOINT = 10_000  # steps
 
 
 @attrs.frozen(kw_only=True)
@@ -116,6 +119,30 @@ class Training(Spec):
         self.require(self.keep_checkpoints >= 1, "keep_checkpoints", "at least 1")
         for field in ("checkpoint_every", "evaluate_every"):
             self.require(getattr(self, field) is None or getattr(self, field) >= 1, field, "at least 1, or None")
+
+    def examine(self, preflight: Preflight) -> Iterator[Finding]:
+        for field, what in (("checkpoint_every", "checkpoint"), ("evaluate_every", "evaluation")):
+            every = getattr(self, field)
+            if every is not None and every > self.steps:
+                yield Finding.warning(
+                    f"there is no {what} but the last: one every {every:,} steps in a run of {self.steps:,}",
+                    where=field,
+                    mend=f"{field}={max(1, self.steps // 10)} makes ten, None says that the last is enough",
+                )
+        if self.checkpoint_every is None and self.steps > LONGEST_WITHOUT_CHECKPOINT:
+            yield Finding.warning(
+                f"a run of {self.steps:,} steps that is killed loses all of them: its only checkpoint is the last",
+                where="checkpoint_every",
+                mend=f"checkpoint_every={self.steps // 100}",
+            )
+        if self.micro_batches > preflight.samples_per_step.smallest:
+            fewest = preflight.samples_per_step.smallest
+            yield Finding.warning(
+                f"a batch of {fewest:.0f} samples cannot be computed in {self.micro_batches} parts, so it takes "
+                f"{fewest:.0f}",
+                where="micro_batches",
+                mend=f"at most {fewest:.0f}, or a larger batch",
+            )
 
 
 @attrs.frozen(kw_only=True)

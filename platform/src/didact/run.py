@@ -15,6 +15,7 @@ from didact.batching import BatchPlan
 from didact.contracts import Report, RunInfo
 from didact.devices import choose_device
 from didact.distributed import World, joined
+from didact.doctor import admit
 from didact.errors import RunError, of_field
 from didact.experiment import Experiment
 from didact.folder import RunFolder
@@ -56,6 +57,7 @@ def start(
     observers: Mapping[str, Any] | None = None,
     source_file: Path | None = None,
     overrides: Mapping[str, str] | None = None,
+    examined: bool = True,
 ) -> RunResult:
     """Runs an experiment in a new folder.
 
@@ -66,17 +68,20 @@ def start(
         observers: by name, objects with lifecycle hooks, beside those that the experiment lists.
         source_file: the experiment's file, copied into the folder.
         overrides: what the command line changed, for the record.
+        examined: whether `didact.doctor` looks at it first, so that the run begins with its warnings. No use for a few
+            steps that shall show whether everything fits.
 
     Raises:
         DidactError: the experiment, its data or its plugins cannot be used; training cannot go on.
     """
     with joined() as world:
         trainer, plan = _prepare(experiment, choose_device(device), world)
+        warnings = admit(experiment, plan, trainer.learner, path) if examined else ()
         path = world.tell(path)  # a name with the time of day differs from process to process
         with world.main_first():
             folder = RunFolder.create(path, experiment, source_file, overrides or {}) if world.main else RunFolder(path)
         with folder.locked() if world.main else contextlib.nullcontext():
-            return _run(trainer, plan, folder, observers or {}, source_file)
+            return _run(trainer, plan, folder, observers or {}, source_file, warnings)
 
 
 def resume(path: Path, *, device: str = "auto", observers: Mapping[str, Any] | None = None) -> RunResult:
@@ -113,25 +118,26 @@ def _prepare(experiment: Experiment, device: torch.device, world: World) -> tupl
 
 
 def _run(
-    trainer: Trainer, plan: BatchPlan, folder: RunFolder, observers: Mapping[str, Any], source_file: Path | None
+    trainer: Trainer,
+    plan: BatchPlan,
+    folder: RunFolder,
+    observers: Mapping[str, Any],
+    source_file: Path | None,
+    warnings: tuple[str, ...] = (),
 ) -> RunResult:
     experiment, device, world = trainer.experiment, trainer.device, trainer.world
     stored, damaged = world.tell(newest_whole(folder.checkpoints) if world.main else (None, []))
     if stored is not None:
         trainer.restore(stored)
     data = {"source": experiment.source.open().fingerprint}
-    described = environment.describe(device, trainer.precision, data, source_file)
+    place = environment.describe(device, trainer.precision, data, source_file)
     watching = Observers({})
     if world.main:
-        folder.write_environment(described)
+        folder.write_environment(place)
         listed = {f"{type(spec).__name__}-{index}": spec.build() for index, spec in enumerate(experiment.observers)}
         watching = Observers({"recorder": Recorder(folder.path), **observers, **listed})
     info = RunInfo(
-        folder=folder.path,
-        experiment=experiment,
-        data=folder.experiment_data(),
-        step=trainer.step,
-        environment=described,
+        folder=folder.path, experiment=experiment, data=folder.experiment_data(), step=trainer.step, environment=place
     )
     reports: dict[str, Report] = {}
 
@@ -154,7 +160,7 @@ def _run(
     with stop_requests() as stop:
         try:
             watching.notify("run_started", run=info)
-            for found in damaged:
+            for found in (*warnings, *damaged) if world.main else ():
                 watching.warn(found, trainer.step)
             trainer.fit(plan, folder, watching, stop, evaluate)
             if trainer.step == experiment.training.steps:

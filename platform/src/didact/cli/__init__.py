@@ -20,6 +20,7 @@ class Commands(click.Group):
     core: ClassVar[dict[str, str]] = {
         "run": "didact.cli.run:run_command",
         "resume": "didact.cli.run:resume_command",
+        "doctor": "didact.cli.doctor:doctor_command",
         "ingest": "didact.cli.ingest:ingest_command",
         "inspect": "didact.cli.inspect:inspect_command",
         "plugins": "didact.cli.plugins:plugins_command",

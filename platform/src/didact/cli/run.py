@@ -50,6 +50,7 @@ def run_command(reference: str, settings: tuple[str, ...], out: Path | None, smo
         observers={"terminal": Progress()},
         source_file=path,
         overrides={**overrides, **({"--smoke": "true"} if smoke else {})},
+        examined=not smoke,
     )
     _tell(result.outcome, result.folder, result.warnings)
 

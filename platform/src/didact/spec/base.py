@@ -8,12 +8,16 @@ import inspect
 import re
 import types
 import typing
-from typing import Any, Self
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 import typeguard
 
 from didact.errors import SpecError, did_you_mean
+
+if TYPE_CHECKING:
+    from didact.preflight import Finding, Preflight
 
 
 class SpecType(abc.ABCMeta):
@@ -48,6 +52,25 @@ class Spec(metaclass=SpecType):
         Raises:
             SpecError: a value is out of range, or two fields do not fit. Use `require`, which words it.
         """
+
+    def examine(self, preflight: Preflight) -> Iterable[Finding]:
+        """What this part thinks of the run that it is about to be part of; the default thinks nothing of it.
+
+        `validate` judges fields by themselves; this judges them by the data and the length of the run: a span against
+        the samples there are, a teacher's memory against the steps. ``didact doctor`` asks every spec in the experiment
+        and tells all that is found; ``didact run`` asks as well, tells warnings, and does not start where there is an
+        error. What an evaluation or an observer is composed of is not asked.
+
+        Args:
+            preflight: what is known before the first step.
+
+        Returns:
+            findings, each ``where`` a field of this spec, or empty.
+
+        Raises:
+            DidactError: the part cannot be used in this run at all, which is told as an error.
+        """
+        return ()
 
     def require(self, condition: bool, field: str, rule: str) -> None:
         """Raises a `SpecError` that names the field, the rule and the value, and mends it with the field's own text."""

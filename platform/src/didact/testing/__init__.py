@@ -18,10 +18,18 @@ from didact.testing.media import check_medium
 from didact.testing.objectives import check_objective
 from didact.testing.observers import check_observer
 from didact.testing.sources import check_source
-from didact.testing.specs import check_spec
+from didact.testing.specs import check_examination, check_spec
 from didact.testing.targets import check_target_builder
 from didact.testing.teachers import check_teacher
-from didact.testing.tiny import TinyBackbone, TinyEncoder, TinyMasker, TinySource, tiny_batch, tiny_network
+from didact.testing.tiny import (
+    TinyBackbone,
+    TinyEncoder,
+    TinyMasker,
+    TinySource,
+    tiny_batch,
+    tiny_network,
+    tiny_preflight,
+)
 
 __all__ = [
     "TinyBackbone",
@@ -31,6 +39,7 @@ __all__ = [
     "check_backbone",
     "check_encoder",
     "check_evaluation",
+    "check_examination",
     "check_masker",
     "check_medium",
     "check_objective",
@@ -41,4 +50,5 @@ __all__ = [
     "check_teacher",
     "tiny_batch",
     "tiny_network",
+    "tiny_preflight",
 ]

@@ -20,9 +20,11 @@ from didact.contracts import (
     Source,
 )
 from didact.errors import SpecError
+from didact.experiment import Training, samples
 from didact.learner import Network
 from didact.loading import collate
 from didact.placing import corrupt, drop, prepend, repeat
+from didact.preflight import Preflight, Spread
 from didact.randomness import generator, key, seeded
 from didact.spec import fingerprint
 from didact.tensors import Batch, BatchMask, Collect, Context, Layout, Mask, Signal, Tokens, View
@@ -201,6 +203,27 @@ def tiny_batch(
         collated = collate(contents, encoder, masker, [generator(0, "mask", view, i) for i in ids])
         made.append(attrs.evolve(collated, keys=torch.tensor([key(0, "step", view, i) for i in ids])))
     return Batch(views=tuple(made), ids=torch.tensor(list(ids)))
+
+
+def tiny_preflight(*layouts: Layout, steps: int = 1_000, training: Training | None = None) -> Preflight:
+    """What is known before a run on a hundred samples, in batches of eight.
+
+    Args:
+        layouts: of the samples, from fewer positions to more; all are equally frequent.
+        steps: of the run.
+        training: instead of one of so many steps.
+    """
+    positions = np.array([layout.positions for layout in layouts or (Layout((16,)),)])
+    return Preflight(
+        training=training if training is not None else Training(steps=steps, batch=samples(8), learning_rate=1e-3),
+        samples=100,
+        layouts=layouts or (Layout((16,)),),
+        positions=Spread.of(positions),
+        samples_per_step=Spread.of(np.array([8])),
+        positions_per_step=Spread.of(8 * positions),
+        steps_per_epoch=12.5,
+        blocks=4,
+    )
 
 
 def _mean(x: Tensor, padding: Tensor | None) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Iterator, Mapping
 from typing import Literal, Self
 
@@ -11,7 +12,10 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from didact import Collect, Context, Network, StudentPass, Teacher, TeacherModule, span
+from didact import Collect, Context, Finding, Network, Preflight, StudentPass, Teacher, TeacherModule, span
+
+MOST_LEFT = 0.1  # of the random initialisation, in the teacher at the end of a run
+HALF_LIVES = 10  # in a run whose teacher forgets well
 
 
 @attrs.frozen(kw_only=True)
@@ -48,6 +52,40 @@ class EMATeacher(Teacher):
         if step >= self.anneal_steps:
             return self.end
         return self.start + (self.end - self.start) * step / self.anneal_steps
+
+    def examine(self, preflight: Preflight) -> Iterator[Finding]:
+        """How much of the run the teacher remembers."""
+        steps = preflight.steps
+        last, left = self.decay(steps), self._left(steps)
+        if last >= 1:
+            half_life = "at the end it stands still"
+        else:
+            updates = 0.0 if last == 0 else math.log(0.5) / math.log(last)
+            half_life = f"at the end its half-life is {updates:,.0f} steps"
+        if left > MOST_LEFT:
+            forgetting = 0.5 ** (HALF_LIVES / steps)
+            yield Finding.warning(
+                f"{left:.0%} of the teacher is still its random initialisation after {steps:,} steps; {half_life}",
+                where="end" if self.anneal_steps < steps else "start",
+                mend=f"start and end at most {math.floor(forgetting * 1e5) / 1e5:g}, for {HALF_LIVES} half-lives",
+            )
+        else:
+            yield Finding.fine(f"the teacher forgets its initialisation in {steps:,} steps; {half_life}")
+        if self.start != self.end and self.anneal_steps > steps:
+            yield Finding.warning(
+                f"the teacher's decay rises over {self.anneal_steps:,} steps, of which the run takes {steps:,}: it "
+                f"ends at {last:.6g} and never reaches {self.end:g}",
+                where="anneal_steps",
+                mend=f"anneal_steps={steps}, or fewer",
+            )
+
+    def _left(self, steps: int) -> float:
+        """The share of the teacher that no update has replaced: the product of all τ."""
+        rising = min(steps, self.anneal_steps)
+        points = min(rising, 1000)  # of a line, the mean of its logarithm needs no more
+        middles = (self.decay(max(1, round((point + 0.5) / points * rising))) for point in range(points))
+        total = sum(math.log(max(tau, 1e-9)) for tau in middles) / points * rising if points else 0.0
+        return math.exp(total + (steps - rising) * math.log(max(self.end, 1e-9)))
 
     def build(self, network: Network) -> EMATeacherModule:
         return EMATeacherModule(self, network)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import attrs
@@ -12,7 +12,9 @@ from torch import Tensor
 from didact import (
     Collect,
     Context,
+    Finding,
     Network,
+    Preflight,
     SpecError,
     StudentPass,
     Target,
@@ -52,6 +54,18 @@ class TopKTargets(TargetBuilder):
 
     def validate(self) -> None:
         self.require(self.k >= 1, "k", "at least 1")
+
+    def examine(self, preflight: Preflight) -> Iterator[Finding]:
+        """Whether one of the averaged layers may drown the others."""
+        if self.k > 1 and self.normalize == "none":
+            yield Finding.warning(
+                f"the targets average {self.k} layers that are not normalised, so that the one with the largest values "
+                f"dominates, or all collapses",
+                where="normalize",
+                mend="normalize=instance for speech, layer for text and images",
+            )
+        else:
+            yield Finding.fine(f"the targets average the top {self.k} of {preflight.blocks} layers", where="k")
 
     def build(self, network: Network) -> TopKTargetsModule:
         depth = len(network.backbone.blocks)

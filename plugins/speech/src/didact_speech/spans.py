@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import attrs
 import torch
 from torch import Tensor
 
-from didact import Layout, Mask, Masker, SpecError
+from didact import Finding, Layout, Mask, Masker, Preflight, SpecError
+
+FEWEST_SPANS = 2  # of a sample of median length
 
 
 @attrs.frozen(kw_only=True)
@@ -41,6 +45,23 @@ class SpanMasker(Masker):
         self.require(self.min_spans >= 1, "min_spans", "at least 1, for a mask must hide something")
         self.require(0 <= self.mask_dropout < 1, "mask_dropout", "from 0 up to but not 1")
 
+    def examine(self, preflight: Preflight) -> Iterator[Finding]:
+        """The spans against the samples there are."""
+        shortest, median = preflight.positions.smallest, preflight.positions.median
+        spans = self.probability * median / self.length
+        said = f"{spans:.3g} spans of {self.length} in the median sample of {median:.0f} positions"
+        if spans < FEWEST_SPANS and self.min_spans < FEWEST_SPANS:
+            fitting = max(1, int(self.probability * median / (2 * FEWEST_SPANS)))
+            yield Finding.warning(f"only {said}", where="length", mend=f"length={fitting}, or longer samples")
+        else:
+            yield Finding.fine(said, where="length")
+        if 2 * self.length > shortest:
+            yield Finding.warning(
+                f"a span of {self.length} covers more than half of the shortest sample, {shortest:.0f} positions",
+                where="length",
+                mend=f"length={max(1, int(shortest // 4))}, or leave such short samples out of the source",
+            )
+
     def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
         """One mask over T positions: predicted (1, T)."""
         if len(layout.shape) != 1:
@@ -65,7 +86,7 @@ class SpanMasker(Masker):
             raise SpecError(
                 f"SpanMasker hides {'all' if hidden else 'none'} of a sample's {t} positions with "
                 f"{spans} span{'s' if spans > 1 else ''} of {self.length}",
-                where="masker",
+                where="length",
                 mend="shorten the spans, lower the probability, or leave such short samples out of the source",
             )
         return Mask.hide(predicted)

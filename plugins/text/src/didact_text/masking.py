@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import attrs
 import torch
 
-from didact import Corruption, Layout, Mask, Masker, SpecError
+from didact import Corruption, Finding, Layout, Mask, Masker, Preflight, SpecError
+
+FEWEST_TOKENS = 2  # that are chosen of a sample of median length
+FEWEST_SPANS = 2  # likewise
 
 
 @attrs.frozen(kw_only=True)
@@ -37,6 +41,17 @@ class TokenMasker(Masker):
         self.require(self.random + self.keep <= 1, "keep", f"at most 1 - random, {1 - self.random:g}")
         if self.predict == "hidden":
             self.require(self.random + self.keep < 1, "keep", "below 1 - random where only hidden tokens are predicted")
+
+    def examine(self, preflight: Preflight) -> Iterator[Finding]:
+        """Whether samples are long enough to choose tokens of."""
+        median = preflight.positions.median
+        chosen = self.probability * median
+        said = f"{chosen:.3g} tokens of the median sample's {median:.0f} are chosen"
+        if chosen < FEWEST_TOKENS:
+            mend = f"longer samples, or probability={min(0.5, FEWEST_TOKENS / median):.2g}"
+            yield Finding.warning(f"only {said}", where="probability", mend=mend)
+        else:
+            yield Finding.fine(said, where="probability")
 
     def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
         positions = _positions(layout)
@@ -81,6 +96,17 @@ class TokenSpanMasker(Masker):
         highest = 1.0 if self.length > 1 else 0.999
         self.require(0 < self.probability <= highest, "probability", "above 0 and at most 1 (below 1 for length 1)")
 
+    def examine(self, preflight: Preflight) -> Iterator[Finding]:
+        """The spans against the samples there are."""
+        median = preflight.positions.median
+        spans = self.probability * median / self.length
+        said = f"{spans:.3g} spans of {self.length} in the median sample of {median:.0f} tokens"
+        if spans < FEWEST_SPANS:
+            fitting = max(1, int(self.probability * median / (2 * FEWEST_SPANS)))
+            yield Finding.warning(f"only {said}", where="length", mend=f"length={fitting}, or longer samples")
+        else:
+            yield Finding.fine(said, where="length")
+
     def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
         positions = _positions(layout)
         count = min(_count(self.probability * positions / self.length, generator), positions)
@@ -97,7 +123,6 @@ def _positions(layout: Layout) -> int:
     if layout.positions < 2:
         raise SpecError(
             f"a sample of {layout.positions} token cannot be masked: that would hide everything or nothing",
-            where="masker",
             mend="leave out such short samples, or train without a masker",
         )
     return layout.positions

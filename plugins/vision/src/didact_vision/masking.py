@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 import torch
 
-from didact import Layout, Mask, Masker, SpecError
+from didact import Finding, Layout, Mask, Masker, Preflight, SpecError
 
 
 @attrs.frozen(kw_only=True)
@@ -109,6 +109,21 @@ class InverseBlockMasker(RatioMasker):
         self.require(self.block >= 1, "block", "at least 1")
         self.require(self.adjust >= 0, "adjust", "at least 0")
 
+    def examine(self, preflight: Preflight) -> Iterator[Finding]:
+        """The blocks against the grids there are."""
+        for layout in preflight.layouts:
+            height, width = self.grid(layout)
+            kept, blocks = self.kept(layout), self._blocks(layout)
+            said = f"{blocks} blocks of {self.block} × {self.block} in {height} × {width} patches, of which {kept} stay"
+            if blocks == 0:
+                yield Finding.warning(
+                    f"{said} visible: they are scattered ones instead of blocks",
+                    where="block",
+                    mend=f"block={max(1, math.isqrt(kept))}, or smaller patches",
+                )
+            else:
+                yield Finding.fine(f"{said} visible", where="block")
+
     def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
         height, width = self.grid(layout)
         if self.block > min(height, width):
@@ -118,8 +133,7 @@ class InverseBlockMasker(RatioMasker):
                 where="block",
                 mend=f"use smaller blocks or smaller patches: an image has {height} × {width} patches here",
             )
-        kept, positions = self.kept(layout), layout.positions
-        blocks = int(positions * (1 - self.ratio + self.adjust) / self.block**2 + 1e-6)
+        kept, positions, blocks = self.kept(layout), layout.positions, self._blocks(layout)
         centres = torch.randint(positions, (self.masks, blocks), generator=generator)  # (M, C), with replacement
         reach = torch.arange(self.block) - self.block // 2
         rows = (centres[..., None] // width + reach).clamp(0, height - 1)  # (M, C, block)
@@ -129,6 +143,10 @@ class InverseBlockMasker(RatioMasker):
         # whole numbers decide first: the blocks' patches before the others, and chance among equals
         order = in_block + torch.rand(self.masks, positions, generator=generator)
         return Mask.drop(all_but_highest(order, kept))
+
+    def _blocks(self, layout: Layout) -> int:
+        """How many blocks are drawn for each mask."""
+        return int(layout.positions * (1 - self.ratio + self.adjust) / self.block**2 + 1e-6)
 
 
 @attrs.frozen(kw_only=True)
@@ -155,6 +173,21 @@ class BlockMasker(RatioMasker):
         super().validate()
         self.require(self.min_area >= 1, "min_area", "at least 1")
         self.require(0 < self.min_aspect <= 1, "min_aspect", "above 0 and at most 1")
+
+    def examine(self, preflight: Preflight) -> Iterator[Finding]:
+        """The blocks against the grids there are."""
+        for layout in preflight.layouts:
+            height, width = self.grid(layout)
+            hidden = layout.positions - self.kept(layout)
+            said = f"{hidden} of {height} × {width} patches are hidden by blocks of {self.min_area} or more"
+            if 2 * self.min_area > hidden:
+                yield Finding.warning(
+                    f"{said}: a single one",
+                    where="min_area",
+                    mend=f"min_area={max(1, hidden // 6)}, or smaller patches",
+                )
+            else:
+                yield Finding.fine(said, where="min_area")
 
     def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
         shape = self.grid(layout)

@@ -1,0 +1,161 @@
+"""A trial: a few real steps in a process of its own, which may run out of memory without taking anybody along."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import statistics
+import time
+from multiprocessing.connection import Connection
+
+import attrs
+import torch
+
+from didact.batching import BatchPlan
+from didact.devices import memory_limit, peak_memory
+from didact.errors import DidactError, RunError
+from didact.experiment import Experiment
+from didact.learner import build_learner
+from didact.loading import Steps, load
+from didact.trainer import Trainer
+
+TIMED_STEPS = 8
+TIMED_SECONDS = 60.0  # no further step is timed after so many
+
+
+@attrs.frozen(kw_only=True)
+class Trial:
+    """What was measured.
+
+    Attributes:
+        samples: of the batch that needed most.
+        positions: likewise, its padding included.
+        peak_bytes: of memory, after two steps on the largest batches there are: forward, backward, optimizer, teacher.
+        limit_bytes: of memory, how many there are.
+        step_seconds: the median over steps as the run takes them, data included.
+        wait_seconds: the part of it in which the step waited for data.
+        precision: of the matrix products.
+    """
+
+    samples: int
+    positions: int
+    peak_bytes: int
+    limit_bytes: int
+    step_seconds: float
+    wait_seconds: float
+    precision: str
+
+
+def attempt(experiment: Experiment, device: torch.device) -> Trial:
+    """Trains a few steps in a new process: on the batches that need the most memory, then from the first one on.
+
+    Raises:
+        DidactError: what a step found.
+        RunError: memory ran out, or the process ended otherwise.
+    """
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads or a GPU's context may hang
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(sender, experiment, str(device)))
+    process.start()
+    sender.close()
+    try:
+        answer: Trial | DidactError = receiver.recv()
+    except EOFError:
+        process.join()
+        raise _ended(process.exitcode, experiment) from None
+    finally:
+        if process.is_alive():
+            process.join(timeout=10)
+            process.kill()
+        process.join()
+    if isinstance(answer, DidactError):
+        raise answer
+    return answer
+
+
+def measure(experiment: Experiment, device: torch.device) -> Trial:
+    """The trial itself, in this process.
+
+    Raises:
+        DidactError: what a step found.
+    """
+    samples = experiment.source.open()
+    plan = BatchPlan(samples.lengths, experiment.training.batch, experiment.training.seed)
+    trainer = Trainer(experiment, build_learner(experiment), device)
+    heaviest = plan.heaviest(crops=experiment.source.crops)
+    batches = [Steps(experiment, plan)[step] for step in heaviest]
+    for batch in batches * 2:  # twice, because the optimizer's state is made by the first step
+        trainer.take_step(batch)
+    return attrs.evolve(
+        _timed(experiment, plan, trainer),
+        samples=len(plan.batch(heaviest[0]).samples),
+        positions=sum(v.content.shape[0] * v.layout.positions for part in batches[0].parts for v in part.views),
+    )
+
+
+def _timed(experiment: Experiment, plan: BatchPlan, trainer: Trainer) -> Trial:
+    warmup = 3 if experiment.training.compile else 1
+    count = max(warmup + TIMED_STEPS, experiment.training.steps)
+    enough = experiment.evolve(**{"training.steps": count})
+    batches = load(enough, plan, 0, pin=trainer.device.type == "cuda")
+    taken: list[float] = []
+    waited: list[float] = []
+    begun = time.perf_counter()
+    while len(taken) <= warmup or (len(taken) < warmup + TIMED_STEPS and time.perf_counter() - begun < TIMED_SECONDS):
+        before = time.perf_counter()
+        batch = next(batches)
+        waited.append(time.perf_counter() - before)
+        trainer.take_step(batch)
+        if trainer.device.type == "cuda":
+            torch.cuda.synchronize(trainer.device)
+        taken.append(time.perf_counter() - before)
+    return Trial(
+        samples=0,
+        positions=0,
+        peak_bytes=peak_memory(trainer.device),
+        limit_bytes=memory_limit(trainer.device),
+        step_seconds=statistics.median(taken[warmup:]),
+        wait_seconds=statistics.median(waited[warmup:]),
+        precision=str(trainer.precision).removeprefix("torch."),
+    )
+
+
+def _work(sender: Connection, experiment: Experiment, device: str) -> None:
+    """What the process does: sends what it measured, or the error that a user can mend."""
+    answer: Trial | DidactError
+    try:
+        answer = measure(experiment, torch.device(device))
+    except DidactError as error:
+        answer = error
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        answer = _out_of_memory(str(error).splitlines()[0], experiment)
+    sender.send(answer)
+    sender.close()
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # PyTorch has a class for a GPU's memory and none for the host's
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+
+
+def _ended(code: int | None, experiment: Experiment) -> RunError:
+    if code == -signal.SIGKILL:
+        return _out_of_memory("the system killed the process, as it does when memory runs out", experiment)
+    return RunError(
+        f"the process that tried a few steps ended with code {code}",
+        where="training",
+        mend="its traceback stands above; this is a bug of didact or of a plugin",
+    )
+
+
+def _out_of_memory(reason: str, experiment: Experiment) -> RunError:
+    parts = experiment.training.micro_batches
+    return RunError(
+        f"the largest batch does not fit into memory: {reason}",
+        where="training.batch",
+        mend=f"training.micro_batches={2 * parts} computes the same batch in smaller parts"
+        if experiment.objective.divisible
+        else f"a smaller batch; {type(experiment.objective).__name__} needs a whole one at once",
+    )

@@ -1,0 +1,381 @@
+"""Every finding of the preflight, provoked and not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from didact import (
+    DidactError,
+    Experiment,
+    Layout,
+    Masker,
+    RunError,
+    SpecError,
+    Training,
+    build_learner,
+    doctor,
+    run,
+    samples,
+    trial,
+)
+from didact.batching import BatchPlan
+from didact.cli.doctor import doctor_command
+from didact.experiment import BatchSize
+from didact.experiment_file import load_experiment
+from didact.preflight import Finding
+from didact.testing import TinyBackbone, TinyEncoder, TinyMasker, TinySource
+from didact_distill import EMATeacher, LatentRegression, TopKTargets
+
+CPU = torch.device("cpu")
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def experiment(project) -> Experiment:
+    """The tiny experiment, with nothing to warn of."""
+    loaded, _ = load_experiment("tiny.py")
+    return loaded.evolve(
+        **{"targets.teacher.start": 0.5, "targets.teacher.end": 0.5, "targets.teacher.anneal_steps": 0}
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Sequences(TinySource):
+    """Samples of one to ``length`` values.
+
+    Attributes:
+        shortest: of them.
+    """
+
+    shortest: int = 1
+
+    def open(self):
+        opened = super().open()
+        opened.lengths = np.linspace(self.shortest, self.length, self.count).round()
+        return opened
+
+
+@attrs.frozen(kw_only=True)
+class CutSequences(Sequences):
+    """Cut to the shortest of a batch."""
+
+    crops = True
+
+
+@attrs.frozen(kw_only=True)
+class ShortEncoder(TinyEncoder):
+    """Takes nothing longer than 10 values."""
+
+    def layout(self, size: tuple[int, ...]) -> Layout:
+        if size[-1] > 10:
+            raise SpecError("too long for it", mend="shorter samples")
+        return super().layout(size)
+
+
+@attrs.frozen(kw_only=True)
+class BrokenMasker(TinyMasker):
+    """Fails where it is asked.
+
+    Attributes:
+        mendable: whether that is a user's mistake.
+    """
+
+    mendable: bool = False
+
+    def examine(self, preflight):
+        raise SpecError("no use here", where="masks", mend="another") if self.mendable else ZeroDivisionError("oh")
+
+
+def of_sequences(source: TinySource, masker: Masker | None = None, **training: object) -> Experiment:
+    return Experiment(
+        name="sequences",
+        source=source,
+        encoder=TinyEncoder(),
+        masker=masker,
+        backbone=TinyBackbone(),
+        targets=TopKTargets(k=2, teacher=EMATeacher(start=0.5, end=0.5, anneal_steps=0)),
+        objective=LatentRegression(),
+        training=Training(**{"steps": 100, "batch": samples(4), "learning_rate": 1e-3, "workers": 0, **training}),
+    )
+
+
+def examine(experiment: Experiment, folder: Path = Path("runs")) -> dict[str, list[Finding]]:
+    """The cheap findings, by where."""
+    opened = experiment.source.open()
+    plan = BatchPlan(opened.lengths, experiment.training.batch, experiment.training.seed)
+    found: dict[str, list[Finding]] = {}
+    for finding in doctor.examine(experiment, plan, opened, build_learner(experiment), folder):
+        found.setdefault(finding.where, []).append(finding)
+    return found
+
+
+def severities(findings: list[Finding]) -> list[str]:
+    return [finding.severity for finding in findings]
+
+
+def test_an_experiment_that_fits_is_fine_throughout(experiment):
+    found = examine(experiment)
+    assert {finding.severity for findings in found.values() for finding in findings} == {"fine"}
+    assert list(found) == [
+        "source", "training.batch", "training.steps", "masker", "masker.block", "targets.k", "targets.teacher",
+        "training.schedule", "disk",
+    ]  # fmt: skip
+    assert "20 samples" in found["source"][0].says
+    assert experiment.source.open().fingerprint[:12] in found["source"][0].says
+    assert "/tiny" in found["source"][0].says
+    assert found["training.batch"][0].says == "a step learns from 6 samples, 96 positions"
+    assert found["training.steps"][0].says == "8 steps, 3.333 to the epoch: every sample is seen 2.4 times"
+    assert found["masker"][0].says == "50% of the positions are to be predicted, 2 masks a sample"
+
+
+def test_what_a_step_holds_is_counted_over_the_epoch():
+    found = examine(of_sequences(Sequences(length=16, shortest=1, count=16), batch=samples(8)))
+    held = sum(range(1, 17))  # two batches, which share all of it
+    said = found["training.batch"][0].says
+    assert "8 samples" in said
+    smallest, largest = (int(word) for word in said.partition(" positions")[0].split("values, ")[1].split()[:3:2])
+    assert smallest + largest == held
+
+
+def test_a_plugin_that_nobody_registers_cannot_be_resumed(experiment):
+    assert "" not in examine(experiment)
+    (found,) = examine(of_sequences(TinySource()))[""]
+    assert found.severity == "warning"
+    assert "cannot be resumed" in found.says
+
+
+@pytest.mark.parametrize(("amount", "found"), [(20, ["fine"]), (21, ["fine", "warning"])])
+def test_a_batch_of_more_samples_than_there_are_is_warned_of(experiment, amount, found):
+    batches = examine(experiment.evolve(**{"training.batch.amount": amount}))["training.batch"]
+    assert severities(batches) == found
+
+
+@pytest.mark.parametrize(
+    ("source", "word"), [(Sequences(length=40, count=40), "padding"), (CutSequences(length=40, count=40), "cut away")]
+)
+def test_batches_of_samples_that_are_mostly_waste_are_warned_of(source, word):
+    batches = examine(of_sequences(source))["training.batch"]
+    assert severities(batches) == ["fine", "warning"]
+    assert word in batches[1].says
+    assert batches[1].mend.startswith("values(")
+    even = source.evolve(shortest=35)
+    assert severities(examine(of_sequences(even))["training.batch"]) == ["fine"]
+    budget = BatchSize(amount=80, unit="values")
+    assert severities(examine(of_sequences(source, batch=budget))["training.batch"]) == ["fine"]
+
+
+@pytest.mark.parametrize(("ratio", "severity"), [(0.03, "fine"), (0.95, "warning"), (0.999, "error")])
+def test_the_share_that_is_drawn_is_judged(experiment, ratio, severity):
+    masker = {"spec": "vision/random", "ratio": ratio}
+    found = examine(experiment.evolve(**{"masker": _spec(masker), "encoder.patch": 2}))
+    findings = found.get("masker", []) + found.get("masker.ratio", [])
+    assert severities(findings)[:1] == [severity]
+
+
+def test_a_masker_that_refuses_the_shortest_samples_is_an_error():
+    found = examine(of_sequences(Sequences(length=16, shortest=1), TinyMasker()))
+    assert severities(found["masker"]) == ["error"]
+    assert found["masker"][0].mend == "make the samples longer"
+    found = examine(of_sequences(Sequences(length=16, shortest=2), TinyMasker()))
+    assert severities(found["masker"]) == ["fine"]
+
+
+def test_an_encoder_that_refuses_the_longest_samples_is_an_error_which_names_them():
+    encoder = ShortEncoder()
+    found = examine(attrs.evolve(of_sequences(Sequences(length=16, uneven=True)), encoder=encoder))
+    errors = [finding for findings in found.values() for finding in findings if finding.severity == "error"]
+    assert "walk" in errors[-1].where
+    found = examine(attrs.evolve(of_sequences(Sequences(length=10, uneven=True)), encoder=encoder))
+    assert all(finding.severity != "error" for findings in found.values() for finding in findings)
+
+
+def test_a_part_that_fails_to_examine_is_a_warning_and_one_that_cannot_be_used_an_error():
+    (_, broken) = examine(of_sequences(TinySource(), BrokenMasker()))["masker"]
+    assert broken.severity == "warning"
+    assert "BrokenMasker.examine failed: ZeroDivisionError: oh" in broken.says
+    (unfit,) = examine(of_sequences(TinySource(), BrokenMasker(mendable=True)))["masker.masks"]
+    assert (unfit.severity, unfit.says) == ("error", "no use here")
+
+
+def test_every_part_is_asked_but_not_what_judges_are_composed_of(experiment):
+    judged = experiment.evolve(evaluations={"classes": _spec({"spec": "evaluate/probe", "train": IMAGES})})
+    places = [place for place, _ in doctor.parts(judged)]
+    assert {"", "source.augmentation", "targets.teacher", "objective.head", "training.schedule"} <= set(places)
+    assert [place for place in places if place.startswith("evaluations")] == ["evaluations.classes"]
+
+
+@pytest.mark.parametrize(("free", "severity"), [(2.5, "fine"), (1.5, "warning"), (0.9, "error")])
+def test_the_disk_is_judged_by_the_checkpoints_that_are_kept(experiment, monkeypatch, tmp_path, free, severity):
+    (found,) = examine(experiment)["disk"]
+    needed = float(found.says.partition("needs ")[2].split()[0]) * 2**10  # KiB
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(2**30, 0, free * needed))
+    (found,) = examine(experiment, tmp_path / "not" / "yet")["disk"]
+    assert "3 × " in found.says  # two are kept while the next is written
+    assert found.severity == severity
+    assert str(tmp_path) in found.says
+
+
+def test_the_size_of_a_checkpoint_is_foreseen(experiment, tmp_path):
+    run.start(experiment, tmp_path / "r")
+    (checkpoint, *_) = (tmp_path / "r" / "checkpoints").glob("step-*")
+    size = sum(file.stat().st_size for file in checkpoint.rglob("*") if file.is_file())
+    (found,) = examine(experiment)["disk"]
+    count, unit = found.says.partition("× ")[2].split()[:2]
+    foreseen = float(count) * {"KiB": 2**10, "MiB": 2**20}[unit]
+    assert 0.7 * size < foreseen <= size  # names and shapes come on top of so small weights
+
+
+def test_mistakes_of_building_are_told_all_at_once(experiment):
+    wrong = experiment.evolve(**{"targets.k": 9, "source.store": "nowhere"})
+    errors = [finding for finding in doctor.diagnose(wrong, CPU, Path("runs")) if finding.severity == "error"]
+    assert [error.where.partition(",")[0] for error in errors] == ["source", "targets.k"]
+
+
+def test_nothing_is_measured_where_something_is_wrong_or_time_is_short(experiment, monkeypatch):
+    monkeypatch.setattr(doctor, "attempt", lambda *_: pytest.fail("it is not to be tried"))
+    places = [found.where for found in doctor.diagnose(experiment, CPU, Path("runs"), quick=True)]
+    assert places[0] == "plugins"
+    assert "memory" not in places
+    wrong = experiment.evolve(**{"masker.ratio": 0.99})
+    assert "error" in severities(list(doctor.diagnose(wrong, CPU, Path("runs"))))
+
+
+TRIED = trial.Trial(
+    samples=6,
+    positions=96,
+    peak_bytes=2**30,
+    limit_bytes=2**33,
+    step_seconds=0.5,
+    wait_seconds=0.01,
+    precision="float32",
+)
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, {"memory": "fine", "time": "fine"}),
+        ({"peak_bytes": 2**33 - 2**20}, {"memory": "warning", "time": "fine"}),
+        ({"wait_seconds": 0.3}, {"memory": "fine", "time": "fine", "training.workers": "warning"}),
+    ],
+)
+def test_what_is_measured_is_judged(experiment, monkeypatch, changed, expected):
+    monkeypatch.setattr(doctor, "attempt", lambda *_: attrs.evolve(TRIED, **changed))
+    found = list(doctor.diagnose(experiment, CPU, Path("runs")))
+    assert {each.where: each.severity for each in found[-len(expected) :]} == expected
+    time = next(each for each in found if each.where == "time")
+    assert "8 steps take 4 s" in time.says
+
+
+def test_a_batch_that_memory_cannot_hold_is_an_error(experiment, monkeypatch):
+    class Sender(list):
+        send, close = list.append, list.count
+
+    def fail(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+
+    def attempt(experiment, device):
+        sender = Sender()
+        sender.close = lambda: None
+        trial._work(sender, experiment, str(device))
+        raise sender[0]
+
+    monkeypatch.setattr(trial, "measure", fail)
+    monkeypatch.setattr(doctor, "attempt", attempt)
+    last = list(doctor.diagnose(experiment, CPU, Path("runs")))[-1]
+    assert (last.severity, last.where) == ("error", "training.batch")
+    assert "does not fit into memory" in last.says
+    assert "micro_batches=2" in last.mend
+
+
+KILLER = '''
+import multiprocessing, os, signal
+import attrs
+from didact.testing import TinySource
+
+@attrs.frozen(kw_only=True)
+class Killer(TinySource):
+    """Ends the process of a trial as the system does when memory runs out."""
+
+    def open(self):
+        if multiprocessing.parent_process() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().open()
+'''
+
+
+def test_a_trial_that_the_system_kills_is_told_as_running_out_of_memory(tmp_path, monkeypatch):
+    (tmp_path / "killer_of_trials.py").write_text(KILLER)
+    monkeypatch.syspath_prepend(tmp_path)
+    import killer_of_trials
+
+    with pytest.raises(RunError, match="the system killed the process, as it does when memory runs out"):
+        trial.attempt(of_sequences(killer_of_trials.Killer()), CPU)
+
+
+@pytest.mark.slow
+def test_a_trial_measures_memory_and_time(experiment):
+    large = experiment.evolve(**{"training.batch.amount": 16})
+    tried = trial.attempt(large, CPU)
+    assert (tried.samples, tried.positions) == (16, 256)
+    assert 50 * 2**20 < tried.peak_bytes < tried.limit_bytes
+    assert 0 <= tried.wait_seconds < tried.step_seconds < 60
+    assert tried.precision == "float32"
+
+
+def test_a_trial_tells_what_a_step_found(experiment):
+    with pytest.raises(DidactError, match="is not finite"):
+        trial.measure(experiment.evolve(**{"training.learning_rate": 1e38, "training.weight_decay": 0.0}), CPU)
+
+
+def test_the_command_ends_with_1_where_there_is_an_error(project, experiment):
+    runner = CliRunner()
+    fine = runner.invoke(doctor_command, ["tiny.py", "--quick", "--set", "targets.teacher.anneal_steps=0"])
+    assert fine.exit_code == 0, fine.output
+    assert "no errors" in fine.output
+    assert "mend:" in runner.invoke(doctor_command, ["tiny.py", "--quick"]).output
+    wrong = runner.invoke(doctor_command, ["tiny.py", "--quick", "--set", "masker.ratio=0.99"])
+    assert wrong.exit_code == 1
+    assert "error    masker" in wrong.output
+    assert "1 error" in wrong.output
+    assert not (project / "runs").exists()
+
+
+def test_a_run_begins_with_its_warnings(project, experiment):
+    quiet = run.start(experiment, project / "quiet")
+    assert quiet.warnings == ()
+    odd = experiment.evolve(**{"training.schedule.warmup_steps": 7})
+    warned = run.start(odd, project / "odd")
+    assert warned.outcome == "finished"
+    assert ["training.schedule.warmup_steps" in warning for warning in warned.warnings] == [True]
+    events = [json.loads(line)["event"] for line in (project / "odd" / "events.jsonl").read_text().splitlines()]
+    assert events.index("started") < events.index("warning") < events.index("checkpoint")
+    assert run.start(odd, project / "smoke", examined=False).warnings == ()
+
+
+def test_a_run_does_not_start_where_there_is_an_error(project, experiment, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(2**30, 0, 4096))
+    with pytest.raises(SpecError, match=r"the run needs .* of disk"):
+        run.start(experiment, project / "r")
+    assert not (project / "r").exists()
+
+
+IMAGES = {"spec": "vision/images", "store": "tiny", "size": 16}
+
+
+def _spec(data):
+    from didact import Spec
+    from didact.plugins import registry
+    from didact.spec import from_data
+
+    data = {**data, "test": data["train"]} if "train" in data else data
+    return from_data(data, Spec, registry().class_of)
