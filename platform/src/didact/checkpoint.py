@@ -78,6 +78,7 @@ class Writer:
         self._group: dist.ProcessGroup | None = _new_group() if world.size > 1 else None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._begun: Future[Checkpoint] | None = None
+        self._completed: list[Checkpoint] = []
 
     def begin(self, learner: nn.Module, optimizer: torch.optim.Optimizer, step: int, experiment: Any) -> None:
         """Copies what is to be stored, and has it written; waits for the checkpoint before, if that takes so long.
@@ -85,28 +86,31 @@ class Writer:
         Raises:
             RunError: the one before could not be written.
         """
-        if self._begun is not None:
-            self._begun.result()
+        self._finish()
         staged = {
             LEARNER: {name: _on_host(tensor) for name, tensor in named_tensors(learner)},
             OPTIMIZER: {name: _on_host(tensor) for name, tensor in named_optimizer_state(optimizer, learner)},
         }
         self._begun = self._thread.submit(self._write, staged, step, experiment)
 
-    def completed(self, *, wait: bool = False) -> Checkpoint | None:
-        """The checkpoint that became complete since this was last asked, or None.
+    def completed(self, *, wait: bool = False) -> list[Checkpoint]:
+        """The checkpoints that became complete since this was last asked.
 
         Args:
             wait: for the one that is being written.
 
         Raises:
-            RunError: it could not be written (the disk is full, say); what was written before stays as it was.
+            RunError: one could not be written (the disk is full, say); what was written before stays as it was.
         """
-        begun = self._begun
-        if begun is None or not (wait or begun.done()):
-            return None
-        self._begun = None
-        return begun.result()
+        if wait or (self._begun is not None and self._begun.done()):
+            self._finish()
+        completed, self._completed = self._completed, []
+        return completed
+
+    def _finish(self) -> None:
+        if self._begun is not None:
+            begun, self._begun = self._begun, None
+            self._completed.append(begun.result())
 
     def close(self) -> None:
         """Waits for what is being written; what went wrong with it is no longer asked for."""
@@ -177,7 +181,7 @@ def load(checkpoint: Checkpoint, learner: nn.Module, optimizer: torch.optim.Opti
 
 
 def read_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """All weights of a checkpoint by name, whole and on the CPU, however many processes wrote them."""
+    """All weights of a checkpoint by name, of any shape, whole and on the CPU, however many processes wrote them."""
     weights = {name: torch.empty(shape) for name, shape in _shapes(checkpoint, LEARNER).items()}
     _fill(weights, checkpoint, LEARNER)
     return weights

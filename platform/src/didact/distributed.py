@@ -67,7 +67,7 @@ class World:
         return here if self.size == 1 else self.sum({"": int(here)})[""] > 0
 
     def add(self, values: Tensor) -> Tensor:
-        """Adds up a tensor over all processes, on its own device: a new tensor."""
+        """Adds up a tensor of any shape over all processes, on its own device: a new tensor."""
         if self.size == 1:
             return values
         total = values.detach().clone()

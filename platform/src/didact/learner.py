@@ -119,7 +119,7 @@ def build_learner(experiment: Experiment) -> Learner:
 
 
 def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """What a checkpoint holds of a module: each parameter and persistent buffer once, tied ones by their first name."""
+    """What a checkpoint holds of a module: each parameter and persistent buffer, of any shape, once and by one name."""
     persistent = module.state_dict(keep_vars=True).keys()
     yield from module.named_parameters(remove_duplicate=True)
     yield from ((name, buffer) for name, buffer in module.named_buffers() if name in persistent)

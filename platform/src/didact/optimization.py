@@ -49,7 +49,7 @@ def named_optimizer_state(optimizer: torch.optim.Optimizer, learner: nn.Module) 
 
 
 def empty_optimizer_state(learner: nn.Module, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
-    """Tensors like those that `named_optimizer_state` gave, of ``shapes``, sharded as their parameters are."""
+    """Tensors like those that `named_optimizer_state` gave, of any shape, sharded as their parameters are."""
     parameters = dict(learner.named_parameters())
     state = {}
     for name, shape in shapes.items():
@@ -60,7 +60,7 @@ def empty_optimizer_state(learner: nn.Module, shapes: Mapping[str, torch.Size]) 
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, learner: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Puts back what `named_optimizer_state` gave, in tensors of `empty_optimizer_state`."""
+    """Puts back what `named_optimizer_state` gave, in tensors of `empty_optimizer_state`, of any shape."""
     parameters = dict(learner.named_parameters())
     for name, value in state.items():
         parameter_name, _, key = name.rpartition("/")

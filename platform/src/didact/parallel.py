@@ -99,7 +99,7 @@ def recompute_blocks(backbone: BackboneModule) -> None:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A tensor in full, on every process, which must all ask for it: of a sharded one, the shards put together."""
+    """A tensor of any shape in full, its shards put together; all processes must ask for it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 

@@ -94,7 +94,7 @@ class Trainer:
                 ends = last or stopping
                 if ends or _due(self.step, training.checkpoint_every):
                     writer.begin(self.learner, self.optimizer, self.step, folder.experiment_data())
-                if written := writer.completed(wait=ends):
+                for written in writer.completed(wait=ends):
                     observers.notify("checkpoint_written", step=written.step, folder=str(written.folder))
 
     def take_step(self, batch: StepBatch, *, logged: bool = True) -> dict[str, Tensor | float]:
