@@ -82,10 +82,13 @@ class Recorder:
     @hookimpl
     def run_started(self, run: RunInfo) -> None:
         """Forgets metrics of steps after the one that the run goes on from; they are about to be taken again."""
-        if self.metrics.exists():
-            kept = [line for line in self.metrics.read_text().splitlines() if _step(line) <= run.step]
-            write_text(self.metrics, "".join(f"{line}\n" for line in kept))
+        self._forget_after(run.step)
         self._append(self.events, {"event": "started", "step": run.step})
+
+    @hookimpl
+    def rolled_back(self, step: int) -> None:
+        self._forget_after(step)
+        self._append(self.events, {"event": "rolled back", "step": step})
 
     @hookimpl
     def step_finished(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -114,6 +117,11 @@ class Recorder:
     @hookimpl
     def run_ended(self, outcome: str, step: int) -> None:
         self._append(self.events, {"event": outcome, "step": step})
+
+    def _forget_after(self, step: int) -> None:
+        if self.metrics.exists():
+            kept = [line for line in self.metrics.read_text().splitlines() if _step(line) <= step]
+            write_text(self.metrics, "".join(f"{line}\n" for line in kept))
 
     @staticmethod
     def _append(path: Path, line: Mapping[str, Any]) -> None:
