@@ -59,6 +59,11 @@ def assert_equal_weights(first: Path, second: Path) -> None:
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
+def told(result) -> list[str]:
+    """The warnings that are not of what is known before the first step."""
+    return [text for text in result.warnings if "finite" in text or "skipped_steps" in text]
+
+
 def plain(folder: Path) -> list[dict[str, float]]:
     """The metrics that follow from the seed; what is not a number equals itself here."""
     return [
@@ -140,8 +145,8 @@ def test_skip_leaves_the_step_out_and_counts_it(faulty, tmp_path, curve):
     assert [m["step"] for m in metrics if not math.isfinite(m["train/loss"])] == bad
     assert [m["train/skipped_steps"] for m in metrics] == [sum(b <= step for b in bad) for step in range(1, 9)]
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "r").values())  # running statistics too
-    assert [warning.count("it is left out") for warning in result.warnings] == [1, 1]
-    assert "in samples 5 (walk 5) of the source" in result.warnings[0]
+    assert [warning.count("it is left out") for warning in told(result)] == [1, 1]
+    assert "in samples 5 (walk 5) of the source" in told(result)[0]
     assert json.loads((tmp_path / "r" / "left-out.json").read_text())["steps"] == bad
 
 
@@ -182,8 +187,8 @@ def test_no_more_bundles_are_kept_than_a_disk_can_bear(faulty, tmp_path):
     assert result.outcome == "finished"
     kept = sorted(path.name for path in (tmp_path / "r" / "bundles").iterdir())
     assert kept == ["step-00000001", "step-00000002", "step-00000003"]
-    assert len(result.warnings) == 4
-    assert "the last such step that is told" in result.warnings[-1]
+    assert len(told(result)) == 4
+    assert "the last such step that is told" in told(result)[-1]
     assert read_metrics(tmp_path / "r")[-1]["train/skipped_steps"] == 8
 
 
@@ -249,7 +254,7 @@ def test_rollback_heals_what_skip_cannot(faulty, tmp_path, spoil):
     spoil(after=4, times=1)
     result = run.start(faulty("nan", (), nonfinite="rollback"), tmp_path / "r")
     assert result.outcome == "finished"
-    (warning,) = result.warnings
+    (warning,) = told(result)
     assert "first in the weight network.backbone.blocks.0.weight (8, 8): 1 inf of 64 values" in warning
     assert "goes back to its last checkpoint and leaves step 4 out" in warning
     assert [m["step"] for m in read_metrics(tmp_path / "r")] == [1, 2, 3, 5, 6, 7, 8]
@@ -260,8 +265,8 @@ def test_a_checkpoint_of_spoilt_weights_is_not_gone_back_to(faulty, tmp_path, sp
     spoil(after=6, times=1)
     result = run.start(faulty("nan", (), nonfinite="rollback"), tmp_path / "r")
     assert result.outcome == "finished"
-    told = " ".join(result.warnings)
-    assert "the checkpoint step-00000006 is of no use: the weight network.backbone.blocks.0.weight" in told
+    text = " ".join(result.warnings)
+    assert "the checkpoint step-00000006 is of no use: the weight network.backbone.blocks.0.weight" in text
     events = [json.loads(line) for line in (tmp_path / "r" / "events.jsonl").read_text().splitlines()]
     assert [event["step"] for event in events if event["event"] == "rolled back"] == [3]
     assert json.loads((tmp_path / "r" / "left-out.json").read_text())["steps"] == [6]

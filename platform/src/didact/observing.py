@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,20 @@ class Observers:
         """
         self.warnings.append(text)
         self.notify("run_warned", step=step, text=text, details=details)
+
+    @contextlib.contextmanager
+    def threads_told(self) -> Iterator[None]:
+        """Has what fails in a thread beside the training, a tracker's say, told as a warning at the run's end."""
+
+        def told(failure: threading.ExceptHookArgs) -> None:
+            error = f"{failure.exc_type.__name__}: {failure.exc_value}"
+            self.warnings.append(f"a thread failed beside the training, which went on: {error}")
+
+        before, threading.excepthook = threading.excepthook, told
+        try:
+            yield
+        finally:
+            threading.excepthook = before
 
 
 class Recorder:

@@ -57,9 +57,8 @@ def save_now(trainer: Trainer, folder: RunFolder, observers: Observers) -> None:
     keep = trainer.experiment.training.keep_checkpoints
     with closing(checkpoint.Writer(folder.checkpoints, keep, trainer.world)) as writer:
         writer.begin(trainer.learner, trainer.optimizer, trainer.step, folder.experiment_data())
-        written = writer.completed(wait=True)
-    assert written is not None
-    observers.notify("checkpoint_written", step=written.step, folder=str(written.folder))
+        for written in writer.completed(wait=True):
+            observers.notify("checkpoint_written", step=written.step, folder=str(written.folder))
 
 
 def restore_newest(folder: Path, trainer: Trainer) -> list[str]:

@@ -155,7 +155,7 @@ def _run(
                 folder.write_readme(outcome, trainer.step, reports)
 
     outcome: Outcome = "failed"
-    with stop_requests() as stop:
+    with stop_requests() as stop, watching.threads_told():
         try:
             watching.notify("run_started", run=info)
             for found in (*warnings, *damaged) if world.main else ():
