@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -102,3 +103,16 @@ def test_a_record_that_cannot_be_written_ends_the_run_after_all_were_told(tmp_pa
         observers.notify("step_finished", step=2, metrics={"train/loss": 1.0})
     assert witness.told == [1, 2]
     assert observers.warnings == []
+
+
+def test_what_fails_in_a_thread_is_a_warning_and_no_traceback(capsys):
+    observers = Observers({})
+    before = threading.excepthook
+    with observers.threads_told():
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+    (warning,) = observers.warnings
+    assert "ZeroDivisionError: division by zero" in warning
+    assert capsys.readouterr().err == ""
+    assert threading.excepthook is before

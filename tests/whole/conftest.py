@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +16,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from didact import Record
+from didact import BatchSize, Experiment, Record, Training
 from didact.ingest.writing import write_store
 from didact.observing import read_metrics
+from didact.plugins import registry
+from didact_distill import EMATeacher, LatentRegression, TopKTargets
 
 EXPERIMENT = '''
 """data2vec 2.0 on generated images, a few steps long."""
@@ -79,6 +83,148 @@ def project(stores, tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DIDACT_STORES", str(stores))
     return tmp_path
+
+
+FAULTY_PLUGIN = """
+from __future__ import annotations
+from typing import Literal
+import attrs
+import torch
+from torch import nn
+from didact import hookimpl
+from didact.testing import tiny
+
+
+@attrs.frozen(kw_only=True)
+class Walks(tiny.TinySource):
+    '''Random walks, some of which hold what should not be there.
+
+    Attributes:
+        fault: what it is.
+        faulty: which samples hold it.
+    '''
+
+    fault: Literal["nan", "huge", "zero"] = "nan"
+    faulty: tuple[int, ...] = ()
+
+    def open(self):
+        return FaultyWalks(self)
+
+
+class FaultyWalks(tiny.TinySamples):
+    def content(self, index):
+        content = super().content(index) / 10
+        if index in self.source.faulty:
+            if self.source.fault == "nan":
+                content[1, 2] = float("nan")
+            else:
+                content.fill_({"huge": 1e30, "zero": 0.0}[self.source.fault])
+        return content
+
+    def views(self, index, *, length, generator):
+        return (self.content(index),)
+
+
+@attrs.frozen(kw_only=True)
+class Encoder(tiny.TinyEncoder):
+    '''An encoder that cannot take everything.
+
+    Attributes:
+        curve: exp overflows, the gradient of root is infinite at 0, norm keeps statistics of what it saw.
+    '''
+
+    curve: Literal["exp", "root", "norm"] = "exp"
+
+    def build(self, signal):
+        return EncoderModule(signal.axes[0], self.width, self.curve)
+
+
+class EncoderModule(tiny.TinyEncoderModule):
+    def __init__(self, channels, width, curve):
+        super().__init__(channels, width, class_token=False)
+        self.projection = nn.Linear(channels, width, bias=False)
+        self.curve = {"exp": Exp, "root": Root, "norm": Norm}[curve](width)
+
+    def embed(self, view):
+        tokens = super().embed(view)
+        return attrs.evolve(tokens, features=self.curve(tokens.features))
+
+
+class Exp(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+
+    def forward(self, x):
+        return x.abs().exp()
+
+
+class Root(Exp):
+    def forward(self, x):
+        return x.abs().sqrt()
+
+
+class Norm(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, x):
+        return self.norm(x.transpose(1, 2)).transpose(1, 2)
+
+
+@hookimpl
+def didact_sources():
+    return {"walks": Walks}
+
+
+@hookimpl
+def didact_feature_encoders():
+    return {"encoder": Encoder}
+
+
+@hookimpl
+def didact_backbones():
+    return {"backbone": tiny.TinyBackbone}
+
+
+@hookimpl
+def didact_maskers():
+    return {"masker": tiny.TinyMasker}
+"""
+
+
+@pytest.fixture
+def faulty(tmp_path, monkeypatch) -> Callable[..., Experiment]:
+    """Experiments on samples that hold what should not be there, of a plugin that other processes find too.
+
+    Called with the source's fault and samples, the encoder's curve, and fields of the training.
+    """
+    installed = tmp_path / "installed"
+    (installed / "faulty_parts-1.0.dist-info").mkdir(parents=True)
+    (installed / "faulty_parts-1.0.dist-info" / "METADATA").write_text("Name: faulty-parts\nVersion: 1.0\n")
+    (installed / "faulty_parts-1.0.dist-info" / "entry_points.txt").write_text("[didact]\nfaulty = faulty_parts\n")
+    (installed / "faulty_parts.py").write_text(FAULTY_PLUGIN)
+    monkeypatch.syspath_prepend(str(installed))
+    monkeypatch.setenv("PYTHONPATH", str(installed))
+    registry.cache_clear()
+    sys.modules.pop("faulty_parts", None)
+    parts = importlib.import_module("faulty_parts")
+
+    def make(fault: str, samples: tuple[int, ...], curve: str = "exp", **training: Any) -> Experiment:
+        settings = {"steps": 8, "batch": BatchSize(amount=4, unit="samples"), "learning_rate": 1e-3, "workers": 0}
+        return Experiment(
+            name="faulty",
+            source=parts.Walks(fault=fault, faulty=samples),
+            encoder=parts.Encoder(curve=curve),
+            masker=parts.tiny.TinyMasker(masks=2),
+            backbone=parts.tiny.TinyBackbone(),
+            targets=TopKTargets(k=2, teacher=EMATeacher(start=0.9, end=0.99)),
+            objective=LatentRegression(),
+            training=Training(**settings | {"log_every": 1, "checkpoint_every": 3, "precision": "float32"} | training),
+        )
+
+    yield make
+    registry.cache_clear()
 
 
 @pytest.fixture

@@ -164,19 +164,6 @@ def test_an_observer_that_fails_is_switched_off_and_the_training_goes_on(project
     assert "observers fail" in warning
 
 
-def test_a_loss_that_is_not_finite_names_weight_and_samples(project):
-    experiment, _ = load_experiment("tiny.py")
-    with pytest.raises(RunError, match=r"the gradient of step 2 is not finite") as caught:
-        run.start(experiment.evolve(**{"training.learning_rate": 1e38, "training.weight_decay": 0.0}), project / "r")
-    assert "samples [" in caught.value.where
-    skipped = experiment.evolve(
-        **{"training.learning_rate": 1e38, "training.weight_decay": 0.0, "training.nonfinite": "skip"}
-    )
-    result = run.start(skipped, project / "skipped")
-    assert result.outcome == "finished"
-    assert read_metrics(project / "skipped")[-1]["train/skipped_steps"] > 0
-
-
 def test_a_missing_plugin_is_named_when_a_run_is_resumed(project):
     experiment, _ = load_experiment("tiny.py")
     run.start(experiment, project / "r", observers={"stopper": StopAfter(4)})

@@ -27,6 +27,8 @@ def writing(
         # safetensors' own errors carry no number
         full = error.errno == errno.ENOSPC or "No space left" in str(error)
         reason = "the disk is full" if full else error.strerror or str(error)
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            mend = mend.replace("free some space", "make it writable")
         raise RunError(f"{what} cannot be written: {reason}", where=str(where), mend=mend) from error
 
 

@@ -11,7 +11,7 @@ import datetime
 import math
 import os
 from collections.abc import Iterator, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 import torch
@@ -81,6 +81,14 @@ class World:
         values = [value]
         dist.broadcast_object_list(values)
         return values[0]
+
+    def gather(self, value: Value) -> list[Value]:
+        """Every process's value, by rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
 
     @contextlib.contextmanager
     def main_first(self) -> Iterator[None]:

@@ -81,7 +81,10 @@ class Training(Spec):
         keep_checkpoints: how many of the newest are kept.
         evaluate_every: steps between two evaluations; None evaluates at the end.
         nonfinite: what a loss or gradient that is not finite does: ``stop`` ends the run with a checkpoint of the step
-            before, ``skip`` leaves that step out and counts it.
+            before, ``skip`` leaves that step out and counts it, ``rollback`` goes back to the last checkpoint and
+            leaves that step's batch out when it comes to it again; where a weight itself is not finite, the step that
+            made it so.
+        nonfinite_limit: steps in a row that ``skip`` and ``rollback`` leave out; with one more the run ends.
     """
 
     steps: int
@@ -104,7 +107,8 @@ class Training(Spec):
     checkpoint_every: int | None = None
     keep_checkpoints: int = 2
     evaluate_every: int | None = None
-    nonfinite: Literal["stop", "skip"] = "stop"
+    nonfinite: Literal["stop", "skip", "rollback"] = "stop"
+    nonfinite_limit: int = 10
 
     def validate(self) -> None:
         self.require(self.steps >= 1, "steps", "at least 1")
@@ -117,6 +121,13 @@ class Training(Spec):
         self.require(self.workers >= 0, "workers", "at least 0")
         self.require(self.log_every >= 1, "log_every", "at least 1")
         self.require(self.keep_checkpoints >= 1, "keep_checkpoints", "at least 1")
+        self.require(self.nonfinite_limit >= 1, "nonfinite_limit", "at least 1")
+        if self.nonfinite == "rollback" and self.checkpoint_every is None:
+            raise SpecError(
+                "training.nonfinite=rollback needs training.checkpoint_every, got None",
+                where="checkpoint_every",
+                mend="say after how many steps there is a checkpoint to go back to; 1000, say",
+            )
         for field in ("checkpoint_every", "evaluate_every"):
             self.require(getattr(self, field) is None or getattr(self, field) >= 1, field, "at least 1, or None")
 

@@ -31,6 +31,8 @@ class RunFolder:
     ``events.jsonl``          starts, checkpoints, the end
     ``evaluations/``          what each evaluation found: its metrics as JSON, its pictures as PNG
     ``checkpoints/``          the newest ones
+    ``bundles/``              steps that were not finite, to be replayed
+    ``left-out.json``         the steps that were left out because they were not finite
     ========================  ================================================================================
     """
 
@@ -96,7 +98,9 @@ class RunFolder:
         Raises:
             RunError: another process is running in it.
         """
-        with (self.path / ".lock").open("w") as file:
+        with writing("the run's folder", self.path, mend="make it writable, or copy it to where you can write"):
+            file = (self.path / ".lock").open("w")
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

@@ -94,6 +94,10 @@ class Lifecycle:
         """A complete checkpoint of ``step`` lies in ``folder``."""
 
     @hookspec
+    def rolled_back(self, step: int) -> None:
+        """The run is back at the checkpoint of ``step``; later steps, which were told, are taken again."""
+
+    @hookspec
     def run_warned(self, step: int, text: str, details: str) -> None:
         """Something went wrong after ``step`` that does not end the run; ``details`` may hold a traceback."""
 

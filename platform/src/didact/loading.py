@@ -209,8 +209,10 @@ def load(
             if isinstance(batch, DidactError):
                 raise batch
             yield batch
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, OSError, EOFError) as error:
+        # a worker that ends while a tensor of its comes over breaks the connection before anybody looks after it
+        broken = isinstance(error, (ConnectionError, EOFError, FileNotFoundError)) and "Caught " not in str(error)
+        if not workers or not (broken or "DataLoader worker (pid" in str(error)):
             raise
         raise RunError(
             f"a process that loads data ended: {error}",

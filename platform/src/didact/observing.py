@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,20 @@ class Observers:
         self.warnings.append(text)
         self.notify("run_warned", step=step, text=text, details=details)
 
+    @contextlib.contextmanager
+    def threads_told(self) -> Iterator[None]:
+        """Has what fails in a thread beside the training, a tracker's say, told as a warning at the run's end."""
+
+        def told(failure: threading.ExceptHookArgs) -> None:
+            error = f"{failure.exc_type.__name__}: {failure.exc_value}"
+            self.warnings.append(f"a thread failed beside the training, which went on: {error}")
+
+        before, threading.excepthook = threading.excepthook, told
+        try:
+            yield
+        finally:
+            threading.excepthook = before
+
 
 class Recorder:
     """Writes what happens into the run's folder as JSON lines."""
@@ -82,10 +98,13 @@ class Recorder:
     @hookimpl
     def run_started(self, run: RunInfo) -> None:
         """Forgets metrics of steps after the one that the run goes on from; they are about to be taken again."""
-        if self.metrics.exists():
-            kept = [line for line in self.metrics.read_text().splitlines() if _step(line) <= run.step]
-            write_text(self.metrics, "".join(f"{line}\n" for line in kept))
+        self._forget_after(run.step)
         self._append(self.events, {"event": "started", "step": run.step})
+
+    @hookimpl
+    def rolled_back(self, step: int) -> None:
+        self._forget_after(step)
+        self._append(self.events, {"event": "rolled back", "step": step})
 
     @hookimpl
     def step_finished(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -114,6 +133,11 @@ class Recorder:
     @hookimpl
     def run_ended(self, outcome: str, step: int) -> None:
         self._append(self.events, {"event": outcome, "step": step})
+
+    def _forget_after(self, step: int) -> None:
+        if self.metrics.exists():
+            kept = [line for line in self.metrics.read_text().splitlines() if _step(line) <= step]
+            write_text(self.metrics, "".join(f"{line}\n" for line in kept))
 
     @staticmethod
     def _append(path: Path, line: Mapping[str, Any]) -> None:

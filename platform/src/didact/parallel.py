@@ -103,6 +103,11 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def local(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor, of any shape: its shard of a sharded one, else all of it."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 def _blocks(learner: Learner) -> Iterator[nn.Module]:
     for module in learner.modules():
         if isinstance(module, BackboneModule):

@@ -26,6 +26,12 @@ def generator(seed: int, *parts: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(key(seed, *parts))
 
 
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """Seeds all that a training step draws globally: PyTorch's generators, each process's its own, and `common`."""
+    torch.manual_seed(key(seed, "dropout", step, rank))
+    common.manual_seed(key(seed, "common", step))
+
+
 @contextlib.contextmanager
 def seeded(seed: int, *parts: str | int) -> Iterator[None]:
     """Seeds PyTorch's global generators inside the ``with`` and restores the CPU's afterwards.

@@ -1,13 +1,104 @@
-"""Going back to a checkpoint: the newest that is whole, whatever the disk did to those after it."""
+"""Training on after a fault, or ending it with a checkpoint: back to the newest one that is whole and of use."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from didact import checkpoint
+from didact.batching import BatchPlan
 from didact.checkpoint import Checkpoint, DamageError
 from didact.disk import set_aside
-from didact.errors import RunError
+from didact.errors import DidactError, RunError
+from didact.folder import RunFolder
+from didact.nonfinite import NotFinite, RollBack, spoilt_weight
+from didact.observing import Observers
+from didact.signals import StopRequest
+from didact.trainer import Trainer
+
+
+def fit(
+    trainer: Trainer,
+    plan: BatchPlan,
+    folder: RunFolder,
+    observers: Observers,
+    stop: StopRequest,
+    evaluate: Callable[[int], None],
+) -> None:
+    """`Trainer.fit`, which goes back to a checkpoint where the experiment says so, and leaves one where it fails.
+
+    Raises:
+        DidactError: as `Trainer.fit` does; says from which step the run can be resumed.
+    """
+    rollback = trainer.experiment.training.nonfinite == "rollback"
+    if rollback and trainer.world.tell(not any(folder.checkpoints.glob("step-*"))):
+        save_now(trainer, folder, observers)  # there must be one to go back to
+    while True:
+        try:
+            trainer.fit(plan, folder, observers, stop, evaluate)
+            return
+        except RollBack:
+            pass  # outside of this clause, so that what the failed attempt held is free: its workers, its batch
+        except DidactError as error:
+            raise _with_checkpoint(error, trainer, folder, observers) from error
+        trainer.optimizer.zero_grad(set_to_none=True)
+        for told in restore_newest(folder.checkpoints, trainer):
+            observers.warn(told, trainer.step)
+        observers.notify("rolled_back", step=trainer.step)
+
+
+def save_now(trainer: Trainer, folder: RunFolder, observers: Observers) -> None:
+    """Writes a checkpoint of the step just taken, and waits for it.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    keep = trainer.experiment.training.keep_checkpoints
+    with closing(checkpoint.Writer(folder.checkpoints, keep, trainer.world)) as writer:
+        writer.begin(trainer.learner, trainer.optimizer, trainer.step, folder.experiment_data())
+        for written in writer.completed(wait=True):
+            observers.notify("checkpoint_written", step=written.step, folder=str(written.folder))
+
+
+def restore_newest(folder: Path, trainer: Trainer) -> list[str]:
+    """Restores the newest checkpoint below ``folder`` that is of use; does nothing where there never was one.
+
+    One that is damaged, or holds weights that are not finite, is renamed, so that it neither counts among those to keep
+    nor is taken for whole again.
+
+    Returns:
+        what to tell of each such one.
+
+    Raises:
+        RunError: there are some, but none is of use; or one is another network's.
+    """
+    world = trainer.world
+    told: list[str] = []
+    while True:
+        stored, damaged = world.tell(newest_whole(folder) if world.main else (None, []))
+        told += damaged
+        if stored is None:
+            break
+        trainer.optimizer.state.clear()  # a checkpoint of step 0 has none
+        trainer.restore(stored)
+        spoilt = spoilt_weight(trainer.learner, world)
+        if not spoilt:
+            return told
+        if world.main:
+            set_aside(stored.folder)
+        world.wait()
+        told.append(
+            f"the checkpoint {stored.folder.name} is of no use: the weight {spoilt} is not finite in it; it was "
+            f"renamed to damaged-{stored.folder.name}"
+        )
+    if told:
+        raise RunError(
+            f"no checkpoint of this run is of use: {told[0]}",
+            where=str(folder),
+            mend="start the experiment in a new folder, with a lower training.learning_rate or training.clip_norm",
+        )
+    return told
 
 
 def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[str]]:
@@ -44,3 +135,23 @@ def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 def _told(error: DamageError, step: int) -> str:
     path = Path(error.where)
     return f"{error.what}; it was renamed to {set_aside(path).name}, and the run goes on from step {step}"
+
+
+def _with_checkpoint(error: DidactError, trainer: Trainer, folder: RunFolder, observers: Observers) -> DidactError:
+    """Saves the last complete step where that is possible, and has the error say how to go on.
+
+    What raises a `DidactError` (a source, a worker, a step that is not finite, the disk) does so between two updates of
+    the weights, so they are those of ``trainer.step``.
+    """
+    world = trainer.world
+    if world.size > 1 and not isinstance(error, NotFinite):
+        return error  # the others may be anywhere: to save together with them would hang
+    if trainer.step == 0 or spoilt_weight(trainer.learner, world):
+        return error
+    if world.tell(all(found.step != trainer.step for found in checkpoint.all_complete(folder.checkpoints))):
+        try:
+            save_now(trainer, folder, observers)
+        except DidactError:
+            return error  # a full disk, say, and perhaps the error itself
+    on = f"`didact resume {folder.path}` goes on from step {trainer.step}"
+    return type(error)(error.what, where=error.where, mend=f"{error.mend}; then {on}" if error.mend else on)

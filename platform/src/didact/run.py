@@ -23,7 +23,7 @@ from didact.judging import RunSubject
 from didact.learner import build_learner
 from didact.loading import Steps
 from didact.observing import Observers, Recorder
-from didact.recovery import newest_whole
+from didact.recovery import fit, restore_newest
 from didact.signals import stop_requests
 from didact.trainer import Trainer
 
@@ -126,9 +126,7 @@ def _run(
     warnings: tuple[str, ...] = (),
 ) -> RunResult:
     experiment, device, world = trainer.experiment, trainer.device, trainer.world
-    stored, damaged = world.tell(newest_whole(folder.checkpoints) if world.main else (None, []))
-    if stored is not None:
-        trainer.restore(stored)
+    damaged = restore_newest(folder.checkpoints, trainer)
     data = {"source": experiment.source.open().fingerprint}
     place = environment.describe(device, trainer.precision, data, source_file)
     watching = Observers({})
@@ -157,12 +155,12 @@ def _run(
                 folder.write_readme(outcome, trainer.step, reports)
 
     outcome: Outcome = "failed"
-    with stop_requests() as stop:
+    with stop_requests() as stop, watching.threads_told():
         try:
             watching.notify("run_started", run=info)
             for found in (*warnings, *damaged) if world.main else ():
                 watching.warn(found, trainer.step)
-            trainer.fit(plan, folder, watching, stop, evaluate)
+            fit(trainer, plan, folder, watching, stop, evaluate)
             if trainer.step == experiment.training.steps:
                 evaluate(trainer.step)
                 outcome = "finished"

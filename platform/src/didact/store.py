@@ -167,11 +167,14 @@ class Store:
             DataError: it cannot be read.
         """
         reader, key = self._open(), self._key(index)
-        with reader.environment.begin() as transaction:
-            data, about = transaction.get(key, db=reader.data), transaction.get(key, db=reader.about)
-        if data is None or about is None:
-            raise self._damaged(f"record {index} is missing")
-        name, length, fields = json.loads(about[DIGEST_BYTES:])
+        try:
+            with reader.environment.begin() as transaction:
+                data, about = transaction.get(key, db=reader.data), transaction.get(key, db=reader.about)
+            if data is None or about is None:
+                raise self._damaged(f"record {index} is missing")
+            name, length, fields = json.loads(about[DIGEST_BYTES:])
+        except (lmdb.Error, ValueError) as error:
+            raise self._damaged(f"record {index} cannot be read: {error}") from error
         return StoredRecord(data=data, name=name, length=length, fields=fields)
 
     def name(self, index: int) -> str:

@@ -13,16 +13,17 @@ from didact import checkpoint
 from didact.batching import BatchPlan
 from didact.collapse import standard_deviation
 from didact.devices import autocast, choose_precision
+from didact.diagnosis import copy_buffers, put_back_buffers
 from didact.distributed import World
-from didact.errors import RunError
 from didact.experiment import Experiment
 from didact.folder import RunFolder
 from didact.learner import Learner, add_counts, build_learner, named_tensors
 from didact.loading import StepBatch, load
+from didact.nonfinite import Nonfinite, all_finite
 from didact.observing import Observers
 from didact.optimization import build_optimizer, clip_gradients, gradient_norm, set_learning_rate
 from didact.parallel import Engine, whole
-from didact.randomness import common, key
+from didact.randomness import seed_step
 from didact.signals import StopRequest
 from didact.tensors import Batch, Loss, move
 from didact.timing import span
@@ -49,7 +50,7 @@ class Trainer:
         self.engine = Engine(learner, experiment.training, self.world)
         self.optimizer = build_optimizer(experiment.training, learner)
         self.step = 0
-        self.skipped = 0
+        self.nonfinite = Nonfinite(experiment, self.world)
 
     def fit(
         self,
@@ -70,9 +71,11 @@ class Trainer:
 
         Raises:
             RunError: the loss is not finite and the experiment says to stop, or a checkpoint cannot be written.
+            RollBack: the loss is not finite and the experiment says to go back.
             DataError: a sample cannot be read.
         """
         training = self.experiment.training
+        self.nonfinite.attach(folder, observers)
         meter = Meter(self.device)
         batches = load(self.experiment, plan, self.step, world=self.world, pin=self.device.type == "cuda")
         stopping = self.world.any(bool(stop))
@@ -81,10 +84,13 @@ class Trainer:
                 with span("data wait"):
                     batch = next(batches)
                 logged = _due(self.step + 1, training.log_every) or self.step + 1 in (1, training.steps)
-                scalars = self.take_step(batch, logged=logged)
-                meter.add(batch)
-                if logged:
-                    observers.notify("step_finished", step=self.step, metrics=meter.read(scalars))
+                if self.nonfinite.leaves_out(self.step + 1):
+                    self.step += 1
+                else:
+                    scalars = self.take_step(batch, logged=logged)
+                    meter.add(batch)
+                    if logged:
+                        observers.notify("step_finished", step=self.step, metrics=meter.read(scalars))
                 last = self.step == training.steps
                 stopping = self.world.any(bool(stop))
                 if not last and not stopping and _due(self.step, training.evaluate_every):
@@ -109,21 +115,22 @@ class Trainer:
         """
         training, learner = self.experiment.training, self.learner
         learner.train()
-        torch.manual_seed(key(training.seed, "dropout", self.step, self.world.rank))  # all that PyTorch draws globally
-        common.manual_seed(key(training.seed, "common", self.step))
+        seed_step(training.seed, self.step, self.world.rank)
         rate = set_learning_rate(self.optimizer, training, self.step)
         totals = self.world.sum(add_counts(learner.objective.counts(part) for part in batch.parts))
+        buffers = copy_buffers(learner)
         self.optimizer.zero_grad(set_to_none=True)
         losses = [self._backward(part, totals, last=part is batch.parts[-1]) for part in batch.parts]
         norm = whole(gradient_norm(learner))
-        finite = bool(torch.isfinite(norm))
+        finite = all_finite(norm, losses, self.world)
         if finite:
             if training.clip_norm is not None:
                 clip_gradients(learner, norm, training.clip_norm)
             with span("optimizer"):
                 self.optimizer.step()
         else:
-            self._not_finite(batch, totals, losses)
+            put_back_buffers(learner, buffers)
+            self.nonfinite.handle(self, batch, totals)
         self.step += 1
         after = learner.after_step(self.step) if finite else {}
         if not logged:
@@ -132,7 +139,7 @@ class Trainer:
             **self._losses(losses, totals),
             "train/gradient_norm": norm,
             "train/learning_rate": rate,
-            "train/skipped_steps": float(self.skipped),
+            "train/skipped_steps": float(self.nonfinite.count(self.step)),
             **self._spread(losses),
             **after,
             "data/epoch": float(batch.epoch),
@@ -182,25 +189,6 @@ class Trainer:
             if all(value is not None for value in values):
                 spread[f"collapse/{name}_std"] = standard_deviation(torch.cat(values), self.world)
         return spread
-
-    def _not_finite(self, batch: StepBatch, totals: Mapping[str, int], losses: list[Loss]) -> None:
-        if self.experiment.training.nonfinite == "skip":
-            self.skipped += 1
-            return
-        terms = ", ".join(
-            f"{name.removeprefix('train/')} {float(value):g}" for name, value in self._losses(losses, totals).items()
-        )
-        ids = [int(index) for part in batch.parts for index in part.ids]
-        names = [
-            name for name, p in self.learner.named_parameters() if p.grad is not None and not p.grad.isfinite().all()
-        ]
-        raise RunError(
-            f"the gradient of step {self.step + 1} is not finite ({terms}); first in {names[0]}, in {len(names)} of "
-            f"the weights",
-            where=f"samples {ids[:8]}{' …' if len(ids) > 8 else ''} of the source",
-            mend="lower training.learning_rate, set training.clip_norm, or leave such steps out with "
-            "training.nonfinite=skip",
-        )
 
 
 class Meter:

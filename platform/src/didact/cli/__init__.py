@@ -24,6 +24,7 @@ class Commands(click.Group):
         "ingest": "didact.cli.ingest:ingest_command",
         "inspect": "didact.cli.inspect:inspect_command",
         "plugins": "didact.cli.plugins:plugins_command",
+        "replay": "didact.cli.replay:replay_command",
         "bench": "didact.cli.bench:bench_command",
     }
 

@@ -63,6 +63,12 @@ class Progress:
         self.console.print(f"{name} at step {step}: {found}")
 
     @hookimpl
+    def rolled_back(self, step: int) -> None:
+        self.console.print(f"back to step {step}")
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step)
+
+    @hookimpl
     def run_warned(self, text: str) -> None:
         self.console.print(f"warning: {text}", markup=False)
 

@@ -93,6 +93,7 @@ def smoke_of(experiment: Experiment) -> Experiment:
         log_every=1,
         checkpoint_every=None,
         evaluate_every=None,
+        nonfinite="stop",
     )
     return attrs.evolve(experiment, name=f"{experiment.name}-smoke", training=training, evaluations={})
 

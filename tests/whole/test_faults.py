@@ -1,0 +1,263 @@
+"""What a long run meets, done to real processes: each fault has its end, in one message and without a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from didact.observing import read_metrics
+
+STEPS = 150  # enough that a fault comes long before the end
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def own_store(project, stores, monkeypatch) -> Path:
+    """A copy of the store, to be destroyed."""
+    shutil.copytree(stores / "tiny", project / "stores" / "tiny")
+    monkeypatch.setenv("DIDACT_STORES", str(project / "stores"))
+    return project / "stores" / "tiny"
+
+
+@pytest.fixture
+def begin(project) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a run in a process of its own, and returns when it has taken three steps."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(folder: Path, *settings: str, file: str = "tiny.py") -> subprocess.Popen[str]:
+        fixed = (f"training.steps={STEPS}", "training.checkpoint_every=1000")
+        words = [word for setting in (*fixed, *settings) for word in ("--set", setting)]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "didact", "run", file, "--out", str(folder), *words],
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        started.append(process)
+        wait_for_steps(folder, 3, process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def wait_for_steps(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
+    metrics = folder / "metrics.jsonl"
+    while not metrics.exists() or metrics.read_text().count("\n") < count:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+
+
+def assert_ends_with_a_checkpoint(process: subprocess.Popen[str], folder: Path) -> str:
+    """Exit code 1, one message, and a checkpoint of the last step that was taken; returns the message."""
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1, errors
+    assert errors.count("error: ") == 1
+    assert "Traceback" not in errors
+    last = int(read_metrics(folder)[-1]["step"])
+    assert 3 <= last < STEPS
+    assert (folder / "checkpoints" / f"step-{last:08d}" / "checkpoint.json").exists()
+    assert f"`didact resume {folder}` goes on from step {last}" in errors
+    event = json.loads((folder / "events.jsonl").read_text().splitlines()[-1])
+    assert event == {"event": "failed", "step": last}
+    return errors[errors.index("error: ") :]
+
+
+def children(process: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def workers(process: int) -> list[int]:
+    """The processes that load data: the children of the fork server's, which is a child of the run's."""
+    return [worker for child in children(process) for worker in children(child)]
+
+
+def test_a_killed_worker_ends_the_run_with_a_checkpoint(project, begin, didact):
+    folder = project / "r"
+    process = begin(folder, "training.workers=1")
+    (worker,) = workers(process.pid)
+    os.kill(worker, signal.SIGKILL)
+    message = assert_ends_with_a_checkpoint(process, folder)
+    assert "a process that loads data ended" in message
+    assert didact("resume", folder).returncode == 0
+
+
+def test_a_store_that_is_cut_short_while_it_is_read_ends_the_run_with_a_checkpoint(project, own_store, begin, stores):
+    folder = project / "r"
+    process = begin(folder, "training.workers=1")
+    os.truncate(own_store / "data.mdb", 0)  # what is mapped of it is gone: reading it kills the worker
+    message = assert_ends_with_a_checkpoint(process, folder)
+    assert "a process that loads data ended" in message
+
+
+def test_a_store_whose_bytes_change_while_it_is_read_ends_the_run_with_a_checkpoint(project, own_store, begin):
+    folder = project / "r"
+    process = begin(folder, "training.workers=1")
+    with (own_store / "data.mdb").open("r+b") as file:
+        file.write(os.urandom((own_store / "data.mdb").stat().st_size))
+    assert_ends_with_a_checkpoint(process, folder)
+
+
+def test_a_store_that_is_deleted_while_it_is_open_is_read_on(project, own_store, begin, didact):
+    folder = project / "r"
+    process = begin(folder, "training.workers=1", "training.steps=40")
+    shutil.rmtree(own_store)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors  # the system keeps a file for whoever has it open
+    assert "finished" in output
+    resumed = didact("resume", folder)
+    assert resumed.returncode == 1
+    assert resumed.stderr.startswith("error: ")
+    assert "there is no store 'tiny'" in resumed.stderr
+    assert "Traceback" not in resumed.stderr
+
+
+def test_a_tracker_whose_repository_is_removed_leaves_the_training_alone(project, begin):
+    text = (project / "tiny.py").read_text()
+    text = text.replace("experiment = Experiment(", "from didact_aim import Aim\n\nexperiment = Experiment(")
+    text = text.replace('name="tiny-images",', 'name="tiny-images",\n    observers=(Aim(repository="tracking"),),')
+    (project / "tracked.py").write_text(text)
+    folder = project / "r"
+    process = begin(folder, "training.steps=40", file="tracked.py")
+    shutil.rmtree(project / "tracking")
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "finished" in output
+    told = errors[errors.index("warning: ") :]  # before that, Aim's own clean-up may complain of what it cannot close
+    assert "the observer 'Aim-0' failed in step_finished and is switched off" in told
+    assert "Traceback" not in told
+    assert "Exception in thread" not in errors
+    assert [metrics["step"] for metrics in read_metrics(folder)] == list(range(1, 41))
+
+
+@pytest.fixture
+def make_read_only() -> Iterator[Callable[[Path], None]]:
+    """Turns a folder read-only under a running process, as a file system does that finds itself damaged."""
+    mounted: list[Path] = []
+
+    def mount(folder: Path) -> None:
+        for options in (["--bind", folder], ["-o", "remount,ro,bind"]):
+            done = subprocess.run(["mount", *options, folder], capture_output=True, text=True)
+            if done.returncode != 0:
+                pytest.skip(f"no file system can be mounted here: {done.stderr}")
+            mounted.append(folder)
+
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a file system")
+    yield mount
+    for folder in set(mounted):
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_folder_that_turns_read_only_ends_the_run_and_is_gone_on_with_later(project, begin, didact, make_read_only):
+    folder = project / "r"
+    process = begin(folder, "training.checkpoint_every=2")
+    while not list((folder / "checkpoints").glob("step-*")):
+        time.sleep(0.01)
+    make_read_only(folder)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert errors.count("error: ") == 1
+    assert "cannot be written: Read-only file system" in errors
+    assert "make it writable and resume" in errors
+    assert "Traceback" not in errors
+    refused = didact("resume", folder)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: the run's folder cannot be written: Read-only file system")
+    subprocess.run(["umount", "-l", folder], check=True)
+    subprocess.run(["mount", "--bind", folder, folder], check=True)  # for the fixture to undo
+    resumed = didact("resume", folder)
+    assert resumed.returncode == 0, resumed.stderr
+    assert [metrics["step"] for metrics in read_metrics(folder)] == list(range(1, STEPS + 1))
+
+
+def test_a_second_process_on_a_folder_is_refused_and_harms_nothing(project, begin, didact):
+    folder = project / "r"
+    process = begin(folder, "training.steps=60")
+    second = didact("resume", folder)
+    assert process.poll() is None
+    assert second.returncode == 1
+    assert second.stderr.startswith("error: another process is running in this folder")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert [metrics["step"] for metrics in read_metrics(folder)] == list(range(1, 61))
+
+
+SLOW_EVALUATION = """
+
+import attrs
+import time
+from pathlib import Path
+from didact import Evaluation, Report
+
+
+@attrs.frozen(kw_only=True)
+class Slow(Evaluation):
+    '''An evaluation that takes its time.'''
+
+    def evaluate(self, subject):
+        Path("evaluating").touch()
+        time.sleep(SECONDS)
+        return Report(metrics={"one": 1.0})
+"""
+
+
+@pytest.fixture
+def evaluated(project, begin) -> Callable[[float], subprocess.Popen[str]]:
+    """A run that is in the middle of an evaluation."""
+    parts = project / "parts"
+    (parts / "slow_parts-1.0.dist-info").mkdir(parents=True)
+    (parts / "slow_parts-1.0.dist-info" / "METADATA").write_text("Name: slow-parts\nVersion: 1.0\n")
+    (parts / "slow_parts-1.0.dist-info" / "entry_points.txt").write_text("[didact]\nslow = slow_parts\n")
+
+    def start(seconds: float) -> subprocess.Popen[str]:
+        hook = "\n\nfrom didact import hookimpl\n\n\n@hookimpl\ndef didact_evaluations():\n    return {'slow': Slow}\n"
+        (parts / "slow_parts.py").write_text(SLOW_EVALUATION.replace("SECONDS", str(seconds)) + hook)
+        os.environ["PYTHONPATH"] = str(parts)
+        text = (project / "tiny.py").read_text()
+        text = text.replace("experiment = Experiment(", "from slow_parts import Slow\n\nexperiment = Experiment(")
+        text = text.replace('name="tiny-images",', 'name="tiny-images",\n    evaluations={"slow": Slow()},')
+        (project / "slow.py").write_text(text)
+        process = begin(project / "r", "training.evaluate_every=5", file="slow.py")
+        while not (project / "evaluating").exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        return process
+
+    yield start
+    os.environ.pop("PYTHONPATH", None)
+
+
+def test_a_signal_in_an_evaluation_is_answered_after_it(project, evaluated):
+    process = evaluated(1.0)
+    process.terminate()
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert f"stopped; go on with: didact resume {project / 'r'}" in output
+    assert (project / "r" / "checkpoints" / "step-00000005" / "checkpoint.json").exists()
+
+
+def test_a_second_ctrl_c_leaves_at_once(project, evaluated):
+    process = evaluated(300.0)
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None  # the first one waits for the evaluation
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert errors.strip().endswith("interrupted")
+    assert "Traceback" not in errors
