@@ -188,8 +188,9 @@ def test_a_folder_that_turns_read_only_ends_the_run_and_is_gone_on_with_later(pr
 def test_a_second_process_on_a_folder_is_refused_and_harms_nothing(project, begin, didact):
     folder = project / "r"
     process = begin(folder, "training.steps=60")
+    os.kill(process.pid, signal.SIGSTOP)  # it holds the folder for as long as the other takes to come
     second = didact("resume", folder)
-    assert process.poll() is None
+    os.kill(process.pid, signal.SIGCONT)
     assert second.returncode == 1
     assert second.stderr.startswith("error: another process is running in this folder")
     _, errors = process.communicate(timeout=120)
