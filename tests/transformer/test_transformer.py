@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from didact import Collect, Layout, SpecError, Tokens
+from didact.randomness import seed_step
 from didact_transformer import ALiBi, BEiTBias, DepthScaledInitialization, NormalInitialization, Transformer
 
 NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0}
@@ -149,10 +150,28 @@ def test_the_same_seed_gives_the_same_dropout() -> None:
     tokens = sequence(torch.randn(2, 7, 32))
     outputs = []
     for seed in (1, 1, 2):
-        torch.manual_seed(seed)
+        seed_step(seed, 0, 0)
         outputs.append(module(tokens).output)
     assert torch.equal(outputs[0], outputs[1])
     assert not torch.equal(outputs[0], outputs[2])
+
+
+def test_processes_skip_the_same_blocks_whatever_else_they_draw() -> None:
+    module = Transformer(width=4, depth=10, heads=1, dropout=0.1, layer_drop=0.5).build(4, None)
+    skipped = []
+    for rank, rows in ((0, 1), (1, 3)):
+        calls: list[int] = []
+        hooks = [
+            block.register_forward_hook(lambda *_, calls=calls, i=i: calls.append(i))
+            for i, block in enumerate(module.blocks)
+        ]
+        seed_step(0, 7, rank)
+        module(sequence(torch.randn(rows, 2, 4)))
+        skipped.append(calls)
+        for hook in hooks:
+            hook.remove()
+    assert skipped[0] == skipped[1]
+    assert 0 < len(skipped[0]) < 10
 
 
 def test_layer_drop_skips_its_share_of_blocks() -> None:

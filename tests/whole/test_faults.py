@@ -137,10 +137,10 @@ def test_a_tracker_whose_repository_is_removed_leaves_the_training_alone(project
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert "finished" in output
-    told = errors[errors.index("warning: ") :]  # before that, Aim's own clean-up may complain of what it cannot close
-    assert "the observer 'Aim-0' failed in step_finished and is switched off" in told
-    assert "Traceback" not in told
-    assert "Exception in thread" not in errors
+    # before and behind that line, Aim's own clean-up may complain of what it cannot close
+    (told,) = [line for line in errors.splitlines() if "the observer 'Aim-0'" in line]
+    assert told.startswith("warning: ")
+    assert "failed in step_finished and is switched off" in told
     assert [metrics["step"] for metrics in read_metrics(folder)] == list(range(1, 41))
 
 
