@@ -275,7 +275,9 @@ def _disk(experiment: Experiment, learner: Learner, folder: Path) -> Iterator[Fi
     trained = sum(p.numel() * p.element_size() for p in learner.parameters() if p.requires_grad)
     checkpoint = stored + 2 * trained  # AdamW keeps two moments
     written = 1 + (training.steps - 1) // training.checkpoint_every if training.checkpoint_every else 1
-    kept = min(written, training.keep_checkpoints + 1)  # the oldest goes when the newest is whole
+    spared = training.steps // training.keep_every if training.keep_every else 0
+    spared += training.keep_best is not None
+    kept = min(written, training.keep_checkpoints + 1 + spared)  # the oldest goes when the newest is whole
     needed = kept * checkpoint + training.steps // training.log_every * METRICS_BYTES
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free

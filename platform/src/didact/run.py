@@ -139,13 +139,17 @@ def _run(
     )
     reports: dict[str, Report] = {}
 
-    def evaluate(step: int) -> None:
+    def evaluate(step: int) -> dict[str, float]:
         learner = trainer.gather()
         with world.main_first():
             subject = RunSubject(experiment, learner, device, trainer.precision, step)
             for name, evaluation in experiment.evaluations.items() if world.main else ():
                 reports[name] = evaluation.evaluate(subject)
                 watching.notify("evaluation_finished", step=step, name=name, report=reports[name])
+        found = {f"{name}/{metric}": value for name in reports for metric, value in reports[name].metrics.items()}
+        if world.main and (told := experiment.training.retention.unknown(found)) and told not in watching.warnings:
+            watching.warn(told, step)
+        return found
 
     def end() -> None:
         if world.main:
