@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
 from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 from torch.distributed.tensor import DTensor
@@ -206,11 +207,17 @@ def load(checkpoint: Checkpoint, learner: nn.Module, optimizer: torch.optim.Opti
         load_optimizer_state(optimizer, learner, state)
 
 
-def read_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """All weights of a checkpoint by name, of any shape, whole and on the CPU, however many processes wrote them."""
-    weights = {name: torch.empty(shape) for name, shape in _shapes(checkpoint, LEARNER).items()}
-    _fill(weights, checkpoint, LEARNER)
-    return weights
+def read_tensors(checkpoint: Checkpoint, part: str = LEARNER) -> dict[str, Tensor]:
+    """All tensors of a checkpoint by name, whole and on the CPU, however many processes wrote them.
+
+    Args:
+        checkpoint: to read.
+        part: `LEARNER`, for the weights, or `OPTIMIZER`; each tensor has any shape.
+    """
+    metadata = _metadata(checkpoint, part)
+    tensors = {name: torch.empty(stored.size, dtype=stored.properties.dtype) for name, stored in metadata.items()}
+    _fill(tensors, checkpoint, part)
+    return tensors
 
 
 def verify(checkpoint: Checkpoint) -> None:
@@ -301,10 +308,15 @@ def _storage(checkpoint: Checkpoint, part: str) -> Path:
 
 def _shapes(checkpoint: Checkpoint, part: str) -> dict[str, torch.Size]:
     """The whole shape of each stored tensor."""
-    metadata = HuggingFaceStorageReader(str(_storage(checkpoint, part))).read_metadata()
-    stored = metadata.state_dict_metadata.items()
+    return {name: stored.size for name, stored in _metadata(checkpoint, part).items()}
+
+
+def _metadata(checkpoint: Checkpoint, part: str) -> dict[str, TensorStorageMetadata]:
+    """What is known of each stored tensor before it is read."""
+    stored = HuggingFaceStorageReader(str(_storage(checkpoint, part))).read_metadata().state_dict_metadata
     # only the optimizer's names have a slash
-    return {name: tensor.size for name, tensor in stored if ("/" in name) == (part == OPTIMIZER)}  # type: ignore[union-attr]
+    of_part = {name: tensor for name, tensor in stored.items() if ("/" in name) == (part == OPTIMIZER)}
+    return {name: tensor for name, tensor in of_part.items() if isinstance(tensor, TensorStorageMetadata)}
 
 
 def _fill(tensors: dict[str, Tensor], checkpoint: Checkpoint, part: str) -> None:

@@ -57,13 +57,28 @@ def run_command(reference: str, settings: tuple[str, ...], out: Path | None, smo
 
 @click.command("resume", short_help="Go on with a run.")
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--prove", is_flag=True, help="Instead, prove on a short copy that the run, killed and resumed, keeps its curve."
+)
+@click.option("--steps", default=8, show_default=True, type=click.IntRange(min=1), help="Steps of that copy.")
+@click.option("--kills", default=3, show_default=True, type=click.IntRange(min=1), help="How often it is killed.")
 @DEVICE
-def resume_command(folder: Path, device: str) -> None:
-    """Goes on with the run in FOLDER from its newest checkpoint; the curve is that of a run left alone."""
+def resume_command(folder: Path, prove: bool, steps: int, kills: int, device: str) -> None:
+    """Goes on with the run in FOLDER from its newest checkpoint; the curve is that of a run left alone.
+
+    With --prove the run is not touched. A short copy of its experiment, in a folder beside it, is run twice: once left
+    alone, once killed at random moments and resumed. Weights, teacher, optimizer, metrics and evaluations of both must
+    be equal to the bit.
+    """
+    _warn_of_broken_plugins()
+    if prove:
+        from didact.cli.proof import prove_run
+
+        prove_run(folder, steps=steps, kills=kills, device=device)
+        return
     from didact.cli.progress import Progress
     from didact.run import resume
 
-    _warn_of_broken_plugins()
     result = resume(folder, device=device, observers={"terminal": Progress()})
     _tell(result.outcome, result.folder, result.warnings)
 
