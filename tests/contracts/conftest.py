@@ -97,7 +97,12 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         }
         for joined, see in ((1, "mask"), (2, "zeros"))
     ],
-    "speech/span": [{"length": 5}, {"length": 5, "equalize_counts": True}, {"length": 2, "mask_dropout": 0.2}],
+    "speech/span": [
+        {"length": 5},
+        {"length": 5, "equalize_counts": True},
+        {"length": 2, "mask_dropout": 0.2},
+        {"length": 4, "masks": 3, "corruption": "drop"},
+    ],
     "speech/waveforms": [{"store": "STORE:audio", "sample_rate_hz": 8000, "max_seconds": 0.2, "min_seconds": 0.05}],
     "text/blocks": [
         {"store": "STORE:text", "tokenizer": BPE, "block_tokens": 16, "breaks": b} for b in ("document", "none")
