@@ -82,7 +82,8 @@ class ProjectedModule(BackboneModule):
 
     def forward(self, tokens: Tokens, collect: Collect | None = None) -> Context:
         context = self.inner(tokens, collect)
-        held = torch.ones(context.output.shape[:2]) if tokens.padding is None else (~tokens.padding).float()
+        padding = tokens.padding if tokens.padding is not None else context.output.new_zeros(context.output.shape[:2])
+        held = 1 - padding.float()  # (R, V)
         mean = (context.output * held[..., None]).sum(1) / held.sum(1, keepdim=True)  # (R, V, D) -> (R, D)
         return attrs.evolve(context, summary=self.projector(mean))
 

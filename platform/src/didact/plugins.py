@@ -295,7 +295,7 @@ def _without_contested_words(plugins: Sequence[Plugin]) -> tuple[Plugin, ...]:
     from didact.cli import Commands  # here: the command line asks for plugins
 
     holders: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for name in Commands.core:
+    for name in (*Commands.core, *Commands.aliases):
         holders["didact_commands", name].append("didact itself")
     for plugin in plugins:
         for hook in WORDS:

@@ -125,7 +125,7 @@ def _tokens(case: Case) -> Tokens:
     """What the experiment's encoder places of its samples, as noise, without padding."""
     network = case.network()
     with torch.no_grad():
-        view = case.batch([0] * ROWS, masker=None).views[0]
+        view = case.batch([0] * ROWS, masked=False).views[0]
         placed = network.encoder.place(network.encoder.embed(view), None)
     noise = torch.randn(placed.features.shape, generator=generator(SEED, "tokens"))
     return attrs.evolve(placed, features=noise, padding=None)

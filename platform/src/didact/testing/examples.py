@@ -137,21 +137,22 @@ class Case:
         """The network alone."""
         return self.learner(seed).network
 
-    def batch(self, ids: Sequence[int] = range(4), *, masker: Masker | None | str = "own") -> Batch:
+    def batch(self, ids: Sequence[int] = range(4), *, masked: bool = True, draw: int = 0) -> Batch:
         """A batch of samples; the same sample has the same views and masks in any batch.
 
         Args:
             ids: of the samples, counted on from the first where there are not as many.
-            masker: instead of the experiment's own.
+            masked: whether the experiment's masker draws.
+            draw: which masks; another number, others.
         """
-        chosen = self.experiment.masker if isinstance(masker, str) else masker
+        masker = self.experiment.masker if masked else None
         source, ids = self.experiment.source, [index % len(self.samples.lengths) for index in ids]
         length = float(self.samples.lengths.min()) if source.crops else None
         contents = [self.samples.views(i, length=length, generator=generator(SEED, "view", i)) for i in ids]
         views: list[View] = []
         for number, of_view in enumerate(zip(*contents, strict=True)):
-            drawn = [generator(SEED, "mask", number, i) for i in ids]
-            view = collate(of_view, self.experiment.encoder, chosen, drawn)
+            drawn = [generator(SEED, "mask", number, i, draw) for i in ids]
+            view = collate(of_view, self.experiment.encoder, masker, drawn)
             views.append(attrs.evolve(view, keys=torch.tensor([key(SEED, "step", number, i) for i in ids])))
         return Batch(views=tuple(views), ids=torch.tensor(ids))
 

@@ -57,7 +57,10 @@ def check_data(case: Case) -> None:
 
 def check_fingerprint(case: Case) -> None:
     """Every field changes the fingerprint: two specs that differ are two specs in a run's record."""
-    before = fingerprint(to_data(case.spec, registry().name_of))
+    try:
+        before = fingerprint(to_data(case.spec, registry().name_of))
+    except TypeError as error:
+        raise NotJudged(f"it does not become data, which the rule 'data' tells: {error}") from error
     varied = 0
     for field in attrs.fields(type(case.spec)):
         other = _another(case.spec, field.name)
