@@ -1,6 +1,6 @@
-"""Everything that this repository's distributions register keeps the contract, by the rules of ``didact plugin check``.
+"""Everything that this repository's distributions register keeps the rules of `didact plugin check`.
 
-The examples are those of each plugin's ``didact_examples``; what is not installed is not tested, and what has no example
+The examples are those of each plugin's `didact_examples`; what is not installed is not tested, and what has no example
 breaks the rule of that name.
 """
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
 import attrs
+import numpy as np
 import pytest
 
 from didact import Constant, Cosine, Finding, Preflight, Spec, SpecError, Spread, Training, TriStage, samples

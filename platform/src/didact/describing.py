@@ -89,15 +89,12 @@ def _experiments(cls: type, folders: Sequence[Path]) -> Iterator[str]:
                 tree = ast.parse(path.read_text())
             except (OSError, SyntaxError, ValueError):
                 continue
-            for node in ast.walk(tree):
-                ours = isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == package
-                if ours and any(alias.name == cls.__name__ for alias in node.names):
-                    calls = (
-                        n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func) == cls.__name__
-                    )
-                    lines = sorted(call.lineno for call in calls) or [node.lineno]
-                    yield f"{path}:{lines[0]}"
-                    break
+            imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+            ours = [node for node in imports if (node.module or "").split(".")[0] == package]
+            line = next((n.lineno for n in ours if any(alias.name == cls.__name__ for alias in n.names)), None)
+            if line is not None:
+                calls = (n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func) == cls.__name__)
+                yield f"{path}:{min((call.lineno for call in calls), default=line)}"
 
 
 def _runs(full: str, folders: Sequence[Path]) -> Iterator[str]:

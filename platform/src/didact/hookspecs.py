@@ -4,9 +4,9 @@ A plugin is a module, named by an entry point of the group ``didact``, with func
 ``@didact.hookimpl``. A registration hook returns a mapping from a short name to a spec class; the component is then
 known as ``PLUGIN/NAME``, such as ``speech/conv-waveform``. Registering adds names and never behaviour.
 
-The hooks and the contracts behind them have a version, `VERSION`, which is the beginning of didact's own: it goes up when
-a plugin that was written for it must change. A plugin says which it was made for by what its distribution requires,
-``didact>=0.1,<0.2``, and is refused where that does not fit, whatever an installer let pass.
+The hooks and the contracts behind them have a version, `VERSION`, which is the beginning of didact's own: it goes up
+when a plugin that was written for it must change. A plugin says which it was made for by what its distribution
+requires, ``didact>=0.1,<0.2``, and is refused where that does not fit, whatever an installer let pass.
 """
 
 from __future__ import annotations

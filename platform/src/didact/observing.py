@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import threading
 import traceback
@@ -33,7 +34,7 @@ class Observers:
         unfit: why some of them do not watch at all: one could not be built, or listens to what is no hook.
 
     Raises:
-        DidactError: one of the listed says by itself why it cannot be built, which is a mistake to mend before training.
+        DidactError: one of the listed says by itself why it cannot be built: a mistake to mend before training.
     """
 
     def __init__(self, observers: Mapping[str, Any], listed: Sequence[Observer] = ()) -> None:
@@ -41,7 +42,7 @@ class Observers:
         self.warnings: list[str] = []
         self.unfit: list[str] = []
         for name, observer in observers.items():
-            self._add(name, lambda observer=observer: observer)
+            self._add(name, functools.partial(_same, observer))
         for index, spec in enumerate(listed):
             self._add(_listed_name(spec, index), spec.build)
 
@@ -171,6 +172,10 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     """The metrics of a run, one dictionary for each step that was logged."""
     path = folder / "metrics.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _listed_name(spec: Observer, index: int) -> str:

@@ -97,8 +97,9 @@ def new_command(name: str, kind: str, out: Path | None) -> None:
 def check_command(names: tuple[str, ...], rules: tuple[str, ...], quick: bool, verbose: bool) -> None:
     """Holds NAME against the contract: a plugin, its distribution, or one component (`stripes/masker`).
 
-    Each component is tried on the examples that the plugin gives (the hook `didact_examples`). A broken rule is told with
-    what was seen and how to mend it, and the exit code is 1. The same checks run in pytest: `didact.testing.contract`.
+    Each component is tried on the examples that the plugin gives (the hook `didact_examples`). A broken rule is told
+    with what was seen and how to mend it, and the exit code is 1. The same checks run in pytest:
+    `didact.testing.contract`.
     """
     from didact.errors import DidactError, did_you_mean
     from didact.testing import contract
@@ -141,7 +142,7 @@ def _check(component: str, checks: list[Check], verbose: bool) -> Counter[str]:
             example = f", example {verdict.check.case.number}" if verdict.check.case.number else ""
             says = f": {verdict.says}" if verdict.says else f": {verdict.check.rule.promise}"
             click.echo(f"  {verdict.outcome:<10}  {verdict.check.rule.name}{example}{says}")
-    counts = Counter(verdict.outcome for verdict in verdicts)
+    counts = Counter[str](verdict.outcome for verdict in verdicts)
     click.echo("  " + ", ".join(f"{counts[word]} {word}" for word in ("kept", "broken", "not judged") if counts[word]))
     return counts
 

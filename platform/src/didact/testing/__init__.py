@@ -6,8 +6,8 @@ A plugin's test is its contract, rule by rule; ``didact plugin check stripes`` s
     def test_stripes_keep_the_contract(check):
         check()
 
-What is not registered is checked by kind. Each ``check_…`` takes a part and what it must be tried on, tries every rule of
-its kind, and raises `BrokenRule` with the rule, what was seen, and how to mend it::
+What is not registered is checked by kind. Each ``check_…`` takes a part and what it must be tried on, tries every rule
+of its kind, and raises `BrokenRule` with the rule, what was seen, and how to mend it::
 
     check_masker(StripesMasker(every=3), layouts=[Layout((20,)), Layout((4, 5))])
 

@@ -35,7 +35,7 @@ PARTS = {
 
 
 def check_determinism(case: Case) -> None:
-    """One seed, one initialisation and one loss; in evaluation nothing is drawn, but by an objective, which is seeded."""
+    """One seed, one initialisation and one loss; in evaluation nothing is drawn but by objectives, which are seeded."""
     learner, again = case.learner(), case.learner()
     assert_states(persistent(learner), persistent(again), "built twice under one seed")
     batch = case.batch()
@@ -143,7 +143,8 @@ def _on_imagined_gpu(learner: Learner, batch: Batch, counts: Mapping[str, int]) 
             raise NotJudged(f"it depends on values, which only a GPU can tell: {error.func}") from error
         except (RuntimeError, TypeError) as error:
             raise AssertionError(str(error).splitlines()[0]) from error
-    return loss
+    on_gpu: Tensor = loss
+    return on_gpu
 
 
 def check_cost(case: Case) -> None:
@@ -206,11 +207,11 @@ def gradients(learner: Learner, batch: Batch, world: World) -> dict[str, Tensor]
     return found | {f"{name} after the step": value.clone() for name, value in persistent(learner).items()}
 
 
-class _Work(TorchDispatchMode):
-    """Counts the numbers that every operation reads and writes, and the products within matrix multiplications."""
+class _Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the numbers that every operation reads and writes."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.numbers = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -27,7 +27,7 @@ def check_shapes(case: Case) -> None:
 
 
 def check_prediction(case: Case) -> None:
-    """Every mask predicts something, leaves something, and hides nothing for nothing; one position is refused or fine."""
+    """Every mask predicts something, leaves something, and hides nothing for nothing; one position may be refused."""
     for _, masks in _drawn(case):
         for mask in masks:
             check_mask_prediction(mask)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from pathlib import Path
 from typing import IO, Any
@@ -75,16 +76,14 @@ class Pair:
     def _ask(self, what: str, case: Case) -> list[dict[str, Tensor]]:
         job = pickle.dumps((what, case.example, case.kind))
         answers: list[Any] = [None, None]
-        asking = [threading.Thread(target=self._exchange, args=(rank, job, answers)) for rank in range(2)]
+        asking = [threading.Thread(target=self._exchange, args=(rank, job, answers), daemon=True) for rank in range(2)]
         for thread in asking:
             thread.start()
-        done = threading.Event()
-        threading.Thread(target=lambda: ([t.join() for t in asking], done.set()), daemon=True).start()
-        waited = 0.0
-        while not done.wait(0.1):
-            waited += 0.1
-            if waited > PATIENCE_SECONDS or any(isinstance(answer, str) for answer in answers):
+        given_up = time.monotonic() + PATIENCE_SECONDS
+        while any(thread.is_alive() for thread in asking) and time.monotonic() < given_up:
+            if any(isinstance(answer, str) for answer in answers):
                 break  # the other one would wait for it for ever
+            time.sleep(0.005)
         failed = [f"process {rank} of two: {answer}" for rank, answer in enumerate(answers) if isinstance(answer, str)]
         if failed or None in answers:
             pair.cache_clear()
