@@ -84,7 +84,7 @@ def experiment(name: str, kind: str, package: str, cls: str) -> str:
         f'"""data2vec on generated series, with the {kind.replace("-", " ")} of didact-{name}.',
         "",
         "Claim: none yet; it shows that everything fits, and is a place to start from.",
-        "Cost: half a minute on two cores.",
+        "Cost: half a minute of one core's time.",
         "Expected: the probe's verdict, in the run's README: what was learned, the random control, the raw series.",
         "Command: didact run experiment.py",
         '"""',

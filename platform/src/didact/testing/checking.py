@@ -81,7 +81,7 @@ def _with_examples(installed: Installed) -> Installed:
     try:
         given = installed.plugin.examples(Path(folder))
     except Exception as error:  # foreign code
-        return attrs.evolve(installed, error=f"{type(error).__name__}: {error}")
+        return attrs.evolve(installed, error=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
     if not isinstance(given, Mapping):
         return attrs.evolve(installed, error=f"didact_examples gave {type(given).__name__}, not a mapping from names")
     wrong = sorted(

@@ -40,9 +40,9 @@ class TinySource(Source):
     seed: int = 0
 
     def validate(self) -> None:
-        for field in ("count", "channels", "views"):
+        for field in ("count", "channels", "length", "views"):
             self.require(getattr(self, field) >= 1, field, "at least 1")
-        self.require(self.length >= 4, "length", "at least 4")
+        self.require(self.length > 2 or not self.uneven, "length", "above 2 where samples are uneven")
         self.require(self.height is None or self.height >= 1, "height", "at least 1, or None")
         self.require(not (self.uneven and self.height), "uneven", "False with a height: grids are of one size")
 
