@@ -82,7 +82,8 @@ class ProjectedModule(BackboneModule):
 
     def forward(self, tokens: Tokens, collect: Collect | None = None) -> Context:
         context = self.inner(tokens, collect)
-        held = torch.ones(context.output.shape[:2]) if tokens.padding is None else (~tokens.padding).float()
+        padding = tokens.padding if tokens.padding is not None else context.output.new_zeros(context.output.shape[:2])
+        held = 1 - padding.float()  # (R, V)
         mean = (context.output * held[..., None]).sum(1) / held.sum(1, keepdim=True)  # (R, V, D) -> (R, D)
         return attrs.evolve(context, summary=self.projector(mean))
 
@@ -174,7 +175,9 @@ def test_a_projector_is_part_of_the_backbone_and_gives_the_summary():
 def test_byol_learns_each_view_from_the_teachers_summary_of_the_other(make):
     batch = tiny_batch(views=2)
     builder = OtherView(teacher=make({"spec": "distill/ema", "start": 0.5, "end": 0.5, "shares": "nothing"}))
-    check_target_builder(builder, views_network(), batch)
+    views = {"source": TinySource(uneven=True, views=2), "masker": None, "backbone": Projected()}
+    check_target_builder(builder, **views, objective=Predictor())
+    check_objective(Predictor(), builder, **views)
     network = views_network()
     targets = builder.build(network)
     learner = Learner(network, targets, Predictor().build(network, targets))
@@ -190,6 +193,9 @@ def test_byol_learns_each_view_from_the_teachers_summary_of_the_other(make):
 
 
 def test_vicreg_has_no_teacher_gradients_through_both_views_and_no_micro_batches():
+    views = {"source": TinySource(uneven=True, views=2), "masker": None, "backbone": Projected()}
+    check_target_builder(OtherView(), **views, objective=Predictor(), learns=True)
+    check_objective(Covariance(), OtherView(), **views, learns=True)
     network = views_network()
     targets = OtherView().build(network)
     learner = Learner(network, targets, Covariance().build(network, targets))
@@ -417,8 +423,8 @@ class ContrastiveModule(ObjectiveModule):
 
 
 def test_wav2vec2_trains_its_targets_and_draws_distractors_that_no_split_changes():
-    check_target_builder(LatentTargets())
-    check_objective(Contrastive(), LatentTargets())
+    check_target_builder(LatentTargets(), learns=True)
+    check_objective(Contrastive(), LatentTargets(), learns=True)
     network = tiny_network()
     targets = LatentTargets().build(network)
     learner = Learner(network, targets, Contrastive().build(network, targets))

@@ -164,11 +164,11 @@ import attrs
 import torch
 from torch import nn
 from didact import hookimpl
-from didact.testing import tiny
+from didact.testing import tiny, tiny_sources
 
 
 @attrs.frozen(kw_only=True)
-class Walks(tiny.TinySource):
+class Walks(tiny_sources.TinySource):
     '''Random walks, some of which hold what should not be there.
 
     Attributes:
@@ -183,7 +183,7 @@ class Walks(tiny.TinySource):
         return FaultyWalks(self)
 
 
-class FaultyWalks(tiny.TinySamples):
+class FaultyWalks(tiny_sources.TinySamples):
     def content(self, index):
         content = super().content(index) / 10
         if index in self.source.faulty:

@@ -3,11 +3,16 @@
 A plugin is a module, named by an entry point of the group ``didact``, with functions of these names decorated with
 ``@didact.hookimpl``. A registration hook returns a mapping from a short name to a spec class; the component is then
 known as ``PLUGIN/NAME``, such as ``speech/conv-waveform``. Registering adds names and never behaviour.
+
+The hooks and the contracts behind them have a version, `VERSION`, which is the beginning of didact's own: it goes up
+when a plugin that was written for it must change. A plugin says which it was made for by what its distribution
+requires, ``didact>=0.1,<0.2``, and is refused where that does not fit, whatever an installer let pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pluggy
@@ -17,6 +22,9 @@ if TYPE_CHECKING:
 
     from didact import contracts
     from didact.spec import Spec
+    from didact.testing import Example
+
+VERSION = "0.1"
 
 hookspec = pluggy.HookspecMarker("didact")
 hookimpl = pluggy.HookimplMarker("didact")
@@ -72,6 +80,13 @@ class Registration:
     @hookspec
     def didact_commands(self) -> Mapping[str, click.Command]:
         """Further commands of the ``didact`` command line."""
+
+    @hookspec
+    def didact_examples(self, folder: Path) -> Mapping[str, Sequence[Example]]:
+        """Small instances of what the plugin registers, by short name, on which the contract's rules are tried.
+
+        Only called when somebody checks the plugin; ``folder`` is empty and its own, for stores that they read.
+        """
 
 
 class Lifecycle:

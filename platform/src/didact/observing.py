@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from didact.contracts import Report, RunInfo
+from didact.contracts import Observer, Report, RunInfo
 from didact.disk import append_line, write_text, writing
 from didact.errors import DidactError, RunError
 from didact.hookspecs import hookimpl
-from didact.plugins import lifecycle_manager
+from didact.plugins import lifecycle_manager, registry
 
 
 class Observers:
@@ -24,14 +25,37 @@ class Observers:
 
     One that raises is switched off, which the run's end tells as a warning; the training goes on. Only where the
     record itself cannot be written does the run end: nobody could tell afterwards what it did.
+
+    Args:
+        observers: by name, objects with lifecycle hooks.
+        listed: observers that the experiment lists, which are built here.
+
+    Attributes:
+        unfit: why some of them do not watch at all: one could not be built, or listens to what is no hook.
+
+    Raises:
+        DidactError: one of the listed says by itself why it cannot be built: a mistake to mend before training.
     """
 
-    def __init__(self, observers: Mapping[str, Any]) -> None:
+    def __init__(self, observers: Mapping[str, Any], listed: Sequence[Observer] = ()) -> None:
         self.manager = lifecycle_manager()
         self.warnings: list[str] = []
+        self.unfit: list[str] = []
         for name, observer in observers.items():
-            self.manager.register(observer, name=name)
-        self.manager.check_pending()
+            self._add(name, functools.partial(_same, observer))
+        for index, spec in enumerate(listed):
+            self._add(_listed_name(spec, index), spec.build)
+
+    def _add(self, name: str, build: Callable[[], Any]) -> None:
+        try:
+            self.manager.register(build(), name=name)
+            self.manager.check_pending()
+        except DidactError:
+            raise
+        except Exception as error:  # foreign code: a run does without this observer
+            if self.manager.has_plugin(name):
+                self.manager.unregister(name=name)
+            self.unfit.append(f"the observer {name!r} cannot be used and is left out: {type(error).__name__}: {error}")
 
     def notify(self, hook: str, **arguments: Any) -> None:
         """Calls one lifecycle hook of every observer.
@@ -148,6 +172,16 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     """The metrics of a run, one dictionary for each step that was logged."""
     path = folder / "metrics.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _listed_name(spec: Observer, index: int) -> str:
+    """What warnings call an observer of the experiment: its class, its place in the list, and who brings it."""
+    plugin = registry().plugin_of(type(spec))
+    return f"{type(spec).__name__}-{index}" + (f" of {plugin.owner}" if plugin is not None else "")
 
 
 def _step(line: str) -> float:

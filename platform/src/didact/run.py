@@ -132,8 +132,7 @@ def _run(
     watching = Observers({})
     if world.main:
         folder.write_environment(place)
-        listed = {f"{type(spec).__name__}-{index}": spec.build() for index, spec in enumerate(experiment.observers)}
-        watching = Observers({"recorder": Recorder(folder.path), **observers, **listed})
+        watching = Observers({"recorder": Recorder(folder.path), **observers}, experiment.observers)
     info = RunInfo(
         folder=folder.path, experiment=experiment, data=folder.experiment_data(), step=trainer.step, environment=place
     )
@@ -162,7 +161,7 @@ def _run(
     with stop_requests() as stop, watching.threads_told():
         try:
             watching.notify("run_started", run=info)
-            for found in (*warnings, *damaged) if world.main else ():
+            for found in (*warnings, *damaged, *watching.unfit) if world.main else ():
                 watching.warn(found, trainer.step)
             fit(trainer, plan, folder, watching, stop, evaluate)
             if trainer.step == experiment.training.steps:

@@ -128,7 +128,8 @@ def _warn_of_broken_plugins() -> None:
 
     for plugin in registry().plugins:
         if plugin.failure:
-            click.echo(f"warning: the plugin {plugin.name!r} cannot be used; see `didact plugins`", err=True)
+            told = f"the plugin {plugin.name!r} ({plugin.owner}) cannot be used; see `didact plugins`"
+            click.echo(f"warning: {told}", err=True)
 
 
 def _tell(outcome: str, folder: Path, warnings: tuple[str, ...]) -> None:
