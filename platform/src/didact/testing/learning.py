@@ -19,6 +19,7 @@ from didact.experiment import Training, samples
 from didact.learner import Learner
 from didact.loading import StepBatch
 from didact.parallel import Engine
+from didact.retention import Retention
 from didact.tensors import Batch, move
 from didact.testing.closeness import assert_close, assert_states, persistent, untouched_randomness
 from didact.testing.examples import SEED, Case
@@ -70,7 +71,7 @@ def check_checkpoint(case: Case) -> None:
         first.take_step(step)
     second = Trainer(case.experiment, case.learner(SEED + 1), torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
-        writer = checkpoint.Writer(Path(folder), 1, World())
+        writer = checkpoint.Writer(Path(folder), Retention(last=1), World())
         writer.begin(first.learner, first.optimizer, first.step, {})
         (written,) = writer.completed(wait=True)
         writer.close()
