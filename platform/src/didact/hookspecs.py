@@ -7,12 +7,14 @@ known as ``PLUGIN/NAME``, such as ``speech/conv-waveform``. Registering adds nam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pluggy
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import click
 
     from didact import contracts
@@ -62,12 +64,20 @@ class Registration:
         """What watches a run."""
 
     @hookspec
+    def didact_studies(self) -> Mapping[str, type[contracts.Study]]:
+        """What runs several experiments to answer one question."""
+
+    @hookspec
     def didact_parts(self) -> Mapping[str, type[Spec]]:
         """Specs that stand in a field of the others: heads, decoders, tokenizers, augmentations."""
 
     @hookspec
     def didact_media(self) -> Mapping[str, type[contracts.Medium]]:
         """Kinds of files that ``didact ingest`` understands, by the word used on the command line."""
+
+    @hookspec
+    def didact_run_finders(self) -> Mapping[str, Callable[[str, str], Sequence[Path]]]:
+        """Where runs are found by a query, by the word before its colon: ``(query, place) → folders of runs``."""
 
     @hookspec
     def didact_commands(self) -> Mapping[str, click.Command]:
@@ -103,4 +113,7 @@ class Lifecycle:
 
     @hookspec
     def run_ended(self, outcome: str, step: int) -> None:
-        """``outcome`` is ``finished``, ``stopped`` (asked to, can be resumed) or ``failed``."""
+        """``outcome`` is ``finished``, ``stopped`` (asked to, can be resumed), ``failed`` or ``killed``.
+
+        A killed run cannot tell; another process does, once it is noticed (`didact.run.close`).
+        """

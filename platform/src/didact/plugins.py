@@ -35,12 +35,17 @@ KINDS: dict[str, type] = {
     "didact_sources": contracts.Source,
     "didact_evaluations": contracts.Evaluation,
     "didact_observers": contracts.Observer,
+    "didact_studies": contracts.Study,
     "didact_parts": Spec,
     "didact_media": contracts.Medium,
 }
 
 
-WORDS = ("didact_media", "didact_commands")  # what they register is a word of the command line, not PLUGIN/NAME
+WORDS = (
+    "didact_media",
+    "didact_commands",
+    "didact_run_finders",
+)  # what they register is a word of the command line, not PLUGIN/NAME
 
 
 @attrs.frozen(kw_only=True)
@@ -248,7 +253,7 @@ def _check_component(hook: str, short: Any, cls: Any) -> None:
     if not isinstance(short, str) or not short:
         raise PluginError(f"its {hook} registers something under {short!r}, which is no name")
     wanted = KINDS.get(hook)
-    if wanted is None:  # commands are instances, checked by the command line
+    if wanted is None:  # commands are instances, checked by the command line; finders are functions
         return
     if not (isinstance(cls, type) and issubclass(cls, wanted)):
         raise PluginError(f"its {hook} registers {short!r} as {cls!r}, which is no {wanted.__name__} class")

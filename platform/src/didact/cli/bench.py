@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from didact.bench import Speed, measure
-from didact.cli.run import DEVICE, load_with_settings
+from didact.cli.run import DEVICE, load_one
 from didact.devices import choose_device
 
 
@@ -22,7 +22,7 @@ def bench_command(reference: str, settings: tuple[str, ...], steps: int, device:
     Nothing is written. The ceiling is what this machine reaches in one large matrix product of the same precision, just
     now; other processes lower both.
     """
-    experiment, _, _ = load_with_settings(reference, settings)
+    experiment = load_one(reference, settings)
     warmup = 4 if experiment.training.compile else 2
     _show(Console(highlight=False), measure(experiment, choose_device(device), steps, warmup), experiment.name)
 
