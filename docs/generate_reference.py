@@ -33,6 +33,7 @@ KINDS = {
     "didact_sources": "Sources",
     "didact_evaluations": "Evaluations",
     "didact_observers": "Observers",
+    "didact_studies": "Studies",
     "didact_parts": "Parts of others",
 }
 TITLES = {

@@ -81,12 +81,12 @@ def test_every_documented_setting_fits_its_experiment(tree, monkeypatch):
 
 
 def test_every_experiment_of_the_repository_loads(tree, monkeypatch):
-    from didact.experiment_file import load_experiment
+    from didact.experiment_file import load
 
     monkeypatch.chdir(tree.root)
     for path in sorted((tree.root / "experiments").rglob("*.py")):
-        experiment, _ = load_experiment(str(path))
-        assert experiment.name
+        found, _ = load(str(path))  # an experiment or a study
+        assert found.name
 
 
 def test_every_experiment_in_the_docs_can_be_made(tree, tmp_path, monkeypatch):

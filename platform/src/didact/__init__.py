@@ -21,6 +21,8 @@ from didact.contracts import (
     RunInfo,
     Samples,
     Source,
+    Study,
+    StudyCall,
     Subject,
     TargetBuilder,
     TargetBuilderModule,
@@ -29,6 +31,7 @@ from didact.contracts import (
 )
 from didact.errors import DataError, DidactError, PluginError, RunError, SpecError
 from didact.experiment import BatchSize, Experiment, Training, samples, seconds, tokens
+from didact.experiment_file import experiment_in
 from didact.hookspecs import hookimpl
 from didact.learner import Learner, Network, build_learner, build_network
 from didact.loading import collate
@@ -95,6 +98,8 @@ __all__ = [
     "SpecError",
     "Spread",
     "StudentPass",
+    "Study",
+    "StudyCall",
     "Subject",
     "Target",
     "TargetBuilder",
@@ -110,6 +115,7 @@ __all__ = [
     "collate",
     "corrupt",
     "drop",
+    "experiment_in",
     "hookimpl",
     "prepend",
     "repeat",

@@ -182,6 +182,8 @@ class Experiment(Spec):
         training: how long, on how much, with which optimizer.
         evaluations: what judges the representation, by name; their metrics are called ``name/metric``.
         observers: what watches the run, beside the terminal and the run's own folder.
+        labels: what trackers and comparisons know the run by, such as the study that it is part of; no bearing on what
+            it does.
     """
 
     name: str
@@ -194,6 +196,7 @@ class Experiment(Spec):
     training: Training
     evaluations: Mapping[str, Evaluation] = attrs.field(factory=dict)
     observers: tuple[Observer, ...] = ()
+    labels: Mapping[str, str | int | float] = attrs.field(factory=dict)
 
     def validate(self) -> None:
         fits = bool(self.name) and all(character.isalnum() or character in "-_." for character in self.name)

@@ -11,13 +11,15 @@ requires, ``didact>=0.1,<0.2``, and is refused where that does not fit, whatever
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pluggy
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import click
 
     from didact import contracts
@@ -70,12 +72,20 @@ class Registration:
         """What watches a run."""
 
     @hookspec
+    def didact_studies(self) -> Mapping[str, type[contracts.Study]]:
+        """What runs several experiments to answer one question."""
+
+    @hookspec
     def didact_parts(self) -> Mapping[str, type[Spec]]:
         """Specs that stand in a field of the others: heads, decoders, tokenizers, augmentations."""
 
     @hookspec
     def didact_media(self) -> Mapping[str, type[contracts.Medium]]:
         """Kinds of files that ``didact ingest`` understands, by the word used on the command line."""
+
+    @hookspec
+    def didact_run_finders(self) -> Mapping[str, Callable[[str, str], Sequence[Path]]]:
+        """Where runs are found by a query, by the word before its colon: ``(query, place) → folders of runs``."""
 
     @hookspec
     def didact_commands(self) -> Mapping[str, click.Command]:
@@ -118,4 +128,7 @@ class Lifecycle:
 
     @hookspec
     def run_ended(self, outcome: str, step: int) -> None:
-        """``outcome`` is ``finished``, ``stopped`` (asked to, can be resumed) or ``failed``."""
+        """``outcome`` is ``finished``, ``stopped`` (asked to, can be resumed), ``failed`` or ``killed``.
+
+        A killed run cannot tell; another process does, once it is noticed (`didact.run.close`).
+        """

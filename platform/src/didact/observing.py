@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import functools
 import json
+import shutil
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -118,21 +120,23 @@ class Recorder:
         self.metrics = folder / "metrics.jsonl"
         self.events = folder / "events.jsonl"
         self.evaluations = folder / "evaluations"
+        self._specs: Mapping[str, Any] = {}
 
     @hookimpl
     def run_started(self, run: RunInfo) -> None:
-        """Forgets metrics of steps after the one that the run goes on from; they are about to be taken again."""
+        """Forgets what was found after the step that the run goes on from; those steps are about to be taken again."""
+        self._specs = run.data["evaluations"]
         self._forget_after(run.step)
-        self._append(self.events, {"event": "started", "step": run.step})
+        self._tell("started", run.step)
 
     @hookimpl
     def rolled_back(self, step: int) -> None:
         self._forget_after(step)
-        self._append(self.events, {"event": "rolled back", "step": step})
+        self._tell("rolled back", step)
 
     @hookimpl
     def step_finished(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._append(self.metrics, {"step": step, **metrics})
+        append_line(self.metrics, json.dumps({"step": step, **metrics}))
 
     @hookimpl
     def evaluation_finished(self, step: int, name: str, report: Report) -> None:
@@ -142,36 +146,54 @@ class Recorder:
             for title, pixels in report.images.items():
                 folder.mkdir(exist_ok=True)
                 Image.fromarray(pixels.cpu().numpy()).save(folder / f"{_file_name(title)}.png")  # (H, W, 3) uint8
-        found = {"step": step, "evaluation": name, "metrics": dict(report.metrics)}
+        found = {"step": step, "evaluation": name, "spec": self._specs.get(name), "metrics": dict(report.metrics)}
         write_text(folder.with_name(f"{folder.name}.json"), json.dumps(found, indent=2) + "\n")
+        self._tell("evaluation", step, name=name)
 
     @hookimpl
     def checkpoint_written(self, step: int, folder: str) -> None:
-        self._append(self.events, {"event": "checkpoint", "step": step, "folder": Path(folder).name})
+        self._tell("checkpoint", step, folder=Path(folder).name)
 
     @hookimpl
     def run_warned(self, step: int, text: str, details: str) -> None:
         told = {"text": text, "details": details} if details else {"text": text}
-        self._append(self.events, {"event": "warning", "step": step, **told})
+        self._tell("warning", step, **told)
 
     @hookimpl
     def run_ended(self, outcome: str, step: int) -> None:
-        self._append(self.events, {"event": outcome, "step": step})
+        self._tell(outcome, step)
 
     def _forget_after(self, step: int) -> None:
         if self.metrics.exists():
             kept = [line for line in self.metrics.read_text().splitlines() if _step(line) <= step]
             write_text(self.metrics, "".join(f"{line}\n" for line in kept))
+        for file in list(self.evaluations.glob("*-*.json")):
+            if int(file.stem.rpartition("-")[2]) > step:
+                file.unlink()
+                shutil.rmtree(file.with_suffix(""), ignore_errors=True)
 
-    @staticmethod
-    def _append(path: Path, line: Mapping[str, Any]) -> None:
-        append_line(path, json.dumps(line))
+    def _tell(self, event: str, step: int, **more: Any) -> None:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        append_line(self.events, json.dumps({"event": event, "step": step, **more, "time": now}))
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """The metrics of a run, one dictionary for each step that was logged."""
-    path = folder / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """The metrics of a run, one dictionary for each step that was logged.
+
+    Where the process was killed while it wrote, the last line may be cut off; it is left out.
+    """
+    return read_lines(folder / "metrics.jsonl")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """What a file of JSON lines holds, from its start to its end or to the first line that is cut off."""
+    read = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            read.append(json.loads(line))
+        except ValueError:
+            break
+    return read
 
 
 def _same(value: Any) -> Any:

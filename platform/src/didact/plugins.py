@@ -42,6 +42,7 @@ KINDS: dict[str, type] = {
     "didact_sources": contracts.Source,
     "didact_evaluations": contracts.Evaluation,
     "didact_observers": contracts.Observer,
+    "didact_studies": contracts.Study,
     "didact_parts": Spec,
     "didact_media": contracts.Medium,
 }
@@ -59,9 +60,11 @@ KIND_NAMES: dict[str, str] = {  # of hooks, as the command line and the rules of
     "didact_parts": "part",
     "didact_media": "medium",
     "didact_commands": "command",
+    "didact_run_finders": "run-finder",
 }
 
-WORDS = ("didact_media", "didact_commands")  # what they register is a word of the command line, not PLUGIN/NAME
+# what they register is a word of the command line, not PLUGIN/NAME
+WORDS = ("didact_media", "didact_commands", "didact_run_finders")
 EXAMPLES = "didact_examples"  # called when somebody checks the plugin, and never else
 
 MEND_HOOKS = "the hooks, their arguments and what they return are in didact.hookspecs"
@@ -366,6 +369,10 @@ def _check_component(hook: str, short: Any, cls: Any) -> None:
     if not isinstance(short, str) or not short:
         raise PluginError(f"its {hook} registers something under {short!r}, which is no name")
     wanted = KINDS.get(hook)
+    if hook == "didact_run_finders":
+        if not callable(cls):
+            raise PluginError(f"its {hook} registers {short!r} as {cls!r}, which cannot be called", mend=MEND_HOOKS)
+        return
     if wanted is None:
         import click  # here: nothing else of this module needs it
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from didact import checkpoint
 from didact.batching import BatchPlan
 from didact.collapse import standard_deviation
-from didact.devices import autocast, choose_precision
+from didact.devices import autocast, choose_precision, peak_memory
 from didact.diagnosis import copy_buffers, put_back_buffers
 from didact.distributed import World
 from didact.experiment import Experiment
@@ -215,8 +215,7 @@ class Meter:
         elapsed = time.perf_counter() - self._since
         metrics["time/step_seconds"] = elapsed / self._steps
         metrics["time/samples_per_second"] = self._samples / elapsed
-        if self.device.type == "cuda":
-            metrics["memory/peak_gib"] = torch.cuda.max_memory_allocated(self.device) / 2**30
+        metrics["memory/peak_gib"] = peak_memory(self.device) / 2**30
         self.restart()
         return metrics
 

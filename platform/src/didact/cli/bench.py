@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from didact.bench import Contestant, Speed, compare, measure
-from didact.cli.run import DEVICE, load_with_settings
+from didact.cli.run import DEVICE, load_one
 from didact.devices import choose_device
 
 
@@ -44,11 +44,11 @@ def bench_command(
         didact bench FILE --against training.compile=true --against training.precision=float32
     """
     console, chosen = Console(highlight=False), choose_device(device)
-    experiment, _, _ = load_with_settings(reference, settings)
+    experiment = load_one(reference, settings)
     if not against:
         _show(console, measure(experiment, chosen, steps), experiment.name)
         return
-    changed = [load_with_settings(reference, (*settings, *shlex.split(changes)))[0] for changes in against]
+    changed = [load_one(reference, (*settings, *shlex.split(changes))) for changes in against]
     with console.status("") as status:
         found = compare([experiment, *changed], chosen, steps, rounds, tell=status.update)
     _show_beside(console, dict(zip([experiment.name, *against], found, strict=True)), steps * rounds)
@@ -56,11 +56,9 @@ def bench_command(
 
 def _show_beside(console: Console, found: Mapping[str, Contestant], steps: int) -> None:
     unit = next(iter(found.values())).speed.unit
-    table = Table(
-        "", "s per step", f"{unit} per s", "times as fast", "in its rounds", "peak GiB", "of ceiling", box=None
-    )
+    table = Table("", "s/step", f"{unit}/s", "faster", "in rounds", "GiB", "ceiling", box=None, padding=(0, 2, 0, 0))
     for column in table.columns[1:]:
-        column.justify = "right"
+        column.justify, column.no_wrap = "right", True
     for name, contestant in found.items():
         speed, gains = contestant.speed, contestant.gains
         table.add_row(

@@ -1,0 +1,21 @@
+"""What didact-ablate registers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+from didact import Study, hookimpl
+from didact_ablate.ablation import Ablation
+from didact_ablate.commands import compare_command, diff_command
+
+
+@hookimpl
+def didact_studies() -> Mapping[str, type[Study]]:
+    return {"ablation": Ablation}
+
+
+@hookimpl
+def didact_commands() -> Mapping[str, click.Command]:
+    return {"compare": compare_command, "diff": diff_command}
