@@ -185,6 +185,11 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     return read_lines(folder / "metrics.jsonl")
 
 
+def decided_by_the_seed(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics of a step but those of the moment: times and memory, which never are the same twice."""
+    return {name: value for name, value in metrics.items() if not name.startswith(("time/", "memory/"))}
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """What a file of JSON lines holds, from its start to its end or to the first line that is cut off."""
     read = []

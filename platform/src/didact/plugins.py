@@ -61,6 +61,7 @@ KIND_NAMES: dict[str, str] = {  # of hooks, as the command line and the rules of
     "didact_media": "medium",
     "didact_commands": "command",
     "didact_run_finders": "run-finder",
+    "didact_studies": "study",
 }
 
 # what they register is a word of the command line, not PLUGIN/NAME

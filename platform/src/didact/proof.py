@@ -26,10 +26,8 @@ from didact import checkpoint
 from didact.errors import DidactError, RunError
 from didact.experiment import Experiment
 from didact.folder import RunFolder
-from didact.observing import read_metrics
+from didact.observing import decided_by_the_seed, read_metrics
 from didact.plugins import registry
-
-OF_THE_MOMENT = ("time/", "memory/")  # metrics that no seed decides
 
 
 @attrs.frozen(kw_only=True)
@@ -171,8 +169,7 @@ def _curve(folder: Path) -> dict[str, float]:
     return {
         f"{name} of step {record['step']:.0f}": value
         for record in read_metrics(folder)
-        for name, value in record.items()
-        if not name.startswith(OF_THE_MOMENT)
+        for name, value in decided_by_the_seed(record).items()
     }
 
 

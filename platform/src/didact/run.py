@@ -201,19 +201,7 @@ def _run(
     reports: dict[str, Report] = {}
 
     def evaluate(step: int) -> dict[str, float]:
-        learner = trainer.gather()
-        with world.main_first():
-            subject = RunSubject(experiment, learner, device, trainer.precision, step)
-            found = folder.found(step) if world.main else {}  # by a process that was killed since
-            reports.update(found)
-            for name, evaluation in experiment.evaluations.items() if world.main else ():
-                if name not in found:
-                    reports[name] = evaluation.evaluate(subject)
-                    watching.notify("evaluation_finished", step=step, name=name, report=reports[name])
-        metrics = {f"{name}/{metric}": value for name in reports for metric, value in reports[name].metrics.items()}
-        if world.main and (told := experiment.training.retention.unknown(metrics)) and told not in watching.warnings:
-            watching.warn(told, step)
-        return metrics
+        return _judge(trainer, folder, watching, reports, step)
 
     def end() -> None:
         if world.main:
@@ -242,3 +230,24 @@ def _run(
     return RunResult(
         folder=folder.path, outcome=outcome, step=trainer.step, reports=reports, warnings=tuple(watching.warnings)
     )
+
+
+def _judge(
+    trainer: Trainer, folder: RunFolder, observers: Observers, reports: dict[str, Report], step: int
+) -> dict[str, float]:
+    """Evaluates the network after a step, into ``reports``; what was found by name and metric, on the main process."""
+    experiment, world = trainer.experiment, trainer.world
+    learner = trainer.gather()
+    with world.main_first():
+        subject = RunSubject(experiment, learner, trainer.device, trainer.precision, step)
+        known = folder.found(step) if world.main else {}  # by a process that was killed since
+        reports.update(known)
+        for name, evaluation in experiment.evaluations.items() if world.main else ():
+            if name not in known:
+                reports[name] = evaluation.evaluate(subject)
+                observers.notify("evaluation_finished", step=step, name=name, report=reports[name])
+    found = {f"{name}/{metric}": value for name in reports for metric, value in reports[name].metrics.items()}
+    told = experiment.training.retention.unknown(found)
+    if world.main and told and told not in observers.warnings:
+        observers.warn(told, step)
+    return found

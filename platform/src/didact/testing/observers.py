@@ -25,16 +25,14 @@ def check_hooks(case: Case) -> None:
 
 def check_run(case: Case) -> None:
     """It sees a run of two steps through to its end, and the run's curve is that of one without it."""
-    from didact.observing import read_metrics
+    from didact.observing import decided_by_the_seed, read_metrics
     from didact.run import start
 
     curves = []
     for experiment in (case.experiment, attrs.evolve(case.experiment, observers=())):
         with tempfile.TemporaryDirectory() as folder, _working_in(Path(folder)):
             result = start(experiment, Path(folder) / "run", device="cpu", examined=False)
-            curves.append(
-                [{k: v for k, v in m.items() if not k.startswith("time/")} for m in read_metrics(result.folder)]
-            )
+            curves.append([decided_by_the_seed(metrics) for metrics in read_metrics(result.folder)])
         assert not result.warnings, "; ".join(result.warnings)
     assert curves[0] == curves[1], f"the run with it took {curves[0]}, the run without it {curves[1]}"
 

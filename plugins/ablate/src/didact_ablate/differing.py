@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from didact.identity import BESIDE_THE_METHOD
+from didact.observing import decided_by_the_seed
 from didact.record import RunRecord
 from didact_ablate.selecting import ABSENT, fields_of
 
@@ -55,10 +56,8 @@ def _flat(data: Any) -> dict[str, str]:
 
 def _curves(first: RunRecord, second: RunRecord) -> Iterator[str]:
     """Where each curve parts, and how far the two are from each other at the end."""
-    names = sorted({name for line in (*first.metrics[:1], *second.metrics[:1]) for name in line} - {"step"})
-    for name in names:
-        if name.startswith(("time/", "memory/")):
-            continue  # never the same twice
+    lines = (*first.metrics[:1], *second.metrics[:1])
+    for name in sorted({name for line in lines for name in decided_by_the_seed(line)} - {"step"}):
         one, other = dict(first.during(name)), dict(second.during(name))
         steps = sorted(one.keys() & other.keys())
         if not steps:
