@@ -32,7 +32,7 @@ class Site:
         name = name or module.split(".")[0].replace("_", "-")
         distribution = distribution or name
         info = self.folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
-        info.mkdir()
+        info.mkdir(exist_ok=True)
         lines = ["Metadata-Version: 2.1", f"Name: {distribution}", f"Version: {version}"]
         (info / "METADATA").write_text("\n".join([*lines, *(f"Requires-Dist: {line}" for line in requires)]) + "\n")
         (info / "entry_points.txt").write_text(f"[didact]\n{name} = {module}\n")

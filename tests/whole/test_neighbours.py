@@ -44,12 +44,13 @@ def metrics(folder: Path) -> list[dict[str, float]]:
     ]
 
 
-@pytest.fixture
-def neighbours(site, tmp_path, monkeypatch) -> None:
-    """A good plugin, one that draws when it is imported, one that does not import, and one for another didact."""
-    good, _ = write("good", "masker", tmp_path / "good")
+@pytest.fixture(scope="module")
+def installed(site, tmp_path_factory) -> str:
+    """A good plugin, one that draws when it is imported, one that does not import, one for another didact: the path."""
+    folder = tmp_path_factory.mktemp("neighbours")
+    good, _ = write("good", "masker", folder / "good")
     site.install(good / "src", "didact_good.plugin", "good", "didact-good")
-    loud = tmp_path / "loud" / "didact_loud"
+    loud = folder / "loud" / "didact_loud"
     loud.mkdir(parents=True)
     (loud / "__init__.py").write_text("")
     (loud / "plugin.py").write_text(LOUD)
@@ -59,8 +60,13 @@ def neighbours(site, tmp_path, monkeypatch) -> None:
     site.install(loud.parent, "broken", "broken", "didact-broken")
     (loud.parent / "old.py").write_text("raise SystemExit('was imported')\n")
     site.install(loud.parent, "old", "old", "didact-old", requires=["didact<0.1"])
-    paths = [site.folder, good / "src", loud.parent]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*map(str, paths), os.environ.get("PYTHONPATH", "")]))
+    return os.pathsep.join(map(str, [site.folder, good / "src", loud.parent]))
+
+
+@pytest.fixture
+def neighbours(installed, monkeypatch) -> None:
+    """Other processes find them from here on."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([installed, os.environ.get("PYTHONPATH", "")]))
 
 
 def test_an_experiment_has_the_same_record_beside_other_plugins(project, didact, request):

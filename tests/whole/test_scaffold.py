@@ -57,7 +57,7 @@ def test_a_new_plugin_trains(kind, written, tmp_path, monkeypatch):
     experiment, _ = load_experiment(str(written[kind] / "experiment.py"))
     assert start(smoke_of(experiment), tmp_path / "smoke", device="cpu", examined=False).outcome == "finished"
     short = experiment.evolve(**{"training.steps": 4, "training.workers": 0, "training.log_every": 1})
-    result = start(short, tmp_path / "run", device="cpu")
+    result = start(short, tmp_path / "run", device="cpu", examined=False)  # too short for the doctor
     assert (result.outcome, result.warnings) == ("finished", ())
     assert "classes" in result.reports
     assert f'"new-{kind}/{kind}"' in (tmp_path / "run" / "experiment.json").read_text()
@@ -66,7 +66,7 @@ def test_a_new_plugin_trains(kind, written, tmp_path, monkeypatch):
 
 
 def test_a_new_plugin_has_nothing_to_tidy_up(written):
-    for command in (["check"], ["format", "--check"]):
+    for command in (["check", "--ignore", "I001"], ["format", "--check"]):
         done = subprocess.run(
             [
                 sys.executable,
@@ -75,8 +75,6 @@ def test_a_new_plugin_has_nothing_to_tidy_up(written):
                 *command,
                 "--config",
                 ROOT / "pyproject.toml",
-                "--ignore",
-                "I001",
                 *written.values(),
             ],
             capture_output=True,
