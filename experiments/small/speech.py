@@ -1,17 +1,17 @@
 """data2vec 2.0 on spoken digits, for two cores and minutes.
 
 Claim: the method of experiments/small/images.py, told to frames of sound instead of patches, learns from 2 000 spoken
-    digits what serves to tell the digits of a speaker that it never heard. What differs was found by trying, on the four
-    other speakers held out in turn as well: so few minutes do not teach the first convolutions of a waveform (whatever
-    the form, linear stayed below 70), so frames start as filter banks; blocks are predicted, not their feed-forward
-    outputs; and the teacher averages the encoder too, since with a shared one the targets collapse to what convolved
-    positions tell of a short crop's borders. data2vec 1's form (one mask, nothing dropped) reached 93.8, 89.6, 88.2.
+    digits what serves to tell the digits of a speaker that it never heard. What differs was found by trying, on the
+    four other speakers held out in turn as well. So few minutes do not teach the first convolutions of a waveform
+    (linear stayed below 70), so frames start as filter banks. Blocks are predicted, not their feed-forward outputs. And
+    the teacher averages the encoder too, since with a shared one the targets collapse to what convolved positions tell
+    of a short crop's borders. data2vec 1's form, one mask and nothing dropped, reached 93.8, 89.6 and 88.2.
 Cost: eight minutes on one core of an AMD EPYC with bfloat16 instructions, seven on two (0.156 and 0.136 s per step).
 Expected: accuracy in percent on the held-out speaker, as run there with torch 2.14 and seeds 0, 1, 2: linear 92.2,
-    91.6, 95.6, 20-NN 86.0, 80.0, 87.2. The same network at random initialisation: 87.8, 88.2, 91.0 and 65.6, 72.6, 70.0.
-    Raw features, mean and deviation of every log-mel band: 80.0 and 58.8. The linear controls are close because this
-    speaker is easy; with each of the other four held out in turn, linear gives 78 and 69 with seeds 0 and 1, against 49
-    and 56 at random initialisation (on average, penalty 0.1).
+    91.6, 95.6, 20-NN 86.0, 80.0, 87.2. The same network at random initialisation: 87.8, 88.2, 91.0 and 65.6, 72.6,
+    70.0. Raw features, mean and deviation of every log-mel band: 80.0 and 58.8. The linear controls are close because
+    this speaker is easy; with each of the other four held out in turn, linear gives 78 and 69 with seeds 0 and 1,
+    against 49 and 56 at random initialisation (on average, penalty 0.1).
 Command:
     didact ingest audio fsdd.tar --pattern '(?P<label>\\d)_(?P<speaker>[a-z]+)_' --out stores/fsdd
     didact run experiments/small/speech.py
