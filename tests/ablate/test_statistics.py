@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, ttest_rel
 
@@ -49,6 +49,7 @@ def test_holm_is_holms():
     assert holm([None]) == [None]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=8))
 def test_adjusting_keeps_the_order_and_never_lowers_a_p(values):
     adjusted = holm(values)

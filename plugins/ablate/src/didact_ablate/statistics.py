@@ -28,6 +28,11 @@ class Difference:
     high: float | None = None
     p: float | None = None
 
+    @property
+    def reach(self) -> float | None:
+        """Half of the interval's width."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
 
 def paired_difference(values: Sequence[float], base: Sequence[float], level: float) -> Difference:
     """The paired t-test (Student 1908) of ``values`` against ``base``.

@@ -64,6 +64,8 @@ def results_table(comparison: Comparison) -> Table:
     """What a reader wants to see: means, spreads, differences, verdicts; the same whenever the results are."""
     setting = comparison.setting
     digits = digits_of(comparison)
+    reaches = [(row.mean, row.difference.reach) for row in comparison.rows if row.difference is not None]
+    finer = max(digits, decimals(reaches))  # pairing takes out what seeds have in common, so differences vary less
     further = {metric: decimals([row.also[metric] for row in comparison.rows]) for metric in setting.also}
     columns = ("variant", setting.metric, "seeds", "difference", f"{1 - setting.level:.0%} interval", "p (Holm)", "")
     rows = []
@@ -74,8 +76,8 @@ def results_table(comparison: Comparison) -> Table:
                 f"{row.variant} (base)" if row.base and row.variant != "base" else row.variant,
                 _mean(row.mean, row.spread, digits),
                 str(len(row.values)) + (f" of {len(row.values) + len(row.missing)}" if row.missing else ""),
-                "" if found is None else f"{found.mean:+.{digits}f}",
-                "" if found is None or found.low is None else f"{found.low:+.{digits}f} to {found.high:+.{digits}f}",
+                "" if found is None else f"{found.mean:+.{finer}f}",
+                "" if found is None or found.low is None else f"{found.low:+.{finer}f} to {found.high:+.{finer}f}",
                 "" if row.p is None else p_words(row.p),
                 WORDS[row.verdict],
                 *(_mean(*row.also[metric], further[metric]) for metric in setting.also),
