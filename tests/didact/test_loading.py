@@ -282,7 +282,11 @@ class GridEncoder(TinyEncoder):
     ("encoder", "sizes", "words"),
     [
         (TinyEncoder(), [(3, 8), (3, 6), (2, 8)], "samples of 3 × 8 (8 positions) and of 2 × 8 (8 positions)"),
-        (TinyEncoder(), [(3, 8), (3, 6), (1, 3, 8)], "samples of 3 × 8 (8 positions) and of 1 × 3 × 8 (8 positions)"),
+        (
+            TinyEncoder(),
+            [(3, 8), (3, 6), (1, 3, 8)],
+            "samples of 3 × 8 (8 positions) and of 1 × 3 × 8 (3 × 8 positions)",
+        ),
         (GridEncoder(), [(3, 4, 6), (3, 4, 6), (3, 5, 6)], "samples of 3 × 4 × 6 (4 × 6 positions) and of 3 × 5 × 6"),
         (GridEncoder(), [(3, 4, 6), (3, 4, 6), (3, 4, 5)], "samples of 3 × 4 × 6 (4 × 6 positions) and of 3 × 4 × 5"),
     ],

@@ -27,7 +27,8 @@ from didact.testing.table import RULES, SPECS
 from didact.testing.tiny import TinyEncoder
 from didact.testing.tiny_sources import TinySource
 
-OF_REGISTERED = ("data", "pickling", "processes")  # need a class that another process, or a run's record, can name
+OF_EXPERIMENTS = ("processes",)  # need classes that another process can name, of all parts of an experiment
+OF_REGISTERED = ("data", "pickling", *OF_EXPERIMENTS)  # need one of the part itself, for a run's record too
 
 
 def check_encoder(encoder: FeatureEncoder, **beside: Any) -> None:
@@ -147,11 +148,14 @@ def check_spec(spec: Spec) -> None:
 
 
 def _keep(kind: str, spec: Any, beside: Mapping[str, Any]) -> None:
-    """All rules of a kind; of a spec that is not registered, those that need no name."""
+    """All rules of a kind, but those that need the name of something that is not registered."""
     from didact.plugins import registry
 
-    case = Case(Example(spec=spec, **beside), kind)
-    rules = RULES
+    example = Example(spec=spec, **beside)
+    around = (example.source, example.encoder, example.masker, example.backbone, example.targets, example.objective)
+    unnamed: tuple[str, ...] = ()
     if kind in SPECS and registry().name_of(type(spec)) is None:
-        rules = tuple(rule for rule in RULES if rule.name not in OF_REGISTERED)
-    keep(case, rules)
+        unnamed = OF_REGISTERED
+    elif any(part is not None and registry().name_of(type(part)) is None for part in around):
+        unnamed = OF_EXPERIMENTS
+    keep(Case(example, kind), tuple(rule for rule in RULES if rule.name not in unnamed))
