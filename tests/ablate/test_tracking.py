@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,6 +122,62 @@ def test_a_study_is_in_aim_also_after_a_run_was_killed(project, didact):
     wrong = didact("compare", "aim:run.", "--metric", "judge/score")
     assert wrong.returncode == 1
     assert wrong.stderr.startswith("error: "), wrong.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_browser_opens_and_ends_what_was_killed(project, didact):
+    tracked(project)
+    command = [
+        sys.executable,
+        "-m",
+        "didact",
+        "run",
+        "study.py:base",
+        "--out",
+        "alone",
+        "--set",
+        "training.steps=100000",
+    ]
+    process = subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL)
+    try:
+        wait_for((project / "alone" / "metrics.jsonl").exists, process)
+    finally:
+        process.kill()
+    process.wait()
+    known = json.loads((project / "alone" / "aim.json").read_text())["hash"]
+    command = [sys.executable, "-m", "didact", "ui", "--port", "0"]
+    browser = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True)
+    try:
+        first, second = browser.stdout.readline(), browser.stdout.readline()
+        assert first == "1 run was killed; `didact resume` goes on with them\n"
+        address = re.match(r"(http://127.0.0.1:\d+) shows", second).group(1)
+        activity = json.loads(_get(f"{address}/api/projects/activity", browser))
+        assert (activity["num_runs"], activity["num_active_runs"]) == (1, 0)
+        assert b"<title>Aim</title>" in _get(f"{address}/", browser)
+        info = json.loads(_get(f"{address}/api/runs/{known}/info", browser))
+        assert info["props"]["end_time"]
+        assert info["params"]["outcome"] == "killed"
+        taken = didact("ui", "--port", address.rpartition(":")[2])
+        assert taken.returncode == 1
+        assert "cannot be listened on" in taken.stderr
+    finally:
+        browser.terminate()
+        assert browser.wait(60) == 0
+    assert RunRecord.open(project / "alone").state == "killed"
+
+
+def _get(address: str, browser: subprocess.Popen[str], seconds: float = 240) -> bytes:
+    """What the server answers, once it does."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=30) as answer:
+                return answer.read()
+        except OSError:
+            assert browser.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.5)
 
 
 def test_what_cannot_be_opened_is_told(project, didact):

@@ -15,7 +15,7 @@ from typing import Any
 from didact import DataError, DidactError
 from didact.record import RunRecord
 from didact.run import close
-from didact_aim.repository import is_remote, open_repository, repository_exists
+from didact_aim.repository import index, is_remote, open_repository, repository_exists
 
 SECONDS_BETWEEN_SWEEPS = 60.0
 START = "from aim.cli.cli import cli_entry_point; cli_entry_point()"
@@ -50,6 +50,7 @@ def sweep(place: str) -> int:
     repository = open_repository(place)
     ended = 0
     for run_hash in repository.list_active_runs():
+        index(repository, run_hash)  # one that was just killed has not told readers its folder yet
         folder = Run(run_hash, repo=repository, read_only=True).get("folder")
         if not folder or not (Path(folder) / "experiment.json").exists():
             continue  # of another machine, or of another program

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import types
@@ -35,7 +36,7 @@ def ui_command(repo: str, host: str, port: int) -> None:
     port = free_port(host, port)
     _ended(sweep(place))
     signal.signal(signal.SIGTERM, _interrupt)
-    with browser(place, host, port) as process:
+    with contextlib.suppress(KeyboardInterrupt), browser(place, host, port) as process:
         click.echo(f"http://{host}:{port} shows {place}; Ctrl-C ends it")
         while True:
             try:
@@ -43,8 +44,6 @@ def ui_command(repo: str, host: str, port: int) -> None:
             except subprocess.TimeoutExpired:
                 _ended(sweep(place))
                 continue
-            except KeyboardInterrupt:
-                return
             raise RunError(f"Aim's browser ended by itself, with exit code {code}", mend="what it said stands above")
 
 

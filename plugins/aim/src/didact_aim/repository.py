@@ -105,7 +105,7 @@ def forget_after(run: Run, step: int) -> None:
 
 
 def index(repository: Repo, run_hash: str) -> None:
-    """Makes a closed run's data visible to queries of other processes at once.
+    """Makes the data of a run that was closed, or killed, visible to queries of other processes at once.
 
     They read Aim's index. Aim itself brings it up to date only where its UI is running, and then some seconds later.
     """
