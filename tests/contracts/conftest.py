@@ -18,10 +18,12 @@ from typing import Any
 import pytest
 import torch
 
-from didact import Layout, Record, Signal, Spec
+from didact import Layout, Network, Record, Signal, Spec
 from didact.ingest.writing import write_store
 from didact.plugins import registry
+from didact.randomness import seeded
 from didact.spec import from_data
+from didact.testing import tiny_network
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,6 +41,9 @@ HOOKS = {
 }
 
 IMAGES = {"spec": "vision/images", "store": "STORE:images", "size": 16}
+BANDS = {"spec": "perceiver/fourier-positions", "bands": 3, "longest": 32}
+TRANSFORMER = {"spec": "transformer/transformer", "width": 16, "depth": 2, "heads": 2}
+PROTOTYPES = {"spec": "views/prototype-head", "hidden": 8, "bottleneck": 4, "prototypes": 6}
 BPE = {"spec": "text/byte-bpe", "store": "STORE:text", "vocabulary_size": 290}
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
@@ -71,6 +76,20 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "evaluate/health": [{"source": IMAGES, "samples": 8}],
     "evaluate/pictures": [{"source": IMAGES, "samples": 2, "pool": 6, "masks": 2}],
     "evaluate/probe": [{"train": IMAGES, "test": IMAGES, "neighbours": 2}],
+    "perceiver/arrays": [{"width": 16, "positions": BANDS}, {"width": 16, "patch": 2, "positions": BANDS}],
+    "perceiver/cells": [{}, {"cells": 5, "ratio": 0.3}],
+    "perceiver/fourier-positions": [{}],
+    "perceiver/perceiver-io": [
+        {
+            "width": 12,
+            "latents": 5,
+            "latent_width": 16,
+            "depth": 2,
+            "heads": 2,
+            "key_width": 8,
+            "positions": BANDS,
+        }
+    ],
     "speech/conv-waveform": [
         {
             "width": 16,
@@ -118,6 +137,22 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"width": 16, "depth": 2, "heads": 4, "positions": {"spec": "transformer/alibi"}},
         {"width": 16, "depth": 2, "heads": 4, "positions": {"spec": "transformer/beit-bias"}},
     ],
+    "views/cosine-prediction": [{"hidden": 8}, {"hidden": 8, "norm": "none"}],
+    "views/distorted-views": [{}, {"recipes": [{"spec": "views/view-recipe", "size": 8, "scale": [0.05, 0.4]}]}],
+    "views/mlp": [{"hidden": 8, "out": 6}, {"layers": 1, "norm": "none"}],
+    "views/pixels": [{}],
+    "views/projected": [
+        {"backbone": TRANSFORMER, "projector": {"spec": "views/mlp", "hidden": 8, "out": 6}},
+        {"backbone": TRANSFORMER, "projector": PROTOTYPES},
+    ],
+    "views/prototype-cross-entropy": [{}],
+    "views/prototype-head": [{}],
+    "views/prototype-targets": [{"teacher": {"spec": "distill/ema", "shares": "nothing"}}],
+    "views/student-summaries": [{}, {"gradient": "flow"}],
+    "views/teacher-summaries": [{"teacher": {"spec": "distill/ema", "shares": "nothing"}}],
+    "views/timm": [{"name": "test_vit", "normalizes_batches": False}, {"name": "test_resnet"}],
+    "views/vicreg": [{}],
+    "views/view-recipe": [{}],
     "vision/beit-augmentation": [{}],
     "vision/block": [{}, {"min_area": 4}],
     "vision/images": [IMAGES, IMAGES | {"views": 2, "augmentation": {"spec": "vision/beit-augmentation"}}],
@@ -150,6 +185,11 @@ SIGNALS = {
         Signal(kind="tokens", axes=(None,), vocabulary=50),
         [torch.arange(4, 18), torch.arange(9, 30, 3), torch.tensor([5, 5, 49])],
     ),
+    "perceiver/arrays": (
+        Signal(kind="tokens", axes=(None,), vocabulary=50),
+        [torch.arange(4, 18), torch.arange(9, 30, 3), torch.tensor([5, 5, 49])],
+    ),
+    "views/pixels": (Signal(kind="image", axes=(3, 6, 5)), [_noise(3, 6, 5), _noise(3, 6, 5) + 1]),
     "vision/patches": (Signal(kind="image", axes=(3, 16, 16)), [_noise(3, 16, 16), _noise(3, 16, 16) + 1]),
 }
 
@@ -159,6 +199,9 @@ LAYOUTS = {
     "vision/block": [Layout((8, 8)), Layout((14, 14))],
     "vision/inverse-block": [Layout((8, 8)), Layout((14, 14)), Layout((6, 9))],
 }
+# the layouts that backbones serve, with extra tokens before them, where these are not all of them
+BACKBONE_LAYOUTS = {"views/timm": [(Layout((32, 48)), 0)]}
+ALL_BACKBONE_LAYOUTS = [(Layout((7,)), 0), (Layout((3, 4)), 0), (Layout((3, 4)), 1)]
 ALL_LAYOUTS = [Layout((30,)), Layout((101,)), Layout((8, 8)), Layout((14, 14))]
 
 
@@ -206,6 +249,22 @@ for _name in HOOKS:
 def layouts() -> Any:
     """The layouts that a masker serves, by its name."""
     return lambda name: LAYOUTS.get(name, ALL_LAYOUTS)
+
+
+@pytest.fixture
+def backbone_layouts() -> Any:
+    """The layouts that a backbone serves, each with a number of extra tokens, by its name."""
+    return lambda name: BACKBONE_LAYOUTS.get(name, ALL_BACKBONE_LAYOUTS)
+
+
+@pytest.fixture
+def comparing(make: Any) -> Network:
+    """A tiny network that ends in a summary, for methods that compare views."""
+    network = tiny_network()
+    projector = {"spec": "views/mlp", "hidden": 8, "out": 6, "norm": "none"}
+    projected = make({"spec": "views/projected", "backbone": TRANSFORMER | {"width": 8}, "projector": projector})
+    with seeded(0, "projected"):
+        return Network(network.encoder, projected.build(8, None), network.signal, network.layout)
 
 
 @pytest.fixture

@@ -18,7 +18,11 @@ SAMPLES = 4
 
 
 def check_objective(
-    objective: Objective, targets: TargetBuilder, network: Network | None = None, masker: Masker | None = None
+    objective: Objective,
+    targets: TargetBuilder,
+    network: Network | None = None,
+    masker: Masker | None = None,
+    views: int = 1,
 ) -> None:
     """Takes the loss of a batch, and of its parts, which must add up to it.
 
@@ -27,6 +31,7 @@ def check_objective(
         targets: a builder of targets that it can predict.
         network: the student, over `TinySource`'s samples; tiny by default.
         masker: tiny by default, hiding half.
+        views: of each sample.
 
     Raises:
         AssertionError: the contract is broken; says how.
@@ -36,12 +41,12 @@ def check_objective(
     with seeded(0, "check", "objective"):
         builder = targets.build(network)
         learner = Learner(network, builder, objective.build(network, builder)).eval()
-    whole = tiny_batch(range(SAMPLES), masker)
+    whole = tiny_batch(range(SAMPLES), masker, views=views)
     total = _check_loss(learner, whole)
     gradients = _gradients(learner)
-    if not type(objective).divisible:
+    if not objective.divisible:
         return
-    parts = [tiny_batch(range(3), masker), tiny_batch(range(3, SAMPLES), masker)]  # uneven on purpose
+    parts = [tiny_batch(ids, masker, views=views) for ids in (range(3), range(3, SAMPLES))]  # uneven on purpose
     totals = add_counts(learner.objective.counts(part) for part in parts)
     assert totals == dict(learner.objective.counts(whole)), "the counts of parts add up to those of the whole"
     learner.zero_grad()

@@ -1,0 +1,49 @@
+from didact import Cosine, Experiment, Training, samples
+from didact_aim import Aim
+from didact_distill import EMATeacher
+from didact_evaluate import Health, Probe
+from didact_transformer import Transformer
+from didact_views import MLP, CosinePrediction, DistortedViews, Projected, TeacherSummaries
+from didact_vision import Images, Patches
+
+STEPS = 1_500
+
+train = Images(store="cifar10-train", size=32, augmentation=DistortedViews.byol(blur=0.0))
+
+experiment = Experiment(
+    name="byol-images",
+    source=train,
+    encoder=Patches(width=160, patch=4),
+    backbone=Projected(
+        backbone=Transformer(
+            width=160,
+            depth=6,
+            heads=5,
+            norm="post",
+            norm_epsilon=1e-6,
+            input_norm=True,
+            dropout=0.0,
+            attention_dropout=0.0,
+        ),
+        projector=MLP(hidden=1024, out=128),
+    ),
+    targets=TeacherSummaries(
+        teacher=EMATeacher(start=0.99, end=1.0, anneal_steps=STEPS, course="cosine", shares="nothing"),
+    ),
+    objective=CosinePrediction(hidden=1024),
+    training=Training(
+        steps=STEPS,
+        batch=samples(128),
+        learning_rate=1e-3,
+        schedule=Cosine(warmup_steps=100),
+        betas=(0.9, 0.95),
+        epsilon=1e-8,
+        weight_decay=0.05,
+        clip_norm=4.0,
+    ),
+    evaluations={
+        "classes": Probe(train=train, test=Images(store="cifar10-test", size=32)),
+        "health": Health(),
+    },
+    observers=(Aim(),),
+)
