@@ -58,11 +58,10 @@ class BatchNorm(nn.Module):
             with torch.no_grad():
                 self.running_mean.lerp_(mean, self.momentum)
                 self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
-        factor = torch.rsqrt(variance + self.epsilon)  # (C,)
-        if self.weight is not None:
-            factor = factor * self.weight
-        shift = -mean * factor if self.bias is None else self.bias - mean * factor
-        return torch.addcmul(shift.view(shape), x, factor.view(shape))
+        normalized = (x - mean.view(shape)) * torch.rsqrt(variance + self.epsilon).view(shape)
+        if self.weight is None or self.bias is None:
+            return normalized
+        return torch.addcmul(self.bias.view(shape), normalized, self.weight.view(shape))
 
 
 @contextlib.contextmanager

@@ -102,7 +102,8 @@ def covariance_matrix(summaries: Tensor, *, everywhere: bool) -> Tensor:
     if everywhere:
         count, total = world.add(count), world.add(total)
     centred = summaries - total / count
-    products = centred.T @ centred  # (P, P)
+    with torch.autocast(summaries.device.type, enabled=False):  # float32: bfloat16 has no digits for 1 - deviation
+        products = centred.T @ centred  # (P, P)
     return (world.add(products) if everywhere else products) / (count - 1).clamp(min=1)
 
 
