@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from didact.tensors import Feature
 
-# stands for -inf at padding: exp(LOWEST - max) is exactly 0 beside any real key, and a row of padding alone gives no NaN
+# stands for -inf at padding: exp(LOWEST - max) is exactly 0 beside any real key, and only padding gives no NaN
 LOWEST = torch.finfo(torch.bfloat16).min
 
 
 class AttentionLayer(nn.Module):
-    """Attention and a feed-forward network, each behind a layer norm (Jaegle et al. 2022, appendix E, figure 6).
+    """Attention and a feed-forward network, each behind a layer norm (Jaegle et al. 2022, Perceiver IO, appendix E).
 
     Args:
         width: of the vectors that read.

@@ -14,9 +14,9 @@ from didact import Finding, Layout, Mask, Masker, Preflight, SpecError
 class CellMasker(Masker):
     """Cuts a sample into equal cells and hides some of them.
 
-    Neighbouring positions tell of each other in every modality, on a scale that differs: a cell is a share of the sample,
-    so that one setting serves all. Sixteen cells are 4 × 4 blocks of an image and sixteen spans of a sequence. Where
-    they begin is drawn for each sample; a cell that reaches beyond the end goes on at the beginning.
+    Neighbouring positions tell of each other in every modality, on a scale that differs: a cell is a share of the
+    sample, so that one setting serves all. Sixteen cells are 4 × 4 blocks of an image and sixteen spans of a sequence.
+    Where they begin is drawn for each sample; a cell that reaches beyond the end goes on at the beginning.
 
     Attributes:
         cells: about how many there are; k along each of A axes, k the root that comes nearest.

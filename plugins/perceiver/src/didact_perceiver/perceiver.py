@@ -15,8 +15,8 @@ from didact_perceiver.positions import FourierPositions
 class PerceiverIO(Backbone):
     """Latents that read the input, a stack of self-attention among them, and a query for each position.
 
-    Jaegle et al. 2022, Perceiver IO, section 3 and appendix E; the defaults are its language model's (table 9, "Perceiver
-    IO", 256 latents). Cost is linear in the input's length, both ways, and the stack's does not depend on it.
+    Jaegle et al. 2022, Perceiver IO, section 3 and appendix E; the defaults are those of its language model on bytes.
+    Cost is linear in the input's length, both ways, and the stack's does not depend on it.
 
     What is asked for a position is made of its place alone, so that all that is known of its content comes through the
     latents. A block's feature at a position is what the same queries read from the latents behind that block. Extra

@@ -15,13 +15,13 @@ from didact import Layout, Spec, Tokens
 class FourierPositions(Spec):
     """Sines and cosines of a position's coordinates, and the coordinates themselves.
 
-    Jaegle et al. 2021, Perceiver, section 3.2 and appendix D: along each axis a coordinate x from -1 to 1, sin(π f x) and
-    cos(π f x) for frequencies f evenly spaced from 1 to half the axis's size, where neighbours differ most.
+    Jaegle et al. 2021, Perceiver, section 3.2: along each axis a coordinate x from -1 to 1, sin(π f x) and cos(π f x)
+    for frequencies f evenly spaced from 1 to half the axis's size, where neighbours differ most.
 
     Attributes:
         bands: how many frequencies along each axis; 64 in Perceiver, on ImageNet.
         longest: the size for which sequences of varying length are coded, so that what a sample looks like does not
-            depend on the others in its batch. Longer ones go on beyond 1. Where all samples have one size, it is theirs.
+            depend on the others in its batch. Longer ones go on beyond 1. Where all samples have one size, that is it.
     """
 
     bands: int = 64
@@ -36,7 +36,7 @@ class FourierPositions(Spec):
         return axes * (2 * self.bands + 1)
 
     def of_tokens(self, tokens: Tokens, fixed: bool) -> Tensor:
-        """The features (1 or R, V, F) of what tokens stand for, without extra ones; ``fixed``: all samples have one size."""
+        """The features (1 or R, V, F) of what tokens but extra ones stand for; ``fixed`` as for `at`."""
         device = tokens.features.device
         places = tokens.positions  # (R, V) or None
         if places is None:

@@ -80,7 +80,7 @@ class DistortedViews(Augmentation):
 
     @classmethod
     def simsiam(cls, **changes: Any) -> Self:
-        """SimSiam's two (Chen & He 2021, section 4, "baseline settings"); ``changes`` are made in both."""
+        """SimSiam's two (Chen & He 2021, section 3, "Baseline settings"); ``changes`` are made in both."""
         recipe = ViewRecipe(scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), blur=0.5)
         return cls(recipes=_changed((recipe, recipe), changes))
 

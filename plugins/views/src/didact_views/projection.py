@@ -45,7 +45,7 @@ class ProjectorModule(nn.Module, abc.ABC):
 class MLP(Projector):
     """Linear layers with batch normalisation and ReLU between them; the defaults are BYOL's projector.
 
-    BYOL (section 3.3): 2 layers of 4096 to 256. SimSiam (section 4): 3 layers of 2048 to 2048, ``output_norm="batch"``.
+    BYOL (section 3.3): 2 layers of 4096 to 256. SimSiam (section 3): 3 layers of 2048 to 2048, ``output_norm="batch"``.
     VICReg's expander (section 4.2): 3 layers of 8192 to 8192.
 
     Attributes:

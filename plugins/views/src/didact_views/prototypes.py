@@ -125,9 +125,10 @@ class PrototypeTargetsModule(TeacherSummariesModule):
 class PrototypeCrossEntropy(Objective):
     """The cross-entropy of the student's probabilities under the teacher's, the mean over samples and pairs of views.
 
-    Caron et al. 2021, eq. 2 and 3. It has no weights. Beside the loss it logs two signs of collapse:
-    ``collapse/target_entropy``, of a target, which is log C where the teacher says nothing, and ``collapse/prototypes``,
-    how many the targets use between them (the exponential of their mean's entropy), which is 1 where all are one.
+    Caron et al. 2021, eq. 2 and 3. It has no weights. Beside the loss it logs the two signs of collapse:
+    ``collapse/target_entropy``, of a target, which is log C where the teacher says nothing, and
+    ``collapse/prototypes``, how many the targets use between them (the exponential of their mean's entropy), which is 1
+    where all are one.
 
     Attributes:
         temperature: the student's; 0.1.

@@ -89,7 +89,7 @@ class TimmModelModule(BackboneModule):
         if collect is not None:
             raise SpecError(
                 f"{self.name} gives no inner features, and the {collect.feature} of {collect.last} blocks is asked for",
-                mend="use didact_transformer.Transformer for targets that average blocks; judge the output (blocks=None)",
+                mend="average blocks of a didact_transformer.Transformer; judge a timm model by its output",
             )
         rows, _, channels = tokens.features.shape
         height, width = tokens.layout.shape
