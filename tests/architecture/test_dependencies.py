@@ -22,9 +22,10 @@ OWNERS = {
     "pillow": {"didact", "didact-aim", "didact-quickstart", "didact-vision"},
     "scikit-learn": {"didact-quickstart"},
     "soundfile": {"didact-speech", "didact-quickstart"},
-    "timm": {"didact-vision"},
+    "timm": {"didact-vision", "didact-views"},
     "tokenizers": {"didact-text"},
     "torchaudio": {"didact-speech"},
+    "torchvision": {"didact-views"},
 }
 
 

@@ -8,6 +8,7 @@ PUBLIC = {
     "didact": "the contracts, and what an experiment is written with",
     "didact.batching": "which samples make up a batch",
     "didact.devices": "precision and autocast, as a run chooses them",
+    "didact.distributed": "sums over all processes, for what is a function of the whole batch",
     "didact.errors": "what a user can mend",
     "didact.experiment_file": "finding an experiment in a Python file",
     "didact.ingest": "files to stores",
