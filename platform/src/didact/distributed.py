@@ -169,13 +169,13 @@ class _Sum(torch.autograd.Function):
     """The sum over all processes, whose gradient is the sum of what it is in each of them."""
 
     @staticmethod
-    def forward(context: Any, values: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(context: Any, values: Tensor) -> Tensor:
         total = values.detach().clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(context: Any, gradient: Tensor) -> Tensor:
         total = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total

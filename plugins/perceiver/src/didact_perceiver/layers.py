@@ -78,4 +78,5 @@ class AttentionLayer(nn.Module):
             read = (logits if bias is None else logits + bias).softmax(-1) @ value
         else:
             read = F.scaled_dot_product_attention(query, key, value, bias)
-        return read.transpose(1, 2).flatten(2)
+        joined: Tensor = read.transpose(1, 2).flatten(2)  # (R, H, L, d) -> (R, L, H·d)
+        return joined

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import attrs
 import torch
 from torch import Tensor, nn
@@ -69,12 +71,12 @@ class PerceiverIOModule(BackboneModule):
         self.positions = spec.positions
         self.fixed = layout is not None
         latent = spec.latent_width
-        shape = {"heads": spec.heads, "key_width": spec.key_width, "ffn_ratio": spec.ffn_ratio}
+        layer = functools.partial(AttentionLayer, heads=spec.heads, key_width=spec.key_width, ffn_ratio=spec.ffn_ratio)
         self.latents = nn.Parameter(nn.init.trunc_normal_(torch.empty(spec.latents, latent), std=0.02))
-        self.encode = AttentionLayer(latent, width, **shape)
-        self.blocks = nn.ModuleList(AttentionLayer(latent, None, **shape) for _ in range(spec.depth))
+        self.encode = layer(latent, width)
+        self.blocks = nn.ModuleList(layer(latent, None) for _ in range(spec.depth))
         self.places = nn.Linear(spec.positions.width(1 if layout is None else len(layout.shape)), spec.width)
-        self.decode = AttentionLayer(spec.width, latent, residual=False, **shape)
+        self.decode = layer(spec.width, latent, residual=False)
 
     def forward(self, tokens: Tokens, collect: Collect | None = None) -> Context:
         """Contextualises (R, V, D').

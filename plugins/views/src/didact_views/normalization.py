@@ -46,8 +46,9 @@ class BatchNorm(nn.Module):
         of_batch = self.training or self.batch_statistics
         world = connected() if of_batch else World()
         if world.size == 1 and (not of_batch or x.numel() > x.shape[1]):
-            averages = (self.running_mean, self.running_var) if self.training or not of_batch else (None, None)
-            return F.batch_norm(x, *averages, self.weight, self.bias, of_batch, self.momentum, self.epsilon)
+            kept = self.training or not of_batch
+            mean, variance = (self.running_mean, self.running_var) if kept else (None, None)
+            return F.batch_norm(x, mean, variance, self.weight, self.bias, of_batch, self.momentum, self.epsilon)
         dims = [0, *range(2, x.ndim)]
         shape = [1, -1, *[1] * (x.ndim - 2)]
         # one sum over processes for each moment: the second one around the first loses no digits

@@ -174,4 +174,5 @@ class PrototypeCrossEntropyModule(ObjectiveModule):
 
 def _entropy(probabilities: Tensor) -> Tensor:
     """Of ``probabilities`` (*, C), in nats: (*)."""
-    return torch.special.entr(probabilities).sum(-1)
+    entropy: Tensor = torch.special.entr(probabilities).sum(-1)
+    return entropy
