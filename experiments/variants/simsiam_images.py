@@ -1,8 +1,10 @@
 """SimSiam on CIFAR-10's images, for two cores and minutes.
 
-Claim: TODO
-Cost: TODO
-Expected: TODO
+Claim: a small Transformer learns from what it makes of another view of the image itself, without a moving average
+    (Chen & He 2021). What differs from experiments/small/images.py is the method, views in the place of masks and
+    their decoder, and with it the batch and the learning rate.
+Cost: that of BYOL without the teacher's pass; not measured.
+Expected: not run at this length yet.
 Command:
     didact ingest images cifar10_train.tar --label-from folder --out stores/cifar10-train
     didact ingest images cifar10_test.tar --label-from folder --out stores/cifar10-test
