@@ -46,6 +46,7 @@ def data2vec(name: str, source: Source, train: Source, test: Source) -> Experime
             heads=5,
             key_width=160,
             ffn_ratio=4.0,
+            queries="content",
             positions=positions,
         ),
         targets=TopKTargets(

@@ -88,7 +88,9 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
             "heads": 2,
             "key_width": 8,
             "positions": BANDS,
+            "queries": queries,
         }
+        for queries in ("positions", "content")
     ],
     "speech/conv-waveform": [
         {

@@ -112,6 +112,16 @@ def test_content_reaches_other_positions_through_the_latents_alone():
     assert moved[:, 3].mean() < 3 * moved.mean()
 
 
+def test_queries_with_content_add_what_the_latents_say_to_it():
+    module = SMALL.evolve(queries="content").build(10, None).eval()
+    seen = tokens(9)
+    other = attrs.evolve(seen, features=seen.features.clone())
+    other.features[:, 3, 0] += 3
+    moved = (module(other).output - module(seen).output).norm(dim=-1)
+    assert (moved > 0).all()  # everywhere, through the latents
+    assert moved[:, 3].min() > 3 * moved[:, :3].max()  # and there most
+
+
 def test_dropped_positions_are_not_read_and_the_rest_keep_their_places():
     module = SMALL.build(10, None).eval()
     whole = tokens(9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Literal
 
 import attrs
 import torch
@@ -20,9 +21,8 @@ class PerceiverIO(Backbone):
     Jaegle et al. 2022, Perceiver IO, section 3 and appendix E; the defaults are those of its language model on bytes.
     Cost is linear in the input's length, both ways, and the stack's does not depend on it.
 
-    What is asked for a position is made of its place alone, so that all that is known of its content comes through the
-    latents. A block's feature at a position is what the same queries read from the latents behind that block. Extra
-    tokens are read like the others; their output is that of a query without a place.
+    A block's feature at a position is what the same queries read from the latents behind that block. Extra tokens are
+    read and asked for like the others; they have no place.
 
     Attributes:
         width: D of what it gives for each position; 768 in the language model. The encoder's may be another.
@@ -32,7 +32,11 @@ class PerceiverIO(Backbone):
         heads: of every attention; 8. They divide width, latent_width and key_width.
         key_width: of queries and keys; 256.
         ffn_ratio: width of a feed-forward network's inner layer, in widths; 1.
-        positions: how a place is coded in a query; give the encoder the same.
+        queries: what asks for a position. ``positions``: its place, so that all that is known of its content comes
+            through the latents (the language model). ``content``: what the encoder gives there, its place included, to
+            which the answer is added (optical flow); at a hidden position that is the mask embedding. For data2vec's
+            targets: those that were asked for by place came to tell of the place and of little else.
+        positions: how a place is coded in a query of ``positions``; give the encoder the same.
     """
 
     width: int = 768
@@ -42,6 +46,7 @@ class PerceiverIO(Backbone):
     heads: int = 8
     key_width: int = 256
     ffn_ratio: float = 1.0
+    queries: Literal["positions", "content"] = "positions"
     positions: FourierPositions = FourierPositions()
 
     def validate(self) -> None:
@@ -61,7 +66,7 @@ class PerceiverIOModule(BackboneModule):
     Attributes:
         latents: (L, latent_width), what the latents are before they have read.
         encode: their reading of the input.
-        places: from a place's Fourier features to a query.
+        queries: from a place's Fourier features, or from what the encoder gives, to a query.
         decode: the queries' reading of the latents.
     """
 
@@ -75,8 +80,10 @@ class PerceiverIOModule(BackboneModule):
         self.latents = nn.Parameter(nn.init.trunc_normal_(torch.empty(spec.latents, latent), std=0.02))
         self.encode = layer(latent, width)
         self.blocks = nn.ModuleList(layer(latent, None) for _ in range(spec.depth))
-        self.places = nn.Linear(spec.positions.width(1 if layout is None else len(layout.shape)), spec.width)
-        self.decode = layer(spec.width, latent, residual=False)
+        self.by_content = spec.queries == "content"
+        asked = width if self.by_content else spec.positions.width(1 if layout is None else len(layout.shape))
+        self.queries = nn.Linear(asked, spec.width)
+        self.decode = layer(spec.width, latent, residual=self.by_content)
 
     def forward(self, tokens: Tokens, collect: Collect | None = None) -> Context:
         """Contextualises (R, V, D').
@@ -112,8 +119,9 @@ class PerceiverIOModule(BackboneModule):
         return answers
 
     def _queries(self, tokens: Tokens) -> Tensor:
-        codes = self.positions.of_tokens(tokens, self.fixed)  # (1 or R, V - extra, F)
-        if tokens.extra:
-            codes = torch.nn.functional.pad(codes, (0, 0, tokens.extra, 0))  # no place: all zeros
-        queries: Tensor = self.places(codes)
+        codes = tokens.features
+        if not self.by_content:
+            codes = self.positions.of_tokens(tokens, self.fixed)  # (1 or R, V - extra, F)
+            codes = torch.nn.functional.pad(codes, (0, 0, tokens.extra, 0))  # extra ones have no place: all zeros
+        queries: Tensor = self.queries(codes)
         return queries
