@@ -18,21 +18,23 @@ Command:
 
 from didact import Cosine, Experiment, Training, seconds
 from didact_aim import Aim
-from didact_distill import EMATeacher, LatentRegression, LinearHead, TopKTargets
+from didact_distill import ConvDecoder, EMATeacher, LatentRegression, TopKTargets
 from didact_evaluate import Health, Pictures, Probe
 from didact_speech import MelFilterbank, SpanMasker, Waveforms
 from didact_transformer import Transformer
 
-STEPS = 1_500
+STEPS = 3_000
 
 digits = Waveforms(store="fsdd", sample_rate_hz=8_000, max_seconds=None, min_seconds=None)
 heard, unheard = digits.evolve(where="speaker != theo"), digits.evolve(where="speaker == theo")
 
 experiment = Experiment(
     name="small-speech",
-    source=heard.evolve(max_seconds=0.4, min_seconds=0.25),
-    encoder=MelFilterbank(width=160, bands=40, window=200, hop=80, position_depth=3, position_kernel=9),
-    masker=SpanMasker(probability=0.5, length=5),
+    source=heard.evolve(max_seconds=0.6, min_seconds=0.25),
+    encoder=MelFilterbank(
+        width=160, bands=40, window=200, hop=80, position_depth=3, position_kernel=9, positions_see="zeros"
+    ),
+    masker=SpanMasker(probability=1.0, length=5, masks=4, corruption="drop"),
     backbone=Transformer(width=160, depth=6, heads=5, norm="post", input_norm=True, dropout=0.0, attention_dropout=0.0),
     targets=TopKTargets(
         k=4,
@@ -41,10 +43,10 @@ experiment = Experiment(
         normalize_average="layer",
         teacher=EMATeacher(start=0.99, end=0.999, anneal_steps=STEPS, shares="nothing"),
     ),
-    objective=LatentRegression(head=LinearHead(), beta=0.0),
+    objective=LatentRegression(head=ConvDecoder(width=160, layers=4, kernel=7, groups=16), beta=0.0),
     training=Training(
         steps=STEPS,
-        batch=seconds(20),
+        batch=seconds(8),
         learning_rate=1e-3,
         schedule=Cosine(warmup_steps=50),
         betas=(0.9, 0.98),
@@ -53,7 +55,7 @@ experiment = Experiment(
         clip_norm=4.0,
     ),
     evaluations={
-        "digits": Probe(train=heard, test=unheard, blocks=6, pooling="mean+std"),
+        "digits": Probe(train=heard, test=unheard, pooling="mean+std"),
         "health": Health(),
         "pictures": Pictures(),
     },

@@ -28,14 +28,47 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from types import SimpleNamespace
+from didact import Report
 from didact_aim import Aim
 folder, repository = Path(sys.argv[1]), sys.argv[2]
 tracker = Aim(repository=repository, tags=("short",)).build()
 tracker.run_started(SimpleNamespace(
-    folder=folder, experiment=SimpleNamespace(name="tracked"), data={}, environment={}, step=0))
-for step in (1, 10, 20):
+    folder=folder, experiment=SimpleNamespace(name="tracked", labels={}), data={}, environment={}, step=0))
+for step in (1, 10, 15, 20, 500):
     tracker.step_finished(step, {"train/loss": 100.0 + step, "time/step_seconds": 0.5})
+tracker.step_finished(500, {"train/late": 1.0})
+tracker.evaluation_finished(500, "probe", Report(metrics={"linear": 99.0}, texts={"words": "gone"}))
 os._exit(9)  # killed: nothing is closed, the lock is left
+"""
+
+SIDE_BY_SIDE = """
+import os, sys
+from pathlib import Path
+from types import SimpleNamespace
+import aim
+from aim.sdk.run import Run
+from didact import Report
+from didact.observing import Observers
+from didact_aim import Aim
+base, repository, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+children = []
+for number in range(count):
+    if child := os.fork():
+        children.append(child)
+        continue
+    folder = base / f"run-{number}"
+    folder.mkdir(parents=True)
+    told = Observers({"aim": Aim(repository=repository).build()})
+    experiment = SimpleNamespace(name="many", labels={"seed": number})
+    told.notify("run_started", run=SimpleNamespace(
+        folder=folder, experiment=experiment, data={}, environment={}, step=0))
+    for step in range(1, 6):
+        told.notify("step_finished", step=step, metrics={"train/loss": number + 1 / step})
+    told.notify("run_ended", outcome="finished", step=5)
+    for warning in told.warnings:
+        print(warning, file=sys.stderr, flush=True)
+    os._exit(len(told.warnings))
+sys.exit(sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0 for child in children))
 """
 
 READER = """
@@ -50,9 +83,15 @@ print(json.dumps({
     "by another learning rate": found("run.hparams.training.learning_rate > 1e-2"),
     "by group": found("run.experiment == 'tracked'"),
     "by tag": found("'short' in run.tags"),
+    "by label": found("run.study == 'layers' and run.seed == 3"),
+    "texts": [
+        (s.name, s.context.to_dict(), s.values.sparse_list()[0], [text.data for text in s.values.sparse_list()[1]])
+        for collection in repository.query_texts("True", report_mode=0).iter_runs() for s in collection
+    ],
     "runs": [
         {"hash": run.hash, "name": run.name, "tags": run.tags, "active": run.active,
-         **{key: run.get(key) for key in ("hparams", "environment", "folder", "outcome", "steps")},
+         **{key: run.get(key) for key in ("hparams", "environment", "folder", "outcome", "steps", "variant", "seed")},
+         "end": run.end_time,
          "keys": list(run[...])}
         for run in runs
     ],
@@ -75,7 +114,7 @@ def _info(folder: Path, step: int = 0) -> SimpleNamespace:
     folder.mkdir(parents=True, exist_ok=True)
     return SimpleNamespace(
         folder=folder,
-        experiment=SimpleNamespace(name="tracked"),
+        experiment=SimpleNamespace(name="tracked", labels={"study": "layers", "variant": "k=1", "seed": 3}),
         data=DATA,
         environment={"plugins": {"speech/conv-waveform": "0.1.0"}, "folder": Path("/data")},
         step=step,
@@ -100,7 +139,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict:
     observers = Observers({"aim": Aim(repository=str(base / "repo"), tags=("short",)).build()})
     picture = torch.zeros(8, 9, 3, dtype=torch.uint8)
     picture[0, 0] = torch.tensor([255, 0, 7])
-    report = Report(metrics={"linear": 45.7, "knn": float("nan")}, images={"masks": picture})
+    metrics = {"linear": 45.7, "knn": float("nan")}
+    report = Report(metrics=metrics, images={"masks": picture}, texts={"words": "a [b] c"})
     observers.notify("run_started", run=_info(folder, step=10))
     for step in (20, 30):
         observers.notify(
@@ -124,7 +164,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 def test_queries_of_another_process_find_the_run_at_once(seen):
     run = [seen["after"]["hash"]]
-    assert seen["by learning rate"] == seen["by group"] == seen["by tag"] == run
+    assert seen["by learning rate"] == seen["by group"] == seen["by tag"] == seen["by label"] == run
     assert seen["by another learning rate"] == []
 
 
@@ -143,10 +183,20 @@ def test_a_resumed_run_goes_on_in_the_same_aim_run(seen):
     assert len(seen["runs"]) == 1
 
 
-def test_steps_that_are_taken_again_are_overwritten(seen):
+def test_points_after_the_restored_step_are_replaced(seen):
+    """Those of steps that are logged again, of steps that are not, and of steps that the run never reaches again."""
     (loss,) = (metric for metric in seen["metrics"] if metric["name"] == "loss")
     assert loss["context"] == {"group": "train"}
     assert loss["points"] == [[1, 101], [10, 110], [20, 1 / 20], [30, 1 / 30]]
+
+
+def test_texts_arrive_at_their_step(seen):
+    assert seen["texts"] == [["words", {"evaluation": "probe"}, [30], ["a [b] c"]]]
+
+
+def test_labels_are_parameters_of_the_run(seen):
+    (run,) = seen["runs"]
+    assert (run["variant"], run["seed"]) == ("k=1", 3)
 
 
 def test_metrics_are_few_and_named_by_group(seen):
@@ -175,9 +225,22 @@ def test_pictures_arrive_as_they_were_drawn(seen):
 
 
 def test_environment_variables_stay_out(seen):
-    assert set(seen["runs"][0]["keys"]) == {"hparams", "environment", "folder", "outcome", "steps"}
+    labels = {"study", "variant", "seed"}
+    assert set(seen["runs"][0]["keys"]) == {"hparams", "environment", "folder", "outcome", "steps"} | labels
     written = (path for path in (seen["base"] / "repo").rglob("*") if path.is_file())
     assert not any(b"hunter2" in path.read_bytes() for path in written)
+
+
+def test_runs_written_side_by_side_into_a_new_repository_are_all_there(tmp_path):
+    written = _python(SIDE_BY_SIDE, tmp_path / "runs", tmp_path / "repo", 12)
+    assert written.returncode == 0, written.stderr
+    read = _python(READER, tmp_path / "repo")
+    assert read.returncode == 0, read.stderr
+    found = json.loads(read.stdout.splitlines()[-1])
+    assert sorted(run["seed"] for run in found["runs"]) == list(range(12))
+    assert {(run["outcome"], run["active"]) for run in found["runs"]} == {("finished", False)}
+    losses = {metric["points"][-1][1] for metric in found["metrics"]}
+    assert losses == {number + 0.2 for number in range(12)}
 
 
 def test_a_run_that_was_deleted_in_aim_starts_a_new_one(tmp_path):

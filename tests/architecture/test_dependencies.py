@@ -18,9 +18,10 @@ PACKAGES = {
 # third parties that one kind of user alone should have to install
 OWNERS = {
     "aim": {"didact-aim"},
-    "matplotlib": {"didact-quickstart"},
+    "matplotlib": {"didact-ablate", "didact-quickstart"},
     "pillow": {"didact", "didact-aim", "didact-quickstart", "didact-vision"},
     "scikit-learn": {"didact-quickstart"},
+    "scipy": {"didact-ablate"},
     "soundfile": {"didact-speech", "didact-quickstart"},
     "timm": {"didact-vision", "didact-views"},
     "tokenizers": {"didact-text"},

@@ -6,7 +6,6 @@ import ast
 import importlib.util
 import re
 import shlex
-import sys
 
 import click
 import pytest
@@ -49,10 +48,15 @@ def test_every_documented_command_exists_with_its_options(tree):
     for where, words in commands(tree):
         if words[0].startswith("-"):
             continue
-        assert words[0] in cli.list_commands(context), f"{where}: there is no `didact {words[0]}`"
         command = cli.get_command(context, words[0])
+        assert command is not None, f"{where}: there is no `didact {words[0]}`"
+        rest = list(words[1:])
+        while isinstance(command, click.Group) and rest:
+            name, *rest = rest
+            assert name in command.commands, f"{where}: there is no `didact {words[0]} {name}`"
+            command = command.commands[name]
         try:
-            command.make_context(f"didact {words[0]}", list(words[1:]))
+            command.make_context(f"didact {words[0]}", rest)
         except click.ClickException as error:
             pytest.fail(f"{where}: `didact {shlex.join(words)}`: {error.format_message()}")
         seen += 1
@@ -77,12 +81,12 @@ def test_every_documented_setting_fits_its_experiment(tree, monkeypatch):
 
 
 def test_every_experiment_of_the_repository_loads(tree, monkeypatch):
-    from didact.experiment_file import load_experiment
+    from didact.experiment_file import load
 
     monkeypatch.chdir(tree.root)
     for path in sorted((tree.root / "experiments").rglob("*.py")):
-        experiment, _ = load_experiment(str(path))
-        assert experiment.name
+        found, _ = load(str(path))  # an experiment or a study
+        assert found.name
 
 
 def test_every_experiment_in_the_docs_can_be_made(tree, tmp_path, monkeypatch):
@@ -152,27 +156,3 @@ def test_the_generated_reference_is_fresh(tree):
     for name, text in generator.pages().items():
         written = (tree.root / "docs" / "reference" / name).read_text()
         assert written == text, f"run `python docs/generate_reference.py`: docs/reference/{name} is out of date"
-
-
-def test_the_plugin_of_the_how_to_loads_and_keeps_the_contract(tree, tmp_path, monkeypatch):
-    import importlib.metadata
-    import tomllib
-
-    from didact.plugins import discover
-
-    text = (tree.root / "docs" / "how-to" / "write-a-plugin.md").read_text()
-    plugin, test = blocks(text, "python")[:2]
-    (entry_points,) = tomllib.loads(blocks(text, "toml")[0])["project"]["entry-points"].values()
-    ((name, module),) = entry_points.items()
-    (tmp_path / f"{module}.py").write_text(plugin)
-    monkeypatch.syspath_prepend(tmp_path)
-    try:
-        found = discover([importlib.metadata.EntryPoint(name, module, "didact")])
-        assert found.plugins[-1].failure == ""
-        assert list(found.of_kind("didact_maskers")) == ["stripes/every"]
-        scope: dict[str, object] = {}
-        exec(compile(test, "write-a-plugin.md", "exec"), scope)
-        for check in [value for key, value in scope.items() if key.startswith("test_")]:
-            check()
-    finally:
-        sys.modules.pop(module, None)

@@ -196,8 +196,8 @@ class ContrastiveModule(ObjectiveModule):
 
 
 def test_wav2vec2_trains_its_targets_and_draws_distractors_that_no_split_changes():
-    check_target_builder(LatentTargets())
-    check_objective(Contrastive(), LatentTargets())
+    check_target_builder(LatentTargets(), learns=True)
+    check_objective(Contrastive(), LatentTargets(), learns=True)
     network = tiny_network()
     targets = LatentTargets().build(network)
     learner = Learner(network, targets, Contrastive().build(network, targets))

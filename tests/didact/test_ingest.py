@@ -332,7 +332,7 @@ def test_another_ingestion_never_mixes_into_a_store(tmp_path, small_steps):
         assert contents(tmp_path / store)[0][0] == b"changed since"
 
 
-def stopped_at(files: int, folder: Path, out: Path) -> Ingested:
+def stopped_at(files: int, folder: Path, out: Path, by: signal.Signals = signal.SIGINT) -> Ingested:
     """Asks an ingestion to stop once so many files are in."""
 
     asked: list[Progress] = []
@@ -340,15 +340,16 @@ def stopped_at(files: int, folder: Path, out: Path) -> Ingested:
     def watch(progress: Progress) -> None:
         if progress.files >= files and not asked:
             asked.append(progress)
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), by)
 
     return ingest("notes", [str(folder)], out, workers=0, watch=watch)
 
 
-def test_sigint_leaves_what_the_next_call_goes_on_from(tmp_path, small_steps, monkeypatch):
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_what_the_next_call_goes_on_from(tmp_path, small_steps, monkeypatch, by):
     folder = write(tmp_path / "in", many())
     whole = ingest("notes", [str(folder)], tmp_path / "whole").manifest
-    stopped = stopped_at(8, folder, tmp_path / "s")
+    stopped = stopped_at(8, folder, tmp_path / "s", by)
     assert stopped.manifest is None
     assert 8 <= stopped.progress.files < 20
     with pytest.raises(DataError, match="half written"):

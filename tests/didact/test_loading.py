@@ -29,7 +29,7 @@ import signal
 import attrs
 
 from didact import DataError
-from didact.testing.tiny import TinySamples, TinySource
+from didact.testing.tiny_sources import TinySamples, TinySource
 
 
 class BrokenSamples(TinySamples):

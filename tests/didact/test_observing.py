@@ -18,7 +18,7 @@ from didact.observing import Observers, Recorder, read_metrics
 
 def info(step: int) -> Any:
     """What the recorder reads of a run."""
-    return SimpleNamespace(step=step)
+    return SimpleNamespace(step=step, data={"evaluations": {"probe": {"spec": "evaluate/probe", "limit": 5}}})
 
 
 @pytest.fixture
@@ -42,6 +42,7 @@ def test_an_evaluation_leaves_its_metrics_and_its_pictures(tmp_path):
     assert json.loads((tmp_path / "evaluations" / "speech-pictures-00000012.json").read_text()) == {
         "step": 12,
         "evaluation": "speech/pictures",
+        "spec": None,
         "metrics": {"probe/accuracy": 0.5},
     }
 
@@ -62,7 +63,20 @@ def test_resuming_forgets_the_steps_after_the_restored_one(tmp_path):
     recorder.step_finished(4, {"train/loss": 0.25})
     assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3, 4]
     events = [json.loads(line) for line in recorder.events.read_text().splitlines()]
-    assert events == [{"event": "started", "step": 0}, {"event": "started", "step": 3}]
+    assert [(event["event"], event["step"]) for event in events] == [("started", 0), ("started", 3)]
+    assert events[0]["time"] <= events[1]["time"]
+
+
+def test_resuming_forgets_what_was_found_after_the_restored_step(tmp_path):
+    recorder = Recorder(tmp_path)
+    recorder.run_started(info(0))
+    picture = torch.zeros(4, 5, 3, dtype=torch.uint8)
+    for step in (2, 4):
+        recorder.evaluation_finished(step, "probe", Report(metrics={"accuracy": 0.5}, images={"inputs": picture}))
+    recorder.run_started(info(3))
+    assert sorted(path.name for path in recorder.evaluations.iterdir()) == ["probe-00000002", "probe-00000002.json"]
+    found = json.loads((recorder.evaluations / "probe-00000002.json").read_text())
+    assert found["spec"] == {"spec": "evaluate/probe", "limit": 5}
 
 
 class Failing:

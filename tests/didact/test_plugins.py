@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from didact import Layout, Mask, Masker, Medium, PluginError, hookimpl
+from didact.hookspecs import VERSION
 from didact.plugins import discover, registry
 from didact.spec import Spec
 
@@ -45,18 +46,19 @@ class Paper(Medium):
 class FakeDistribution:
     name: str
     version: str = "1.2"
+    requires: list[str] | None = None
 
 
 class FakeEntryPoint:
     """An entry point of a distribution that is not installed."""
 
-    def __init__(self, name: str, module: types.ModuleType | Exception, distribution: str = "") -> None:
+    def __init__(self, name: str, module: types.ModuleType | BaseException, distribution: str = "") -> None:
         self.name, self.module = name, module
         self.value = f"{name.replace('-', '_')}.plugin"
         self.dist = FakeDistribution(distribution or f"didact-{name}")
 
     def load(self) -> types.ModuleType:
-        if isinstance(self.module, Exception):
+        if isinstance(self.module, BaseException):
             raise self.module
         return self.module
 
@@ -137,14 +139,68 @@ def test_a_misspelt_component_suggests_the_right_one():
     assert caught.value.mend == "did you mean nothing?"
 
 
-def test_two_plugins_of_one_name_are_an_error_that_names_both_distributions():
-    first = FakeEntryPoint("same", module(), "one-dist")
+def test_two_plugins_of_one_name_are_both_set_aside_and_the_rest_works():
+    first = FakeEntryPoint("same", module(didact_maskers={"none": Nothing}), "one-dist")
     second = FakeEntryPoint("same", module(), "other-dist")
+    found = discover([first, second, FakeEntryPoint("mine", module(didact_maskers={"none": Nothing}))])
+    assert found.class_of("mine/none") is Nothing
     with pytest.raises(PluginError) as caught:
-        discover([first, second])
-    assert "two plugins are called 'same'" in caught.value.what
-    assert "one-dist 1.2" in caught.value.where
-    assert "other-dist 1.2" in caught.value.where
+        found.class_of("same/none")
+    assert (
+        "2 plugins are called 'same': one-dist 1.2 (same.plugin) and other-dist 1.2 (same.plugin)" in caught.value.what
+    )
+    assert "DIDACT_SKIP=DISTRIBUTION" in caught.value.mend
+
+
+def test_of_two_plugins_of_one_name_one_can_be_left_out(monkeypatch):
+    monkeypatch.setenv("DIDACT_SKIP", "other_dist")  # as pip compares names
+    first = FakeEntryPoint("same", module(didact_maskers={"none": Nothing}), "one-dist")
+    found = discover([first, FakeEntryPoint("same", module(), "other-dist")])
+    assert found.class_of("same/none") is Nothing
+
+
+def test_what_is_left_out_is_not_imported_and_says_so(monkeypatch):
+    monkeypatch.setenv("DIDACT_SKIP", "mine, other")
+    found = discover([FakeEntryPoint("mine", RuntimeError("was imported"))])
+    assert (found.plugins[-1].left_out, found.plugins[-1].failure) == (True, "")
+    with pytest.raises(PluginError) as caught:
+        found.class_of("mine/none")
+    assert "which DIDACT_SKIP leaves out" in caught.value.what
+    assert "'mine, other'" in caught.value.mend
+
+
+@pytest.mark.parametrize(
+    ("requires", "refused"),
+    [
+        (["didact>=0.1,<0.2", "torch"], ""),
+        (["didact==0.1.*"], ""),
+        (["torch"], ""),
+        (
+            ["Didact>=0.2,<0.3"],
+            "it is made for didact <0.3,>=0.2, and this is didact 0.1.0, whose hooks are version 0.1",
+        ),
+        (["didact<0.1"], "it is made for didact <0.1, and this is didact 0.1.0, whose hooks are version 0.1"),
+        (["didact>=9; extra == 'later'"], ""),
+    ],
+)
+def test_a_plugin_made_for_other_hooks_is_refused_before_it_is_imported(requires, refused):
+    plugin = FakeEntryPoint("mine", RuntimeError("was imported") if refused else module())
+    plugin.dist = FakeDistribution("didact-mine", requires=requires)
+    found = discover([plugin, FakeEntryPoint("other", module(didact_maskers={"none": Nothing}))])
+    assert found.plugins[1].failure == refused
+    assert not refused or "install a version of didact-mine that is made for didact 0.1" in found.plugins[1].mend
+    assert found.class_of("other/none") is Nothing
+
+
+def test_the_hooks_version_is_the_beginning_of_didacts_own():
+    assert importlib.metadata.version("didact").startswith(f"{VERSION}.")
+
+
+def test_a_plugin_that_exits_when_it_is_imported_is_kept_apart():
+    found = discover([FakeEntryPoint("quitter", SystemExit(3)), FakeEntryPoint("mine", module())])
+    failures = {plugin.name: plugin.failure for plugin in found.plugins}
+    assert failures["mine"] == ""
+    assert failures["quitter"].endswith("SystemExit: 3")
 
 
 def test_the_same_entry_point_found_twice_on_the_path_is_one_plugin():
@@ -154,16 +210,29 @@ def test_the_same_entry_point_found_twice_on_the_path_is_one_plugin():
 
 @pytest.mark.parametrize("name", ["didact", "a/b"])
 def test_a_plugin_may_not_take_a_name_that_breaks_those_of_components(name):
-    with pytest.raises(PluginError, match="no plugin may be called"):
-        discover([FakeEntryPoint(name, module())])
+    found = discover([FakeEntryPoint(name, module()), FakeEntryPoint("mine", module())])
+    assert [f"no plugin may be called {name!r}" == plugin.failure for plugin in found.plugins if plugin.failure] == [
+        True
+    ]
 
 
-def test_two_plugins_with_one_word_for_a_medium_are_an_error_that_names_both():
-    first = FakeEntryPoint("a", module(didact_media={"papers": Paper}))
+def test_a_word_that_two_plugins_register_is_nobodys_and_both_are_named():
+    first = FakeEntryPoint("a", module(didact_media={"papers": Paper}, didact_maskers={"none": Nothing}))
     second = FakeEntryPoint("b", module(didact_media={"papers": Paper}))
-    with pytest.raises(PluginError) as caught:
-        discover([first, second])
-    assert caught.value.where == "didact-a and didact-b"
+    found = discover([first, second])
+    assert found.of_kind("didact_media") == {}
+    assert found.class_of("a/none") is Nothing, "the rest of it works"
+    for plugin in found.plugins[1:]:
+        assert "'papers' in didact_media is registered by didact-a 1.2 and didact-b 1.2" in plugin.warning
+
+
+@pytest.mark.parametrize("word", ["run", "plugins"])
+def test_a_command_of_didacts_own_cannot_be_taken(word):
+    import click
+
+    found = discover([FakeEntryPoint("a", module(didact_commands={word: click.Command(word)}))])
+    assert found.of_kind("didact_commands") == {}
+    assert f"{word!r} in didact_commands is registered by didact itself and didact-a 1.2" in found.plugins[1].warning
 
 
 def test_a_medium_and_a_command_of_one_name_do_not_clash():
@@ -185,7 +254,10 @@ def _with_an_argument(config):
 @pytest.mark.parametrize(
     ("hooks", "reason"),
     [
-        ({"didact_masker": {}}, "it implements didact_masker, which is no hook; did you mean didact_maskers?"),
+        (
+            {"didact_masker": {}},
+            "it implements didact_masker, which is no hook of version 0.1; did you mean didact_maskers?",
+        ),
         ({"didact_maskers": [Nothing]}, "its didact_maskers returned list, not a mapping"),
         ({"didact_maskers": {"": Nothing}}, "registers something under '', which is no name"),
         ({"didact_maskers": {"x": Paper}}, "which is no Masker class"),
@@ -194,6 +266,7 @@ def _with_an_argument(config):
         ({"didact_maskers": {"x": Nothing}, "didact_parts": {"x": Nothing}}, "it registers 'x' twice"),
         ({"didact_maskers": _raising}, "its didact_maskers raised"),
         ({"didact_maskers": _with_an_argument}, "does not fit its definition"),
+        ({"didact_commands": {"x": Nothing}}, "which is no click.Command"),
     ],
 )
 def test_a_plugin_that_breaks_the_contract_is_set_aside_with_the_reason(hooks, reason):

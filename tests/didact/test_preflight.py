@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import attrs
 import numpy as np
 import pytest
 
 from didact import Constant, Cosine, Finding, Preflight, Spec, SpecError, Spread, Training, TriStage, samples
-from didact.testing import check_examination, tiny_preflight
+from didact.testing import check_spec, tiny_preflight
 
 
 def severities(spec: Spec, preflight: Preflight) -> list[tuple[str, str]]:
@@ -86,16 +87,22 @@ def test_more_micro_batches_than_samples_are_warned_of():
 
 
 def test_the_contract_wants_a_mend_and_a_field():
+    @attrs.frozen(kw_only=True)
     class Careless(Constant):
+        """Warns and does not help."""
+
         def examine(self, preflight):
             yield Finding(severity="warning", says="something is odd")
 
+    @attrs.frozen(kw_only=True)
     class Elsewhere(Constant):
+        """Speaks of what it does not have."""
+
         def examine(self, preflight):
             yield Finding.fine("all is well", where="masker.length")
 
-    with pytest.raises(AssertionError, match="says how to mend"):
-        check_examination(Careless())
-    with pytest.raises(AssertionError, match="one of its fields"):
-        check_examination(Elsewhere())
-    check_examination(Cosine())
+    with pytest.raises(AssertionError, match="does not say how to mend"):
+        check_spec(Careless())
+    with pytest.raises(AssertionError, match="none of its fields"):
+        check_spec(Elsewhere())
+    check_spec(Cosine())

@@ -1,43 +1,65 @@
-"""The contract checks themselves: the tiny parts pass, and parts that break a promise are caught."""
+"""The contract's machinery: the tiny parts keep it, and what breaks it is told in one message.
+
+Which rule catches which mistake is tried in tests/contracts/test_broken.py, on plugins as their users install them.
+"""
 
 from __future__ import annotations
 
 import attrs
 import pytest
 import torch
+from click.testing import CliRunner
 
-from didact import Layout, Mask, Masker, Tokens
+from didact import Layout, Mask, PluginError, SpecError
+from didact.cli import cli
 from didact.learner import Network
 from didact.testing import (
+    RULES,
+    BrokenRule,
+    Case,
+    Example,
+    NoiseSource,
+    Rule,
     TinyBackbone,
     TinyEncoder,
     TinyMasker,
+    TinyObjective,
     TinySource,
+    TinyTargets,
+    TinyTeacher,
     check_backbone,
     check_encoder,
     check_masker,
+    check_objective,
     check_source,
     check_spec,
+    check_target_builder,
+    check_teacher,
+    contract,
     tiny_batch,
     tiny_network,
 )
-from didact.testing.tiny import TinyBackboneModule, TinyEncoderModule
-
-LAYOUTS = [Layout((20,)), Layout((4, 5))]
+from didact.testing.rules import checks
 
 
-@pytest.mark.parametrize("uneven", [False, True])
-@pytest.mark.parametrize("class_token", [False, True])
-def test_the_tiny_parts_keep_the_contract(uneven, class_token):
-    source = TinySource(uneven=uneven)
+def test_a_part_that_nobody_registered_is_checked_by_kind():
+    @attrs.frozen(kw_only=True)
+    class Halves(TinyMasker):
+        """Half, at random."""
+
+    check_masker(Halves(masks=2), layouts=[Layout((20,)), Layout((4, 5))])
+    check_spec(Halves())
+
+
+@pytest.mark.parametrize("source", [TinySource(uneven=True), TinySource(height=3, length=4), NoiseSource(uneven=True)])
+def test_the_tiny_parts_are_checked_beside_each_other(source, monkeypatch):
+    monkeypatch.setattr("didact.testing.kinds.RULES", tuple(rule for rule in RULES if not rule.dear))
     check_source(source)
-    samples = source.open()
-    check_encoder(TinyEncoder(class_token=class_token), source.signal(), [samples.content(i) for i in range(3)])
-    check_backbone(TinyBackbone(), 8, Layout((12,)), extra=int(class_token))
-    for corruption in ("hide", "drop"):
-        check_masker(TinyMasker(masks=2, corruption=corruption), LAYOUTS)
-    for spec in (source, TinyEncoder(), TinyBackbone(), TinyMasker()):
-        check_spec(spec, class_of=lambda name: TinyMasker)
+    check_encoder(TinyEncoder(class_token=True), source=source)
+    check_backbone(TinyBackbone(), 8, Layout((3, 4)), extra=1)
+    check_target_builder(TinyTargets(), source=source, masker=TinyMasker(masks=2))
+    check_teacher(TinyTeacher(), source=source)
+    check_objective(TinyObjective(), TinyTargets(), source=source, masker=TinyMasker(masks=2, corruption="drop"))
 
 
 def test_a_tiny_batch_holds_the_same_samples_however_they_are_put_together():
@@ -49,6 +71,15 @@ def test_a_tiny_batch_holds_the_same_samples_however_they_are_put_together():
     assert isinstance(tiny_network(), Network)
 
 
+def test_a_case_batches_the_same_samples_behind_the_same_masks():
+    case = Case(Example(spec=TinyMasker()), "masker")
+    one, again, other = case.batch(), case.batch(), case.batch(draw=1)
+    assert torch.equal(one.views[0].content, again.views[0].content)
+    assert torch.equal(one.views[0].mask.predicted, again.views[0].mask.predicted)
+    assert not torch.equal(one.views[0].mask.predicted, other.views[0].mask.predicted)
+    assert case.batch(masked=False).views[0].mask is None
+
+
 @attrs.frozen(kw_only=True)
 class BrokenMasker(TinyMasker):
     """Breaks one promise.
@@ -57,7 +88,7 @@ class BrokenMasker(TinyMasker):
         promise: which.
     """
 
-    promise: str
+    promise: str = "none"
 
     def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
         mask = super().sample(layout, generator=generator)
@@ -66,86 +97,98 @@ class BrokenMasker(TinyMasker):
             return Mask.hide(torch.ones_like(predicted))
         if self.promise == "none":
             return Mask.hide(torch.zeros_like(predicted))
-        if self.promise == "global":
-            return Mask.hide(torch.rand(predicted.shape) < 0.5)
         if self.promise == "dtype":
             return attrs.evolve(mask, corruption=mask.corruption.long())
         if self.promise == "shape":
             return Mask.hide(predicted[:, 1:])
-        return attrs.evolve(mask, predicted=torch.zeros_like(predicted).index_fill(1, torch.tensor([0]), True))
+        raise ZeroDivisionError("no such promise")
 
 
 @pytest.mark.parametrize(
-    ("promise", "words"),
+    ("promise", "rule", "seen"),
     [
-        ("all", "no mask hides everything"),
-        ("none", "every mask predicts something"),
-        ("global", "global generator"),
-        ("dtype", "corruption is uint8"),
-        ("shape", r"predicted is \(M, T=20\)"),
-        ("lost", "what is hidden or dropped is predicted"),
+        ("all", "prediction", "a mask over 20 positions hides everything"),
+        ("none", "prediction", "a mask over 20 positions predicts nothing"),
+        ("dtype", "shapes", "corruption is uint8, not torch.int64"),
+        ("shape", "shapes", "predicted is (M, T=20), got (1, 19)"),
+        ("other", "shapes", "ZeroDivisionError: no such promise (test_testing.py:"),
     ],
 )
-def test_a_masker_that_breaks_a_promise_is_caught(promise, words):
-    with pytest.raises(AssertionError, match=words):
-        check_masker(BrokenMasker(promise=promise), LAYOUTS)
+def test_what_was_seen_is_said_in_numbers(promise, rule, seen):
+    with pytest.raises(BrokenRule) as caught:
+        check_masker(BrokenMasker(promise=promise), [Layout((20,)), Layout((4, 5))])
+    assert caught.value.rule.name == rule
+    assert seen in caught.value.seen
+    first, *rest = str(caught.value).splitlines()
+    assert first.startswith(f"BrokenMasker breaks the rule {rule!r}: ")
+    assert [line.split()[0] for line in rest] == ["seen:", "where:", "mend:"]
+    assert "test_testing.py:" in rest[1]
 
 
-def test_a_masker_is_a_spec():
-    assert issubclass(TinyMasker, Masker)
+def test_an_error_of_ours_is_quoted_with_its_mend():
+    def look(case: Case) -> None:
+        raise SpecError("it is too short", where="length", mend="make it longer")
+
+    rule = Rule(name="any", kinds=("masker",), promise="all is well", mend="mend it", look=look)
+    (check,) = checks(Case(Example(spec=TinyMasker()), "masker"), [rule])
+    assert check.judge().says == "it is too short · length · make it longer"
 
 
-class Leaking(TinyEncoderModule):
-    def place(self, tokens: Tokens, mask) -> Tokens:
-        placed = super().place(tokens, mask)
-        return attrs.evolve(placed, features=placed.features + tokens.features.mean(1, keepdim=True))
+def test_dear_rules_are_tried_on_a_components_first_example_alone():
+    tried = [check for check in contract("tiny/backbone") if check.rule.name == "compilation"]
+    assert [check.case.number for check in tried] == [0]
+    assert sum(check.rule.name == "padding" for check in contract("tiny/backbone")) == 2
 
 
-class Padded(TinyEncoderModule):
-    def embed(self, view) -> Tokens:
-        tokens = super().embed(view)
-        return attrs.evolve(tokens, features=tokens.features - tokens.features.mean(1, keepdim=True))
-
-
-@pytest.mark.parametrize(
-    ("module", "words"), [(Leaking, "never shows in what the student sees"), (Padded, "padding never changes a result")]
-)
-def test_an_encoder_that_breaks_a_promise_is_caught(module, words, monkeypatch):
-    monkeypatch.setattr(TinyEncoder, "build", lambda self, signal: module(signal.axes[0], self.width, False))
-    samples = TinySource(uneven=True).open()
-    contents = [samples.content(i) for i in range(3)] if module is Padded else [samples.content(0)]
-    with pytest.raises(AssertionError, match=words):
-        check_encoder(TinyEncoder(), TinySource(uneven=True).signal(), contents)
-
-
-class Attending(TinyBackboneModule):
-    def forward(self, tokens, collect=None):
-        context = super().forward(attrs.evolve(tokens, padding=None), collect)
-        return attrs.evolve(context, tokens=tokens)
-
-
-class Short(TinyBackboneModule):
-    def forward(self, tokens, collect=None):
-        context = super().forward(tokens, collect)
-        return attrs.evolve(context, features=context.features[:-1])
+def test_rules_are_told_apart_by_name_and_kind_and_say_how_they_are_kept():
+    pairs = [(rule.name, kind) for rule in RULES for kind in rule.kinds]
+    assert len(pairs) == len(set(pairs))
+    for rule in RULES:
+        assert rule.name.isalpha()
+        assert len(rule.mend) > 20, f"{rule.name} says how it is kept"
+        assert not rule.promise.endswith("."), rule.name
 
 
 @pytest.mark.parametrize(
-    ("module", "words"), [(Attending, "what stands at padding changes nothing"), (Short, "one ffn for each of the 4")]
+    ("name", "words"),
+    [("tinny", "there is no plugin 'tinny'"), ("tiny/masks", "the plugin 'tiny' (didact 0.1.0) has no 'masks'")],
 )
-def test_a_backbone_that_breaks_a_promise_is_caught(module, words, monkeypatch):
-    monkeypatch.setattr(TinyBackbone, "build", lambda self, width, layout: module(width, self.depth))
-    with pytest.raises(AssertionError, match=words):
-        check_backbone(TinyBackbone(), 8, Layout((12,)))
+def test_a_misspelt_plugin_is_named(name, words):
+    with pytest.raises(PluginError) as caught:
+        contract(name)
+    assert words in caught.value.what
+    assert "did you mean" in caught.value.mend
 
 
-@attrs.frozen(kw_only=True)
-class Undocumented(TinyMasker):
-    """Says nothing of its field."""
+def test_the_command_tells_what_was_kept():
+    result = CliRunner().invoke(cli, ["plugin", "check", "tiny/masker", "--quick", "--rule", "shapes", "-v"])
+    assert result.exit_code == 0, result.output
+    assert "kept        shapes: masks are (M, T)" in result.output
+    assert result.output.endswith("2 kept, 0 broken, 0 not judged\n")
 
-    secret: int = 3
+
+def test_a_component_is_shown_with_its_fields_and_uses(tmp_path):
+    (tmp_path / "mine.py").write_text("from didact.testing import TinyMasker\n\nmasker = TinyMasker()\n")
+    run = tmp_path / "runs" / "one"
+    run.mkdir(parents=True)
+    (run / "experiment.json").write_text('{"masker": {"spec": "tiny/masker", "masks": 1}}')
+    result = CliRunner().invoke(cli, ["plugin", "show", "tiny/masker", "--in", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    for line in (
+        "tiny/masker  masker of didact ",
+        "testing/tiny.py:",
+        "  masks: int  = 1",
+        "      M per sample.",
+        "  corruption: one of 'hide', 'drop'  = 'hide'",
+        "  stands in: Experiment.masker",
+        f"    {tmp_path / 'mine.py'}:3",
+        f"    the run {run}",
+    ):
+        assert line in result.output
 
 
-def test_a_spec_that_leaves_a_field_undocumented_is_caught():
-    with pytest.raises(AssertionError, match=r"documents every field .* but not \['secret'\]"):
-        check_spec(Undocumented())
+def test_the_command_line_lists_shows_makes_and_checks_under_both_names():
+    for word in ("plugin", "plugins"):
+        help_text = CliRunner().invoke(cli, [word, "--help"]).output
+        for command in ("show", "new", "check"):
+            assert command in help_text

@@ -4,30 +4,26 @@ import pytest
 import torch
 
 from didact import Layout, Signal, SpecError, collate
-from didact.testing import check_encoder
+from didact.testing import NoiseSource, check_encoder
 from didact_perceiver import Arrays, FourierPositions
 from didact_perceiver.arrays import cut
 
 POSITIONS = FourierPositions(bands=3, longest=32)
 
 
-def noise(*shape: int) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
-
-
 SIGNALS = {
-    "waveform": (Signal(kind="waveform", axes=(None,)), [noise(30), noise(21), noise(9)]),
-    "image": (Signal(kind="image", axes=(3, 8, 6)), [noise(3, 8, 6), noise(3, 8, 6) + 1]),
-    "sensors": (Signal(kind="series", axes=(4, None)), [noise(4, 20), noise(4, 13)]),
-    "bytes": (Signal(kind="tokens", axes=(None,), vocabulary=30), [torch.arange(25), torch.tensor([5, 5, 29, 1])]),
-    "volume": (Signal(kind="scan", axes=(1, 4, 6, 4)), [noise(1, 4, 6, 4)]),
+    "waveform": NoiseSource(kind="waveform", axes=(30,), uneven=True),
+    "image": NoiseSource(kind="image", axes=(3, 8, 6)),
+    "bytes": NoiseSource(kind="tokens", axes=(25,), uneven=True, vocabulary=30),
+    "sensors": NoiseSource(kind="series", axes=(4, 20), uneven=True),
+    "volume": NoiseSource(kind="scan", axes=(1, 4, 6, 4)),
 }
 
 
 @pytest.mark.parametrize("patch", [1, 2])
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_one_encoder_keeps_the_contract_on_every_signal(signal, patch):
-    check_encoder(Arrays(width=8, patch=patch, positions=POSITIONS), *SIGNALS[signal])
+    check_encoder(Arrays(width=8, patch=patch, positions=POSITIONS), source=SIGNALS[signal])
 
 
 @pytest.mark.parametrize(
@@ -47,7 +43,7 @@ def test_patches_hold_the_values_that_they_cover():
 
 
 def test_ids_are_one_hot_values_of_a_linear_map():
-    module = Arrays(width=8, patch=2, positions=POSITIONS).build(SIGNALS["bytes"][0])
+    module = Arrays(width=8, patch=2, positions=POSITIONS).build(Signal(kind="tokens", axes=(None,), vocabulary=30))
     ids = torch.tensor([3, 7, 7, 3])
     found = module.embed(collate([ids], Arrays(width=8, patch=2))).features[0]
     one_hot = torch.nn.functional.one_hot(ids, 30).float().reshape(2, 60)  # two places of a patch
@@ -56,13 +52,13 @@ def test_ids_are_one_hot_values_of_a_linear_map():
 
 
 def test_content_and_place_weigh_alike_at_first():
-    for signal, contents in SIGNALS.values():
-        module = Arrays(width=64, positions=POSITIONS).build(signal)
-        view = collate(contents[:1], Arrays(width=64))
+    for source in SIGNALS.values():
+        module = Arrays(width=64, positions=POSITIONS).build(source.signal())
+        view = collate([source.open().content(0)], Arrays(width=64))
         with torch.no_grad():
             content = module.embed(view).features
             place = module.place(module.embed(view), None).features - content
-        assert 0.2 < float(content.std() / place.std()) < 5, signal.kind
+        assert 0.2 < float(content.std() / place.std()) < 5, source.kind
 
 
 def test_what_it_cannot_read_is_said():

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from didact import Layout, Mask, SpecError
+from didact import Corruption, Layout, Mask, SpecError
 from didact.randomness import generator
 from didact.testing import tiny_preflight
 from didact_speech import SpanMasker
@@ -106,6 +106,25 @@ def test_mask_dropout_shows_its_share_of_what_was_hidden() -> None:
     full, thinned = draw(SpanMasker(), 400, 5).predicted, draw(SpanMasker(mask_dropout=0.25), 400, 5).predicted
     assert not (thinned & ~full).any()
     assert int(thinned.sum()) == int(full.sum()) - round(0.25 * int(full.sum()))
+
+
+def test_several_masks_of_a_sample_are_drawn_independently_and_dropped_where_that_is_asked_for() -> None:
+    masker = SpanMasker(probability=0.8, length=5, masks=400, corruption="drop")
+    mask = draw(masker, 60, 0)
+    assert mask.predicted.shape == (400, 60)
+    assert torch.equal(mask.corruption, mask.predicted.to(torch.uint8) * int(Corruption.DROP))
+    one = torch.stack([draw(SpanMasker(probability=0.8, length=5), 60, seed).predicted[0] for seed in range(400)])
+    for moment in (lambda rows: rows.float().mean(0), lambda rows: (rows[:, :-5] & rows[:, 5:]).float().mean(0)):
+        assert torch.allclose(moment(mask.predicted), moment(one), atol=0.15)
+    assert len({tuple(row.tolist()) for row in mask.predicted}) == 400
+
+
+def test_equalised_samples_hide_equally_many_in_each_of_their_masks() -> None:
+    masker = SpanMasker(equalize_counts=True, masks=3)
+    before = tuple(draw(masker, positions, seed) for seed, positions in enumerate((200, 220)))
+    after = masker.equalize(before, generator=generator(0, "equalise"))
+    assert len({int(row.sum()) for mask in after for row in mask.predicted}) == 1
+    assert all(not (new.predicted & ~old.predicted).any() for old, new in zip(before, after, strict=True))
 
 
 @given(positions=st.integers(1, 40), probability=st.floats(0, 1), length=st.integers(1, 15), seed=st.integers(0, 99))

@@ -1,4 +1,4 @@
-"""A small experiment on generated images, fast enough to be run many times."""
+"""Small experiments on generated data, fast enough to be run many times."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from didact import BatchSize, Experiment, Record, Training
+from didact import BatchSize, Experiment, Record, Training, samples
+from didact.experiment_file import load_experiment
 from didact.ingest.writing import write_store
 from didact.observing import read_metrics
 from didact.plugins import registry
-from didact_distill import EMATeacher, LatentRegression, TopKTargets
+from didact_distill import EMATeacher, LatentRegression, LinearHead, MLPHead, TopKTargets
+from didact_speech import ConvWaveform, SpanMasker, Waveforms
+from didact_text import ByteBPE, TextBlocks, TokenEmbeddings, TokenMasker
+from didact_transformer import Transformer
 
 EXPERIMENT = '''
 """data2vec 2.0 on generated images, a few steps long."""
@@ -85,6 +90,73 @@ def project(stores, tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+def _speech(folder: Path) -> Experiment:
+    rng = np.random.default_rng(1)
+
+    def records():
+        for index in range(8):
+            time = np.arange(1_600 + 80 * index) / 8_000
+            sound = np.sin(2 * np.pi * (200 + 50 * index) * time) + 0.1 * rng.standard_normal(len(time))
+            data = io.BytesIO()
+            soundfile.write(data, 0.3 * sound, 8_000, format="WAV", subtype="PCM_16")
+            yield Record(data=data.getvalue(), length=len(time) / 8_000, name=f"{index}.wav")
+
+    write_store(folder / "tones", "audio", "seconds", records())
+    return Experiment(
+        name="tiny-speech",
+        source=Waveforms(store=str(folder / "tones"), sample_rate_hz=8_000, min_seconds=None),
+        encoder=ConvWaveform(
+            width=16, channels=8, layers=((10, 5), (3, 2), (3, 2)), position_depth=2, position_groups=4
+        ),
+        masker=SpanMasker(probability=0.65, length=5, equalize_counts=True),
+        backbone=Transformer(width=16, depth=3, heads=2, input_norm=True, layer_drop=0.2),
+        targets=TopKTargets(k=2, teacher=EMATeacher(start=0.9, end=0.99, anneal_steps=4)),
+        objective=LatentRegression(head=LinearHead()),
+        training=Training(steps=1, batch=samples(4), learning_rate=1e-3),
+    )
+
+
+def _text(folder: Path) -> Experiment:
+    words = np.array(["quick", "brown", "foxes", "jump", "over", "lazy", "dogs", "and", "run", "away"])
+    rng = np.random.default_rng(2)
+
+    def records():
+        for index in range(60):
+            line = " ".join(rng.choice(words, 20)).encode()
+            yield Record(data=line, length=len(line), name=f"line {index}")
+
+    write_store(folder / "lines", "text", "bytes", records())
+    tokenizer = ByteBPE(store=str(folder / "lines"), vocabulary_size=300)
+    return Experiment(
+        name="tiny-text",
+        source=TextBlocks(store=str(folder / "lines"), tokenizer=tokenizer, block_tokens=32, breaks="document"),
+        encoder=TokenEmbeddings(width=16, max_tokens=32),
+        masker=TokenMasker(),
+        backbone=Transformer(width=16, depth=3, heads=2),
+        targets=TopKTargets(k=2, normalize="layer", teacher=EMATeacher(start=0.9, end=0.99, anneal_steps=4)),
+        objective=LatentRegression(head=MLPHead(), beta=4.0, scale="1"),
+        training=Training(steps=1, batch=samples(4), learning_rate=1e-3),
+    )
+
+
+@pytest.fixture(params=["images", "speech", "text"])
+def modality(request) -> str:
+    """Each modality in turn."""
+    return request.param
+
+
+@pytest.fixture
+def make_experiment(project) -> Callable[[str], Experiment]:
+    """The small experiment of a modality."""
+
+    def make(modality: str) -> Experiment:
+        if modality == "images":
+            return load_experiment("tiny.py")[0]
+        return {"speech": _speech, "text": _text}[modality](project)
+
+    return make
+
+
 FAULTY_PLUGIN = """
 from __future__ import annotations
 from typing import Literal
@@ -92,11 +164,11 @@ import attrs
 import torch
 from torch import nn
 from didact import hookimpl
-from didact.testing import tiny
+from didact.testing import tiny, tiny_sources
 
 
 @attrs.frozen(kw_only=True)
-class Walks(tiny.TinySource):
+class Walks(tiny_sources.TinySource):
     '''Random walks, some of which hold what should not be there.
 
     Attributes:
@@ -111,7 +183,7 @@ class Walks(tiny.TinySource):
         return FaultyWalks(self)
 
 
-class FaultyWalks(tiny.TinySamples):
+class FaultyWalks(tiny_sources.TinySamples):
     def content(self, index):
         content = super().content(index) / 10
         if index in self.source.faulty:
@@ -130,10 +202,11 @@ class Encoder(tiny.TinyEncoder):
     '''An encoder that cannot take everything.
 
     Attributes:
-        curve: exp overflows, the gradient of root is infinite at 0, norm keeps statistics of what it saw.
+        curve: exp overflows, the gradient of root is infinite at 0, norm keeps statistics of what it saw, tired keeps
+            a count outside of its tensors.
     '''
 
-    curve: Literal["exp", "root", "norm"] = "exp"
+    curve: Literal["exp", "root", "norm", "tired"] = "exp"
 
     def build(self, signal):
         return EncoderModule(signal.axes[0], self.width, self.curve)
@@ -143,7 +216,7 @@ class EncoderModule(tiny.TinyEncoderModule):
     def __init__(self, channels, width, curve):
         super().__init__(channels, width, class_token=False)
         self.projection = nn.Linear(channels, width, bias=False)
-        self.curve = {"exp": Exp, "root": Root, "norm": Norm}[curve](width)
+        self.curve = {"exp": Exp, "root": Root, "norm": Norm, "tired": Tired}[curve](width)
 
     def embed(self, view):
         tokens = super().embed(view)
@@ -161,6 +234,14 @@ class Exp(nn.Module):
 class Root(Exp):
     def forward(self, x):
         return x.abs().sqrt()
+
+
+class Tired(Exp):
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return x * (1 + 0.01 * self.calls)
 
 
 class Norm(nn.Module):

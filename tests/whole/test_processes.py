@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from didact.checkpoint import read_weights
+from didact.checkpoint import read_tensors
 from didact.observing import read_metrics
 from didact.recovery import newest_whole
 
@@ -114,7 +114,7 @@ def test_a_checkpoint_moves_to_another_number_of_processes(project, torchrun, di
     assert result.returncode == 0, result.stderr
     assert losses(project / "r") == pytest.approx(losses(alone), **ENLARGED)
     ends = [
-        read_weights(newest)
+        read_tensors(newest)
         for folder in (project / "r", alone)
         if (newest := newest_whole(folder / "checkpoints")[0]) is not None
     ]

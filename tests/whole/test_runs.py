@@ -171,3 +171,14 @@ def test_a_missing_plugin_is_named_when_a_run_is_resumed(project):
     path.write_text(path.read_text().replace("vision/patches", "sonar/pings"))
     with pytest.raises(DidactError, match=r"sonar/pings comes from the plugin 'sonar', which is not installed"):
         run.resume(project / "r")
+
+
+def test_checkpoints_are_kept_by_number_by_interval_and_by_metric(project):
+    experiment, _ = load_experiment("tiny.py")
+    kept = {"training.checkpoint_every": 1, "training.keep_checkpoints": 1, "training.keep_every": 4}
+    run.start(experiment.evolve(**kept | {"training.keep_best": "train/learning_rate"}), project / "r")
+    rates = {int(metrics["step"]): metrics["train/learning_rate"] for metrics in read_metrics(project / "r")}
+    best = max(rates, key=lambda step: (rates[step], step))
+    assert best not in (4, 8)  # the rule has something to keep besides
+    steps = {int(path.name.removeprefix("step-")) for path in (project / "r" / "checkpoints").iterdir()}
+    assert steps == {4, 8, best}

@@ -42,7 +42,7 @@ def test_schema_1_is_put_back_to_the_bit(project):
     assert theirs.keys() == state.keys()
     assert all(torch.equal(mine[name], weights[name]) for name in weights)
     assert all(torch.equal(theirs[name], state[name]) for name in state)
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in checkpoint.read_weights(stored).items())
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in checkpoint.read_tensors(stored).items())
 
 
 def test_a_run_goes_on_from_schema_1(project):

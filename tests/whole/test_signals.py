@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,10 @@ def terminate(process: subprocess.Popen[str]) -> None:
     process.terminate()
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    settings = [argument for name, value in SETTINGS.items() for argument in ("--set", f"{name}={value}")]
+def start(folder: Path, changed: Mapping[str, int] | None = None) -> subprocess.Popen[str]:
+    settings = [
+        argument for name, value in {**SETTINGS, **(changed or {})}.items() for argument in ("--set", f"{name}={value}")
+    ]
     command = [sys.executable, "-m", "didact", "run", "tiny.py", "--out", str(folder), *settings]
     return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
 
@@ -59,6 +62,25 @@ def test_a_signal_stops_politely_and_the_run_goes_on_as_if_nothing_had_been(proj
     assert last["event"] == "stopped"
     assert 3 <= last["step"] < STEPS
     assert (folder / "checkpoints" / f"step-{last['step']:08d}" / "checkpoint.json").exists()
+    resumed = didact("resume", folder)
+    assert resumed.returncode == 0, resumed.stderr
+    experiment, _ = load_experiment("tiny.py")
+    run.start(experiment.evolve(**SETTINGS | {"training.workers": 0}), project / "whole")
+    assert_equal_runs(project / "whole", folder)
+
+
+@pytest.mark.slow
+def test_a_signal_while_a_checkpoint_is_written_loses_nothing(project, didact, assert_equal_runs):
+    folder = project / "signalled"
+    process = start(folder, {"training.checkpoint_every": 1, "training.workers": 0})
+    wait_for_lines(folder / "metrics.jsonl", 3, process)
+    while not any((folder / "checkpoints").glob(".partial-*")):
+        assert process.poll() is None, process.communicate()
+    terminate(process)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert f"stopped; go on with: didact resume {folder}" in output
+    assert not any((folder / "checkpoints").glob(".partial-*"))
     resumed = didact("resume", folder)
     assert resumed.returncode == 0, resumed.stderr
     experiment, _ = load_experiment("tiny.py")

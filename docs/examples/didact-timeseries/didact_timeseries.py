@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 import numpy as np
@@ -137,6 +137,14 @@ class SeriesPatchesModule(FeatureEncoderModule):
         angles = torch.arange(t)[:, None] / 10_000 ** (torch.arange(0, width, 2) / width)  # (T, D/2)
         features = features + torch.cat([angles.sin(), angles.cos()], 1).to(features)
         return drop(attrs.evolve(tokens, features=features, padding=repeat(tokens.padding, mask)), mask)
+
+
+@hookimpl
+def didact_examples() -> dict[str, list[Any]]:
+    from didact.testing import Example
+
+    series = SensorSeries(count=20, length=40)
+    return {"sensors": [Example(spec=series)], "patches": [Example(spec=SeriesPatches(width=16), source=series)]}
 
 
 @hookimpl

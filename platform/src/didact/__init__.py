@@ -22,6 +22,8 @@ from didact.contracts import (
     RunInfo,
     Samples,
     Source,
+    Study,
+    StudyCall,
     Subject,
     TargetBuilder,
     TargetBuilderModule,
@@ -30,6 +32,7 @@ from didact.contracts import (
 )
 from didact.errors import DataError, DidactError, PluginError, RunError, SpecError
 from didact.experiment import BatchSize, Experiment, Training, samples, seconds, tokens
+from didact.experiment_file import experiment_in
 from didact.hookspecs import hookimpl
 from didact.learner import Learner, Network, build_learner, build_network
 from didact.loading import collate
@@ -97,6 +100,8 @@ __all__ = [
     "SpecError",
     "Spread",
     "StudentPass",
+    "Study",
+    "StudyCall",
     "Subject",
     "Target",
     "TargetBuilder",
@@ -112,6 +117,7 @@ __all__ = [
     "collate",
     "corrupt",
     "drop",
+    "experiment_in",
     "hookimpl",
     "prepend",
     "repeat",

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from multiprocessing.connection import Connection
+from typing import Any
 
 import attrs
 import torch
@@ -12,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from didact.batching import BatchPlan
 from didact.devices import autocast, peak_memory
+from didact.errors import DidactError, RunError
 from didact.experiment import Experiment
 from didact.learner import build_learner
 from didact.loading import StepBatch, load
@@ -64,55 +70,188 @@ class Speed:
         return self.flops / self.step_seconds / self.ceiling_flops
 
 
-def measure(experiment: Experiment, device: torch.device, steps: int, warmup: int = 2) -> Speed:
+class Bench:
+    """An experiment in training, as `didact run` would train it, of which steps are measured.
+
+    Args:
+        experiment: what to train.
+        device: where.
+        longest: how many steps it will take at most.
+        warmup: how many it takes at once, unmeasured.
+    """
+
+    def __init__(self, experiment: Experiment, device: torch.device, longest: int, warmup: int) -> None:
+        experiment.source.prepare()
+        self.source, self._samples = experiment.source, experiment.source.open()
+        self._plan = BatchPlan(self._samples.lengths, experiment.training.batch, experiment.training.seed)
+        steps = max(warmup + longest + 1, experiment.training.steps)
+        experiment = attrs.evolve(experiment, training=attrs.evolve(experiment.training, steps=steps))
+        self.trainer = Trainer(experiment, build_learner(experiment), device)
+        self._batches = load(experiment, self._plan, 0, pin=device.type == "cuda")
+        for _ in range(warmup):
+            self.trainer.take_step(next(self._batches))
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        self._stopwatch = Stopwatch(device)
+        self._taken: list[float] = []
+        self._trained: list[StepBatch] = []
+
+    def take(self, steps: int) -> list[float]:
+        """Takes and measures steps; the seconds of each, data included."""
+        watch = self._stopwatch
+        with measuring(watch):
+            for _ in range(steps):
+                begun = time.perf_counter()
+                watch.enter("data wait")
+                batch = next(self._batches)
+                watch.leave()
+                watch.enter("other")
+                self.trainer.take_step(batch)
+                watch.leave()
+                self._taken.append(time.perf_counter() - begun)
+                self._trained.append(batch)
+        return self._taken[-steps:]
+
+    def speed(self) -> Speed:
+        """What all measured steps come to."""
+        steps, device = len(self._taken), self.trainer.device
+        peak = peak_memory(device) / 2**30
+        step_seconds = statistics.median(self._taken)
+        ids = [int(index) for batch in self._trained for part in batch.parts for index in part.ids]
+        lengths = [self._plan.batch(batch.step).length for batch in self._trained for p in batch.parts for _ in p.ids]
+        length = sum(lengths) if self.source.crops else float(self._samples.lengths[ids].sum())
+        return Speed(
+            step_seconds=step_seconds,
+            samples_per_second=len(ids) / steps / step_seconds,
+            length_per_second=length / steps / step_seconds,
+            unit=self.source.unit,
+            stages={name: self._stopwatch.seconds.get(name, 0.0) / steps for name in STAGES},
+            peak_gib=peak,
+            flops=_count_flops(self.trainer, self._trained[-1]),
+            ceiling_flops=matrix_product_ceiling(device, self.trainer.precision),
+            precision=str(self.trainer.precision).removeprefix("torch."),
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Contestant:
+    """One of several settings that were measured side by side.
+
+    Attributes:
+        speed: of all its steps.
+        gains: how many times faster than the first contestant it was, in each round; 1 for the first itself.
+    """
+
+    speed: Speed
+    gains: tuple[float, ...]
+
+    @property
+    def gain(self) -> float:
+        """The median over the rounds."""
+        return statistics.median(self.gains)
+
+
+def measure(experiment: Experiment, device: torch.device, steps: int) -> Speed:
     """Trains a few steps as `didact run` would and measures them.
 
     Args:
         experiment: what to train.
         device: where.
         steps: how many are measured.
-        warmup: how many before; more where blocks are compiled.
     """
-    experiment.source.prepare()
-    samples = experiment.source.open()
-    plan = BatchPlan(samples.lengths, experiment.training.batch, experiment.training.seed)
-    total = warmup + steps + 1
-    training = attrs.evolve(experiment.training, steps=max(total, experiment.training.steps))
-    experiment = attrs.evolve(experiment, training=training)
-    trainer = Trainer(experiment, build_learner(experiment), device)
-    batches = load(experiment, plan, 0, pin=device.type == "cuda")
-    for _ in range(warmup):
-        trainer.take_step(next(batches))
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    stopwatch, taken, trained = Stopwatch(device), [], []
-    with measuring(stopwatch):
-        for _ in range(steps):
-            begun = time.perf_counter()
-            stopwatch.enter("data wait")
-            batch = next(batches)
-            stopwatch.leave()
-            stopwatch.enter("other")
-            trainer.take_step(batch)
-            stopwatch.leave()
-            taken.append(time.perf_counter() - begun)
-            trained.append(batch)
-    peak = peak_memory(device) / 2**30
-    step_seconds = statistics.median(taken)
-    ids = [int(index) for batch in trained for part in batch.parts for index in part.ids]
-    lengths = [plan.batch(batch.step).length for batch in trained for part in batch.parts for _ in part.ids]
-    length = sum(lengths) if experiment.source.crops else float(samples.lengths[ids].sum())
-    return Speed(
-        step_seconds=step_seconds,
-        samples_per_second=len(ids) / steps / step_seconds,
-        length_per_second=length / steps / step_seconds,
-        unit=experiment.source.unit,
-        stages={name: stopwatch.seconds.get(name, 0.0) / steps for name in STAGES},
-        peak_gib=peak,
-        flops=_count_flops(trainer, trained[-1]),
-        ceiling_flops=matrix_product_ceiling(device, trainer.precision),
-        precision=str(trainer.precision).removeprefix("torch."),
-    )
+    bench = Bench(experiment, device, steps, _warmup(experiment))
+    bench.take(steps)
+    return bench.speed()
+
+
+def compare(
+    experiments: Sequence[Experiment],
+    device: torch.device,
+    steps: int,
+    rounds: int,
+    tell: Callable[[str], None] = lambda _: None,
+) -> list[Contestant]:
+    """Measures experiments side by side: each in a process of its own, all taking turns on the same batches.
+
+    So what else the machine does meets all of them alike, and none's memory counts for another.
+
+    Args:
+        experiments: to compare; the first is what the others are held against.
+        device: where.
+        steps: that each takes in a round.
+        rounds: how many; the order of turns is reversed from one to the next.
+        tell: called with what is going on.
+
+    Raises:
+        DidactError: one of them does not run.
+    """
+    with contextlib.ExitStack() as stack:
+        sides = []
+        for number, experiment in enumerate(experiments):
+            tell(f"{number + 1} of {len(experiments)} gets ready")
+            sides.append(stack.enter_context(closing(_Side(experiment, device, steps * rounds))))
+        medians: list[list[float]] = [[] for _ in sides]
+        for number in range(rounds):
+            tell(f"round {number + 1} of {rounds}")
+            turns = list(enumerate(sides))
+            for index, side in turns if number % 2 == 0 else reversed(turns):
+                medians[index].append(statistics.median(side.ask(steps)))
+        gains = [tuple(first / mine for first, mine in zip(medians[0], own, strict=True)) for own in medians]
+        return [Contestant(speed=side.ask(0), gains=gain) for side, gain in zip(sides, gains, strict=True)]
+
+
+class _Side:
+    """A process that measures one experiment when it is asked to."""
+
+    def __init__(self, experiment: Experiment, device: torch.device, longest: int) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork of a process with threads or a GPU's context may hang
+        self._ours, theirs = context.Pipe()
+        arguments = (theirs, experiment, str(device), longest, torch.get_num_threads())
+        self._process = context.Process(target=_serve, args=arguments)
+        self._process.start()
+        theirs.close()
+        self._answer()
+
+    def ask(self, steps: int) -> Any:
+        """The seconds of each of so many steps, which it takes now; or its `Speed`, if none is asked for."""
+        self._ours.send(steps)
+        return self._answer()
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.join()
+
+    def _answer(self) -> Any:
+        try:
+            answer = self._ours.recv()
+        except EOFError:
+            self._process.join()
+            raise RunError(
+                f"a process that was to be measured ended with code {self._process.exitcode}",
+                mend="its traceback stands above; where there is none, memory may have run out: compare fewer settings",
+            ) from None
+        if isinstance(answer, DidactError):
+            raise answer
+        return answer
+
+
+def _serve(theirs: Connection, experiment: Experiment, device: str, longest: int, threads: int) -> None:
+    torch.set_num_threads(threads)
+    try:
+        bench = Bench(experiment, torch.device(device), longest, _warmup(experiment))
+        theirs.send(None)
+        while True:
+            steps = theirs.recv()
+            theirs.send(bench.take(steps) if steps else bench.speed())
+    except DidactError as error:
+        theirs.send(error)
+    except EOFError:
+        pass  # whoever asked is gone
+
+
+def _warmup(experiment: Experiment) -> int:
+    return 4 if experiment.training.compile else 2
 
 
 def matrix_product_ceiling(device: torch.device, dtype: torch.dtype) -> float:

@@ -30,6 +30,7 @@ from didact.disk import writing
 from didact.distributed import World
 from didact.errors import RunError
 from didact.loading import StepBatch
+from didact.retention import Retention
 from didact.spec import fingerprint
 from didact.tensors import Batch, BatchMask, Layout, View
 
@@ -106,7 +107,7 @@ def write_bundle(
             if world.main:
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir(parents=True)
-            with closing(checkpoint.Writer(partial / STATE, 1, world)) as writer:
+            with closing(checkpoint.Writer(partial / STATE, Retention(last=1), world)) as writer:
                 writer.begin(learner, optimizer, batch.step, experiment)
                 writer.completed(wait=True)
             if not world.main:

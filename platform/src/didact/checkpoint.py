@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
 from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 from torch.distributed.tensor import DTensor
@@ -35,6 +36,7 @@ from didact.distributed import World
 from didact.errors import RunError
 from didact.learner import named_tensors
 from didact.optimization import empty_optimizer_state, load_optimizer_state, named_optimizer_state
+from didact.retention import Retention
 from didact.spec import fingerprint
 
 SCHEMA = 2  # 1 had one file for the learner and one for the optimizer, written by one process
@@ -54,11 +56,13 @@ class Checkpoint:
         folder: that holds it.
         step: how many optimizer steps were taken.
         experiment: as plain data.
+        metrics: what is known of this step: what was logged, and what evaluations found.
     """
 
     folder: Path
     step: int
     experiment: Any
+    metrics: Mapping[str, float] = attrs.field(factory=dict)
 
 
 class Writer:
@@ -68,11 +72,11 @@ class Writer:
 
     Args:
         folder: below which they lie, on a disk that all processes share.
-        keep: how many of the newest are kept.
+        keep: which of them are kept.
         world: the processes of the run.
     """
 
-    def __init__(self, folder: Path, keep: int, world: World) -> None:
+    def __init__(self, folder: Path, keep: Retention, world: World) -> None:
         self.folder, self.keep, self.world = folder, keep, world
         # a group of its own: what it agrees on crosses what the step agrees on
         self._group: dist.ProcessGroup | None = _new_group() if world.size > 1 else None
@@ -80,8 +84,22 @@ class Writer:
         self._begun: Future[Checkpoint] | None = None
         self._completed: list[Checkpoint] = []
 
-    def begin(self, learner: nn.Module, optimizer: torch.optim.Optimizer, step: int, experiment: Any) -> None:
+    def begin(
+        self,
+        learner: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        step: int,
+        experiment: Any,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
         """Copies what is to be stored, and has it written; waits for the checkpoint before, if that takes so long.
+
+        Args:
+            learner: its weights.
+            optimizer: its state.
+            step: how many steps were taken.
+            experiment: as plain data.
+            metrics: what is known of this step.
 
         Raises:
             RunError: the one before could not be written.
@@ -91,7 +109,10 @@ class Writer:
             LEARNER: {name: _on_host(tensor) for name, tensor in named_tensors(learner)},
             OPTIMIZER: {name: _on_host(tensor) for name, tensor in named_optimizer_state(optimizer, learner)},
         }
-        self._begun = self._thread.submit(self._write, staged, step, experiment)
+        stored = Checkpoint(
+            folder=self.folder / f"step-{step:08d}", step=step, experiment=experiment, metrics=dict(metrics or {})
+        )
+        self._begun = self._thread.submit(self._write, staged, stored)
 
     def completed(self, *, wait: bool = False) -> list[Checkpoint]:
         """The checkpoints that became complete since this was last asked.
@@ -116,19 +137,19 @@ class Writer:
         """Waits for what is being written; what went wrong with it is no longer asked for."""
         self._thread.shutdown()
 
-    def _write(self, staged: Mapping[str, dict[str, Tensor]], step: int, experiment: Any) -> Checkpoint:
+    def _write(self, staged: Mapping[str, dict[str, Tensor]], stored: Checkpoint) -> Checkpoint:
         """Writes a checkpoint; it appears below the folder at once and whole, or not at all."""
-        final, partial = self.folder / f"step-{step:08d}", self.folder / f".partial-{step:08d}"
+        partial = self.folder / f".partial-{stored.step:08d}"
         mend = "free some space and resume: the checkpoint before it is whole"
-        with writing(f"the checkpoint of step {step}", final, mend=mend), _removed_on_error(partial):
+        with writing(f"the checkpoint of step {stored.step}", stored.folder, mend=mend), _removed_on_error(partial):
             if self.world.main:
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir(parents=True)
             for name, tensors in staged.items():
                 self._save(tensors, partial / name)
             if self.world.main:
-                self._complete(partial, final, {"schema": SCHEMA, "step": step, "experiment": experiment})
-        return Checkpoint(folder=final, step=step, experiment=experiment)
+                self._complete(partial, stored)
+        return stored
 
     def _save(self, tensors: dict[str, Tensor], folder: Path) -> None:
         if self._group is not None:
@@ -138,16 +159,22 @@ class Writer:
             storage = HuggingFaceStorageWriter(str(folder), save_distributed=True)
             save_tensors(tensors, storage_writer=storage, process_group=self._group, no_dist=self._group is None)
 
-    def _complete(self, partial: Path, final: Path, index: dict[str, Any]) -> None:
+    def _complete(self, partial: Path, stored: Checkpoint) -> None:
         """What the main process does when all have written."""
         files = [path for path in sorted(partial.rglob("*")) if path.is_file()]
-        index["files"] = {str(path.relative_to(partial)): _digest(path) for path in files}
+        index = {
+            "schema": SCHEMA,
+            "step": stored.step,
+            "experiment": stored.experiment,
+            "metrics": dict(stored.metrics),
+            "files": {str(path.relative_to(partial)): _digest(path) for path in files},
+        }
         (partial / INDEX).write_text(json.dumps({**index, "digest": fingerprint(index)}, indent=1))
         for path in (*files, partial / INDEX, partial / LEARNER, partial / OPTIMIZER, partial):
             _sync(path)
-        if final.exists():
-            shutil.rmtree(final)
-        partial.rename(final)
+        if stored.folder.exists():
+            shutil.rmtree(stored.folder)
+        partial.rename(stored.folder)
         _sync(self.folder)
         prune(self.folder, self.keep)
 
@@ -180,11 +207,17 @@ def load(checkpoint: Checkpoint, learner: nn.Module, optimizer: torch.optim.Opti
         load_optimizer_state(optimizer, learner, state)
 
 
-def read_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """All weights of a checkpoint by name, of any shape, whole and on the CPU, however many processes wrote them."""
-    weights = {name: torch.empty(shape) for name, shape in _shapes(checkpoint, LEARNER).items()}
-    _fill(weights, checkpoint, LEARNER)
-    return weights
+def read_tensors(checkpoint: Checkpoint, part: str = LEARNER) -> dict[str, Tensor]:
+    """All tensors of a checkpoint by name, whole and on the CPU, however many processes wrote them.
+
+    Args:
+        checkpoint: to read.
+        part: `LEARNER`, for the weights, or `OPTIMIZER`; each tensor has any shape.
+    """
+    metadata = _metadata(checkpoint, part)
+    tensors = {name: torch.empty(stored.size, dtype=stored.properties.dtype) for name, stored in metadata.items()}
+    _fill(tensors, checkpoint, part)
+    return tensors
 
 
 def verify(checkpoint: Checkpoint) -> None:
@@ -218,15 +251,19 @@ def read(folder: Path) -> Checkpoint:
         RunError: it was written by a newer didact.
     """
     index = _index(folder)
-    return Checkpoint(folder=folder, step=index["step"], experiment=index["experiment"])
+    metrics = index.get("metrics", {})  # the first ones had none
+    return Checkpoint(folder=folder, step=index["step"], experiment=index["experiment"], metrics=metrics)
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Deletes all but the newest ``keep`` checkpoints, and what an interrupted write left."""
+def prune(folder: Path, keep: Retention) -> None:
+    """Deletes the checkpoints that are not kept, and what an interrupted write left."""
     for partial in folder.glob(".partial-*"):
         shutil.rmtree(partial, ignore_errors=True)
-    for checkpoint in list(all_complete(folder))[:-keep]:
-        shutil.rmtree(checkpoint.folder)
+    complete = list(all_complete(folder))
+    kept = keep.keeps({checkpoint.step: checkpoint.metrics for checkpoint in complete})
+    for checkpoint in complete:
+        if checkpoint.step not in kept:
+            shutil.rmtree(checkpoint.folder)
 
 
 def _index(folder: Path) -> dict[str, Any]:
@@ -271,10 +308,15 @@ def _storage(checkpoint: Checkpoint, part: str) -> Path:
 
 def _shapes(checkpoint: Checkpoint, part: str) -> dict[str, torch.Size]:
     """The whole shape of each stored tensor."""
-    metadata = HuggingFaceStorageReader(str(_storage(checkpoint, part))).read_metadata()
-    stored = metadata.state_dict_metadata.items()
+    return {name: stored.size for name, stored in _metadata(checkpoint, part).items()}
+
+
+def _metadata(checkpoint: Checkpoint, part: str) -> dict[str, TensorStorageMetadata]:
+    """What is known of each stored tensor before it is read."""
+    stored = HuggingFaceStorageReader(str(_storage(checkpoint, part))).read_metadata().state_dict_metadata
     # only the optimizer's names have a slash
-    return {name: tensor.size for name, tensor in stored if ("/" in name) == (part == OPTIMIZER)}  # type: ignore[union-attr]
+    of_part = {name: tensor for name, tensor in stored.items() if ("/" in name) == (part == OPTIMIZER)}
+    return {name: tensor for name, tensor in of_part.items() if isinstance(tensor, TensorStorageMetadata)}
 
 
 def _fill(tensors: dict[str, Tensor], checkpoint: Checkpoint, part: str) -> None:

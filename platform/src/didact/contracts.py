@@ -449,10 +449,12 @@ class Report:
     Attributes:
         metrics: ``name → value``; the experiment's name for the evaluation goes before them.
         images: ``name → (H, W, 3) uint8``.
+        texts: ``name → text``, Markdown or plain.
     """
 
     metrics: Mapping[str, float]
     images: Mapping[str, Tensor] = attrs.field(factory=dict, eq=False)
+    texts: Mapping[str, str] = attrs.field(factory=dict)
 
 
 class Subject(Protocol):
@@ -505,6 +507,52 @@ class Observer(Spec, abc.ABC):
     @abc.abstractmethod
     def build(self) -> Any:
         """An object whose ``@hookimpl`` methods are lifecycle hooks of `didact.hookspecs`."""
+
+
+# ── What runs experiments ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@attrs.frozen(kw_only=True)
+class StudyCall:
+    """How somebody asked for a study to be run.
+
+    Attributes:
+        folder: where everything about the study goes; it may hold what an earlier call left.
+        device: of each run: ``auto``, ``cpu`` or ``cuda``.
+        jobs: at most so many runs side by side.
+        source_file: the file that the study stands in.
+    """
+
+    folder: Path
+    device: str
+    jobs: int
+    source_file: Path
+
+
+@attrs.frozen(kw_only=True)
+class Study(Spec, abc.ABC):
+    """Several experiments that answer one question together: what ``didact run FILE`` runs where the file holds one.
+
+    Attributes:
+        name: of the study; everything about it lies in a folder of that name.
+    """
+
+    name: str
+
+    @abc.abstractmethod
+    def experiments(self) -> Mapping[str, Experiment]:
+        """What it runs, by name, each once where several differ in their seed alone; ``--smoke`` tries these."""
+
+    @abc.abstractmethod
+    def run(self, call: StudyCall) -> bool:
+        """Runs what is missing and says what was found; called again, it goes on where it was.
+
+        Returns:
+            whether all of it is done.
+
+        Raises:
+            DidactError: it cannot be run at all. A single experiment that fails is reported, and the others go on.
+        """
 
 
 # ── What turns files into a store ─────────────────────────────────────────────────────────────────────────────────────

@@ -132,7 +132,10 @@ def connected() -> World:
 
     In training alone, where all processes call a part together. An evaluation is the main one's, and a trial has none.
     """
-    return current() if dist.is_available() and dist.is_initialized() else World()
+    if not (dist.is_available() and dist.is_initialized()):
+        return World()
+    rank = dist.get_rank()
+    return World(rank=rank, size=dist.get_world_size(), local_rank=int(os.environ.get("LOCAL_RANK", rank)))
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ batches, the masks that are drawn, the disk, memory and time.
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
@@ -21,12 +20,13 @@ from didact.batching import BatchPlan
 from didact.contracts import Samples
 from didact.errors import DidactError, SpecError, of_field
 from didact.experiment import Experiment
+from didact.identity import lost_as_data
 from didact.learner import Learner, build_learner
 from didact.loading import Steps
 from didact.plugins import registry
 from didact.preflight import Finding, Preflight, Spread
 from didact.randomness import generator
-from didact.spec import Spec, from_data, to_data
+from didact.spec import Spec
 from didact.store import StoredSamples
 from didact.survey import Batches, Specimens, steps_per_epoch
 from didact.trial import Trial, attempt
@@ -183,11 +183,7 @@ def _versions(experiment: Experiment) -> str:
 
 def _record(experiment: Experiment) -> Iterator[Finding]:
     """Whether the experiment survives being data, as which a run records it."""
-    try:
-        data = json.loads(json.dumps(to_data(experiment, registry().name_of)))
-        lost = "" if from_data(data, Experiment, registry().class_of) == experiment else "it is not what it was"
-    except (DidactError, TypeError) as error:
-        lost = str(error).splitlines()[0]
+    lost = lost_as_data(experiment)
     if lost:
         yield Finding.warning(
             f"a run of this experiment cannot be resumed from its record: {lost}",
@@ -275,7 +271,9 @@ def _disk(experiment: Experiment, learner: Learner, folder: Path) -> Iterator[Fi
     trained = sum(p.numel() * p.element_size() for p in learner.parameters() if p.requires_grad)
     checkpoint = stored + 2 * trained  # AdamW keeps two moments
     written = 1 + (training.steps - 1) // training.checkpoint_every if training.checkpoint_every else 1
-    kept = min(written, training.keep_checkpoints + 1)  # the oldest goes when the newest is whole
+    spared = training.steps // training.keep_every if training.keep_every else 0
+    spared += training.keep_best is not None
+    kept = min(written, training.keep_checkpoints + 1 + spared)  # the oldest goes when the newest is whole
     needed = kept * checkpoint + training.steps // training.log_every * METRICS_BYTES
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free

@@ -16,7 +16,7 @@ from didact.plugins import registry
 
 
 def describe(
-    device: torch.device, precision: torch.dtype, data: Mapping[str, str], source_file: Path | None
+    device: torch.device, precision: torch.dtype, data: Mapping[str, str], commit: str | None, processes: int
 ) -> dict[str, Any]:
     """The environment as plain data.
 
@@ -24,7 +24,8 @@ def describe(
         device: on which the run computes.
         precision: in which.
         data: the fingerprints of the data, by what they are to the run.
-        source_file: the experiment's file, whose repository and commit are recorded where it has one.
+        commit: of the experiment's file; see `commit_of`.
+        processes: that share the work.
     """
     return {
         "python": platform.python_version(),
@@ -34,14 +35,15 @@ def describe(
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU",
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": processes,
         "precision": str(precision).removeprefix("torch."),
         "data": dict(data),
         "command": sys.argv,
-        "commit": _commit(source_file),
+        "commit": commit,
     }
 
 
-def _commit(source_file: Path | None) -> str | None:
+def commit_of(source_file: Path | None) -> str | None:
     """The commit of the repository that holds the experiment's file, with a mark where files differ from it."""
     if source_file is None:
         return None

@@ -8,8 +8,9 @@ from typing import Literal
 import attrs
 
 from didact.contracts import Backbone, Evaluation, FeatureEncoder, Masker, Objective, Observer, Source, TargetBuilder
-from didact.errors import SpecError
+from didact.errors import SpecError, of_field
 from didact.preflight import Finding, Preflight
+from didact.retention import Retention, require_what_is_kept
 from didact.schedules import Cosine, Schedule
 from didact.spec import Spec
 
@@ -79,6 +80,9 @@ class Training(Spec):
         log_every: steps between two records of metrics.
         checkpoint_every: steps between two checkpoints; None writes one at the end. One is written on SIGTERM too.
         keep_checkpoints: how many of the newest are kept.
+        keep_every: the checkpoints of every so many steps are kept besides; None keeps none of them.
+        keep_best: a metric, such as ``digits/linear`` or, lowest first, ``-train/loss``: the checkpoint that is best by
+            it is kept besides; None keeps none.
         evaluate_every: steps between two evaluations; None evaluates at the end.
         nonfinite: what a loss or gradient that is not finite does: ``stop`` ends the run with a checkpoint of the step
             before, ``skip`` leaves that step out and counts it, ``rollback`` goes back to the last checkpoint and
@@ -106,6 +110,8 @@ class Training(Spec):
     log_every: int = 10
     checkpoint_every: int | None = None
     keep_checkpoints: int = 2
+    keep_every: int | None = None
+    keep_best: str | None = None
     evaluate_every: int | None = None
     nonfinite: Literal["stop", "skip", "rollback"] = "stop"
     nonfinite_limit: int = 10
@@ -128,8 +134,13 @@ class Training(Spec):
                 where="checkpoint_every",
                 mend="say after how many steps there is a checkpoint to go back to; 1000, say",
             )
-        for field in ("checkpoint_every", "evaluate_every"):
+        for field in ("checkpoint_every", "keep_every", "evaluate_every"):
             self.require(getattr(self, field) is None or getattr(self, field) >= 1, field, "at least 1, or None")
+
+    @property
+    def retention(self) -> Retention:
+        """Which checkpoints are kept."""
+        return Retention(last=self.keep_checkpoints, every=self.keep_every, best=self.keep_best)
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
         for field, what in (("checkpoint_every", "checkpoint"), ("evaluate_every", "evaluation")):
@@ -171,6 +182,8 @@ class Experiment(Spec):
         training: how long, on how much, with which optimizer.
         evaluations: what judges the representation, by name; their metrics are called ``name/metric``.
         observers: what watches the run, beside the terminal and the run's own folder.
+        labels: what trackers and comparisons know the run by, such as the study that it is part of; no bearing on what
+            it does.
     """
 
     name: str
@@ -183,6 +196,7 @@ class Experiment(Spec):
     training: Training
     evaluations: Mapping[str, Evaluation] = attrs.field(factory=dict)
     observers: tuple[Observer, ...] = ()
+    labels: Mapping[str, str | int | float] = attrs.field(factory=dict)
 
     def validate(self) -> None:
         fits = bool(self.name) and all(character.isalnum() or character in "-_." for character in self.name)
@@ -193,6 +207,8 @@ class Experiment(Spec):
                 where="training.micro_batches",
                 mend="what it computes is a function of the whole batch, which is not a sum over its parts",
             )
+        with of_field("training"):
+            require_what_is_kept(self.training, self.evaluations)
         unit = self.training.batch.unit
         if unit not in ("samples", self.source.unit):
             raise SpecError(

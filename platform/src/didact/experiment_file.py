@@ -1,4 +1,4 @@
-"""Experiments in Python files: finding one by ``FILE[:NAME]``, and saying where in the file a mistake is."""
+"""Experiments and studies in Python files: finding one by ``FILE[:NAME]``, and saying where a mistake is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
+from didact.contracts import Study
 from didact.errors import DidactError, did_you_mean
 from didact.experiment import Experiment
 
@@ -20,28 +21,65 @@ def load_experiment(reference: str) -> tuple[Experiment, Path]:
     Raises:
         DidactError: no such file or name, or the file has a mistake; says in which line.
     """
+    found, path = load(reference)
+    if isinstance(found, Study):
+        raise DidactError(
+            f"{reference} is the study {found.name!r}, where one experiment is asked for",
+            where=str(path),
+            mend=f"name one of the file's experiments: {path}:NAME; `didact run` takes studies too",
+        )
+    return found, path
+
+
+def load(reference: str) -> tuple[Experiment | Study, Path]:
+    """The experiment or study that ``FILE`` or ``FILE:NAME`` refers to, and its file.
+
+    Without a name it is the variable ``experiment``, or the only study in the file, or the only experiment.
+
+    Raises:
+        DidactError: no such file or name, or the file has a mistake; says in which line.
+    """
     text, name = _split(reference)
     path = Path(text)
     if not path.is_file():
         near = [str(other) for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise DidactError(f"there is no experiment file {text}", mend=did_you_mean(text, near))
     module = _execute(path)
-    experiments = {key: value for key, value in vars(module).items() if isinstance(value, Experiment)}
+    experiments: dict[str, Experiment | Study] = {
+        key: value for key, value in vars(module).items() if isinstance(value, Experiment)
+    }
+    studies: dict[str, Experiment | Study] = {
+        key: value for key, value in vars(module).items() if isinstance(value, Study)
+    }
+    known = {**experiments, **studies}
     if name:
-        if name not in experiments:
-            raise DidactError(
-                f"{path} has no experiment {name!r}", where=str(path), mend=did_you_mean(name, experiments)
-            )
-        return experiments[name], path
-    if "experiment" in experiments:
-        return experiments["experiment"], path
-    if len(experiments) == 1:
-        return next(iter(experiments.values())), path
+        if name not in known:
+            raise DidactError(f"{path} has no experiment {name!r}", where=str(path), mend=did_you_mean(name, known))
+        return known[name], path
+    if "experiment" in known:
+        return known["experiment"], path
+    for only in (list(studies.values()), list(experiments.values())):
+        if len(only) == 1:
+            return only[0], path
     raise DidactError(
-        f"{path} has {len(experiments) or 'no'} experiments and none called 'experiment'",
+        f"{path} has {len(known) or 'no'} experiments and none called 'experiment'",
         where=str(path),
-        mend=f"say which one: {path}:NAME; {did_you_mean('', experiments)}",
+        mend=f"say which one: {path}:NAME; {did_you_mean('', known)}",
     )
+
+
+def experiment_in(file: str | Path, *, beside: str | Path = "") -> Experiment:
+    """The experiment of another file, to build on: ``base = experiment_in("../small/images.py", beside=__file__)``.
+
+    Args:
+        file: of the experiment; ``FILE:NAME`` where it holds several.
+        beside: a path is relative to where this file lies; else to the working directory.
+
+    Raises:
+        DidactError: as for `load_experiment`.
+    """
+    folder = Path(beside).parent if beside else Path()
+    return load_experiment(str(folder / file))[0]
 
 
 def _split(reference: str) -> tuple[str, str]:

@@ -7,16 +7,21 @@ import datetime
 import fcntl
 import json
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from didact.contracts import Report
 from didact.disk import write_text, writing
+from didact.environment import commit_of
 from didact.errors import RunError
 from didact.experiment import Experiment
+from didact.identity import identity
 from didact.plugins import registry
 from didact.spec import fingerprint, from_data, to_data
+
+ATTEMPTS = 4  # to lock a folder
 
 
 class RunFolder:
@@ -62,7 +67,8 @@ class RunFolder:
             if source_file is not None:
                 shutil.copyfile(source_file, path / "experiment.py")
         write_text(path / "overrides.json", json.dumps(dict(overrides), indent=2) + "\n")
-        write_text(path / "experiment.json", json.dumps(data, indent=2) + "\n")
+        folder.write_environment({"commit": commit_of(source_file)})
+        write_text(path / "experiment.json", json.dumps(data, indent=2) + "\n")  # last: now there is a run
         return folder
 
     @classmethod
@@ -101,15 +107,50 @@ class RunFolder:
         with writing("the run's folder", self.path, mend="make it writable, or copy it to where you can write"):
             file = (self.path / ".lock").open("w")
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            for attempt in range(ATTEMPTS):
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError:
+                    time.sleep(0.02 * attempt)  # whoever looks whether the run is held holds it for a moment
+            else:
                 raise RunError(
                     "another process is running in this folder",
                     where=str(self.path),
                     mend="wait for it, stop it, or start a run of your own",
                 ) from None
             yield
+
+    def amend(self, experiment: Experiment) -> None:
+        """Replaces the experiment by one that trains the same: with other evaluations, observers or labels.
+
+        Raises:
+            RunError: it would train something else.
+        """
+        if identity(experiment) != identity(self.experiment()):
+            raise RunError(
+                "this run is of an experiment that trains something else",
+                where=str(self.path),
+                mend="start a run of its own",
+            )
+        data = to_data(experiment, registry().name_of)
+        write_text(self.path / "experiment.json", json.dumps(data, indent=2) + "\n")
+
+    def found(self, step: int) -> dict[str, Report]:
+        """What the evaluations that the experiment lists, as it lists them, found at a step; metrics alone."""
+        reports = {}
+        for name, spec in self.experiment_data()["evaluations"].items():
+            file = self.path / "evaluations" / f"{name.replace('/', '-')}-{step:08d}.json"
+            stored = json.loads(file.read_text()) if file.exists() else {}
+            if stored.get("spec") == spec:
+                reports[name] = Report(metrics=stored["metrics"])
+        return reports
+
+    def environment(self) -> dict[str, Any]:
+        """Where the run took place last; nearly empty before its first step."""
+        path = self.path / "environment.json"
+        recorded: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        return recorded
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Records where the run takes place."""

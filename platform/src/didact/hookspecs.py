@@ -3,20 +3,30 @@
 A plugin is a module, named by an entry point of the group ``didact``, with functions of these names decorated with
 ``@didact.hookimpl``. A registration hook returns a mapping from a short name to a spec class; the component is then
 known as ``PLUGIN/NAME``, such as ``speech/conv-waveform``. Registering adds names and never behaviour.
+
+The hooks and the contracts behind them have a version, `VERSION`, which is the beginning of didact's own: it goes up
+when a plugin that was written for it must change. A plugin says which it was made for by what its distribution
+requires, ``didact>=0.1,<0.2``, and is refused where that does not fit, whatever an installer let pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pluggy
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import click
 
     from didact import contracts
     from didact.spec import Spec
+    from didact.testing import Example
+
+VERSION = "0.1"
 
 hookspec = pluggy.HookspecMarker("didact")
 hookimpl = pluggy.HookimplMarker("didact")
@@ -62,6 +72,10 @@ class Registration:
         """What watches a run."""
 
     @hookspec
+    def didact_studies(self) -> Mapping[str, type[contracts.Study]]:
+        """What runs several experiments to answer one question."""
+
+    @hookspec
     def didact_parts(self) -> Mapping[str, type[Spec]]:
         """Specs that stand in a field of the others: heads, decoders, tokenizers, augmentations."""
 
@@ -70,8 +84,19 @@ class Registration:
         """Kinds of files that ``didact ingest`` understands, by the word used on the command line."""
 
     @hookspec
+    def didact_run_finders(self) -> Mapping[str, Callable[[str, str], Sequence[Path]]]:
+        """Where runs are found by a query, by the word before its colon: ``(query, place) → folders of runs``."""
+
+    @hookspec
     def didact_commands(self) -> Mapping[str, click.Command]:
         """Further commands of the ``didact`` command line."""
+
+    @hookspec
+    def didact_examples(self, folder: Path) -> Mapping[str, Sequence[Example]]:
+        """Small instances of what the plugin registers, by short name, on which the contract's rules are tried.
+
+        Only called when somebody checks the plugin; ``folder`` is empty and its own, for stores that they read.
+        """
 
 
 class Lifecycle:
@@ -103,4 +128,7 @@ class Lifecycle:
 
     @hookspec
     def run_ended(self, outcome: str, step: int) -> None:
-        """``outcome`` is ``finished``, ``stopped`` (asked to, can be resumed) or ``failed``."""
+        """``outcome`` is ``finished``, ``stopped`` (asked to, can be resumed), ``failed`` or ``killed``.
+
+        A killed run cannot tell; another process does, once it is noticed (`didact.run.close`).
+        """

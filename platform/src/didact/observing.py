@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import functools
 import json
+import shutil
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from didact.contracts import Report, RunInfo
+from didact.contracts import Observer, Report, RunInfo
 from didact.disk import append_line, write_text, writing
 from didact.errors import DidactError, RunError
 from didact.hookspecs import hookimpl
-from didact.plugins import lifecycle_manager
+from didact.plugins import lifecycle_manager, registry
 
 
 class Observers:
@@ -24,14 +27,37 @@ class Observers:
 
     One that raises is switched off, which the run's end tells as a warning; the training goes on. Only where the
     record itself cannot be written does the run end: nobody could tell afterwards what it did.
+
+    Args:
+        observers: by name, objects with lifecycle hooks.
+        listed: observers that the experiment lists, which are built here.
+
+    Attributes:
+        unfit: why some of them do not watch at all: one could not be built, or listens to what is no hook.
+
+    Raises:
+        DidactError: one of the listed says by itself why it cannot be built: a mistake to mend before training.
     """
 
-    def __init__(self, observers: Mapping[str, Any]) -> None:
+    def __init__(self, observers: Mapping[str, Any], listed: Sequence[Observer] = ()) -> None:
         self.manager = lifecycle_manager()
         self.warnings: list[str] = []
+        self.unfit: list[str] = []
         for name, observer in observers.items():
-            self.manager.register(observer, name=name)
-        self.manager.check_pending()
+            self._add(name, functools.partial(_same, observer))
+        for index, spec in enumerate(listed):
+            self._add(_listed_name(spec, index), spec.build)
+
+    def _add(self, name: str, build: Callable[[], Any]) -> None:
+        try:
+            self.manager.register(build(), name=name)
+            self.manager.check_pending()
+        except DidactError:
+            raise
+        except Exception as error:  # foreign code: a run does without this observer
+            if self.manager.has_plugin(name):
+                self.manager.unregister(name=name)
+            self.unfit.append(f"the observer {name!r} cannot be used and is left out: {type(error).__name__}: {error}")
 
     def notify(self, hook: str, **arguments: Any) -> None:
         """Calls one lifecycle hook of every observer.
@@ -94,21 +120,23 @@ class Recorder:
         self.metrics = folder / "metrics.jsonl"
         self.events = folder / "events.jsonl"
         self.evaluations = folder / "evaluations"
+        self._specs: Mapping[str, Any] = {}
 
     @hookimpl
     def run_started(self, run: RunInfo) -> None:
-        """Forgets metrics of steps after the one that the run goes on from; they are about to be taken again."""
+        """Forgets what was found after the step that the run goes on from; those steps are about to be taken again."""
+        self._specs = run.data["evaluations"]
         self._forget_after(run.step)
-        self._append(self.events, {"event": "started", "step": run.step})
+        self._tell("started", run.step)
 
     @hookimpl
     def rolled_back(self, step: int) -> None:
         self._forget_after(step)
-        self._append(self.events, {"event": "rolled back", "step": step})
+        self._tell("rolled back", step)
 
     @hookimpl
     def step_finished(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._append(self.metrics, {"step": step, **metrics})
+        append_line(self.metrics, json.dumps({"step": step, **metrics}))
 
     @hookimpl
     def evaluation_finished(self, step: int, name: str, report: Report) -> None:
@@ -118,36 +146,69 @@ class Recorder:
             for title, pixels in report.images.items():
                 folder.mkdir(exist_ok=True)
                 Image.fromarray(pixels.cpu().numpy()).save(folder / f"{_file_name(title)}.png")  # (H, W, 3) uint8
-        found = {"step": step, "evaluation": name, "metrics": dict(report.metrics)}
+        found = {"step": step, "evaluation": name, "spec": self._specs.get(name), "metrics": dict(report.metrics)}
         write_text(folder.with_name(f"{folder.name}.json"), json.dumps(found, indent=2) + "\n")
+        self._tell("evaluation", step, name=name)
 
     @hookimpl
     def checkpoint_written(self, step: int, folder: str) -> None:
-        self._append(self.events, {"event": "checkpoint", "step": step, "folder": Path(folder).name})
+        self._tell("checkpoint", step, folder=Path(folder).name)
 
     @hookimpl
     def run_warned(self, step: int, text: str, details: str) -> None:
         told = {"text": text, "details": details} if details else {"text": text}
-        self._append(self.events, {"event": "warning", "step": step, **told})
+        self._tell("warning", step, **told)
 
     @hookimpl
     def run_ended(self, outcome: str, step: int) -> None:
-        self._append(self.events, {"event": outcome, "step": step})
+        self._tell(outcome, step)
 
     def _forget_after(self, step: int) -> None:
         if self.metrics.exists():
             kept = [line for line in self.metrics.read_text().splitlines() if _step(line) <= step]
             write_text(self.metrics, "".join(f"{line}\n" for line in kept))
+        for file in list(self.evaluations.glob("*-*.json")):
+            if int(file.stem.rpartition("-")[2]) > step:
+                file.unlink()
+                shutil.rmtree(file.with_suffix(""), ignore_errors=True)
 
-    @staticmethod
-    def _append(path: Path, line: Mapping[str, Any]) -> None:
-        append_line(path, json.dumps(line))
+    def _tell(self, event: str, step: int, **more: Any) -> None:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        append_line(self.events, json.dumps({"event": event, "step": step, **more, "time": now}))
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """The metrics of a run, one dictionary for each step that was logged."""
-    path = folder / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """The metrics of a run, one dictionary for each step that was logged.
+
+    Where the process was killed while it wrote, the last line may be cut off; it is left out.
+    """
+    return read_lines(folder / "metrics.jsonl")
+
+
+def decided_by_the_seed(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics of a step but those of the moment: times and memory, which never are the same twice."""
+    return {name: value for name, value in metrics.items() if not name.startswith(("time/", "memory/"))}
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """What a file of JSON lines holds, from its start to its end or to the first line that is cut off."""
+    read = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            read.append(json.loads(line))
+        except ValueError:
+            break
+    return read
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _listed_name(spec: Observer, index: int) -> str:
+    """What warnings call an observer of the experiment: its class, its place in the list, and who brings it."""
+    plugin = registry().plugin_of(type(spec))
+    return f"{type(spec).__name__}-{index}" + (f" of {plugin.owner}" if plugin is not None else "")
 
 
 def _step(line: str) -> float:

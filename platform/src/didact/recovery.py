@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def fit(
     folder: RunFolder,
     observers: Observers,
     stop: StopRequest,
-    evaluate: Callable[[int], None],
+    evaluate: Callable[[int], Mapping[str, float]],
 ) -> None:
     """`Trainer.fit`, which goes back to a checkpoint where the experiment says so, and leaves one where it fails.
 
@@ -54,7 +54,7 @@ def save_now(trainer: Trainer, folder: RunFolder, observers: Observers) -> None:
     Raises:
         RunError: it cannot be written.
     """
-    keep = trainer.experiment.training.keep_checkpoints
+    keep = trainer.experiment.training.retention
     with closing(checkpoint.Writer(folder.checkpoints, keep, trainer.world)) as writer:
         writer.begin(trainer.learner, trainer.optimizer, trainer.step, folder.experiment_data())
         for written in writer.completed(wait=True):

@@ -23,6 +23,7 @@ from didact.judging import RunSubject
 from didact.learner import build_learner
 from didact.loading import Steps
 from didact.observing import Observers, Recorder
+from didact.record import RunRecord
 from didact.recovery import fit, restore_newest
 from didact.signals import stop_requests
 from didact.trainer import Trainer
@@ -84,8 +85,68 @@ def start(
             return _run(trainer, plan, folder, observers or {}, source_file, warnings)
 
 
+def create(
+    experiment: Experiment, path: Path, *, source_file: Path | None = None, overrides: Mapping[str, str] | None = None
+) -> None:
+    """Makes the folder of a run that `resume` will start, perhaps in another process.
+
+    Args:
+        experiment: what will run; all its parts must be registered by a plugin.
+        path: the run's folder; must not hold a run yet.
+        source_file: the experiment's file, copied into the folder.
+        overrides: what the command line changed, for the record.
+
+    Raises:
+        RunError: there is a run in the folder already, or it cannot be written.
+    """
+    RunFolder.create(path, experiment, source_file, overrides or {})
+
+
+def amend(path: Path, experiment: Experiment) -> None:
+    """Gives a run other evaluations, observers or labels; `resume` then finds what they have not found yet.
+
+    Raises:
+        RunError: the experiment trains something else (see `didact.identity`); another process is running it.
+    """
+    folder = RunFolder.open(path)
+    with folder.locked():
+        folder.amend(experiment)
+
+
+def close(path: Path) -> bool:
+    """Ends the record of a run whose process was killed, and tells the observers that its experiment lists.
+
+    Nothing of it is lost: `resume` goes on with it as before.
+
+    Returns:
+        whether there was anything to end: not where a process is running it, or it came to its end by itself.
+
+    Raises:
+        RunError: there is no run in the folder, or it cannot be written.
+        PluginError: a plugin that the run was composed of is missing.
+    """
+    record = RunRecord.open(path)
+    if record.state != "killed" or record.closed:
+        return False
+    folder = RunFolder(path)
+    with folder.locked():
+        experiment = folder.experiment()
+        listed = {f"{type(spec).__name__}-{index}": spec.build() for index, spec in enumerate(experiment.observers)}
+        watching = Observers(listed)
+        info = RunInfo(
+            folder=path, experiment=experiment, data=record.data, step=record.step, environment=record.environment
+        )
+        watching.notify("run_started", run=info)
+        Recorder(path).run_ended(outcome="killed", step=record.step)
+        watching.notify("run_ended", outcome="killed", step=record.step)
+        folder.write_readme("killed", record.step, folder.found(record.step))
+    return True
+
+
 def resume(path: Path, *, device: str = "auto", observers: Mapping[str, Any] | None = None) -> RunResult:
     """Goes on with a run from its newest checkpoint, or from the start where it has none.
+
+    Of a run that took its last step, what is missing of its evaluations is done, and nothing else.
 
     Raises:
         DidactError: as for `start`, or there is no run in the folder, or another process is running it.
@@ -128,24 +189,19 @@ def _run(
     experiment, device, world = trainer.experiment, trainer.device, trainer.world
     damaged = restore_newest(folder.checkpoints, trainer)
     data = {"source": experiment.source.open().fingerprint}
-    place = environment.describe(device, trainer.precision, data, source_file)
     watching = Observers({})
+    commit = environment.commit_of(source_file) or folder.environment().get("commit") if world.main else None
+    place = environment.describe(device, trainer.precision, data, commit, world.size)
     if world.main:
         folder.write_environment(place)
-        listed = {f"{type(spec).__name__}-{index}": spec.build() for index, spec in enumerate(experiment.observers)}
-        watching = Observers({"recorder": Recorder(folder.path), **observers, **listed})
+        watching = Observers({"recorder": Recorder(folder.path), **observers}, experiment.observers)
     info = RunInfo(
         folder=folder.path, experiment=experiment, data=folder.experiment_data(), step=trainer.step, environment=place
     )
     reports: dict[str, Report] = {}
 
-    def evaluate(step: int) -> None:
-        learner = trainer.gather()
-        with world.main_first():
-            subject = RunSubject(experiment, learner, device, trainer.precision, step)
-            for name, evaluation in experiment.evaluations.items() if world.main else ():
-                reports[name] = evaluation.evaluate(subject)
-                watching.notify("evaluation_finished", step=step, name=name, report=reports[name])
+    def evaluate(step: int) -> dict[str, float]:
+        return _judge(trainer, folder, watching, reports, step)
 
     def end() -> None:
         if world.main:
@@ -158,7 +214,7 @@ def _run(
     with stop_requests() as stop, watching.threads_told():
         try:
             watching.notify("run_started", run=info)
-            for found in (*warnings, *damaged) if world.main else ():
+            for found in (*warnings, *damaged, *watching.unfit) if world.main else ():
                 watching.warn(found, trainer.step)
             fit(trainer, plan, folder, watching, stop, evaluate)
             if trainer.step == experiment.training.steps:
@@ -174,3 +230,24 @@ def _run(
     return RunResult(
         folder=folder.path, outcome=outcome, step=trainer.step, reports=reports, warnings=tuple(watching.warnings)
     )
+
+
+def _judge(
+    trainer: Trainer, folder: RunFolder, observers: Observers, reports: dict[str, Report], step: int
+) -> dict[str, float]:
+    """Evaluates the network after a step, into ``reports``; what was found by name and metric, on the main process."""
+    experiment, world = trainer.experiment, trainer.world
+    learner = trainer.gather()
+    with world.main_first():
+        subject = RunSubject(experiment, learner, trainer.device, trainer.precision, step)
+        known = folder.found(step) if world.main else {}  # by a process that was killed since
+        reports.update(known)
+        for name, evaluation in experiment.evaluations.items() if world.main else ():
+            if name not in known:
+                reports[name] = evaluation.evaluate(subject)
+                observers.notify("evaluation_finished", step=step, name=name, report=reports[name])
+    found = {f"{name}/{metric}": value for name in reports for metric, value in reports[name].metrics.items()}
+    told = experiment.training.retention.unknown(found)
+    if world.main and told and told not in observers.warnings:
+        observers.warn(told, step)
+    return found

@@ -12,7 +12,7 @@ from torch import Tensor
 from didact import checkpoint
 from didact.batching import BatchPlan
 from didact.collapse import standard_deviation
-from didact.devices import autocast, choose_precision
+from didact.devices import autocast, choose_precision, peak_memory
 from didact.diagnosis import copy_buffers, put_back_buffers
 from didact.distributed import World
 from didact.experiment import Experiment
@@ -58,7 +58,7 @@ class Trainer:
         folder: RunFolder,
         observers: Observers,
         stop: StopRequest,
-        evaluate: Callable[[int], None],
+        evaluate: Callable[[int], Mapping[str, float]],
     ) -> None:
         """Trains to the end, or until somebody asks to stop.
 
@@ -67,7 +67,7 @@ class Trainer:
             folder: where checkpoints go.
             observers: told of logged steps and checkpoints.
             stop: seen after every step.
-            evaluate: judges the network as it is after a step.
+            evaluate: judges the network as it is after a step, and says what was found.
 
         Raises:
             RunError: the loss is not finite and the experiment says to stop, or a checkpoint cannot be written.
@@ -79,10 +79,11 @@ class Trainer:
         meter = Meter(self.device)
         batches = load(self.experiment, plan, self.step, world=self.world, pin=self.device.type == "cuda")
         stopping = self.world.any(bool(stop))
-        with closing(checkpoint.Writer(folder.checkpoints, training.keep_checkpoints, self.world)) as writer:
+        with closing(checkpoint.Writer(folder.checkpoints, training.retention, self.world)) as writer:
             while self.step < training.steps and not stopping:
                 with span("data wait"):
                     batch = next(batches)
+                known: dict[str, float] = {}
                 logged = _due(self.step + 1, training.log_every) or self.step + 1 in (1, training.steps)
                 if self.nonfinite.leaves_out(self.step + 1):
                     self.step += 1
@@ -90,16 +91,17 @@ class Trainer:
                     scalars = self.take_step(batch, logged=logged)
                     meter.add(batch)
                     if logged:
-                        observers.notify("step_finished", step=self.step, metrics=meter.read(scalars))
+                        known |= meter.read(scalars)
+                        observers.notify("step_finished", step=self.step, metrics=known)
                 last = self.step == training.steps
                 stopping = self.world.any(bool(stop))
                 if not last and not stopping and _due(self.step, training.evaluate_every):
-                    evaluate(self.step)
+                    known |= evaluate(self.step)
                     meter.restart()
                     stopping = self.world.any(bool(stop))
                 ends = last or stopping
                 if ends or _due(self.step, training.checkpoint_every):
-                    writer.begin(self.learner, self.optimizer, self.step, folder.experiment_data())
+                    writer.begin(self.learner, self.optimizer, self.step, folder.experiment_data(), known)
                 for written in writer.completed(wait=ends):
                     observers.notify("checkpoint_written", step=written.step, folder=str(written.folder))
 
@@ -213,8 +215,7 @@ class Meter:
         elapsed = time.perf_counter() - self._since
         metrics["time/step_seconds"] = elapsed / self._steps
         metrics["time/samples_per_second"] = self._samples / elapsed
-        if self.device.type == "cuda":
-            metrics["memory/peak_gib"] = torch.cuda.max_memory_allocated(self.device) / 2**30
+        metrics["memory/peak_gib"] = peak_memory(self.device) / 2**30
         self.restart()
         return metrics
 

@@ -23,15 +23,18 @@ class Commands(click.Group):
         "doctor": "didact.cli.doctor:doctor_command",
         "ingest": "didact.cli.ingest:ingest_command",
         "inspect": "didact.cli.inspect:inspect_command",
-        "plugins": "didact.cli.plugins:plugins_command",
+        "plugin": "didact.cli.plugins:plugin_group",
         "replay": "didact.cli.replay:replay_command",
         "bench": "didact.cli.bench:bench_command",
     }
+
+    aliases: ClassVar[dict[str, str]] = {"plugins": "plugin"}
 
     def list_commands(self, context: click.Context) -> list[str]:
         return [*self.core, *sorted(self._of_plugins())]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        name = self.aliases.get(name, name)
         if name in self.core:
             module, _, attribute = self.core[name].partition(":")
             command: click.Command = getattr(importlib.import_module(module), attribute)

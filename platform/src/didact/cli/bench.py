@@ -2,29 +2,79 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
+
 import click
 from rich.console import Console
 from rich.table import Table
 
-from didact.bench import Speed, measure
-from didact.cli.run import DEVICE, load_with_settings
+from didact.bench import Contestant, Speed, compare, measure
+from didact.cli.run import DEVICE, load_one
 from didact.devices import choose_device
 
 
 @click.command("bench", short_help="Measure how fast an experiment trains here.")
 @click.argument("reference", metavar="FILE[:NAME]")
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change a field, as for `didact run`.")
+@click.option(
+    "--against",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Measure the experiment with this field changed besides, side by side. Several changes that go together are "
+    "written in one, with spaces between them. Repeatable.",
+)
 @click.option("--steps", default=5, show_default=True, type=click.IntRange(min=1), help="Steps that are measured.")
+@click.option(
+    "--rounds", default=3, show_default=True, type=click.IntRange(min=1), help="Turns that each takes, with --against."
+)
 @DEVICE
-def bench_command(reference: str, settings: tuple[str, ...], steps: int, device: str) -> None:
+def bench_command(
+    reference: str, settings: tuple[str, ...], against: tuple[str, ...], steps: int, rounds: int, device: str
+) -> None:
     """Trains a few steps of the experiment in FILE and tells where their time goes.
 
     Nothing is written. The ceiling is what this machine reaches in one large matrix product of the same precision, just
     now; other processes lower both.
+
+    With --against, each setting trains in a process of its own, and they take turns on the same batches, so that what
+    else the machine does meets all alike:
+
+    \b
+        didact bench FILE --against training.compile=true --against training.precision=float32
     """
-    experiment, _, _ = load_with_settings(reference, settings)
-    warmup = 4 if experiment.training.compile else 2
-    _show(Console(highlight=False), measure(experiment, choose_device(device), steps, warmup), experiment.name)
+    console, chosen = Console(highlight=False), choose_device(device)
+    experiment = load_one(reference, settings)
+    if not against:
+        _show(console, measure(experiment, chosen, steps), experiment.name)
+        return
+    changed = [load_one(reference, (*settings, *shlex.split(changes))) for changes in against]
+    with console.status("") as status:
+        found = compare([experiment, *changed], chosen, steps, rounds, tell=status.update)
+    _show_beside(console, dict(zip([experiment.name, *against], found, strict=True)), steps * rounds)
+
+
+def _show_beside(console: Console, found: Mapping[str, Contestant], steps: int) -> None:
+    unit = next(iter(found.values())).speed.unit
+    table = Table("", "s/step", f"{unit}/s", "faster", "in rounds", "GiB", "ceiling", box=None, padding=(0, 2, 0, 0))
+    for column in table.columns[1:]:
+        column.justify, column.no_wrap = "right", True
+    for name, contestant in found.items():
+        speed, gains = contestant.speed, contestant.gains
+        table.add_row(
+            name,
+            f"{speed.step_seconds:.3f}",
+            f"{speed.length_per_second:.1f}",
+            f"{contestant.gain:.2f}×",
+            f"{min(gains):.2f}–{max(gains):.2f}",
+            f"{speed.peak_gib:.2f}",
+            f"{speed.share_of_ceiling:.0%}",
+        )
+    console.print(table)
+    console.print(
+        f"  medians of {steps} steps each; faster: than the first, and the least and most of any round; GiB: the most "
+        "memory; ceiling: the share reached of a large matrix product's speed"
+    )
 
 
 def _show(console: Console, speed: Speed, name: str) -> None:

@@ -13,6 +13,7 @@ from rich.text import Text
 from didact.cli.run import DEVICE, load_with_settings
 from didact.devices import choose_device
 from didact.doctor import diagnose
+from didact.experiment import Experiment
 
 STYLES = {"fine": "green", "warning": "yellow", "error": "bold red"}
 
@@ -37,12 +38,15 @@ def doctor_command(reference: str, settings: tuple[str, ...], out: Path, quick: 
 
     `didact run` looks by itself, without measuring, and tells warnings and errors only.
     """
-    experiment, _, _ = load_with_settings(reference, settings)
+    found, _, _ = load_with_settings(reference, settings)
+    experiments = {found.name: found} if isinstance(found, Experiment) else found.experiments()
     console, seen = Console(highlight=False), Counter[str]()
-    console.print(f"{experiment.name}:", markup=False)
-    for finding in diagnose(experiment, choose_device(device), out, quick=quick):
-        seen[finding.severity] += 1
-        console.print(Text.assemble((f"{finding.severity:<9}", STYLES[finding.severity]), str(finding)), soft_wrap=True)
+    for name, experiment in experiments.items():
+        console.print(f"{name}:", markup=False)
+        for finding in diagnose(experiment, choose_device(device), out, quick=quick):
+            seen[finding.severity] += 1
+            told = Text.assemble((f"{finding.severity:<9}", STYLES[finding.severity]), str(finding))
+            console.print(told, soft_wrap=True)
     console.print(f"{_counted(seen['error'], 'error')}, {_counted(seen['warning'], 'warning')}")
     if seen["error"]:
         sys.exit(1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import attrs
 import click
 
+from didact.contracts import Study, StudyCall
 from didact.errors import DidactError
 from didact.experiment import Experiment, samples
 from didact.spec import evolve
@@ -27,18 +29,40 @@ DEVICE = click.option(
 )
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/NAME/<now>]")
 @click.option("--smoke", is_flag=True, help="Take two steps of two samples each, to see that everything fits.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Of a study: runs side by side.")
 @DEVICE
-def run_command(reference: str, settings: tuple[str, ...], out: Path | None, smoke: bool, device: str) -> None:
+def run_command(
+    reference: str, settings: tuple[str, ...], out: Path | None, smoke: bool, jobs: int, device: str
+) -> None:
     """Runs the experiment in FILE: the variable `experiment`, or NAME.
 
     A run leaves a folder that explains it: the experiment as data and source, metrics, evaluations, checkpoints.
     Ctrl-C or SIGTERM writes a checkpoint and ends it; `didact resume FOLDER` goes on.
+
+    A study, such as an ablation, is run in the same way: all that it consists of and that has not been done yet, in the
+    folder runs/NAME. The same command goes on with one that was stopped.
     """
+    found, path, overrides = load_with_settings(reference, settings)
+    if isinstance(found, Experiment):
+        if jobs > 1:
+            raise DidactError("an experiment is one run; --jobs is for studies", where="--jobs", mend="leave it out")
+        _run_experiment(found, path, overrides, out, smoke, device)
+    elif smoke:
+        _try_study(found, device)
+    else:
+        folder = out if out is not None else Path("runs") / found.name
+        done = found.run(StudyCall(folder=folder, device=device, jobs=jobs, source_file=path))
+        if not done:
+            raise click.exceptions.Exit(1)
+
+
+def _run_experiment(
+    experiment: Experiment, path: Path, overrides: dict[str, str], out: Path | None, smoke: bool, device: str
+) -> None:
     from didact.cli.progress import Progress
     from didact.folder import new_folder
     from didact.run import start
 
-    experiment, path, overrides = load_with_settings(reference, settings)
     if smoke:
         experiment = smoke_of(experiment)
         click.echo("smoke: two steps of two samples each; evaluations are left out")
@@ -55,31 +79,76 @@ def run_command(reference: str, settings: tuple[str, ...], out: Path | None, smo
     _tell(result.outcome, result.folder, result.warnings)
 
 
+def _try_study(study: Study, device: str) -> None:
+    """Two steps of each experiment of a study, in folders that are gone afterwards."""
+    from didact.run import start
+
+    experiments = study.experiments()
+    click.echo(f"smoke: two steps of two samples of each of {len(experiments)} experiments; nothing is kept")
+    for name, experiment in experiments.items():
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                start(
+                    attrs.evolve(smoke_of(experiment), observers=()),
+                    Path(folder) / "run",
+                    device=device,
+                    examined=False,
+                )
+            except DidactError as error:
+                raise error.at(name) from None
+        click.echo(f"{name}: fits")
+
+
 @click.command("resume", short_help="Go on with a run.")
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--prove", is_flag=True, help="Instead, prove on a short copy that the run, killed and resumed, keeps its curve."
+)
+@click.option("--steps", default=8, show_default=True, type=click.IntRange(min=1), help="Steps of that copy.")
+@click.option("--kills", default=3, show_default=True, type=click.IntRange(min=1), help="How often it is killed.")
 @DEVICE
-def resume_command(folder: Path, device: str) -> None:
-    """Goes on with the run in FOLDER from its newest checkpoint; the curve is that of a run left alone."""
+def resume_command(folder: Path, prove: bool, steps: int, kills: int, device: str) -> None:
+    """Goes on with the run in FOLDER from its newest checkpoint; the curve is that of a run left alone.
+
+    With --prove the run is not touched. A short copy of its experiment, in a folder beside it, is run twice: once left
+    alone, once killed at random moments and resumed. Weights, teacher, optimizer, metrics and evaluations of both must
+    be equal to the bit.
+    """
+    _warn_of_broken_plugins()
+    if prove:
+        from didact.cli.proof import prove_run
+
+        prove_run(folder, steps=steps, kills=kills, device=device)
+        return
     from didact.cli.progress import Progress
     from didact.run import resume
 
-    _warn_of_broken_plugins()
     result = resume(folder, device=device, observers={"terminal": Progress()})
     _tell(result.outcome, result.folder, result.warnings)
 
 
-def load_with_settings(reference: str, settings: tuple[str, ...]) -> tuple[Experiment, Path, dict[str, str]]:
-    """The experiment that FILE[:NAME] refers to with the fields that ``--set`` changes, its file, and those changes."""
-    from didact.experiment_file import load_experiment
+def load_with_settings(reference: str, settings: tuple[str, ...]) -> tuple[Experiment | Study, Path, dict[str, str]]:
+    """What FILE[:NAME] refers to with the fields that ``--set`` changes, its file, and those changes."""
+    from didact.experiment_file import load
     from didact.plugins import registry
 
     _warn_of_broken_plugins()
-    experiment, path = load_experiment(reference)
+    found, path = load(reference)
     overrides = _parse(settings)
     try:
-        return evolve(experiment, overrides, registry().class_of), path, overrides
+        return evolve(found, overrides, registry().class_of), path, overrides
     except DidactError as error:
         raise error.at(f"--set on {path}") from None
+
+
+def load_one(reference: str, settings: tuple[str, ...]) -> Experiment:
+    """The experiment that FILE[:NAME] refers to with the fields that ``--set`` changes; a study will not do."""
+    from didact.experiment_file import load_experiment
+
+    load_experiment(reference)  # says what to do about a study
+    found, _, _ = load_with_settings(reference, settings)
+    assert isinstance(found, Experiment)
+    return found
 
 
 def smoke_of(experiment: Experiment) -> Experiment:
@@ -113,7 +182,8 @@ def _warn_of_broken_plugins() -> None:
 
     for plugin in registry().plugins:
         if plugin.failure:
-            click.echo(f"warning: the plugin {plugin.name!r} cannot be used; see `didact plugins`", err=True)
+            told = f"the plugin {plugin.name!r} ({plugin.owner}) cannot be used; see `didact plugins`"
+            click.echo(f"warning: {told}", err=True)
 
 
 def _tell(outcome: str, folder: Path, warnings: tuple[str, ...]) -> None:

@@ -23,19 +23,23 @@ if TYPE_CHECKING:
 class SpecType(abc.ABCMeta):
     """The type of spec classes: says which field is misspelt or missing, where Python would raise a bare TypeError."""
 
-    def __call__(cls, *values: Any, **fields: Any) -> Any:
-        if attrs.has(cls):
-            own = {field.alias: field for field in attrs.fields(cls) if field.init}
-            if values:
-                raise SpecError(f"{cls.__name__} takes its fields by name, got {values[0]!r}", mend=", ".join(own))
-            for name in fields:
-                if name not in own:
-                    raise SpecError(f"{cls.__name__} has no field {name!r}", where=name, mend=did_you_mean(name, own))
-            for name, field in own.items():
-                if field.default is attrs.NOTHING and name not in fields and not inspect.isabstract(cls):
-                    mend = field_documentation(cls).get(name, "")
-                    raise SpecError(f"{cls.__name__}.{name} is missing", where=name, mend=mend)
-        return super().__call__(*values, **fields)
+    if not TYPE_CHECKING:  # an editor would take this for every constructor, and know no field
+
+        def __call__(cls, *values: Any, **fields: Any) -> Any:
+            if attrs.has(cls):
+                own = {field.alias: field for field in attrs.fields(cls) if field.init}
+                if values:
+                    raise SpecError(f"{cls.__name__} takes its fields by name, got {values[0]!r}", mend=", ".join(own))
+                for name in fields:
+                    if name not in own:
+                        raise SpecError(
+                            f"{cls.__name__} has no field {name!r}", where=name, mend=did_you_mean(name, own)
+                        )
+                for name, field in own.items():
+                    if field.default is attrs.NOTHING and name not in fields and not inspect.isabstract(cls):
+                        mend = field_documentation(cls).get(name, "")
+                        raise SpecError(f"{cls.__name__}.{name} is missing", where=name, mend=mend)
+            return super().__call__(*values, **fields)
 
 
 @attrs.frozen(kw_only=True)

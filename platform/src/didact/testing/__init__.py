@@ -1,45 +1,63 @@
-"""Checks of the contracts, free for third parties to run over parts of their own.
+"""The contract as rules, for everybody who brings parts.
 
-Each ``check_…`` takes a part and raises `AssertionError` with what the contract says and what was seen::
+A plugin's test is its contract, rule by rule; ``didact plugin check stripes`` says the same::
 
-    from didact.testing import check_masker
+    @pytest.mark.parametrize("check", contract("stripes"), ids=str)
+    def test_stripes_keep_the_contract(check):
+        check()
 
-    def test_my_masker_keeps_the_contract():
-        check_masker(MyMasker(share=0.5), layouts=[Layout((20,)), Layout((4, 5))])
+What is not registered is checked by kind. Each ``check_…`` takes a part and what it must be tried on, tries every rule
+of its kind, and raises `BrokenRule` with the rule, what was seen, and how to mend it::
 
-The ``Tiny…`` parts are the smallest that keep the contract: what stands beside the part under test.
+    check_masker(StripesMasker(every=3), layouts=[Layout((20,)), Layout((4, 5))])
+
+The ``Tiny…`` parts are the smallest that keep the contract: what stands beside the part under test. All rules are in
+`didact.testing.table`.
 """
 
-from didact.testing.backbones import check_backbone
-from didact.testing.encoders import check_encoder
-from didact.testing.evaluations import check_evaluation
-from didact.testing.maskers import check_masker
-from didact.testing.media import check_medium
-from didact.testing.objectives import check_objective
-from didact.testing.observers import check_observer
-from didact.testing.sources import check_source
-from didact.testing.specs import check_examination, check_spec
-from didact.testing.targets import check_target_builder
-from didact.testing.teachers import check_teacher
-from didact.testing.tiny import (
-    TinyBackbone,
-    TinyEncoder,
-    TinyMasker,
-    TinySource,
-    tiny_batch,
-    tiny_network,
-    tiny_preflight,
+from didact.testing.checking import contract
+from didact.testing.examples import Case, Example
+from didact.testing.kinds import (
+    check_backbone,
+    check_command,
+    check_encoder,
+    check_evaluation,
+    check_masker,
+    check_medium,
+    check_objective,
+    check_observer,
+    check_source,
+    check_spec,
+    check_target_builder,
+    check_teacher,
 )
+from didact.testing.rules import BrokenRule, Check, NotJudged, Rule, Verdict
+from didact.testing.table import RULES
+from didact.testing.tiny import TinyBackbone, TinyEncoder, TinyMasker, tiny_batch, tiny_network, tiny_preflight
+from didact.testing.tiny_method import TinyObjective, TinyTargets, TinyTeacher
+from didact.testing.tiny_sources import NoiseSource, TinySource
 
 __all__ = [
+    "RULES",
+    "BrokenRule",
+    "Case",
+    "Check",
+    "Example",
+    "NoiseSource",
+    "NotJudged",
+    "Rule",
     "TinyBackbone",
     "TinyEncoder",
     "TinyMasker",
+    "TinyObjective",
     "TinySource",
+    "TinyTargets",
+    "TinyTeacher",
+    "Verdict",
     "check_backbone",
+    "check_command",
     "check_encoder",
     "check_evaluation",
-    "check_examination",
     "check_masker",
     "check_medium",
     "check_objective",
@@ -48,6 +66,7 @@ __all__ = [
     "check_spec",
     "check_target_builder",
     "check_teacher",
+    "contract",
     "tiny_batch",
     "tiny_network",
     "tiny_preflight",

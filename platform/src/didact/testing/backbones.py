@@ -2,137 +2,148 @@
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Iterator
 from typing import get_args
 
 import attrs
 import torch
 
-from didact.contracts import Backbone, BackboneModule
+from didact.contracts import BackboneModule
 from didact.errors import SpecError
 from didact.randomness import generator, seeded
-from didact.tensors import Collect, Feature, Layout, Tokens
-from didact.testing.closeness import assert_close, assert_finite, untouched_randomness
+from didact.tensors import Collect, Feature, Tokens
+from didact.testing.closeness import assert_close, assert_finite
+from didact.testing.examples import SEED, Case
+from didact.testing.rules import NotJudged
 
 ROWS = 3
 
 
-def check_backbone(backbone: Backbone, width: int, layout: Layout, extra: int = 0) -> None:
-    """Contextualises random sequences, whole, padded and with positions dropped.
-
-    Args:
-        backbone: to check.
-        width: of the vectors that it takes.
-        layout: of a sample.
-        extra: class tokens before the positions, for backbones that expect some.
-
-    Raises:
-        AssertionError: the contract is broken; says how.
-    """
-    with seeded(0, "check", "backbone"):
-        module = backbone.build(width, layout).eval()
-    assert isinstance(module.width, int), "width is a number"
-    assert len(module.blocks) >= 1, "blocks are what Collect counts"
-    features = torch.randn(ROWS, extra + layout.positions, width, generator=generator(0, "tokens"))
-    tokens = Tokens(features=features, layout=layout, extra=extra)
-    _check_output(module, tokens)
-    _check_collect(module, tokens)
-    _check_padding(module, tokens)
-    _check_gradients(module, tokens)
-    _check_width(backbone, width, layout)
-
-
 @torch.no_grad()
-def _check_output(module: BackboneModule, tokens: Tokens) -> None:
-    with untouched_randomness("in evaluation mode nothing is drawn"):
-        context = module(tokens)
+def check_shapes(case: Case) -> None:
+    """The output is (R, V, D) with the module's width, finite, and a summary comes where ``summary_width`` says so."""
+    module, tokens = _module(case), _tokens(case)
+    assert isinstance(module.width, int), f"width is a number, got {module.width!r}"
+    assert len(module.blocks) >= 1, "it has no blocks, which Collect counts"
+    context = module(tokens)
     rows, count, _ = tokens.features.shape
     if context.tokens is tokens:  # else the backbone says what its vectors stand for
-        expected = (rows, count, module.width)
-        assert tuple(context.output.shape) == expected, f"output is {expected}, got {tuple(context.output.shape)}"
-    assert_finite(context.output, "the output is finite")
-    assert context.features == (), "features come only where they are asked for"
-    assert (context.summary is None) == (module.summary_width is None), "summary_width says whether there is a summary"
+        expected, got = (rows, count, module.width), tuple(context.output.shape)
+        assert got == expected, f"the output is {got}, and (R, V, D) is {expected}"
+    assert_finite(context.output, "the output")
+    assert context.features == (), "features came where none were asked for"
+    says = "no summary" if module.summary_width is None else f"a summary of {module.summary_width}"
+    assert (context.summary is None) == (module.summary_width is None), f"summary_width says {says}, forward differs"
     if context.summary is not None:
-        assert context.summary.shape == (rows, module.summary_width), "summary is (R, P)"
-    one = module(attrs.evolve(tokens, features=tokens.features[:1]))
-    assert_close(one.output, context.output[:1], "a row does not depend on the rows beside it")
+        got = tuple(context.summary.shape)
+        assert got == (rows, module.summary_width), f"the summary is {got}, and (R, P) is {rows, module.summary_width}"
 
 
 @torch.no_grad()
-def _check_collect(module: BackboneModule, tokens: Tokens) -> None:
-    plain = module(tokens)
-    depth = len(module.blocks)
-    for feature in get_args(Feature):
-        try:
-            every = module(tokens, Collect(feature=feature, last=depth))
-        except SpecError:
-            continue  # it has no such feature, and says so
-        assert_close(every.output, plain.output, "asking for features does not change the output")
-        assert len(every.features) == depth, f"one {feature} for each of the {depth} blocks, got {len(every.features)}"
+def check_features(case: Case) -> None:
+    """Features come as they are asked for, from lower to upper, counted from the top, and change nothing else."""
+    module, tokens = _module(case), _tokens(case)
+    plain, depth = module(tokens), len(module.blocks)
+    kinds = tuple(_kinds(module, tokens))
+    if not kinds:
+        raise NotJudged("it says that it has no features")
+    for feature in kinds:
+        every = module(tokens, Collect(feature=feature, last=depth))
+        assert_close(every.output, plain.output, f"the output with and without asking for {feature}")
+        got = len(every.features)
+        assert got == depth, f"{got} {feature} features for {depth} blocks"
         for values in every.features:
-            assert values.shape == plain.output.shape, f"{feature} is {tuple(plain.output.shape)}"
+            assert values.shape == plain.output.shape, (
+                f"{feature} is {tuple(values.shape)}, and the output {tuple(plain.output.shape)}"
+            )
         top = module(tokens, Collect(feature=feature, last=1))
-        assert len(top.features) == 1, "last=1 is one feature"
-        assert_close(top.features[0], every.features[-1], "last counts from the top, lower to upper")
+        assert len(top.features) == 1, f"last=1 gives {len(top.features)} features"
+        assert_close(top.features[0], every.features[-1], f"the last of all {feature} features and that of last=1")
 
 
 @torch.no_grad()
-def _check_padding(module: BackboneModule, tokens: Tokens) -> None:
+def check_padding(case: Case) -> None:
+    """What stands at padding, and in other rows, changes nothing."""
+    module, tokens = _module(case), _tokens(case)
     rows, count, _ = tokens.features.shape
     held = [count, max(1 + tokens.extra, count // 2), 1 + tokens.extra]
     padding = torch.arange(count) >= torch.tensor(held)[:, None]  # (R, V)
     padded = attrs.evolve(tokens, padding=padding)
     try:
         module(padded)
-    except SpecError:
-        return  # it takes no padding, and says so
-    collect = _some_feature(module, tokens)
+    except SpecError as refusal:
+        raise NotJudged(f"it takes no padding: {refusal.what}") from refusal
+    collect = next((Collect(feature=feature, last=1) for feature in _kinds(module, tokens)), None)
     context = module(padded, collect)
-    assert_finite(context.output, "padding gives nothing that is not finite")
+    assert_finite(context.output, "the output of padded rows")
     noisy = torch.where(padding[..., None], 100.0, tokens.features)
-    again = module(attrs.evolve(tokens, features=noisy, padding=padding), collect)
+    again = module(attrs.evolve(padded, features=noisy), collect)
+    own_vectors = context.output.shape[1] == count
     for row in range(rows):
-        own = slice(0, held[row])
-        assert_close(again.output[row, own], context.output[row, own], "what stands at padding changes nothing")
-        for noisy_values, values in zip(again.features, context.features, strict=True):
-            assert_close(noisy_values[row, own], values[row, own], "nor in the features")
+        own = slice(0, held[row] if own_vectors else None)
+        assert_close(again.output[row, own], context.output[row, own], "the output before and after noise at padding")
+        for noised, feature in zip(again.features, context.features, strict=True):
+            assert_close(noised[row, own], feature[row, own], "features before and after noise there")
     if context.summary is not None:
-        assert_close(again.summary, context.summary, "nor in the summary")
+        assert_close(again.summary, context.summary, "the summary before and after noise at padding")
     whole = module(tokens)
-    assert_close(context.output[0], whole.output[0], "a row without padding is as it would be alone")
+    assert_close(context.output[0], whole.output[0], "a row without padding, beside padded rows and beside others")
+    one = module(attrs.evolve(tokens, features=tokens.features[:1]))
+    assert_close(one.output, whole.output[:1], "a row alone and beside others")
 
 
-def _some_feature(module: BackboneModule, tokens: Tokens) -> Collect | None:
-    """The topmost block's, of the first kind that the backbone has; None where it has none."""
-    for feature in get_args(Feature):
-        with contextlib.suppress(SpecError):
-            module(tokens, collect := Collect(feature=feature, last=1))
-            return collect
-    return None
-
-
-def _check_gradients(module: BackboneModule, tokens: Tokens) -> None:
-    module.zero_grad()
+def check_gradients(case: Case) -> None:
+    """A gradient at the output reaches every weight, and the encoder's vectors."""
+    module, tokens = _module(case), _tokens(case)
     features = tokens.features.clone().requires_grad_()
     context = module(attrs.evolve(tokens, features=features))
     output = context.output if context.summary is None else context.summary
-    direction = torch.randn(output.shape, generator=generator(0, "direction"))
+    direction = torch.randn(output.shape, generator=generator(SEED, "direction"))
+    assert output.requires_grad, "the output carries no gradient"
     (output.float() * direction).sum().backward()
-    assert features.grad is not None, "the gradient reaches the encoder"
-    assert_finite(features.grad, "the gradient at the input is finite")
+    assert features.grad is not None, "no gradient reaches the encoder's vectors"
+    assert_finite(features.grad, "the gradient at the encoder's vectors")
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            assert parameter.grad is not None, f"the gradient reaches every weight, but not {name}"
-            assert_finite(parameter.grad, f"the gradient of {name} is finite")
+            assert parameter.grad is not None, f"no gradient reaches {name}"
+            assert_finite(parameter.grad, f"the gradient of {name}")
 
 
-def _check_width(backbone: Backbone, width: int, layout: Layout) -> None:
+def check_widths(case: Case) -> None:
+    """Another width is taken, or refused by an error that names it and says how to mend it."""
+    encoder, network = case.experiment.encoder, case.network()
     try:
-        backbone.build(width + 1, layout)
+        case.spec.build(encoder.width + 1, network.layout)
     except SpecError as error:
         said = error
     else:
-        return  # it takes any width
-    assert str(width + 1) in str(said), "an error about widths names the encoder's"
-    assert said.mend, "an error about widths says how to mend it"
+        raise NotJudged("it takes any width")
+    assert str(encoder.width + 1) in str(said), f"the error about the width {encoder.width + 1} does not name it"
+    assert said.mend, "the error about the width does not say how to mend it"
+
+
+def _kinds(module: BackboneModule, tokens: Tokens) -> Iterator[Feature]:
+    """The kinds of features that it has; it says of the others, by a `SpecError`, that it has not."""
+    for feature in get_args(Feature):
+        try:
+            module(tokens, Collect(feature=feature, last=1))
+        except SpecError:
+            continue
+        yield feature
+
+
+def _module(case: Case) -> BackboneModule:
+    layout = case.network().layout
+    with seeded(SEED, "check", "backbone"):
+        module: BackboneModule = case.spec.build(case.experiment.encoder.width, layout).eval()
+    return module
+
+
+def _tokens(case: Case) -> Tokens:
+    """What the experiment's encoder places of its samples, as noise, without padding."""
+    network = case.network()
+    with torch.no_grad():
+        view = case.batch([0] * ROWS, masked=False).views[0]
+        placed = network.encoder.place(network.encoder.embed(view), None)
+    noise = torch.randn(placed.features.shape, generator=generator(SEED, "tokens"))
+    return attrs.evolve(placed, features=noise, padding=None)

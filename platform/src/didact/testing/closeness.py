@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import pickle
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 TOLERANCE = 2e-5  # float32 sums in another order
 
@@ -32,7 +32,9 @@ def assert_close(actual: Tensor, expected: Tensor, promise: str, tolerance: floa
 
 def assert_finite(values: Tensor, promise: str) -> None:
     """Raises an `AssertionError` where ``values`` (any shape) are not all finite."""
-    assert bool(values.isfinite().all()), f"{promise}: {int((~values.isfinite()).sum())} values are not finite"
+    assert bool(values.isfinite().all()), (
+        f"{promise}: {int((~values.isfinite()).sum())} of {values.numel()} values are not finite"
+    )
 
 
 @contextlib.contextmanager
@@ -43,3 +45,14 @@ def untouched_randomness(promise: str) -> Iterator[None]:
     assert torch.equal(of_torch, torch.get_rng_state()), f"{promise}: torch's global generator was used"
     assert of_numpy == pickle.dumps(np.random.get_state()), f"{promise}: numpy's global generator was used"
     assert of_python == random.getstate(), f"{promise}: Python's global generator was used"
+
+
+def persistent(module: nn.Module) -> dict[str, Tensor]:
+    """What a checkpoint holds of a module: its weights and persistent buffers by name, of any shape."""
+    return {name: tensor.detach() for name, tensor in module.state_dict().items()}
+
+
+def assert_states(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], promise: str) -> None:
+    """Raises an `AssertionError` where two states, ``name → tensor`` of any shape, differ."""
+    for name, value in state.items():
+        assert torch.equal(value, expected[name]), f"{promise}: {name} changed"

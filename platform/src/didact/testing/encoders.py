@@ -2,138 +2,141 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import attrs
 import torch
-from torch import Tensor
 
-from didact.contracts import FeatureEncoder, FeatureEncoderModule
+from didact.contracts import FeatureEncoderModule
 from didact.errors import SpecError
 from didact.loading import collate
 from didact.randomness import seeded
-from didact.tensors import BatchMask, Mask, Signal, Tokens
+from didact.tensors import BatchMask, Mask, Tokens
 from didact.testing.closeness import assert_close, assert_finite
-
-
-def check_encoder(encoder: FeatureEncoder, signal: Signal, contents: Sequence[Tensor]) -> None:
-    """Encodes samples, alone and together, behind masks and whole.
-
-    Args:
-        encoder: to check.
-        signal: what the samples are.
-        contents: samples (*axes), of uneven size where the signal allows it.
-
-    Raises:
-        AssertionError: the contract is broken; says how.
-    """
-    with seeded(0, "check", "encoder"):
-        module = encoder.build(signal).eval()
-        other = encoder.build(attrs.evolve(signal)).eval()
-    assert len(module.state_dict()) == len(other.state_dict()), "building twice gives the same weights' names"
-    _check_layout(encoder, module, contents)
-    _check_padding(encoder, module, contents)
-    supported = [_check_masks(encoder, module, contents, kind) for kind in ("hide", "drop")]
-    assert any(supported), "an encoder serves masks that hide, or masks that drop"
-    _check_gradients(encoder, module, contents, hides=supported[0])
+from didact.testing.examples import SEED, Case
+from didact.testing.rules import NotJudged
 
 
 @torch.no_grad()
-def _check_layout(encoder: FeatureEncoder, module: FeatureEncoderModule, contents: Sequence[Tensor]) -> None:
-    for content in contents:
+def check_layout(case: Case) -> None:
+    """*embed* gives what `FeatureEncoder.layout` promised, and *place* without a mask keeps all of it."""
+    encoder, module = case.spec, _module(case)
+    for content in case.contents():
         layout = encoder.layout(tuple(content.shape))
-        view = collate([content], encoder)
-        tokens = module.embed(view)
+        tokens = module.embed(collate([content], encoder))
         expected = (1, layout.positions, encoder.width)
-        assert tuple(tokens.features.shape) == expected, (
-            f"embed gives what layout promised: features {expected}, got {tuple(tokens.features.shape)}"
-        )
-        assert tokens.layout == layout, f"embed gives the view's layout {layout}, got {tokens.layout}"
-        assert tokens.extra == 0, "extra tokens come in place, not in embed"
-        assert tokens.positions is None, "embed gives all positions"
+        got = tuple(tokens.features.shape)
+        assert got == expected, f"embed of a sample {tuple(content.shape)} gives {got}, and layout promised {expected}"
+        assert tokens.layout == layout, f"embed gives the layout {tokens.layout}, and the view's is {layout}"
+        assert tokens.extra == 0, "embed gives extra tokens; they come in place"
+        assert tokens.positions is None, "embed gives positions; it has all of them"
         placed = module.place(tokens, None)
-        assert placed.features.shape[1] == layout.positions + placed.extra, "place without a mask keeps all positions"
-        assert placed.layout == layout, "place keeps the layout"
-        assert_finite(placed.features, "an encoder gives finite vectors")
+        held = placed.features.shape[1] - placed.extra
+        assert held == layout.positions, f"place without a mask holds {held} of {layout.positions} positions"
+        assert placed.layout == layout, f"place gives the layout {placed.layout}, and got {layout}"
+        assert_finite(placed.features, "what an encoder gives")
 
 
 @torch.no_grad()
-def _check_padding(encoder: FeatureEncoder, module: FeatureEncoderModule, contents: Sequence[Tensor]) -> None:
-    together = collate(list(contents), encoder)
+def check_padding(case: Case) -> None:
+    """A sample beside longer ones is encoded as it is alone."""
+    encoder, module, contents = case.spec, _module(case), case.contents()
+    together = collate(contents, encoder)
     if together.padding is None:
-        return
+        raise NotJudged("the example's samples are of one size")
     embedded = module.embed(together)
-    assert embedded.padding is not None, "embed hands on the view's padding"
+    assert embedded.padding is not None, "embed does not hand on the view's padding"
     placed = module.place(embedded, None)
-    assert placed.padding is not None, "place hands on the padding"
+    assert placed.padding is not None, "place does not hand on the padding"
     for index, content in enumerate(contents):
         alone = module.place(module.embed(collate([content], encoder)), None)
         held = alone.features.shape[1]
-        assert_close(placed.features[index, :held], alone.features[0], "padding never changes a result")
-        assert not bool(placed.padding[index, :held].any()), "a sample's own positions are no padding"
-        assert bool(placed.padding[index, held:].all()), "what is beyond a sample is padding"
+        assert_close(placed.features[index, :held], alone.features[0], "a padded sample and the same one alone")
+        assert not bool(placed.padding[index, :held].any()), "a sample's own positions are called padding"
+        assert bool(placed.padding[index, held:].all()), "what is beyond a sample is not called padding"
 
 
 @torch.no_grad()
-def _check_masks(encoder: FeatureEncoder, module: FeatureEncoderModule, contents: Sequence[Tensor], kind: str) -> bool:
-    """Whether the encoder serves such masks; if so, that nothing masked shows."""
-    content = max(contents, key=lambda content: encoder.layout(tuple(content.shape)).positions)
-    view = collate([content, content], encoder)
-    positions = view.layout.positions
-    if positions < 2:
-        return False
-    predicted = torch.zeros(2, positions, dtype=torch.bool)
-    predicted[0, ::2] = True  # two masks that have nothing in common
-    predicted[1, 1::2] = True
-    tokens = module.embed(view)
-    for row in range(2):
-        single = predicted[row : row + 1]
-        mask = BatchMask.collate([getattr(Mask, kind)(single)] * 2, positions)
-        try:
-            placed = module.place(tokens, mask)
-        except SpecError:
-            return False
-        hidden = single[..., None].expand(1, positions, tokens.features.shape[-1])
+def check_leak(case: Case) -> None:
+    """Nothing of what a mask hides or drops is in what *place* gives, nor in its position codes."""
+    module, served = _module(case), 0
+    for kind, mask, tokens in _masked(case, module, masks=1):
+        served += 1
+        hidden = mask.predicted.any(1)[..., None]  # (B, 1, T) -> (B, T, 1)
         changed = attrs.evolve(tokens, features=tokens.features + 3.0 * hidden)
         assert_close(
             module.place(changed, mask).features,
-            placed.features,
-            f"what a mask {kind}s never shows in what the student sees, nor in its position codes",
+            module.place(tokens, mask).features,
+            f"place, before and after another content at positions that a mask {kind}s",
             tolerance=0.0,
         )
-        _check_rows(placed, mask, 1, positions)
-    if int(predicted[0].sum()) == int(predicted[1].sum()):  # two masks per sample, of equal counts
-        mask = BatchMask.collate([getattr(Mask, kind)(predicted)] * 2, positions)
-        placed = module.place(tokens, mask)
-        _check_rows(placed, mask, 2, positions)
-        assert_close(placed.features[:2], placed.features[2:], "row b·M + m is sample b behind its mask m")
-    return True
+    assert served, "place refuses masks that hide and masks that drop; it must serve one of them"
+
+
+@torch.no_grad()
+def check_rows(case: Case) -> None:
+    """*place* gives row b·M + m for sample b behind its mask m, and says which positions its vectors stand for."""
+    module = _module(case)
+    for masks in (1, 2):
+        for _, mask, tokens in _masked(case, module, masks):
+            placed = module.place(tokens, mask)
+            _check_rows(placed, mask, masks, tokens.features.shape[1])
+            half = placed.features.shape[0] // 2
+            assert_close(placed.features[:half], placed.features[half:], "rows of two equal samples, each M long")
+
+
+def check_gradients(case: Case) -> None:
+    """A gradient at what *place* gives reaches every weight."""
+    encoder, module = case.spec, _module(case)
+    view = collate(case.contents(1), encoder)
+    mask = next((mask for kind, mask, _ in _masked(case, module, masks=1) if kind == "hide"), None)
+    if mask is not None:
+        view = collate([_longest(case)] * 2, encoder)
+    module.zero_grad()
+    features = module.place(module.embed(view), mask).features.float()
+    direction = torch.linspace(-1, 1, features.numel()).reshape(features.shape)
+    (features * direction).sum().backward()  # type: ignore[no-untyped-call]
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, f"no gradient reaches {name}"
+            assert_finite(parameter.grad, f"the gradient of {name}")
+
+
+def _module(case: Case) -> FeatureEncoderModule:
+    with seeded(SEED, "check", "encoder"):
+        module: FeatureEncoderModule = case.spec.build(case.experiment.source.signal()).eval()
+    return module
+
+
+def _longest(case: Case) -> torch.Tensor:
+    return max(case.contents(), key=lambda content: case.spec.layout(tuple(content.shape)).positions)
+
+
+def _masked(case: Case, module: FeatureEncoderModule, masks: int) -> Iterator[tuple[str, BatchMask, Tokens]]:
+    """Two equal samples behind masks that hide, and that drop, where the encoder serves such; every other position."""
+    view = collate([_longest(case)] * 2, case.spec)
+    positions = view.layout.positions
+    if positions < 2 * masks:
+        return
+    predicted = torch.stack([torch.arange(positions) % 2 == start for start in range(masks)])  # (M, T)
+    if masks == 2:
+        predicted[:, positions // 2 * 2 :] = False  # as many in each, where T is odd
+    with torch.no_grad():
+        tokens = module.embed(view)
+    for kind, make in (("hide", Mask.hide), ("drop", Mask.drop)):
+        mask = BatchMask.collate([make(predicted)] * 2, positions)
+        try:
+            with torch.no_grad():
+                module.place(tokens, mask)
+        except SpecError:
+            continue
+        yield kind, mask, tokens
 
 
 def _check_rows(placed: Tokens, mask: BatchMask, masks: int, positions: int) -> None:
     held = positions if mask.visible is None else mask.visible.shape[1]
-    assert placed.features.shape[:2] == (2 * masks, held + placed.extra), (
-        f"place gives (R={2 * masks}, V={held} + extra), got {tuple(placed.features.shape[:2])}"
-    )
+    got, expected = tuple(placed.features.shape[:2]), (2 * masks, held + placed.extra)
+    assert got == expected, f"place gives (R, V) = {got}, and B·M rows of visible and extra vectors are {expected}"
     if mask.visible is not None:
-        assert placed.positions is not None, "dropping says which positions the vectors stand for"
-        assert torch.equal(placed.positions, mask.visible), "positions are the mask's visible ones, in order"
-
-
-def _check_gradients(
-    encoder: FeatureEncoder, module: FeatureEncoderModule, contents: Sequence[Tensor], hides: bool
-) -> None:
-    content = contents[0]
-    view = collate([content], encoder)
-    mask = None
-    if hides and view.layout.positions > 1:
-        predicted = torch.zeros(1, view.layout.positions, dtype=torch.bool)
-        predicted[0, 0] = True
-        mask = BatchMask.collate([Mask.hide(predicted)], view.layout.positions)
-    module.zero_grad()
-    features = module.place(module.embed(view), mask).features.float()
-    (features * torch.linspace(-1, 1, features.numel()).reshape(features.shape)).sum().backward()  # type: ignore[no-untyped-call]
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            assert parameter.grad is not None, f"the gradient reaches every weight, but not {name}"
-            assert_finite(parameter.grad, f"the gradient of {name} is finite")
+        assert placed.positions is not None, "place drops positions and does not say which are left"
+        assert torch.equal(placed.positions, mask.visible), "positions are not the mask's visible ones, in order"

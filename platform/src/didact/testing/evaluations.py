@@ -1,4 +1,4 @@
-"""What every evaluation promises."""
+"""What every evaluation promises. It judges the untrained networks of the experiment, on the CPU."""
 
 from __future__ import annotations
 
@@ -6,43 +6,52 @@ import math
 
 import torch
 
-from didact.contracts import Evaluation, Report
-from didact.experiment import Experiment
+from didact.contracts import Report
 from didact.judging import RunSubject
-from didact.learner import build_learner
-from didact.testing.closeness import untouched_randomness
-from didact.testing.teachers import assert_states
+from didact.testing.closeness import assert_states, persistent, untouched_randomness
+from didact.testing.examples import Case
 
 
-def check_evaluation(evaluation: Evaluation, experiment: Experiment) -> None:
-    """Judges the untrained networks of an experiment, on the CPU.
-
-    Args:
-        evaluation: to check; its sources must be there.
-        experiment: whose networks it judges.
-
-    Raises:
-        AssertionError: the contract is broken; says how.
-    """
-    experiment.source.prepare()
-    evaluation.prepare(experiment)
-    learner = build_learner(experiment)
-    before = {name: value.clone() for name, value in learner.state_dict().items()}
-    subject = RunSubject(experiment, learner, torch.device("cpu"), torch.float32, step=0)
-    with untouched_randomness("an evaluation draws from generators of its own, or training would go on differently"):
-        report = evaluation.evaluate(subject)
-    _check_report(report)
-    assert_states(learner.state_dict(), before, "an evaluation leaves the network as it was")
-    again = evaluation.evaluate(subject)
-    assert again.metrics == report.metrics, f"the same network gets the same verdict: {report.metrics}, {again.metrics}"
-
-
-def _check_report(report: Report) -> None:
-    assert report.metrics or report.images, "there is a verdict"
+def check_report(case: Case) -> None:
+    """There is a verdict: numbers and pictures."""
+    report = _judge(case)
+    assert report.metrics or report.images, "there is neither a metric nor an image"
     for name, value in report.metrics.items():
         assert isinstance(value, float), f"the metric {name} is a number, got {value!r}"
-        assert not math.isinf(value), f"the metric {name} is finite"
+        assert not math.isinf(value), f"the metric {name} is infinite"
     for name, image in report.images.items():
-        assert image.dtype == torch.uint8, f"the image {name} is uint8"
-        assert image.ndim == 3, f"the image {name} is (H, W, 3), got {tuple(image.shape)}"
-        assert image.shape[-1] == 3, f"the image {name} is (H, W, 3), got {tuple(image.shape)}"
+        assert image.dtype == torch.uint8, f"the image {name} is uint8, not {image.dtype}"
+        right = image.ndim == 3 and image.shape[-1] == 3
+        assert right, f"the image {name} is (H, W, 3), got {tuple(image.shape)}"
+
+
+def check_untouched(case: Case) -> None:
+    """The networks and the global random state are as they were."""
+    subject = _subject(case)
+    before = {name: value.clone() for name, value in persistent(subject._learner).items()}
+    with untouched_randomness("evaluate"):
+        case.spec.evaluate(subject)
+    assert_states(persistent(subject._learner), before, "evaluate changed the networks")
+
+
+def check_determinism(case: Case) -> None:
+    """The same network gets the same verdict."""
+    subject = _subject(case)
+    one, again = (case.spec.evaluate(subject).metrics for _ in range(2))
+    differing = {name: (value, again.get(name)) for name, value in one.items() if not _same(value, again.get(name))}
+    assert not differing, f"two verdicts on one network differ: {differing}"
+
+
+def _judge(case: Case) -> Report:
+    report: Report = case.spec.evaluate(_subject(case))
+    return report
+
+
+def _subject(case: Case) -> RunSubject:
+    learner = case.learner()
+    case.spec.prepare(case.experiment)
+    return RunSubject(case.experiment, learner, torch.device("cpu"), torch.float32, step=0)
+
+
+def _same(one: float, other: float | None) -> bool:
+    return one == other or (other is not None and math.isnan(one) and math.isnan(other))

@@ -2,88 +2,108 @@
 
 from __future__ import annotations
 
-import copy
-
+import attrs
 import torch
 from torch import Tensor
 
-from didact.contracts import Masker, Objective, TargetBuilder
-from didact.learner import Learner, Network, add_counts
-from didact.randomness import seeded
+from didact.learner import Learner, add_counts
 from didact.tensors import Batch
-from didact.testing.closeness import assert_close, assert_finite
-from didact.testing.tiny import TinyMasker, tiny_batch, tiny_network
+from didact.testing.closeness import TOLERANCE, assert_close, assert_finite
+from didact.testing.examples import Case
+from didact.testing.rules import NotJudged
 
 SAMPLES = 4
 
 
-def check_objective(
-    objective: Objective,
-    targets: TargetBuilder,
-    network: Network | None = None,
-    masker: Masker | None = None,
-    views: int = 1,
-) -> None:
-    """Takes the loss of a batch, and of its parts, which must add up to it.
+def check_terms(case: Case) -> None:
+    """Each term is a scalar sum over what ``counts`` counts on the host."""
+    learner, batch = case.learner().eval(), case.batch(range(SAMPLES))
+    counts = learner.objective.counts(batch)
+    assert counts, "counts is empty: there is no term"
+    wrong = {name: count for name, count in counts.items() if not isinstance(count, int)}
+    assert not wrong, f"counts are numbers of the host, got {wrong}"
+    empty = [name for name, count in counts.items() if count <= 0]
+    assert not empty, f"{empty} count nothing"
+    _, loss = learner(batch, counts)
+    assert set(loss.terms) == set(counts), f"the terms are {sorted(loss.terms)}, the counts {sorted(counts)}"
+    for name, term in loss.terms.items():
+        assert term.ndim == 0, f"the term {name} is {tuple(term.shape)}, not a scalar"
+        assert_finite(term, f"the term {name}")
+    for name, values in (("predictions", loss.predictions), ("targets", loss.targets)):
+        if values is not None:
+            assert values.ndim == 2, f"{name} are (N, D), got {tuple(values.shape)}"
+            assert not values.requires_grad, f"{name}, which are for looking at, carry a gradient"
+    carrying = [name for name, scalar in loss.scalars.items() if scalar.requires_grad]
+    assert not carrying, f"{carrying}, which are for logging, carry a gradient"
 
-    Args:
-        objective: to check; with anything random in its heads switched off.
-        targets: a builder of targets that it can predict.
-        network: the student, over `TinySource`'s samples; tiny by default.
-        masker: tiny by default, hiding half.
-        views: of each sample.
 
-    Raises:
-        AssertionError: the contract is broken; says how.
-    """
-    network = copy.deepcopy(network if network is not None else tiny_network())
-    masker = masker if masker is not None else TinyMasker()
-    with seeded(0, "check", "objective"):
-        builder = targets.build(network)
-        learner = Learner(network, builder, objective.build(network, builder)).eval()
-    whole = tiny_batch(range(SAMPLES), masker, views=views)
-    total = _check_loss(learner, whole)
+def check_gradients(case: Case) -> None:
+    """The gradient reaches the heads and the student, and nothing that makes targets unless it learns."""
+    learner, batch = case.learner().eval(), case.batch(range(SAMPLES))
+    _loss(learner, batch, learner.objective.counts(batch)).backward()  # type: ignore[no-untyped-call]
+    for name, parameter in learner.objective.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, f"no gradient reaches its {name}"
+            assert_finite(parameter.grad, f"the gradient of its {name}")
+    reached = [name for name, parameter in learner.network.named_parameters() if parameter.grad is not None]
+    assert reached, "no gradient reaches the student"
+    if not case.example.learns:
+        taught = [name for name, parameter in learner.targets.named_parameters() if parameter.grad is not None]
+        assert not taught, f"a gradient reaches what makes the targets: {taught[:3]}"
+
+
+def check_split(case: Case) -> None:
+    """The losses and gradients of a batch's parts add up to those of the whole."""
+    if whole_batch := case.experiment.needs_whole_batch():
+        raise NotJudged(f"what {whole_batch} computes is a function of the whole batch")
+    learner, whole = case.learner().eval(), case.batch(range(SAMPLES))
+    counts = learner.objective.counts(whole)
+    total = _loss(learner, whole, counts)
+    total.backward()  # type: ignore[no-untyped-call]
     gradients = _gradients(learner)
-    if not objective.divisible:
-        return
-    parts = [tiny_batch(ids, masker, views=views) for ids in (range(3), range(3, SAMPLES))]  # uneven on purpose
+    parts = [case.batch(range(3)), case.batch(range(3, SAMPLES))]  # uneven on purpose
     totals = add_counts(learner.objective.counts(part) for part in parts)
-    assert totals == dict(learner.objective.counts(whole)), "the counts of parts add up to those of the whole"
+    assert totals == dict(counts), f"the counts of parts add up to {totals}, that of the whole is {dict(counts)}"
     learner.zero_grad()
     losses = []
     for part in parts:
-        loss, _ = learner(part, totals)
-        loss.backward()
+        loss = _loss(learner, part, totals)
+        loss.backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
-    assert_close(torch.stack(losses).sum(), total, "the losses of parts add up to that of the whole")
+    assert_close(torch.stack(losses).sum(), total.detach(), "the losses of parts, added up, and that of the whole")
     for name, gradient in _gradients(learner).items():
-        assert_close(gradient, gradients[name], f"the gradient of {name} does not depend on how the batch is split")
+        of_whole = gradients[name]
+        tolerance = TOLERANCE * max(1.0, float(of_whole.abs().max()) if of_whole.numel() else 1.0)
+        assert_close(gradient, of_whole, f"the gradient of {name}, of parts and of the whole", tolerance)
 
 
-def _check_loss(learner: Learner, batch: Batch) -> Tensor:
-    counts = learner.objective.counts(batch)
-    assert counts, "there is a term to count"
-    assert all(isinstance(count, int) for count in counts.values()), "counts are numbers of the host"
-    assert all(count > 0 for count in counts.values()), f"every term counts something, got {dict(counts)}"
-    learner.zero_grad()
+@torch.no_grad()
+def check_leak(case: Case) -> None:
+    """Predictions are made of the student's contexts alone: other content that it did not see changes none."""
+    if case.experiment.masker is None:
+        raise NotJudged("nothing is masked")
+    learner, batch = case.learner().eval(), case.batch(range(SAMPLES))
+    passes = tuple(learner.network(view) for view in batch.views)
+    targets = learner.targets(passes, learner.network)
+    before = learner.objective(passes, targets)
+    changed = tuple(
+        attrs.evolve(
+            one,
+            tokens=attrs.evolve(one.tokens, features=one.tokens.features + 3.0),
+            view=attrs.evolve(one.view, content=torch.roll(one.view.content, 1, 0)),
+        )
+        for one in passes
+    )
+    after = learner.objective(changed, targets)
+    if before.predictions is None or after.predictions is None:
+        raise NotJudged("it does not show its predictions")
+    assert_close(after.predictions, before.predictions, "predictions before and after other content behind the masks")
+
+
+def _loss(learner: Learner, batch: Batch, totals: dict[str, int] | object) -> Tensor:
     total: Tensor
-    total, loss = learner(batch, counts)
-    assert set(loss.terms) == set(counts), f"terms {sorted(loss.terms)} and counts {sorted(counts)} have the same names"
-    for name, term in loss.terms.items():
-        assert term.ndim == 0, f"{name} is a scalar, got {tuple(term.shape)}"
-        assert_finite(term, f"{name} is finite")
-    for values in (loss.predictions, loss.targets):
-        if values is not None:
-            assert values.ndim == 2, f"predictions and targets are (N, D), got {tuple(values.shape)}"
-            assert not values.requires_grad, "predictions and targets are for looking at: no gradient"
-    assert all(not scalar.requires_grad for scalar in loss.scalars.values()), "scalars to log carry no gradient"
-    total.backward()  # type: ignore[no-untyped-call]
-    heads = list(learner.objective.named_parameters())
-    for name, parameter in heads:
-        assert not parameter.requires_grad or parameter.grad is not None, f"the gradient does not reach {name}"
-    reached = [parameter for parameter in learner.network.parameters() if parameter.grad is not None]
-    assert reached, "the gradient reaches the student"
-    return total.detach()
+    total, _ = learner(batch, totals)
+    return total
 
 
 def _gradients(learner: Learner) -> dict[str, Tensor]:

@@ -8,70 +8,91 @@ import torch
 from didact.contracts import Samples, Source
 from didact.tensors import Signal
 from didact.testing.closeness import untouched_randomness
+from didact.testing.examples import Case
+from didact.testing.rules import NotJudged
+
+MOST = 4  # samples looked at
 
 
-def check_source(source: Source, most: int = 4) -> None:
-    """Opens a source and looks at some samples.
-
-    Args:
-        source: to check; its store must be there.
-        most: how many samples to look at.
-
-    Raises:
-        AssertionError: the contract is broken; says how.
-    """
-    source.prepare()
-    signal, samples = source.signal(), source.open()
+def check_samples(case: Case) -> None:
+    """There are samples with lengths, names, a fingerprint, and where they have labels, classes."""
+    source, samples = case.spec, case.samples
     count = len(samples.lengths)
-    assert count >= 1, "there is a sample"
-    assert isinstance(type(source).unit, str), "unit names what lengths count"
-    assert samples.lengths.dtype == np.float64, f"lengths are float64, got {samples.lengths.dtype}"
-    assert bool((samples.lengths > 0).all()), "every sample has a length"
+    assert count >= 1, "there is no sample"
+    assert isinstance(type(source).unit, str), f"unit names what lengths count, got {type(source).unit!r}"
+    assert samples.lengths.dtype == np.float64, f"lengths are float64, not {samples.lengths.dtype}"
+    assert bool((samples.lengths > 0).all()), "a sample has no length"
     if samples.labels is not None:
-        assert samples.labels.shape == (count,), "there is a label for every sample"
-        assert 0 <= int(samples.labels.min()) <= int(samples.labels.max()) < len(samples.classes), "labels are classes"
-    assert samples.fingerprint == source.open().fingerprint, "the same samples have the same fingerprint"
-    for index in range(min(most, count)):
-        _check_sample(source, samples, index, signal)
+        assert samples.labels.shape == (count,), f"there are {samples.labels.shape} labels for {count} samples"
+        least, most = int(samples.labels.min()), int(samples.labels.max())
+        assert 0 <= least <= most < len(samples.classes), (
+            f"labels go from {least} to {most}, classes are {samples.classes}"
+        )
+    again = source.open().fingerprint
+    assert samples.fingerprint == again, f"opened twice, its fingerprints are {samples.fingerprint} and {again}"
+    nameless = [index for index in range(min(MOST, count)) if not samples.name(index)]
+    assert not nameless, f"samples {nameless} have no name"
 
 
-def _check_sample(source: Source, samples: Samples, index: int, signal: Signal) -> None:
-    def draw(seed: int) -> tuple[torch.Tensor, ...]:
-        length = float(samples.lengths.min()) if type(source).crops else None
-        return samples.views(index, length=length, generator=torch.Generator().manual_seed(seed))
+def check_shapes(case: Case) -> None:
+    """Views and contents are what the signal says."""
+    samples, signal = case.samples, case.spec.signal()
+    for index in range(min(MOST, len(samples.lengths))):
+        views = _draw(case.spec, samples, index, 0)
+        assert views, f"sample {index} has no view"
+        for content in (*views, samples.content(index)):
+            _check_content(content, signal)
 
-    with untouched_randomness("views are drawn from the generator alone"):
-        views = draw(0)
-    assert views, "a sample has a view"
-    for view, again, other in zip(views, draw(0), draw(1), strict=True):
-        _check_content(view, signal)
-        assert torch.equal(view, again), "the same generator gives the same view"
-        assert view.ndim == other.ndim, "views of one source have the same axes"
-    content = samples.content(index)
-    _check_content(content, signal)
-    assert torch.equal(content, samples.content(index)), "content does not change from one look to the next"
-    assert samples.name(index), "a sample has a name that its user knows"
-    try:
-        raw = source.raw_features(content)
-    except NotImplementedError:
-        pass
-    else:
-        assert raw.ndim == 1, f"raw features are (F,), got {tuple(raw.shape)}"
-        assert bool(raw.isfinite().all()), "raw features are finite"
-    picture = source.picture(content)
-    if picture is not None:
-        assert picture.dtype == torch.uint8, "a picture is uint8"
-        assert picture.ndim == 3, "a picture is (H, W, 3)"
-        assert picture.shape[-1] == 3, "a picture is (H, W, 3)"
+
+def check_determinism(case: Case) -> None:
+    """The same generator gives the same views, nothing else is drawn from, and contents do not change."""
+    samples = case.samples
+    for index in range(min(MOST, len(samples.lengths))):
+        with untouched_randomness(f"views of sample {index}"):
+            views = _draw(case.spec, samples, index, 0)
+        for one, again in zip(views, _draw(case.spec, samples, index, 0), strict=True):
+            assert torch.equal(one, again), f"two views of sample {index} from one seed differ"
+        content, again = samples.content(index), samples.content(index)
+        assert torch.equal(content, again), f"the content of sample {index} changes from one look to the next"
+
+
+def check_features(case: Case) -> None:
+    """Raw features are (F,) and finite; pictures are (H, W, 3) uint8."""
+    samples, seen = case.samples, 0
+    for index in range(min(MOST, len(samples.lengths))):
+        content = samples.content(index)
+        try:
+            raw = case.spec.raw_features(content)
+        except NotImplementedError:
+            pass
+        else:
+            seen += 1
+            assert raw.ndim == 1, f"raw features are (F,), got {tuple(raw.shape)}"
+            assert bool(raw.isfinite().all()), "raw features are not finite"
+        if (picture := case.spec.picture(content)) is not None:
+            seen += 1
+            assert picture.dtype == torch.uint8, f"a picture is uint8, not {picture.dtype}"
+            assert picture.ndim == 3, f"a picture is (H, W, 3), got {tuple(picture.shape)}"
+            assert picture.shape[-1] == 3, f"a picture is (H, W, 3), got {tuple(picture.shape)}"
+    if not seen:
+        raise NotJudged("it has neither raw features nor pictures")
+
+
+def _draw(source: Source, samples: Samples, index: int, seed: int) -> tuple[torch.Tensor, ...]:
+    length = float(samples.lengths.min()) if type(source).crops else None
+    return samples.views(index, length=length, generator=torch.Generator().manual_seed(seed))
 
 
 def _check_content(content: torch.Tensor, signal: Signal) -> None:
-    assert content.ndim == len(signal.axes), f"content has the signal's axes {signal.axes}, got {tuple(content.shape)}"
-    for size, axis in zip(content.shape, signal.axes, strict=True):
-        assert axis is None or size == axis, f"content has the signal's axes {signal.axes}, got {tuple(content.shape)}"
+    got = tuple(content.shape)
+    fits = len(got) == len(signal.axes) and all(
+        axis is None or size == axis for size, axis in zip(got, signal.axes, strict=True)
+    )
+    assert fits, f"content is {got}, and the signal's axes are {signal.axes}"
     if signal.vocabulary is not None:
-        assert content.dtype == torch.int64, "ids are int64"
-        assert 0 <= int(content.min()) <= int(content.max()) < signal.vocabulary, "ids are in the vocabulary"
+        assert content.dtype == torch.int64, f"ids are int64, not {content.dtype}"
+        least, most = int(content.min()), int(content.max())
+        assert 0 <= least <= most < signal.vocabulary, f"ids go from {least} to {most}, of {signal.vocabulary}"
     else:
-        assert content.is_floating_point(), "values are floats"
-        assert bool(content.isfinite().all()), "values are finite"
+        assert content.is_floating_point(), f"values are floats, not {content.dtype}"
+        assert bool(content.isfinite().all()), "values are not finite"

@@ -2,70 +2,101 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 
-from didact.contracts import TargetBuilder
 from didact.learner import Network
 from didact.tensors import Batch, StudentPass, Target
-from didact.testing.closeness import assert_close, assert_finite
-from didact.testing.tiny import TinyMasker, tiny_batch, tiny_network
+from didact.testing.closeness import assert_close, assert_finite, assert_states, persistent
+from didact.testing.examples import Case
+from didact.testing.rules import NotJudged
 
 
-def check_target_builder(
-    builder: TargetBuilder,
-    network: Network | None = None,
-    batch: Batch | None = None,
-    *,
-    sees_mask: bool = False,
-) -> None:
-    """Builds targets of a batch.
-
-    Args:
-        builder: to check.
-        network: the student; tiny by default.
-        batch: with masks, that the network can read; tiny by default.
-        sees_mask: whether the method's targets depend on the student's mask.
-
-    Raises:
-        AssertionError: the contract is broken; says how.
-    """
-    network = copy.deepcopy(network if network is not None else tiny_network())
-    batch = batch if batch is not None else tiny_batch(masker=TinyMasker())
-    module = builder.build(network)
-    assert isinstance(module.width, int), "width is a number"
-    passes = tuple(network(view) for view in batch.views)
-    targets = module(passes, network)
-    assert len(targets) >= 1, "there is something to predict"
+@torch.no_grad()
+def check_shapes(case: Case) -> None:
+    """Targets are what `Target` says, of the module's width."""
+    learner = case.learner()
+    module = learner.targets
+    assert isinstance(module.width, int), f"width is a number, got {module.width!r}"
+    batch = case.batch()
+    passes = _passes(learner.network, batch)
+    targets = module(passes, learner.network)
+    assert len(targets) >= 1, "there is nothing to predict"
     for target in targets:
         _check_target(target, passes, batch.ids.shape[0], module.width)
-    again = module(passes, network)
-    assert len(again) == len(targets), "the same passes give as many targets"
+
+
+@torch.no_grad()
+def check_padding(case: Case) -> None:
+    """A sample's targets do not depend on longer samples beside it."""
+    learner = case.learner().eval()
+    together = case.batch(range(3))
+    if together.views[0].padding is None:
+        raise NotJudged("the example's samples are of one size")
+    whole = learner.targets(_passes(learner.network, together), learner.network)
+    for index in range(3):
+        alone = learner.targets(_passes(learner.network, case.batch([index])), learner.network)
+        for mine, its in zip(whole, alone, strict=True):
+            held = slice(0, its.values.shape[1]) if its.level == "position" else slice(None)
+            assert_close(mine.values[index][held], its.values[0], "targets of a sample beside longer ones and alone")
+
+
+@torch.no_grad()
+def check_mask(case: Case) -> None:
+    """Targets do not depend on what the student sees of the input."""
+    if case.example.sees_mask:
+        raise NotJudged("the example says sees_mask=True")
+    learner = case.learner().eval()
+    if case.experiment.masker is None:
+        raise NotJudged("nothing is masked")
+    one, other = (case.batch(draw=draw) for draw in range(2))
+    seen = _passes(learner.network, one)
+    targets = learner.targets(seen, learner.network)
+    for mine, its in zip(targets, learner.targets(_passes(learner.network, other), learner.network), strict=True):
+        assert_close(_real(mine, seen), _real(its, seen), "targets of two different masks of the same samples")
+
+
+def check_gradients(case: Case) -> None:
+    """No gradient flows through targets, unless the method wants it."""
+    if case.example.learns:
+        raise NotJudged("the example says learns=True")
+    learner = case.learner()
+    for target in learner.targets(_passes(learner.network, case.batch()), learner.network):
+        assert not target.values.requires_grad, f"the target of view {target.view} carries a gradient"
+
+
+def check_steps(case: Case) -> None:
+    """State moves in ``after_step``, once per optimizer step, and never in ``forward``."""
+    learner = case.learner().train()
+    module, network = learner.targets, learner.network
+    before = {name: value.clone() for name, value in persistent(module).items()}
+    passes = _passes(network, case.batch())
+    module(passes, network)
+    module(passes, network)
+    assert_states(persistent(module), before, "forward moved what a checkpoint holds")
     scalars = module.after_step(network, 1)
-    assert all(isinstance(value, float) for value in scalars.values()), "after_step logs numbers"
-    assert isinstance(module.subject(network), Network), "subject is a network that can be judged"
-    if not sees_mask:
-        other = tuple(network(view) for view in tiny_batch(masker=TinyMasker(masks=2)).views)
-        if len(other) == len(passes) and other[0].tokens.features.shape == passes[0].tokens.features.shape:
-            for one, two in zip(module(passes, network), module(other, network), strict=True):
-                assert_close(_real(one, passes), _real(two, passes), "targets do not depend on what the student sees")
+    wrong = {name: value for name, value in scalars.items() if not isinstance(value, float)}
+    assert not wrong, f"after_step logs numbers, got {wrong}"
+    subject = module.subject(network)
+    assert isinstance(subject, Network), f"subject is a network that can be judged, got {type(subject).__name__}"
+
+
+def _passes(network: Network, batch: Batch) -> tuple[StudentPass, ...]:
+    return tuple(network(view) for view in batch.views)
 
 
 def _check_target(target: Target, passes: tuple[StudentPass, ...], samples: int, width: int) -> None:
-    assert 0 <= target.view < len(passes), f"a target names one of the {len(passes)} views, got {target.view}"
+    assert 0 <= target.view < len(passes), f"a target names view {target.view} of {len(passes)}"
     positions = passes[target.view].view.layout.positions
-    values = target.values
+    values, got = target.values, tuple(target.values.shape)
     leading = (samples, positions) if target.level == "position" else (samples,)
     if values.is_floating_point():
-        expected = (*leading, width)
-        assert tuple(values.shape) == expected, f"values are {expected}, got {tuple(values.shape)}"
-        assert_finite(values, "targets are finite")
+        assert got == (*leading, width), f"values are {got}, and with width {width} they are {(*leading, width)}"
+        assert_finite(values, "targets")
     else:
-        assert values.dtype == torch.int64, f"ids are int64, got {values.dtype}"
-        assert tuple(values.shape) == leading, f"values are {leading}, got {tuple(values.shape)}"
-        assert int(values.min()) >= 0, "ids are not negative"
-        assert int(values.max()) < width, f"ids are below width, {width}"
+        assert values.dtype == torch.int64, f"ids are int64, not {values.dtype}"
+        assert got == leading, f"ids are {got}, and should be {leading}"
+        assert int(values.min()) >= 0, f"ids are not negative, got {int(values.min())}"
+        assert int(values.max()) < width, f"ids are below width, {width}, got {int(values.max())}"
 
 
 def _real(target: Target, passes: tuple[StudentPass, ...]) -> torch.Tensor:

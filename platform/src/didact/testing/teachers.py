@@ -1,76 +1,76 @@
-"""What every teacher promises."""
+"""What every teacher promises. It is tried inside `TinyTargets`, with the experiment's network as its student."""
 
 from __future__ import annotations
 
-import copy
-
 import torch
 
-from didact.contracts import Teacher
+from didact.contracts import TeacherModule
 from didact.learner import Network
-from didact.tensors import Batch, Collect
-from didact.testing.closeness import assert_close
-from didact.testing.tiny import TinyMasker, tiny_batch, tiny_network
+from didact.randomness import seeded
+from didact.tensors import Collect
+from didact.testing.closeness import assert_close, assert_finite, assert_states, persistent
+from didact.testing.examples import SEED, Case
 
 
-def check_teacher(teacher: Teacher, network: Network | None = None, batch: Batch | None = None) -> None:
-    """Builds a teacher beside a network, lets it see a batch, and lets the network move away.
-
-    Args:
-        teacher: to check.
-        network: the student; tiny by default.
-        batch: with masks, that the network can read; tiny by default.
-
-    Raises:
-        AssertionError: the contract is broken; says how.
-    """
-    network = network if network is not None else tiny_network()
-    batch = batch if batch is not None else tiny_batch(masker=TinyMasker())
-    network = copy.deepcopy(network)
-    module = teacher.build(network)
+def check_gradients(case: Case) -> None:
+    """A teacher is in evaluation mode whatever happens, holds weights of its own, and gives nothing a gradient."""
+    network = case.network()
+    module = _module(case, network)
     module.train()
     training = [name for name, child in module.named_modules() if child.training]
-    assert not training, f"a teacher is always in evaluation mode, but {training[:3]} train"
+    assert not training, f"after train(), {training[:3]} are in training mode"
     trained = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
-    assert not trained, f"nothing of a teacher takes a gradient, but {trained[:3]} do"
-    mine = {id(parameter) for parameter in network.parameters()}
-    theirs = {id(parameter) for parameter in module.parameters()}
-    assert not mine & theirs, "a teacher holds no weight of the student's: what it shares it is handed in `forward`"
-
-    student = network(batch.views[0])
-    context = module(student, network, Collect(feature="ffn", last=1))
-    positions = batch.views[0].layout.positions
-    rows = batch.ids.shape[0]
-    assert context.output.shape[0] == rows, f"a teacher sees each sample once: (B={rows}, …), whatever M"
-    assert context.positions_only(context.output).shape[1] == positions, "a teacher sees every position"
-    assert len(context.features) == 1, "features come as they are asked for"
-    assert not context.output.requires_grad, "no gradient flows through a teacher"
-
-    subject = module.subject(network)
-    assert isinstance(subject, Network), "subject is a network that can be judged"
-    with torch.no_grad():
-        seen = subject.eval().contextualize(student.tokens, None)
-    assert_close(context.output, seen.output, "subject sees what the teacher sees")
-    network.train()
-
-    before = {name: value.clone() for name, value in module.state_dict().items()}
-    _move(network)
-    assert_states(module.state_dict(), before, "a teacher stands still until after_step")
-    scalars = module.after_step(network, 1)
-    assert all(isinstance(value, float) for value in scalars.values()), "after_step logs numbers"
-    for name, value in module.state_dict().items():
-        assert value.dtype == before[name].dtype, f"{name} keeps its type"
-        if value.is_floating_point():
-            assert bool(value.isfinite().all()), f"{name} stays finite"
-
-
-def assert_states(state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], promise: str) -> None:
-    """Raises an `AssertionError` where two states, ``name → tensor of any shape ()``, differ."""
-    for name, value in state.items():
-        assert torch.equal(value, expected[name]), f"{promise}: {name} changed"
+    assert not trained, f"{trained[:3]} take a gradient"
+    mine = {id(parameter): name for name, parameter in module.named_parameters()}
+    shared = [mine[id(parameter)] for parameter in network.parameters() if id(parameter) in mine]
+    assert not shared, f"{shared[:3]} are the student's own weights"
+    context = module(network(case.batch().views[0]), network, Collect(feature="ffn", last=1))
+    carrying = [x for x in (context.output, *context.features) if x.requires_grad]
+    assert not carrying, "what the teacher gives carries a gradient"
 
 
 @torch.no_grad()
-def _move(network: Network) -> None:
+def check_view(case: Case) -> None:
+    """A teacher sees each sample once, whole, whatever the masks; and its subject sees what it sees."""
+    network = case.network()
+    module = _module(case, network)
+    batch = case.batch()
+    view = batch.views[0]
+    student = network(view)
+    context = module(student, network, Collect(feature="ffn", last=1))
+    rows, samples = context.output.shape[0], batch.ids.shape[0]
+    assert rows == samples, f"its output has {rows} rows for {samples} samples"
+    held = context.positions_only(context.output).shape[1]
+    assert held == view.layout.positions, f"it sees {held} of {view.layout.positions} positions"
+    assert len(context.features) == 1, f"asked for one feature, it gave {len(context.features)}"
+    assert_finite(context.output, "its output")
+    subject = module.subject(network)
+    assert isinstance(subject, Network), f"subject is a network that can be judged, got {type(subject).__name__}"
+    seen = subject.eval().contextualize(student.tokens, None)
+    assert_close(context.output, seen.output, "the teacher's output and that of its subject")
+
+
+@torch.no_grad()
+def check_steps(case: Case) -> None:
+    """A teacher stands still until ``after_step``, which logs numbers and keeps types."""
+    network = case.network()
+    module = _module(case, network)
+    before = {name: value.clone() for name, value in persistent(module).items()}
+    student = network(case.batch().views[0])
     for parameter in network.parameters():
         parameter.add_(0.1)
+    module(student, network, None)
+    assert_states(persistent(module), before, "the student moved, or forward ran, and the teacher with it")
+    scalars = module.after_step(network, 1)
+    wrong = {name: value for name, value in scalars.items() if not isinstance(value, float)}
+    assert not wrong, f"after_step logs numbers, got {wrong}"
+    for name, value in persistent(module).items():
+        assert value.dtype == before[name].dtype, f"{name} was {before[name].dtype} and is {value.dtype}"
+        if value.is_floating_point():
+            assert_finite(value, name)
+
+
+def _module(case: Case, network: Network) -> TeacherModule:
+    with seeded(SEED, "check", "teacher"):
+        module: TeacherModule = case.spec.build(network)
+    return module

@@ -1,9 +1,12 @@
-"""The smallest parts that keep the contract: what stands beside a part under test."""
+"""The smallest parts that keep the contract: what stands beside a part under test.
+
+They are registered, as the plugin ``tiny``, so that an experiment of them is data like any other.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 import attrs
 import numpy as np
@@ -16,8 +19,6 @@ from didact.contracts import (
     FeatureEncoder,
     FeatureEncoderModule,
     Masker,
-    Samples,
-    Source,
 )
 from didact.errors import SpecError
 from didact.experiment import Training, samples
@@ -26,13 +27,13 @@ from didact.loading import collate
 from didact.placing import corrupt, drop, prepend, repeat
 from didact.preflight import Preflight, Spread
 from didact.randomness import generator, key, seeded
-from didact.spec import fingerprint
 from didact.tensors import Batch, BatchMask, Collect, Context, Layout, Mask, Signal, Tokens, View
+from didact.testing.tiny_sources import TinySource
 
 
 @attrs.frozen(kw_only=True)
 class TinyEncoder(FeatureEncoder):
-    """A linear map of each column of content (F, T), and a class token.
+    """A linear map of each column of content (F, T) or (F, H, W), and a class token.
 
     Attributes:
         class_token: whether a learned vector stands before the positions.
@@ -42,7 +43,7 @@ class TinyEncoder(FeatureEncoder):
     class_token: bool = False
 
     def layout(self, size: tuple[int, ...]) -> Layout:
-        return Layout((size[-1],))
+        return Layout(tuple(size[1:]))
 
     def build(self, signal: Signal) -> TinyEncoderModule:
         assert signal.axes[0] is not None
@@ -59,14 +60,14 @@ class TinyEncoderModule(FeatureEncoderModule):
         self.class_token = nn.Parameter(torch.randn(width)) if class_token else None
 
     def embed(self, view: View) -> Tokens:
-        """Content (B, F, T) to features (B, T, D)."""
-        features = self.projection(view.content.transpose(1, 2))  # (B, F, T) -> (B, T, D)
+        """Content (B, F, T) or (B, F, H, W) to features (B, T, D)."""
+        features = self.projection(view.content.flatten(2).transpose(1, 2))  # (B, F, T) -> (B, T, D)
         return Tokens(features=features, layout=view.layout, padding=view.padding)
 
     def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
         """Features (B, T, D) to (R, V, D), with positions that grow along the sequence."""
         features = corrupt(tokens.features, mask, self.mask_embedding)
-        features = features + torch.linspace(-1, 1, 64, device=features.device)[: features.shape[1], None]
+        features = features + torch.arange(features.shape[1], device=features.device)[:, None] / 32 - 1
         tokens = drop(attrs.evolve(tokens, features=features, padding=repeat(tokens.padding, mask)), mask)
         return tokens if self.class_token is None else prepend(tokens, self.class_token[None])
 
@@ -123,63 +124,6 @@ class TinyMasker(Masker):
         noise = torch.rand(self.masks, layout.positions, generator=generator)
         predicted = noise.argsort(1).argsort(1) < layout.positions // 2  # (M, T)
         return Mask.hide(predicted) if self.corruption == "hide" else Mask.drop(predicted)
-
-
-@attrs.frozen(kw_only=True)
-class TinySource(Source):
-    """Random walks (F, T), the same for the same seed; their class is whether they rise.
-
-    Attributes:
-        count: of samples.
-        channels: F, the rows of a sample.
-        length: T of the longest.
-        uneven: whether the others are shorter.
-        seed: of the samples.
-    """
-
-    unit: ClassVar[str] = "values"
-
-    count: int = 16
-    channels: int = 3
-    length: int = 12
-    uneven: bool = False
-    seed: int = 0
-
-    def signal(self) -> Signal:
-        return Signal(kind="numbers", axes=(self.channels, None if self.uneven else self.length))
-
-    def open(self) -> TinySamples:
-        return TinySamples(self)
-
-    def raw_features(self, content: Tensor) -> Tensor:
-        """Content (F, T) as its mean (F,)."""
-        return content.mean(-1)
-
-
-class TinySamples(Samples):
-    """Its samples."""
-
-    def __init__(self, source: TinySource) -> None:
-        self.source = source
-        sizes = [source.length - (index % 3 if source.uneven else 0) for index in range(source.count)]
-        self.lengths = np.array(sizes, dtype=np.float64)
-        rising = [float(self.content(index)[0, -1]) > 0 for index in range(source.count)]
-        self.labels = np.array(rising, dtype=np.int64)
-        self.classes = ("falling", "rising")
-        self.fingerprint = fingerprint([source.count, source.channels, source.length, source.uneven, source.seed])
-
-    def views(self, index: int, *, length: float | None, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """One view (F, T) with a little noise."""
-        content = self.content(index)
-        return (content + 0.01 * torch.randn(content.shape, generator=generator),)
-
-    def content(self, index: int) -> Tensor:
-        """The walk (F, T)."""
-        shape = (self.source.channels, int(self.lengths[index]))
-        return torch.randn(shape, generator=generator(self.source.seed, "walk", index)).cumsum(-1)
-
-    def name(self, index: int) -> str:
-        return f"walk {index}"
 
 
 def tiny_network(encoder: FeatureEncoder | None = None, depth: int = 4, uneven: bool = True, seed: int = 0) -> Network:

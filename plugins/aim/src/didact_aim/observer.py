@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from didact import Observer, Report, RunInfo, hookimpl
-from didact_aim.repository import absolute, index, open_repository, open_run, repository_exists
+from didact_aim.repository import absolute, forget_after, index, open_repository, open_run, repository_exists
 
 if TYPE_CHECKING:
     from aim.sdk.repo import Repo
@@ -25,7 +25,8 @@ class Aim(Observer):
     What Aim shows: the experiment's fields under ``hparams`` (``run.hparams.training.learning_rate < 1e-3`` selects
     runs), the environment, the run's folder and its outcome; ``train/loss`` as metric ``loss`` with the context
     ``{"group": "train"}``, and so for the other groups; an evaluation's metrics and pictures with the context
-    ``{"evaluation": NAME}``. A resumed run goes on in the same Aim run and overwrites the steps that it takes again.
+    ``{"evaluation": NAME}``; the experiment's labels, such as the study, variant and seed of an ablation's run, under
+    their own names. A resumed run goes on in the same Aim run, without the points after the step that it goes on from.
 
     Attributes:
         repository: the folder that holds ``.aim`` (made where there is none), or ``aim://HOST:PORT`` of an Aim server.
@@ -75,6 +76,9 @@ class AimTracker:
         tracked["environment"] = _plain(run.environment)
         tracked["folder"] = str(run.folder.resolve())
         tracked["outcome"] = "running"
+        for label, value in run.experiment.labels.items():
+            tracked[label] = value
+        forget_after(tracked, run.step)
 
     @hookimpl
     def step_finished(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -85,6 +89,7 @@ class AimTracker:
     @hookimpl
     def evaluation_finished(self, step: int, name: str, report: Report) -> None:
         from aim.sdk.objects.image import Image
+        from aim.sdk.objects.text import Text
         from PIL.Image import fromarray
 
         context = {"evaluation": name}
@@ -93,6 +98,9 @@ class AimTracker:
         for title, pixels in report.images.items():
             picture = Image(fromarray(pixels.cpu().numpy()), caption=f"{name}: {title}, step {step:,}")
             self._tracked.track(picture, name=title, step=step, context=context)
+        for title, text in report.texts.items():
+            words = Text(text)  # type: ignore[no-untyped-call]
+            self._tracked.track(words, name=title, step=step, context=context)
 
     @hookimpl
     def run_ended(self, outcome: str, step: int) -> None:

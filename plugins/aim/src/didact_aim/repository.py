@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import hashlib
 import logging
+import os
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from didact import DataError
 
@@ -20,12 +24,12 @@ ATTEMPTS = 8  # to write to the index, 13 seconds in all
 
 def absolute(place: str) -> str:
     """The place as it can be found from any directory."""
-    return place if _is_remote(place) else str(Path(place).expanduser().resolve())
+    return place if is_remote(place) else str(Path(place).expanduser().resolve())
 
 
 def repository_exists(place: str) -> bool:
     """Whether there is a repository at ``place``; of a server, that is left to be seen."""
-    return _is_remote(place) or (bool(place) and (Path(place) / ".aim").is_dir())
+    return is_remote(place) or (bool(place) and (Path(place) / ".aim").is_dir())
 
 
 def open_repository(place: str) -> Repo:
@@ -37,7 +41,8 @@ def open_repository(place: str) -> Repo:
     from aim.sdk.repo import Repo
 
     try:
-        repository: Repo = Repo.from_path(place, init=not repository_exists(place))
+        with _one_at_a_time(place):  # two runs that start at once must not both make it, nor one find it half made
+            repository: Repo = Repo.from_path(place, init=not repository_exists(place))
         return repository
     except Exception as error:  # foreign code: gRPC, SQLite and RocksDB raise what they like
         raise DataError(
@@ -66,6 +71,39 @@ def open_run(repository: Repo, resumed: str | None) -> Run:
     return run
 
 
+def forget_after(run: Run, step: int) -> None:
+    """Takes all points after a step out of a run that is open for writing: they are about to be tracked anew.
+
+    Aim has no call for that. It keeps a sequence as one array for each of value, step, epoch and time, all with the
+    same keys; those of numbers are hashes of the step, those of objects the step itself.
+    """
+    tracker, meta = run._tracker, run.meta_run_tree
+    for (context, name), known in list(tracker.sequence_infos.items()):
+        tree = run.series_run_trees[known.version or 1].subtree((context, name))
+        values = dict(tree.array("val").items())
+        steps = dict(tree.array("step").items()) if known.version == 2 else {key: key for key in values}
+        gone = [key for key, at in steps.items() if at > step]
+        for key in gone:
+            for part in ("val", "step", "epoch", "time") if known.version == 2 else ("val", "epoch", "time"):
+                del tree[part, key]
+        if not gone:
+            continue
+        left = {at: values[key] for key, at in steps.items() if at <= step and key in values}
+        if not left:
+            del meta["traces", context, name]  # as if it had never been tracked
+            typed: Any = meta["typed_traces"]
+            for kind in [kind for kind, kept in typed.items() if name in kept.get(context, {})]:
+                del meta["typed_traces", kind, context, name]
+            del tracker.sequence_infos[context, name]
+            continue
+        meta["traces", context, name, "last"] = left[max(left)]
+        meta["traces", context, name, "last_step"] = max(left)
+        known.count = max(left) + 1
+        if known.version == 2:
+            known.min, known.max = min(left.values()), max(left.values())
+            meta["traces", context, name, "min"], meta["traces", context, name, "max"] = known.min, known.max
+
+
 def index(repository: Repo, run_hash: str) -> None:
     """Makes a closed run's data visible to queries of other processes at once.
 
@@ -85,8 +123,21 @@ def index(repository: Repo, run_hash: str) -> None:
             time.sleep(0.1 * 2**attempt)
 
 
-def _is_remote(place: str) -> bool:
+def is_remote(place: str) -> bool:
+    """Whether it is the address of a server."""
     return place.startswith("aim://")
+
+
+@contextlib.contextmanager
+def _one_at_a_time(place: str) -> Iterator[None]:
+    """Lets one process of this machine at a time open a repository."""
+    if is_remote(place):
+        yield
+        return
+    name = f"didact-aim-{os.getuid()}-{hashlib.sha256(place.encode()).hexdigest()[:16]}.lock"
+    with (Path(tempfile.gettempdir()) / name).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager

@@ -1,10 +1,19 @@
 """What didact-perceiver registers."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from didact import Backbone, FeatureEncoder, Masker, Spec, hookimpl
 from didact_perceiver.arrays import Arrays
 from didact_perceiver.masking import CellMasker
 from didact_perceiver.perceiver import PerceiverIO
 from didact_perceiver.positions import FourierPositions
+
+if TYPE_CHECKING:
+    from didact.testing import Example
 
 
 @hookimpl
@@ -25,3 +34,10 @@ def didact_backbones() -> dict[str, type[Backbone]]:
 @hookimpl
 def didact_parts() -> dict[str, type[Spec]]:
     return {"fourier-positions": FourierPositions}
+
+
+@hookimpl
+def didact_examples(folder: Path) -> Mapping[str, Sequence[Example]]:
+    from didact_perceiver.examples import EXAMPLES
+
+    return EXAMPLES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import attrs
 import torch
@@ -31,6 +32,9 @@ class SpanMasker(Masker):
             this for a rectangular batch (fairseq's require_same_masks), the paper does not mention it, and nothing here
             needs it; it makes masks depend on how a batch is split.
         mask_dropout: share of the hidden positions that are shown again, at random; 0.
+        masks: M, how many masks each sample gets; 1, and 8 in data2vec 2.0, whose single target pass serves all.
+        corruption: ``hide`` puts the mask embedding at what is to be predicted (data2vec), ``drop`` takes it out of the
+            student's sequence (data2vec 2.0).
     """
 
     probability: float = 0.65
@@ -38,12 +42,15 @@ class SpanMasker(Masker):
     min_spans: int = 1
     equalize_counts: bool = False
     mask_dropout: float = 0.0
+    masks: int = 1
+    corruption: Literal["hide", "drop"] = "hide"
 
     def validate(self) -> None:
         self.require(0 <= self.probability <= 1, "probability", "between 0 and 1")
         self.require(self.length >= 1, "length", "at least 1")
         self.require(self.min_spans >= 1, "min_spans", "at least 1, for a mask must hide something")
         self.require(0 <= self.mask_dropout < 1, "mask_dropout", "from 0 up to but not 1")
+        self.require(self.masks >= 1, "masks", "at least 1")
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
         """The spans against the samples there are."""
@@ -63,22 +70,37 @@ class SpanMasker(Masker):
             )
 
     def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
-        """One mask over T positions: predicted (1, T)."""
+        """M masks over T positions: predicted (M, T)."""
         if len(layout.shape) != 1:
             raise SpecError(
                 f"SpanMasker hides spans of a sequence, but positions lie in a grid {layout.shape}",
                 mend="use a masker of blocks, such as those of didact-vision",
             )
-        t = layout.positions
+        return self._mask(torch.stack([self._spans(layout.positions, generator) for _ in range(self.masks)]))
+
+    def equalize(self, masks: tuple[Mask, ...], *, generator: torch.Generator) -> tuple[Mask, ...]:
+        if not self.equalize_counts:
+            return masks
+        fewest = min(int(row.sum()) for mask in masks for row in mask.predicted)
+        return tuple(
+            self._mask(torch.stack([_show(row, int(row.sum()) - fewest, generator) for row in mask.predicted]))
+            for mask in masks
+        )
+
+    def _mask(self, predicted: Tensor) -> Mask:
+        return Mask.drop(predicted) if self.corruption == "drop" else Mask.hide(predicted)
+
+    def _spans(self, t: int, generator: torch.Generator) -> Tensor:
+        """One mask over ``t`` positions: (T,) bool."""
         rounding = float(torch.rand((), generator=generator))
         spans = max(self.min_spans, int(self.probability * t / self.length + rounding))
         # a sample too short for so many distinct starts gets as many starts as there are spans, and one
         starts = t - self.length if t - self.length > spans else spans + 1
         chosen = torch.randperm(starts, generator=generator)[:spans]  # (spans,)
         covered = chosen[:, None] + torch.arange(self.length)  # (spans, length)
-        predicted = torch.zeros(1, max(t, starts + self.length), dtype=torch.bool)
-        predicted[0, covered.flatten()] = True
-        predicted = predicted[:, :t]
+        predicted = torch.zeros(max(t, starts + self.length), dtype=torch.bool)
+        predicted[covered.flatten()] = True
+        predicted = predicted[:t]
         if self.mask_dropout:
             predicted = _show(predicted, round(self.mask_dropout * int(predicted.sum())), generator)
         hidden = int(predicted.sum())
@@ -89,21 +111,12 @@ class SpanMasker(Masker):
                 where="length",
                 mend="shorten the spans, lower the probability, or leave such short samples out of the source",
             )
-        return Mask.hide(predicted)
-
-    def equalize(self, masks: tuple[Mask, ...], *, generator: torch.Generator) -> tuple[Mask, ...]:
-        if not self.equalize_counts:
-            return masks
-        counts = [int(mask.predicted.sum()) for mask in masks]
-        return tuple(
-            Mask.hide(_show(mask.predicted, count - min(counts), generator))
-            for mask, count in zip(masks, counts, strict=True)
-        )
+        return predicted
 
 
 def _show(predicted: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """The mask (1, T) with ``count`` of its positions, drawn at random, no longer predicted."""
-    hidden = predicted[0].nonzero()[:, 0]
+    """The mask (T,) with ``count`` of its positions, drawn at random, no longer predicted."""
+    hidden = predicted.nonzero()[:, 0]
     shown = predicted.clone()
-    shown[0, hidden[torch.randperm(len(hidden), generator=generator)[:count]]] = False
+    shown[hidden[torch.randperm(len(hidden), generator=generator)[:count]]] = False
     return shown

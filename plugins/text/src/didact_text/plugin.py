@@ -1,5 +1,11 @@
 """What this distribution adds to didact."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from didact import FeatureEncoder, Masker, Medium, Source, Spec, hookimpl
 from didact_text.blocks import TextBlocks
 from didact_text.bpe import ByteBPE, TokenizerFile
@@ -7,6 +13,9 @@ from didact_text.embeddings import TokenEmbeddings
 from didact_text.files import TextFiles
 from didact_text.masking import TokenMasker, TokenSpanMasker
 from didact_text.sources import Sentences
+
+if TYPE_CHECKING:
+    from didact.testing import Example
 
 
 @hookimpl
@@ -32,3 +41,10 @@ def didact_parts() -> dict[str, type[Spec]]:
 @hookimpl
 def didact_media() -> dict[str, type[Medium]]:
     return {"text": TextFiles}
+
+
+@hookimpl
+def didact_examples(folder: Path) -> Mapping[str, Sequence[Example]]:
+    from didact_text.examples import examples
+
+    return examples(folder)

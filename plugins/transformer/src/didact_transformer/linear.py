@@ -61,6 +61,8 @@ def _multiply(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor
 
 
 def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
+    if torch.compiler.is_compiling():
+        return False
     return (
         x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
@@ -69,7 +71,6 @@ def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
         and x.is_contiguous()
         and weight.is_contiguous()
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
     )
 
 

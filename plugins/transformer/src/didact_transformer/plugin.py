@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from didact import Backbone, Spec, hookimpl
 from didact_transformer.initialization import DepthScaledInitialization, NormalInitialization
 from didact_transformer.positions import ALiBi, BEiTBias
 from didact_transformer.transformer import Transformer
+
+if TYPE_CHECKING:
+    from didact.testing import Example
 
 
 @hookimpl
@@ -23,3 +28,10 @@ def didact_parts() -> Mapping[str, type[Spec]]:
         "normal-initialization": NormalInitialization,
         "depth-scaled-initialization": DepthScaledInitialization,
     }
+
+
+@hookimpl
+def didact_examples(folder: Path) -> Mapping[str, Sequence[Example]]:
+    from didact_transformer.examples import EXAMPLES
+
+    return EXAMPLES

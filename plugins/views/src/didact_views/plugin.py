@@ -1,5 +1,11 @@
 """What didact-views registers."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from didact import Backbone, FeatureEncoder, Objective, Spec, TargetBuilder, hookimpl
 from didact_views.augmentation import DistortedViews, ViewRecipe
 from didact_views.pixels import Pixels
@@ -9,6 +15,9 @@ from didact_views.prototypes import PrototypeCrossEntropy, PrototypeTargets
 from didact_views.summaries import StudentSummaries, TeacherSummaries
 from didact_views.timm_models import TimmModel
 from didact_views.vicreg import VICReg
+
+if TYPE_CHECKING:
+    from didact.testing import Example
 
 
 @hookimpl
@@ -47,3 +56,10 @@ def didact_parts() -> dict[str, type[Spec]]:
         "mlp": MLP,
         "prototype-head": PrototypeHead,
     }
+
+
+@hookimpl
+def didact_examples(folder: Path) -> Mapping[str, Sequence[Example]]:
+    from didact_views.examples import EXAMPLES
+
+    return EXAMPLES

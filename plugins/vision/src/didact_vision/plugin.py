@@ -1,11 +1,20 @@
 """What didact-vision registers."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from didact import FeatureEncoder, Masker, Medium, Source, Spec, hookimpl
 from didact_vision.augmentation import BEiTAugmentation, RandomCrop
 from didact_vision.images import Images
 from didact_vision.masking import BlockMasker, InverseBlockMasker, RandomMasker
 from didact_vision.media import ImageMedium
 from didact_vision.patches import Patches
+
+if TYPE_CHECKING:
+    from didact.testing import Example
 
 
 @hookimpl
@@ -31,3 +40,10 @@ def didact_parts() -> dict[str, type[Spec]]:
 @hookimpl
 def didact_media() -> dict[str, type[Medium]]:
     return {"images": ImageMedium}
+
+
+@hookimpl
+def didact_examples(folder: Path) -> Mapping[str, Sequence[Example]]:
+    from didact_vision.examples import examples
+
+    return examples(folder)

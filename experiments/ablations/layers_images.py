@@ -1,0 +1,23 @@
+"""Ablation on CIFAR-10: how many of the teacher's top layers the targets average, K from 1 to the depth.
+
+Claim: averaging several layers beats the top one (data2vec, figure 2).
+Cost: 6 variants × 3 seeds = 18 runs of 450 steps, about 0.9 hours of one core, at the rate that
+    experiments/small/images.py names.
+Expected: not run yet.
+Command: didact run experiments/ablations/layers_images.py --jobs 2
+"""
+
+from didact import experiment_in
+from didact_ablate import Ablation
+
+STEPS = 450
+
+base = experiment_in("../small/images.py", beside=__file__)
+
+ablation = Ablation(
+    name="layers-images",
+    base=base.evolve(**{"training.steps": STEPS, "targets.teacher.anneal_steps": STEPS}),
+    vary={"targets.k": (1, 2, 3, 4, 5, 6)},
+    metric="classes/linear",
+    seeds=(0, 1, 2),
+)

@@ -1,0 +1,23 @@
+"""Ablation on spoken digits: how many of the teacher's top layers the targets average, K from 1 to the depth.
+
+Claim: averaging several layers beats the top one (data2vec, figure 2).
+Cost: 6 variants × 3 seeds = 18 runs of 1,000 steps, about 0.8 hours of one core, at the rate that
+    experiments/small/speech.py names.
+Expected: not run yet.
+Command: didact run experiments/ablations/layers_speech.py --jobs 2
+"""
+
+from didact import experiment_in
+from didact_ablate import Ablation
+
+STEPS = 1_000
+
+base = experiment_in("../small/speech.py", beside=__file__)
+
+ablation = Ablation(
+    name="layers-speech",
+    base=base.evolve(**{"training.steps": STEPS, "targets.teacher.anneal_steps": STEPS}),
+    vary={"targets.k": (1, 2, 3, 4, 5, 6)},
+    metric="digits/linear",
+    seeds=(0, 1, 2),
+)

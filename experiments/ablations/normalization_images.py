@@ -1,0 +1,24 @@
+"""Ablation on CIFAR-10: how each of the averaged layers is normalised.
+
+Claim: without normalisation a layer of large values dominates the mean, or all collapses (data2vec §3.3).
+Cost: 4 variants × 3 seeds = 12 runs of 450 steps, about 0.6 hours of one core, at the rate that
+    experiments/small/images.py names.
+Expected: not run yet.
+Command: didact run experiments/ablations/normalization_images.py --jobs 2
+"""
+
+from didact import experiment_in
+from didact_ablate import Ablation
+
+STEPS = 450
+
+base = experiment_in("../small/images.py", beside=__file__)
+
+ablation = Ablation(
+    name="normalization-images",
+    base=base.evolve(**{"training.steps": STEPS, "targets.teacher.anneal_steps": STEPS}),
+    vary={"targets.normalize": ("none", "layer", "instance", "batch")},
+    metric="classes/linear",
+    also=("collapse/target_std",),
+    seeds=(0, 1, 2),
+)

@@ -1,0 +1,235 @@
+"""What every part with weights promises, seen in a learner whose other parts are those of the example."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from didact import checkpoint
+from didact.distributed import World
+from didact.experiment import Training, samples
+from didact.learner import Learner
+from didact.loading import StepBatch
+from didact.parallel import Engine
+from didact.retention import Retention
+from didact.tensors import Batch, move
+from didact.testing.closeness import assert_close, assert_states, persistent, untouched_randomness
+from didact.testing.examples import SEED, Case
+from didact.testing.rules import NotJudged
+from didact.trainer import Trainer
+
+PARTS = {
+    "feature-encoder": "network.encoder",
+    "backbone": "network.backbone",
+    "target-builder": "targets",
+    "teacher": "targets.teacher",
+    "objective": "objective",
+}
+
+
+def check_determinism(case: Case) -> None:
+    """One seed, one initialisation and one loss; in evaluation nothing is drawn but by objectives, which are seeded."""
+    learner, again = case.learner(), case.learner()
+    assert_states(persistent(learner), persistent(again), "built twice under one seed")
+    batch = case.batch()
+    counts = learner.objective.counts(batch)
+    losses = []
+    for one in (learner, again):
+        torch.manual_seed(SEED)
+        losses.append(_loss(one.train(), batch))
+    assert_close(losses[0], losses[1], "the losses of two steps under one seed", tolerance=0.0)
+    if case.kind != "objective":
+        learner.eval()
+        with untouched_randomness("in evaluation mode"), torch.no_grad():
+            learner(batch, counts)
+
+
+def check_difference(case: Case) -> None:
+    """Another seed, another initialisation."""
+    one, other = (case.learner(seed).get_submodule(PARTS[case.kind]) for seed in (SEED, SEED + 1))
+    matrices = [name for name, parameter in one.named_parameters() if parameter.ndim >= 2 and parameter.numel() > 1]
+    if not matrices:
+        raise NotJudged("it has no weight matrices")
+    theirs = dict(other.named_parameters())
+    same = all(torch.equal(parameter, theirs[name]) for name, parameter in one.named_parameters() if name in matrices)
+    assert not same, f"under two seeds all of its {len(matrices)} weight matrices begin the same"
+
+
+def check_checkpoint(case: Case) -> None:
+    """A learner of another initialisation that loads a checkpoint goes on as the one that wrote it."""
+    first = Trainer(case.experiment, case.learner(), torch.device("cpu"))
+    steps = [_step_batch(case, step) for step in range(4)]
+    for step in steps[:2]:
+        first.take_step(step)
+    second = Trainer(case.experiment, case.learner(SEED + 1), torch.device("cpu"))
+    with tempfile.TemporaryDirectory() as folder:
+        writer = checkpoint.Writer(Path(folder), Retention(last=1), World())
+        writer.begin(first.learner, first.optimizer, first.step, {})
+        (written,) = writer.completed(wait=True)
+        writer.close()
+        second.restore(written)
+    assert_states(persistent(second.learner), persistent(first.learner), "written and read")
+    for step in steps[2:]:
+        one, other = (float(trainer.take_step(step)["train/loss"]) for trainer in (first, second))
+        assert one == other, f"step {step.step + 1} after the checkpoint has the loss {other:.9g} instead of {one:.9g}"
+    assert_states(persistent(second.learner), persistent(first.learner), "two steps after the checkpoint")
+
+
+def check_compilation(case: Case) -> None:
+    """Compiled block by block, as ``training.compile`` does, a backbone gives the same loss and gradients.
+
+    The graph is captured and differentiated (``aot_eager``) and no kernel is generated, which would take a minute.
+    """
+    eager, compiled = case.learner().eval(), case.learner().eval()
+    batch = case.batch()
+    counts = eager.objective.counts(batch)
+    torch._dynamo.reset()
+    try:
+        for block in compiled.network.backbone.blocks:
+            block.compile(backend="aot_eager")
+        losses = [learner(batch, counts)[0] for learner in (eager, compiled)]
+        for loss in losses:
+            loss.backward()
+    finally:
+        torch._dynamo.reset()
+    assert_close(losses[1], losses[0], "the loss, compiled and not")
+    theirs = dict(compiled.named_parameters())
+    for name, parameter in eager.named_parameters():
+        one, other = parameter.grad, theirs[name].grad
+        assert (one is None) == (other is None), f"compiled or not, a gradient reaches {name}, and the other way none"
+        if one is not None and other is not None:
+            assert_close(other, one, f"the gradient of {name}, compiled and not", tolerance=1e-4)
+
+
+def check_device(case: Case) -> None:
+    """A part computes where its weights and its input are: on a GPU or, where there is none, on the idea of one."""
+    learner, batch = case.learner().eval(), case.batch()
+    counts = learner.objective.counts(batch)
+    device = torch.device("cuda")
+    if torch.cuda.is_available():
+        loss, _ = learner.to(device)(move(batch, device), counts)
+    else:
+        loss = _on_imagined_gpu(learner, batch, counts)
+    assert loss.device.type == "cuda", f"the loss is on {loss.device}, and weights and input are on a GPU"
+
+
+def _on_imagined_gpu(learner: Learner, batch: Batch, counts: Mapping[str, int]) -> Tensor:
+    """The loss, a scalar, by PyTorch's fake tensors: they know shape and device of every result, and no value.
+
+    Raises:
+        AssertionError: tensors of two devices meet.
+        NotJudged: something depends on a value.
+    """
+    device = torch.device("cuda")
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        for module in learner.modules():
+            for name, parameter in module._parameters.items():
+                if parameter is not None:
+                    moved = torch.empty_like(parameter, device=device)
+                    module._parameters[name] = torch.nn.Parameter(moved, requires_grad=parameter.requires_grad)
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    module._buffers[name] = torch.empty_like(buffer, device=device)
+        try:
+            loss, _ = learner(move(batch, device), counts)
+        except (DataDependentOutputException, DynamicOutputShapeException) as error:
+            raise NotJudged(f"it depends on values, which only a GPU can tell: {error.func}") from error
+        except (RuntimeError, TypeError) as error:
+            raise AssertionError(str(error).splitlines()[0]) from error
+    on_gpu: Tensor = loss
+    return on_gpu
+
+
+def check_cost(case: Case) -> None:
+    """A batch that is twice as large costs at most twice as much: counted in numbers read and written, not timed."""
+    if case.kind == "objective" and not case.spec.divisible:
+        raise NotJudged("it is not divisible, and may compare every sample with every other")
+    learner = case.learner().eval()
+    sizes = (4, 8, 16)
+    costs = []
+    for size in sizes:
+        batch = case.batch([index % 4 for index in range(size)])  # the same four over again: the same padding and masks
+        with torch.no_grad(), _Work() as work:
+            learner(batch, learner.objective.counts(batch))
+        costs.append(work.numbers)
+    quadratic = ((costs[2] - costs[1]) - 2 * (costs[1] - costs[0])) / 96  # of a + b·B + c·B²
+    told = ", ".join(f"{cost:,} numbers for {size}" for size, cost in zip(sizes, costs, strict=True))
+    assert quadratic <= 1e-9 * costs[0], f"cost grows faster than the batch: {told} samples"
+
+
+def check_processes(case: Case) -> None:
+    """Two processes that share a batch have the gradients of one that has all of it, and their teachers stay equal."""
+    from didact.testing.objectives import check_split
+    from didact.testing.processes import pair
+
+    if case.kind == "objective" and not case.experiment.needs_whole_batch():
+        try:
+            check_split(case)
+        except AssertionError as error:
+            raise NotJudged("its parts do not add up on one process either, which the rule 'split' tells") from error
+    ours, *theirs = gradients(case, range(4), World()), *pair().gradients(case)
+    for rank, its in enumerate(theirs):
+        assert its.keys() == ours.keys(), f"process {rank} has other tensors: {sorted(its.keys() ^ ours.keys())[:3]}"
+        for name, tensor in ours.items():
+            scale = max(1.0, float(tensor.double().abs().max())) if tensor.numel() else 1.0
+            assert_close(its[name], tensor, f"{name} on process {rank} of two, and on one", tolerance=1e-4 * scale)
+
+
+def gradients(case: Case, ids: Sequence[int], world: World) -> dict[str, Tensor]:
+    """A step of plain descent on this process's share of a batch.
+
+    Args:
+        case: whose learner takes it, from its initialisation; in training mode where a part needs the whole batch, for
+            only there it has that.
+        ids: of the samples that are this process's share.
+        world: the processes that share the whole batch.
+
+    Returns:
+        the loss, a scalar; every gradient and, after the step, every state, each of any shape, by name.
+    """
+    learner, batch = case.learner().train(bool(case.experiment.needs_whole_batch())), case.batch(ids)
+    engine = Engine(learner, Training(steps=1, batch=samples(4), learning_rate=1e-2), world)
+    loss, _ = engine(batch, world.sum(learner.objective.counts(batch)))
+    loss.backward()  # type: ignore[no-untyped-call]
+    found = {"the loss": world.add(loss.detach() / world.size)}
+    with torch.no_grad():
+        for name, parameter in learner.named_parameters():
+            if parameter.grad is not None:
+                found[f"the gradient of {name}"] = parameter.grad.clone()
+                parameter.sub_(parameter.grad, alpha=0.1)
+    learner.after_step(1)
+    return found | {f"{name} after the step": value.clone() for name, value in persistent(learner).items()}
+
+
+class _Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the numbers that every operation reads and writes."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.numbers = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if not function.is_view:
+            touched = tree_leaves((args, kwargs, result))
+            self.numbers += sum(tensor.numel() for tensor in touched if isinstance(tensor, Tensor))
+        return result
+
+
+def _step_batch(case: Case, step: int) -> StepBatch:
+    batch = case.batch(range(step, step + 4))
+    return StepBatch(step=step, epoch=0, parts=(batch,), samples=4, padding=0.0)
+
+
+def _loss(learner: Learner, batch: Batch) -> Tensor:
+    total: Tensor
+    total, _ = learner(batch, learner.objective.counts(batch))
+    return total.detach()

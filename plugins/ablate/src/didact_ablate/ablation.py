@@ -1,0 +1,183 @@
+"""An ablation: a base experiment, what is varied, the seeds, and the number that decides."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from didact import Experiment, SpecError, Study, StudyCall
+from didact.errors import did_you_mean
+from didact.identity import identity, lost_as_data
+from didact_ablate.naming import folder_name, short_names, value_words
+
+LOGGED = ("train", "collapse", "teacher")  # groups of what training logs, which may decide as well
+BASE = "base"
+
+
+@attrs.frozen(kw_only=True)
+class Variant:
+    """One row of the table.
+
+    Attributes:
+        name: what is different in it.
+        changes: ``dotted field → value``, against the base.
+        experiment: all of it, under the base's seed.
+        base: whether it is what the others are compared with.
+    """
+
+    name: str
+    changes: Mapping[str, Any]
+    experiment: Experiment
+    base: bool
+
+
+@attrs.frozen(kw_only=True)
+class Ablation(Study):
+    """Variants of a base experiment, under the same seeds each: what does a choice change?
+
+    Variants of one seed see the same samples in the same order, behind the same masks where the masker is the same, and
+    start from the same weights in every part that is the same; so their results are compared pair by pair.
+
+    ``didact run FILE`` runs what has not been run yet, and ends in the comparison; ``didact compare`` shows it again.
+
+    Attributes:
+        base: the experiment that all variants are compared with; it is run, too.
+        metric: what decides: ``evaluation/metric`` after the last step, such as ``classes/linear``, or the last value
+            of what training logs, such as ``collapse/target_std``.
+        higher_is_better: whether more of the metric is better.
+        vary: ``dotted field → values``; each value of each field makes a variant, all else as in the base. A value that
+            the base has is the base.
+        grid: ``dotted field → values``; each combination makes a variant. Two fields also make a heat map.
+        variants: ``name → {dotted field: value}``, for changes that go together or swap whole components.
+        seeds: ``training.seed`` of the runs of each variant. The fewer, the larger a difference must be to be told from
+            chance: with 3 it takes 2.5 times the differences' standard deviation, with 5 it takes 1.2 times.
+        steps: the budget of each run in optimizer steps; None takes the base's. Schedules that count steps themselves,
+            such as a teacher's ``anneal_steps``, stay as they are.
+        also: further metrics, shown beside the one that decides and not tested.
+        level: of false alarms that are accepted, over the whole table; intervals cover with one minus it.
+    """
+
+    base: Experiment
+    metric: str
+    higher_is_better: bool = True
+    vary: Mapping[str, Sequence[Any]] = attrs.field(factory=dict)
+    grid: Mapping[str, Sequence[Any]] = attrs.field(factory=dict)
+    variants: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    steps: int | None = None
+    also: tuple[str, ...] = ()
+    level: float = 0.05
+
+    def validate(self) -> None:
+        fits = folder_name(self.name) == self.name and bool(self.name)
+        self.require(fits, "name", "letters, digits, '-', '_' and '.'")
+        self.require(len(self.seeds) >= 1, "seeds", "at least one")
+        self.require(len(set(self.seeds)) == len(self.seeds), "seeds", "different")
+        self.require(self.steps is None or self.steps >= 1, "steps", "at least 1, or None")
+        self.require(0 < self.level < 1, "level", "between 0 and 1")
+        self.require(BASE not in self.variants, "variants", f"called something else than {BASE!r}")
+        for field in ("metric", "also"):
+            for name in (self.metric,) if field == "metric" else self.also:
+                self._require_known(field, name)
+        found = self.rows()
+        if len(found) < 2:
+            raise SpecError("nothing is varied", where="vary", mend="give vary, grid or variants a value unlike base's")
+        for row in found:
+            lost = lost_as_data(row.experiment)
+            if lost:
+                raise SpecError(
+                    f"a study runs in processes of their own what is {row.name!r} here, and that does not survive its "
+                    f"record: {lost}",
+                    where="base" if row.base else f"variants, {row.name}",
+                    mend="register every class that it is composed of in a plugin",
+                )
+
+    def rows(self) -> list[Variant]:
+        """The variants, in the order in which they are written, the base first unless it is one of them.
+
+        Raises:
+            SpecError: a field is not there, a value does not fit it, or two variants have one name.
+        """
+        base = self.base if self.steps is None else self.base.evolve(**{"training.steps": self.steps})
+        rows: list[Variant] = []
+        same = identity(base)
+        seen: dict[str, str] = {same: BASE}
+        twins = []
+        for where, name, changes in self._described():
+            try:
+                experiment = base.evolve(**changes)
+            except SpecError as error:
+                raise SpecError(error.what, where=f"{where}, {error.where}", mend=error.mend) from None
+            what = identity(experiment)
+            if what == same:
+                twins.append(name)
+            elif what not in seen:  # else a field's value that another field's list holds too, as grids do
+                if name in seen.values():
+                    raise SpecError(f"two variants are called {name!r}", where=where, mend="give one another name")
+                seen[what] = name
+                rows.append(Variant(name=name, changes=changes, experiment=experiment, base=False))
+        name = twins[0] if len(twins) == 1 else BASE
+        return [Variant(name=name, changes={}, experiment=base, base=True), *rows]
+
+    def experiments(self) -> Mapping[str, Experiment]:
+        return {row.name: row.experiment for row in self.rows()}
+
+    def run(self, call: StudyCall) -> bool:
+        from didact_ablate.study import run_ablation  # here: it brings matplotlib and scipy
+
+        return run_ablation(self, call)
+
+    def member(self, variant: Variant, seed: int) -> Experiment:
+        """The experiment of a variant under a seed, labelled with the study, its variant and its seed."""
+        labels = {**self.base.labels, "study": self.name, "variant": variant.name, "seed": seed}
+        training = attrs.evolve(variant.experiment.training, seed=seed)
+        return attrs.evolve(variant.experiment, name=self.name, training=training, labels=labels)
+
+    def heat_map(self) -> tuple[str, str] | None:
+        """The two fields of a heat map; None where the grid is not of two."""
+        return tuple(self.grid) if len(self.grid) == 2 else None  # type: ignore[return-value]
+
+    def _described(self) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+        """Each variant's field of this spec, name and changes."""
+        short = short_names([*self.vary, *self.grid])
+        for field, values in self.vary.items():
+            self._refuse("vary", field)
+            for value in values:
+                yield f"vary, {field}", f"{short[field]}={value_words(value)}", {field: value}
+        for field in self.grid:
+            self._refuse("grid", field)
+        for values in itertools.product(*self.grid.values()) if self.grid else ():
+            combined = dict(zip(self.grid, values, strict=True))
+            name = ", ".join(f"{short[field]}={value_words(value)}" for field, value in combined.items())
+            yield "grid", name, combined
+        for name, changes in self.variants.items():
+            for field in changes:
+                self._refuse(f"variants, {name}", field)
+            yield f"variants, {name}", name, changes
+
+    def _refuse(self, where: str, field: str) -> None:
+        if field in ("training.seed", "name", "labels"):
+            raise SpecError(
+                f"{field} is not a choice to ablate",
+                where=where,
+                mend="seeds says which seeds each variant is run with",
+            )
+
+    def _require_known(self, field: str, metric: str) -> None:
+        evaluation, slash, name = metric.partition("/")
+        if not slash or not name or evaluation not in (*self.base.evaluations, *LOGGED):
+            raise SpecError(
+                f"Ablation.{field} names the evaluation and its metric, got {metric!r}",
+                where=field,
+                mend=f"for example classes/linear; the base's evaluations: "
+                f"{did_you_mean(evaluation, self.base.evaluations)}",
+            )
+
+
+def member_folder(study: Path, variant: Variant, seed: int) -> Path:
+    """Where the run of a variant under a seed lies, unless that place is taken."""
+    return study / "runs" / f"{folder_name(variant.name)}-seed-{seed}"

@@ -1,0 +1,221 @@
+"""What a set of runs says: each variant's mean and spread over seeds, and its paired difference to the base."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+from didact import DataError
+from didact.errors import did_you_mean
+from didact.record import Cost, RunRecord
+from didact_ablate.statistics import Difference, holm, paired_difference
+
+Verdict = Literal["base", "better", "worse", "not shown", "untested"]
+
+
+@attrs.frozen(kw_only=True)
+class Setting:
+    """What is compared, and how.
+
+    Attributes:
+        name: of the study, or of the set of runs.
+        metric: that decides: ``evaluation/metric`` or ``group/metric``.
+        higher_is_better: whether more of it is better.
+        level: of false alarms over the whole table.
+        also: further metrics, shown beside.
+        base: the variant that the others are compared with.
+    """
+
+    name: str
+    metric: str
+    higher_is_better: bool = True
+    level: float = 0.05
+    also: tuple[str, ...] = ()
+    base: str
+
+
+@attrs.frozen(kw_only=True)
+class Result:
+    """What one run came to.
+
+    Attributes:
+        variant: that it is a run of.
+        seed: that it was run with.
+        values: ``metric → value`` of the metrics that are compared; those that it has.
+        folder: where it lies.
+        cost: what it took.
+        trouble: why it has no value; empty where it has one.
+    """
+
+    variant: str
+    seed: int
+    values: Mapping[str, float]
+    folder: Path = Path()
+    cost: Cost | None = None
+    trouble: str = ""
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a run."""
+        return (self.folder / "experiment.json").exists()
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """One variant.
+
+    Attributes:
+        variant: its name.
+        base: whether it is the base.
+        values: ``seed → value`` of the metric that decides.
+        missing: seeds without a value.
+        mean: of the values; NaN where there is none.
+        spread: their standard deviation over seeds; None with fewer than two.
+        difference: to the base, over the seeds that both have; None for the base, and where there are none.
+        p: of the difference, adjusted for the number of variants (Holm); None where it was not tested.
+        verdict: in a word.
+        also: ``metric → (mean, standard deviation or None)`` of further metrics.
+        training_seconds: mean wall clock of training; None where nobody knows.
+        seconds: mean wall clock of the whole run.
+        gpu_hours: mean.
+        peak_gib: the most.
+    """
+
+    variant: str
+    base: bool
+    values: Mapping[int, float]
+    missing: tuple[int, ...]
+    mean: float
+    spread: float | None
+    difference: Difference | None
+    p: float | None
+    verdict: Verdict
+    also: Mapping[str, tuple[float, float | None]]
+    training_seconds: float | None = None
+    seconds: float | None = None
+    gpu_hours: float | None = None
+    peak_gib: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Comparison:
+    """A table of variants, best first.
+
+    Attributes:
+        setting: what was compared, and how.
+        rows: best mean first; those without a value last.
+    """
+
+    setting: Setting
+    rows: tuple[Row, ...]
+
+    @property
+    def base(self) -> Row:
+        """The row that the others are compared with."""
+        return next(row for row in self.rows if row.base)
+
+    @property
+    def tested(self) -> int:
+        """How many differences were tested."""
+        return sum(row.p is not None for row in self.rows)
+
+
+def result_of(record: RunRecord, variant: str, metrics: Sequence[str]) -> Result:
+    """What a run came to: only one that took all its steps has values."""
+    values: dict[str, float] = {}
+    trouble: str = "" if record.state == "finished" else record.state
+    if not trouble:
+        last = record.metrics[-1] if record.metrics else {}
+        values = {name: known[name] for name in metrics for known in (last, record.found) if name in known}
+        values = {name: value for name, value in values.items() if not math.isnan(value)}
+        trouble = "" if metrics[0] in values else f"no {metrics[0]}"
+    return Result(
+        variant=variant, seed=record.seed, values=values, folder=record.folder, cost=record.cost, trouble=trouble
+    )
+
+
+def compare(setting: Setting, results: Sequence[Result]) -> Comparison:
+    """Compares variants over seeds.
+
+    Args:
+        setting: what is compared.
+        results: of all runs; at most one for each variant and seed.
+
+    Raises:
+        DataError: the base is not among them, or a variant has two results with one seed.
+    """
+    variants: dict[str, list[Result]] = {}
+    for result in results:
+        others = variants.setdefault(result.variant, [])
+        if any(other.seed == result.seed for other in others):
+            raise DataError(
+                f"there are two runs of {result.variant!r} with seed {result.seed}",
+                where=f"{next(other for other in others if other.seed == result.seed).folder} and {result.folder}",
+                mend="compare one of the two",
+            )
+        others.append(result)
+    if setting.base not in variants:
+        raise DataError(f"there is no run of the base {setting.base!r}", mend=did_you_mean(setting.base, variants))
+    base = _values(variants[setting.base], setting.metric)
+    differences = {
+        name: _difference(_values(members, setting.metric), base, setting.level)
+        for name, members in variants.items()
+        if name != setting.base
+    }
+    tested = [None if found is None else found.p for found in differences.values()]
+    adjusted = dict(zip(differences, holm(tested), strict=True))
+    rows = [
+        _row(setting, name, members, differences.get(name), adjusted.get(name)) for name, members in variants.items()
+    ]
+    sign = -1 if setting.higher_is_better else 1
+    rows.sort(key=lambda row: (math.isnan(row.mean), 0.0 if math.isnan(row.mean) else sign * row.mean))
+    return Comparison(setting=setting, rows=tuple(rows))
+
+
+def _values(members: Sequence[Result], metric: str) -> dict[int, float]:
+    return {member.seed: member.values[metric] for member in members if metric in member.values}
+
+
+def _difference(values: Mapping[int, float], base: Mapping[int, float], level: float) -> Difference | None:
+    seeds = sorted(values.keys() & base.keys())
+    if not seeds:
+        return None
+    return paired_difference([values[seed] for seed in seeds], [base[seed] for seed in seeds], level)
+
+
+def _row(setting: Setting, name: str, members: Sequence[Result], difference: Difference | None, p: float | None) -> Row:
+    values = dict(sorted(_values(members, setting.metric).items()))
+    costs = [member.cost for member in members if member.cost is not None and not member.trouble]
+    verdict: Verdict = "base" if name == setting.base else "untested"
+    if p is not None and difference is not None:
+        up = (difference.mean > 0) == setting.higher_is_better
+        verdict = ("better" if up else "worse") if p < setting.level else "not shown"
+    return Row(
+        variant=name,
+        base=name == setting.base,
+        values=values,
+        missing=tuple(sorted(member.seed for member in members if setting.metric not in member.values)),
+        mean=statistics.fmean(values.values()) if values else math.nan,
+        spread=_spread(values.values()),
+        difference=difference,
+        p=p,
+        verdict=verdict,
+        also={metric: _mean_and_spread(_values(members, metric)) for metric in setting.also},
+        training_seconds=statistics.fmean(cost.training_seconds for cost in costs) if costs else None,
+        seconds=statistics.fmean(cost.seconds for cost in costs) if costs else None,
+        gpu_hours=statistics.fmean(cost.gpu_hours for cost in costs) if costs else None,
+        peak_gib=max(cost.peak_gib for cost in costs) if costs else None,
+    )
+
+
+def _mean_and_spread(values: Mapping[int, float]) -> tuple[float, float | None]:
+    return (statistics.fmean(values.values()) if values else math.nan), _spread(values.values())
+
+
+def _spread(values: Collection[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None

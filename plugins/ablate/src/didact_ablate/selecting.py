@@ -1,0 +1,116 @@
+"""Which runs somebody means: by folder, by name, by tag, or by a tracker's query; and what to call their variants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from didact import DataError
+from didact.errors import did_you_mean
+from didact.identity import BESIDE_THE_METHOD, BESIDE_THE_STEPS
+from didact.plugins import registry
+from didact.record import RunRecord, find_runs
+from didact_ablate.naming import short_names, value_words
+
+MOST_FIELDS = 4  # in a variant's name; with more it is called by its experiment
+ABSENT = "absent"
+
+
+def select(references: Sequence[str], runs: Path, place: str) -> list[RunRecord]:
+    """The runs that are referred to, each once.
+
+    Args:
+        references: folders of runs or of several; names of experiments or studies; ``tag:TAG``, which an observer of
+            the run has; ``FINDER:QUERY``, such as ``aim:run.hparams.training.steps > 100``.
+        runs: the folder below which names and tags are looked for.
+        place: where a tracker's runs are looked for.
+
+    Raises:
+        DataError: nothing is found; says for which reference.
+    """
+    found: dict[Path, RunRecord] = {}
+    for reference in references:
+        matching = list(_matching(reference, runs, place))
+        if not matching:
+            raise DataError(f"no run is found by {reference!r}", mend=_mend(reference, runs))
+        found |= {record.folder.resolve(): record for record in matching}
+    return list(found.values())
+
+
+def variant_names(records: Sequence[RunRecord]) -> dict[Path, str]:
+    """What to call each run's variant, by its folder: its label in the study, else what differs between the runs."""
+    studies = {record.labels.get("study") for record in records}
+    if None not in studies and all("variant" in record.labels for record in records):
+        several = len(studies) > 1
+        return {
+            record.folder: f"{record.labels['study']}: {record.labels['variant']}"
+            if several
+            else str(record.labels["variant"])
+            for record in records
+        }
+    flat = {record.folder: dict(fields_of(record.data, method=True)) for record in records}
+    names = sorted({field for fields in flat.values() for field in fields})
+    differing = [field for field in names if len({fields.get(field, ABSENT) for fields in flat.values()}) > 1]
+    short = short_names([field.removesuffix(".spec") for field in differing])
+    experiments = {record.data["name"] for record in records}
+    if not differing or (len(differing) > MOST_FIELDS and len(experiments) > 1):
+        return {record.folder: str(record.data["name"]) for record in records}
+    return {
+        folder: ", ".join(
+            f"{short[field.removesuffix('.spec')]}={fields.get(field, ABSENT)}" for field in differing[:MOST_FIELDS]
+        )
+        for folder, fields in flat.items()
+    }
+
+
+def fields_of(data: Any, where: str = "", *, method: bool = False) -> Iterator[tuple[str, str]]:
+    """An experiment's data as ``dotted field → value in words``.
+
+    Args:
+        data: of an experiment, or of a part of it.
+        where: the part's place.
+        method: only what training depends on, without the seed.
+    """
+    if isinstance(data, Mapping) and data:
+        for key, value in data.items():
+            place = f"{where}.{key}" if where else str(key)
+            beside = place in BESIDE_THE_METHOD or place.removeprefix("training.") in (*BESIDE_THE_STEPS, "seed")
+            if not (method and beside):
+                yield from fields_of(value, place, method=method)
+    elif isinstance(data, list) and any(isinstance(item, Mapping) for item in data):
+        for number, item in enumerate(data):
+            yield from fields_of(item, f"{where}.{number}", method=method)
+    else:
+        yield where, value_words(data)
+
+
+def _matching(reference: str, runs: Path, place: str) -> Iterator[RunRecord]:
+    word, colon, query = reference.partition(":")
+    finders = registry().of_kind("didact_run_finders")
+    if Path(reference).is_dir():
+        yield from find_runs(Path(reference))
+    elif colon and word == "tag":
+        yield from (record for record in find_runs(runs) if query in _tags(record))
+    elif colon and word in finders:
+        folders = finders[word](query, place)
+        yield from (RunRecord.open(folder) for folder in folders if (folder / "experiment.json").exists())
+    elif (runs / reference).is_dir():
+        yield from find_runs(runs / reference)
+    else:
+        yield from (record for record in find_runs(runs) if reference in (record.data["name"], _study(record)))
+
+
+def _tags(record: RunRecord) -> set[str]:
+    """What the run's observers tag it with."""
+    return {tag for observer in record.data["observers"] for tag in observer.get("tags", ())}
+
+
+def _study(record: RunRecord) -> str:
+    return str(record.labels.get("study", ""))
+
+
+def _mend(reference: str, runs: Path) -> str:
+    names = {str(name) for record in find_runs(runs) for name in (record.data["name"], _study(record)) if name}
+    finders = ", ".join(f"{name}:QUERY" for name in registry().of_kind("didact_run_finders"))
+    return f"{did_you_mean(reference, names)}; or a run's folder, tag:TAG{', ' if finders else ''}{finders}"

@@ -1,0 +1,233 @@
+"""Running an ablation: what is missing is run, then all of it is compared and told."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+from rich.console import Console
+
+from didact import DataError, RunError, RunInfo, StudyCall, build_learner
+from didact.observing import Observers
+from didact.plugins import registry
+from didact.record import RunRecord
+from didact.spec import to_data
+from didact_ablate.ablation import Ablation
+from didact_ablate.board import Board
+from didact_ablate.comparison import Result, Setting, compare, result_of
+from didact_ablate.jobs import last_words, run_side_by_side, shares
+from didact_ablate.members import Member, members_of
+from didact_ablate.naming import short_names, value_words
+from didact_ablate.tables import caption, cost_table, drawn, results_table
+from didact_ablate.writing import Findings
+
+WIDTH = 160
+STUDY, COMPARISON = "study.json", "comparison"
+
+
+def run_ablation(ablation: Ablation, call: StudyCall) -> bool:
+    """Runs what is missing of a study, then compares; see `Ablation`.
+
+    Returns:
+        whether every run is done.
+
+    Raises:
+        DidactError: the data cannot be used; another process is running the study; the disk refused.
+    """
+    console = terminal()
+    with _held(call.folder):
+        members = members_of(ablation, call.folder)
+        _write_study(ablation, members, call)
+        missing = [member for member in members if not member.done]
+        parts = shares(call.jobs, call.device)
+        _announce(console, ablation, members, missing, call, parts[0].threads)
+        left_alone = True
+        if missing:
+            build_learner(ablation.base)  # what does not fit at all is said now; what it imports, jobs find imported
+            board = Board(members, console, ablation.metric)
+            try:
+                left_alone = run_side_by_side(
+                    missing,
+                    parts=parts,
+                    device=call.device,
+                    source_file=call.source_file,
+                    watch=board.watch,
+                    ended=board.ended,
+                )
+            finally:
+                board.close()
+        if not left_alone:
+            console.print(f"stopped; the same command goes on: didact run {call.source_file}", markup=False)
+            return False
+        findings = findings_of(call.folder)
+        conclude(ablation, findings, call.folder, console)
+    return all(member.done for member in members)
+
+
+def findings_of(folder: Path) -> Findings:
+    """What the runs of a study say, those that failed or are missing included.
+
+    Args:
+        folder: of the study.
+
+    Raises:
+        DataError: there is no study in it, or no run of its base.
+    """
+    study = read_study(folder)
+    setting = Setting(**{**study["setting"], "also": tuple(study["setting"]["also"])})
+    metrics = (setting.metric, *setting.also)
+    results = []
+    for member in study["members"]:
+        place = folder / member["folder"]
+        if not (place / "experiment.json").exists():
+            known = {"variant": member["variant"], "seed": member["seed"]}
+            results.append(Result(**known, values={}, folder=place, trouble="not begun"))
+            continue
+        result = result_of(RunRecord.open(place), member["variant"], metrics)
+        if result.trouble == "failed":
+            result = attrs.evolve(result, trouble=f"failed: {last_words(place)}")
+        results.append(result)
+    heat_map = study["heat map"]
+    places = {name: tuple(values) for name, values in heat_map["places"].items()} if heat_map else {}
+    return Findings(
+        comparison=compare(setting, results),
+        results=results,
+        heat_map=(tuple(heat_map["fields"]), places) if heat_map else None,
+    )
+
+
+def read_study(folder: Path) -> Any:
+    """What is known of the study in a folder, without the plugins that its experiments are composed of.
+
+    Raises:
+        DataError: there is none.
+    """
+    try:
+        return json.loads((folder / STUDY).read_text())
+    except OSError:
+        raise DataError("there is no study in this folder", where=str(folder), mend=f"it has no {STUDY}") from None
+
+
+def conclude(ablation: Ablation, findings: Findings, folder: Path, console: Console) -> None:
+    """Shows a comparison, writes it, and tells the observers that the base lists."""
+    figures = findings.write(folder / COMPARISON)
+    show(findings, console)
+    console.print(f"tables and figures: {folder / COMPARISON}", markup=False, soft_wrap=True)
+    observers = {f"{type(spec).__name__}-{place}": spec.build() for place, spec in enumerate(ablation.base.observers)}
+    watching = Observers(observers)
+    experiment = ablation.base.evolve(name=ablation.name, labels={**ablation.base.labels, "study": ablation.name})
+    environment = RunRecord.open(next(one.folder for one in findings.results if one.cost)).environment
+    data = to_data(ablation, registry().name_of)
+    info = RunInfo(folder=folder, experiment=experiment, data=data, step=0, environment=environment)
+    watching.notify("run_started", run=info)
+    watching.notify("evaluation_finished", step=0, name=COMPARISON, report=findings.report(figures))
+    watching.notify("run_ended", outcome="finished", step=0)
+    for warning in watching.warnings:
+        console.print(f"warning: {warning}", markup=False, soft_wrap=True)
+
+
+def terminal() -> Console:
+    """The terminal; where there is none, lines as wide as a table needs them."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
+
+
+def show(findings: Findings, console: Console) -> None:
+    """The tables on the terminal."""
+    comparison = findings.comparison
+    console.print(drawn(results_table(comparison), comparison.setting.name))
+    console.print(caption(comparison), markup=False)
+    console.print(drawn(cost_table(comparison), "cost of a run"))
+    for result in findings.results:
+        if result.trouble:
+            console.print(f"{result.variant}, seed {result.seed}: {result.trouble}", markup=False, soft_wrap=True)
+
+
+def _announce(
+    console: Console,
+    ablation: Ablation,
+    members: Sequence[Member],
+    missing: Sequence[Member],
+    call: StudyCall,
+    threads: int,
+) -> None:
+    rows, seeds = len(ablation.rows()), len(ablation.seeds)
+    begun = sum(member.record is not None for member in missing)
+    jobs = min(call.jobs, max(1, len(missing)))
+    console.print(
+        f"{ablation.name}: {rows} variants × {seeds} seeds = {len(members)} runs; {len(members) - len(missing)} done, "
+        f"{begun} to go on with, {len(missing) - begun} new; {jobs} at a time, {threads} threads each",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(f"in {call.folder}", markup=False, soft_wrap=True)
+
+
+def _value(value: object, field: str) -> object:
+    for name in field.split("."):
+        value = value[name] if isinstance(value, dict) else getattr(value, name)
+    return value
+
+
+def _write_study(ablation: Ablation, members: Sequence[Member], call: StudyCall) -> None:
+    rows = ablation.rows()
+    setting = Setting(
+        name=ablation.name,
+        metric=ablation.metric,
+        higher_is_better=ablation.higher_is_better,
+        level=ablation.level,
+        also=ablation.also,
+        base=rows[0].name,
+    )
+    fields = ablation.heat_map() or ()
+    places = {row.name: [value_words(_value(row.experiment, field)) for field in fields] for row in rows}
+    study = {
+        "setting": attrs.asdict(setting),
+        "members": [
+            {"variant": one.variant.name, "seed": one.seed, "folder": str(one.folder.relative_to(call.folder))}
+            for one in members
+        ],
+        "heat map": {"fields": list(short_names(fields).values()), "places": places} if fields else None,
+        "ablation": to_data(ablation, registry().name_of),
+    }
+    try:
+        partial = call.folder / f".{STUDY}"
+        partial.write_text(json.dumps(study, indent=2) + "\n")
+        partial.replace(call.folder / STUDY)
+        shutil.copyfile(call.source_file, call.folder / "study.py")
+    except OSError as error:
+        raise RunError(
+            f"the study's folder cannot be written: {error.strerror or error}",
+            where=str(call.folder),
+            mend="choose another with --out, or free some space",
+        ) from error
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Holds the study's folder for this process."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".study-lock").open("w")
+    except OSError as error:
+        raise RunError(
+            f"the study's folder cannot be written: {error.strerror or error}",
+            where=str(folder),
+            mend="choose another with --out",
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(
+                "another process is running this study",
+                where=str(folder),
+                mend="wait for it, stop it, or choose another folder with --out",
+            ) from None
+        yield

@@ -1,0 +1,247 @@
+"""A comparison in words: for the terminal, as Markdown, as CSV. What is written is read back as it was."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+
+import attrs
+from rich.box import SIMPLE_HEAD
+from rich.table import Table as Drawing
+from rich.text import Text
+
+from didact_ablate.comparison import Comparison, Result
+
+VERDICTS = {"better": "bold green", "worse": "bold red", "base": "bold", "not shown": "", "untested": "dim"}
+WORDS = {
+    "base": "base",
+    "better": "better",
+    "worse": "worse",
+    "not shown": "no difference shown",
+    "untested": "not tested",
+}
+
+
+@attrs.frozen(kw_only=True)
+class Table:
+    """Cells under headings; the first column says what a row is about.
+
+    Attributes:
+        columns: the headings.
+        rows: as many cells as headings each.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def markdown(self) -> str:
+        """As a Markdown table; `from_markdown` is its inverse."""
+        lines = [self.columns, ("---", *("---:" for _ in self.columns[1:])), *self.rows]
+        return "".join(f"| {' | '.join(_escaped(cell) for cell in line)} |\n" for line in lines)
+
+    @classmethod
+    def from_markdown(cls, text: str) -> Table:
+        """The table that `markdown` wrote."""
+        lines = [_cells(line) for line in text.split("\n") if line]
+        return cls(columns=lines[0], rows=tuple(lines[2:]))
+
+    def csv(self) -> str:
+        """As comma-separated values (RFC 4180); `from_csv` is its inverse."""
+        file = io.StringIO(newline="")
+        csv.writer(file, quoting=csv.QUOTE_MINIMAL).writerows([self.columns, *self.rows])
+        return file.getvalue()
+
+    @classmethod
+    def from_csv(cls, text: str) -> Table:
+        """The table that `csv` wrote."""
+        columns, *rows = (tuple(line) for line in csv.reader(io.StringIO(text, newline="")))
+        return cls(columns=columns, rows=tuple(rows))
+
+
+def results_table(comparison: Comparison) -> Table:
+    """What a reader wants to see: means, spreads, differences, verdicts; the same whenever the results are."""
+    setting = comparison.setting
+    digits = digits_of(comparison)
+    further = {metric: decimals([row.also[metric] for row in comparison.rows]) for metric in setting.also}
+    columns = ("variant", setting.metric, "seeds", "difference", f"{1 - setting.level:.0%} interval", "p (Holm)", "")
+    rows = []
+    for row in comparison.rows:
+        found = row.difference
+        rows.append(
+            (
+                f"{row.variant} (base)" if row.base and row.variant != "base" else row.variant,
+                _mean(row.mean, row.spread, digits),
+                str(len(row.values)) + (f" of {len(row.values) + len(row.missing)}" if row.missing else ""),
+                "" if found is None else f"{found.mean:+.{digits}f}",
+                "" if found is None or found.low is None else f"{found.low:+.{digits}f} to {found.high:+.{digits}f}",
+                "" if row.p is None else p_words(row.p),
+                WORDS[row.verdict],
+                *(_mean(*row.also[metric], further[metric]) for metric in setting.also),
+            )
+        )
+    return Table(columns=(*columns, *setting.also), rows=tuple(rows))
+
+
+def cost_table(comparison: Comparison) -> Table:
+    """What a run of each variant took, on average; memory at its most."""
+    rows = [
+        (
+            row.variant,
+            _clock(row.training_seconds),
+            _clock(row.seconds),
+            "" if row.gpu_hours is None else f"{row.gpu_hours:.2f}",
+            "" if row.peak_gib is None else f"{row.peak_gib:.2f} GiB",
+        )
+        for row in comparison.rows
+    ]
+    return Table(columns=("variant", "training", "in all", "GPU hours", "peak memory"), rows=tuple(rows))
+
+
+def numbers_table(comparison: Comparison) -> Table:
+    """Every number of the comparison in full, for other programs; a cell without one is empty."""
+    also = [part for metric in comparison.setting.also for part in (f"{metric} mean", f"{metric} sd")]
+    names = ("difference", "low", "high", "p", "p_holm", "verdict")
+    costs = ("training_seconds", "seconds", "gpu_hours", "peak_gib")
+    rows = []
+    for row in comparison.rows:
+        found = row.difference
+        pair = (None,) * 4 if found is None else (found.mean, found.low, found.high, found.p)
+        numbers = (*pair, row.p)
+        others = [number for metric in comparison.setting.also for number in row.also[metric]]
+        rows.append(
+            (
+                row.variant,
+                str(row.base).lower(),
+                str(len(row.values)),
+                *(_full(number) for number in (row.mean, row.spread, *numbers)),
+                row.verdict,
+                *(_full(number) for number in others),
+                *(_full(getattr(row, cost)) for cost in costs),
+            )
+        )
+    return Table(columns=("variant", "base", "seeds", "mean", "sd", *names, *also, *costs), rows=tuple(rows))
+
+
+def values_table(results: Sequence[Result], metrics: Sequence[str]) -> Table:
+    """Each run's results in full, one row for each run: what the comparison is made of."""
+    rows = tuple(
+        (
+            result.variant,
+            str(result.seed),
+            *(_full(result.values.get(metric)) for metric in metrics),
+            result.trouble,
+            str(result.folder),
+        )
+        for result in results
+    )
+    return Table(columns=("variant", "seed", *metrics, "trouble", "folder"), rows=rows)
+
+
+def read_values(table: Table) -> list[Result]:
+    """The results that `values_table` wrote, without what they cost."""
+    from pathlib import Path
+
+    _, _, *metrics, _, _ = table.columns
+    return [
+        Result(
+            variant=variant,
+            seed=int(seed),
+            values={metric: float(cell) for metric, cell in zip(metrics, cells, strict=True) if cell},
+            trouble=trouble,
+            folder=Path(folder),
+        )
+        for variant, seed, *cells, trouble, folder in table.rows
+    ]
+
+
+def caption(comparison: Comparison) -> str:
+    """How to read the table: what was compared, what the test assumes."""
+    setting, base = comparison.setting, comparison.base
+    better = "higher" if setting.higher_is_better else "lower"
+    said = (
+        f"{setting.metric} ({better} is better), mean ± standard deviation over seeds. Differences are to "
+        f"{base.variant!r}, paired by seed. "
+    )
+    if not comparison.tested:
+        return said + "Nothing was tested: that takes at least two seeds, and differences that are not all alike."
+    tests = "1 difference was" if comparison.tested == 1 else f"{comparison.tested} differences were"
+    return (
+        f"{said}{tests} tested by a paired t-test, which takes the differences of seeds for independent and normal; "
+        f"p is adjusted for their number (Holm), so that at most {setting.level:.0%} of such tables claim a difference "
+        f"where there is none. Intervals are of one difference each, not adjusted. That no difference was shown does "
+        f"not mean that there is none: see how wide its interval is."
+    )
+
+
+def drawn(table: Table, title: str = "") -> Drawing:
+    """The table for the terminal."""
+    drawing = Drawing(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for index, column in enumerate(table.columns):
+        drawing.add_column(Text(column), justify="left" if index == 0 else "right", no_wrap=True)
+    styles = {WORDS[verdict]: style for verdict, style in VERDICTS.items()}
+    for row in table.rows:
+        drawing.add_row(*(Text(cell, style=styles.get(cell, "") if index else "") for index, cell in enumerate(row)))
+    return drawing
+
+
+def digits_of(comparison: Comparison) -> int:
+    """Decimals for the metric that decides."""
+    return decimals([(row.mean, row.spread) for row in comparison.rows])
+
+
+def decimals(values: Sequence[tuple[float, float | None]]) -> int:
+    """How many decimals show the middle spread of ``(mean, spread)`` with two digits; without one, means with four."""
+    spreads = sorted(spread for _, spread in values if spread)
+    means = [abs(mean) for mean, _ in values if mean and not math.isnan(mean)]
+    size = 100 * spreads[len(spreads) // 2] if spreads else max(means, default=1.0)
+    return min(8, max(0, 3 - math.floor(math.log10(size))))
+
+
+def p_words(p: float) -> str:
+    """A p-value as papers print it."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _mean(mean: float, spread: float | None, digits: int) -> str:
+    if math.isnan(mean):
+        return "none"
+    return f"{mean:.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}")
+
+
+def _full(number: float | None) -> str:
+    return "" if number is None else repr(float(number))
+
+
+def _clock(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d} min"
+
+
+def _escaped(cell: str) -> str:
+    for sign, written in (("\\", "\\\\"), ("|", "\\|"), ("\r", "\\r"), ("\n", "\\n")):
+        cell = cell.replace(sign, written)
+    return cell
+
+
+def _cells(line: str) -> tuple[str, ...]:
+    """The cells of a Markdown table's line."""
+    cells, cell, escaped = [], "", False
+    for sign in line[1:]:
+        if escaped:
+            cell += {"r": "\r", "n": "\n"}.get(sign, sign)
+            escaped = False
+        elif sign == "\\":
+            escaped = True
+        elif sign == "|":
+            cells.append(cell[1:-1])
+            cell = ""
+        else:
+            cell += sign
+    return tuple(cells)

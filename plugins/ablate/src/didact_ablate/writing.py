@@ -1,0 +1,115 @@
+"""A comparison on disk: tables and figures in a folder, and the same as a report for observers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+from matplotlib.figure import Figure
+
+from didact import DataError, Report
+from didact.record import RunRecord
+from didact_ablate.comparison import Comparison, Result, compare, result_of
+from didact_ablate.figures import Curves, draw_curves, draw_effects, draw_heat_map, pixels, save
+from didact_ablate.tables import caption, cost_table, numbers_table, results_table, values_table
+
+TABLE, NUMBERS, VALUES = "table.md", "table.csv", "values.csv"
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Findings:
+    """A comparison and what it was made of.
+
+    Attributes:
+        comparison: the table.
+        results: of each run.
+        heat_map: the two fields of a heat map, and ``variant → their values``; None without one.
+    """
+
+    comparison: Comparison
+    results: Sequence[Result]
+    heat_map: tuple[tuple[str, str], Mapping[str, tuple[str, str]]] | None = None
+
+    def under(self, **changes: Any) -> Findings:
+        """The same runs under another setting: another metric, further ones, another base.
+
+        Raises:
+            DataError: no variant is called as the new base is.
+        """
+        setting = attrs.evolve(self.comparison.setting, **changes)
+        metrics = (setting.metric, *setting.also)
+        results = [_again(result, metrics) if result.begun else result for result in self.results]
+        return attrs.evolve(self, comparison=compare(setting, results), results=results)
+
+    def text(self) -> str:
+        """The tables as Markdown, with how to read them."""
+        comparison = self.comparison
+        lines = [f"# {comparison.setting.name}", "", results_table(comparison).markdown(), caption(comparison), ""]
+        troubled = [result for result in self.results if result.trouble]
+        lines += [f"- {result.variant}, seed {result.seed}: {result.trouble}" for result in troubled]
+        lines += ["", "## Cost", "", "Mean of a run, memory at its most.", "", cost_table(comparison).markdown()]
+        return "\n".join(lines)
+
+    def figures(self) -> dict[str, Figure]:
+        """The figures by name: effects, curves, and a heat map for two fields."""
+        comparison = self.comparison
+        name, curves = self._curves()
+        drawn = {"effects": draw_effects(comparison)}
+        if any(len(curve.steps) > 1 for curve in curves):
+            title = f"{comparison.setting.name}: mean over seeds, band of one standard deviation"
+            drawn["curves"] = draw_curves(curves, name, title)
+        if self.heat_map is not None:
+            fields, places = self.heat_map
+            cells = {places[row.variant]: row.mean for row in comparison.rows if row.variant in places}
+            drawn["heat-map"] = draw_heat_map(cells, fields, comparison)
+        return drawn
+
+    def write(self, folder: Path) -> dict[str, Figure]:
+        """Writes everything into a folder; returns the figures.
+
+        Raises:
+            DataError: the disk refused.
+        """
+        metrics = (self.comparison.setting.metric, *self.comparison.setting.also)
+        figures = self.figures()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / TABLE).write_text(self.text())
+            (folder / NUMBERS).write_text(numbers_table(self.comparison).csv(), newline="")
+            (folder / VALUES).write_text(values_table(self.results, metrics).csv(), newline="")
+            for name, figure in figures.items():
+                save(figure, folder / name)
+        except OSError as error:
+            raise DataError(
+                f"the comparison cannot be written: {error.strerror or error}",
+                where=str(folder),
+                mend="free some space, make the folder writable, or choose another with --out",
+            ) from error
+        return figures
+
+    def report(self, figures: Mapping[str, Figure]) -> Report:
+        """The same for observers: the means as metrics, the table as text, the figures as images."""
+        return Report(
+            metrics={row.variant: row.mean for row in self.comparison.rows if row.values},
+            images={name: pixels(figure) for name, figure in figures.items()},
+            texts={"table": self.text()},
+        )
+
+    def _curves(self) -> tuple[str, list[Curves]]:
+        """The deciding metric on its way; where it was only measured at the end, the training loss."""
+        wanted = self.comparison.setting.metric
+        records = [(result.variant, RunRecord.open(result.folder)) for result in self.results if result.begun]
+        name = wanted if any(len(record.during(wanted)) > 1 for _, record in records) else "train/loss"
+        order = [row.variant for row in self.comparison.rows]
+        return name, [
+            Curves.of(variant, [record.during(name) for owner, record in records if owner == variant])
+            for variant in order
+        ]
+
+
+def _again(result: Result, metrics: Sequence[str]) -> Result:
+    """The run's result under other metrics; why it failed stays as it was told."""
+    found = result_of(RunRecord.open(result.folder), result.variant, metrics)
+    return attrs.evolve(found, trouble=result.trouble) if found.trouble == "failed" else found

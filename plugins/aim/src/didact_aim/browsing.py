@@ -1,0 +1,111 @@
+"""Aim's browser on a repository, finding runs by Aim's queries, and ending runs that could not end themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from didact import DataError, DidactError
+from didact.record import RunRecord
+from didact.run import close
+from didact_aim.repository import is_remote, open_repository, repository_exists
+
+SECONDS_BETWEEN_SWEEPS = 60.0
+START = "from aim.cli.cli import cli_entry_point; cli_entry_point()"
+
+
+def find(query: str, place: str) -> list[Path]:
+    """The folders of the runs that fit an Aim query, such as ``run.hparams.training.steps > 100``.
+
+    Args:
+        query: as in Aim's search bar.
+        place: a repository.
+
+    Raises:
+        DataError: there is no repository, or Aim does not understand the query.
+    """
+    repository = open_repository(existing(place))
+    try:
+        matching: Any = repository.query_runs(query, report_mode=0)  # type: ignore[arg-type]
+        found = [one.run.get("folder") for one in matching.iter_runs()]
+    except Exception as error:  # foreign code: Aim runs the query as Python
+        raise DataError(
+            f"Aim does not understand the query {query!r}: {error}",
+            mend="it is Python, for example aim:run.study == 'layers' and run.hparams.targets.k > 2",
+        ) from error
+    return sorted({Path(folder) for folder in found if folder})
+
+
+def sweep(place: str) -> int:
+    """Ends the records of runs that Aim takes for running and that were killed; returns how many there were."""
+    from aim.sdk.run import Run
+
+    repository = open_repository(place)
+    ended = 0
+    for run_hash in repository.list_active_runs():
+        folder = Run(run_hash, repo=repository, read_only=True).get("folder")
+        if not folder or not (Path(folder) / "experiment.json").exists():
+            continue  # of another machine, or of another program
+        with contextlib.suppress(DidactError):  # one whose plugins are gone stays as it is
+            if RunRecord.open(Path(folder)).state == "killed":
+                ended += close(Path(folder))
+    return ended
+
+
+def existing(place: str) -> str:
+    """The repository's place, if there is one.
+
+    Raises:
+        DataError: there is none.
+    """
+    expanded = place if is_remote(place) else str(Path(place).expanduser().resolve())
+    if not repository_exists(expanded):
+        raise DataError(
+            f"there is no Aim repository in {place}",
+            where="--repo",
+            mend="name the folder that holds .aim; a run makes it whose experiment lists Aim() among its observers",
+        )
+    return expanded
+
+
+def free_port(host: str, wanted: int) -> int:
+    """The port if nobody listens there; one that is free where ``wanted`` is 0.
+
+    Raises:
+        DataError: another process listens there.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, wanted))
+        except OSError as error:
+            raise DataError(
+                f"{host}:{wanted} cannot be listened on: {error.strerror}",
+                where="--port",
+                mend="choose another, or 0 for any that is free",
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def browser(place: str, host: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Aim's browser while it is open; it is ended with all its workers."""
+    command = [sys.executable, "-c", START, "up", "--repo", place, "--host", host, "--port", str(port), "--yes"]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

@@ -1,0 +1,57 @@
+"""``didact ui``."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import types
+
+import click
+
+from didact import RunError
+
+
+@click.command("ui", short_help="Open Aim on the runs that were tracked.")
+@click.option("--repo", default=".", show_default=True, help="The folder that holds .aim.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=43800, show_default=True, help="0 takes one that is free."
+)
+def ui_command(repo: str, host: str, port: int) -> None:
+    """Opens Aim's browser on a repository, until Ctrl-C.
+
+    Runs that were killed, which Aim would show as in progress for ever, are ended first, and again every minute.
+    """
+    from didact_aim.browsing import SECONDS_BETWEEN_SWEEPS, browser, existing, free_port, sweep
+    from didact_aim.repository import is_remote
+
+    if is_remote(repo):
+        raise RunError(
+            "Aim's browser opens on a folder, not on a server",
+            where="--repo",
+            mend="run `didact ui` where the server is, on its folder",
+        )
+    place = existing(repo)
+    port = free_port(host, port)
+    _ended(sweep(place))
+    signal.signal(signal.SIGTERM, _interrupt)
+    with browser(place, host, port) as process:
+        click.echo(f"http://{host}:{port} shows {place}; Ctrl-C ends it")
+        while True:
+            try:
+                code = process.wait(SECONDS_BETWEEN_SWEEPS)
+            except subprocess.TimeoutExpired:
+                _ended(sweep(place))
+                continue
+            except KeyboardInterrupt:
+                return
+            raise RunError(f"Aim's browser ended by itself, with exit code {code}", mend="what it said stands above")
+
+
+def _ended(count: int) -> None:
+    if count:
+        click.echo(f"{count} {'run was' if count == 1 else 'runs were'} killed; `didact resume` goes on with them")
+
+
+def _interrupt(number: int, frame: types.FrameType | None) -> None:
+    raise KeyboardInterrupt

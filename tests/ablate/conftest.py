@@ -1,0 +1,200 @@
+"""Studies of tiny experiments, whose parts are a plugin that other processes find too."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from didact.plugins import registry
+
+PLUGIN = """
+from __future__ import annotations
+import os
+from pathlib import Path
+from typing import Any
+import attrs
+import torch
+from didact import Evaluation, Observer, Report, hookimpl
+from didact.testing import tiny
+
+
+@attrs.frozen(kw_only=True)
+class Judge(Evaluation):
+    '''A number that follows from the weights.
+
+    Attributes:
+        power: of the weights.
+        witness: a file that gets a line whenever somebody is judged.
+    '''
+
+    power: int = 2
+    witness: str | None = None
+
+    def evaluate(self, subject):
+        if self.witness is not None:
+            with Path(self.witness).open("a") as file:
+                file.write(f"{subject.experiment.labels.get('variant')}\\n")
+        weights = torch.cat([value.flatten() for value in subject.student().parameters()]).double()
+        return Report(metrics={"score": float(weights.abs().pow(self.power).mean() * 100)})
+
+
+@attrs.frozen(kw_only=True)
+class Fails(Evaluation):
+    '''Cannot judge some widths.
+
+    Attributes:
+        depth: with which it fails.
+    '''
+
+    depth: int = 3
+
+    def evaluate(self, subject):
+        from didact import DataError
+
+        if len(subject.student().backbone.blocks) == self.depth:
+            raise DataError("this one cannot be judged", where="the test", mend="nothing")
+        return Report(metrics={"fine": 1.0})
+
+
+@attrs.frozen(kw_only=True)
+class Notes(Observer):
+    '''Notes in a file what it is told of.
+
+    Attributes:
+        path: of the file.
+    '''
+
+    path: str
+
+    def build(self):
+        return Notebook(Path(self.path))
+
+
+class Notebook:
+    def __init__(self, path):
+        self.path = path
+
+    @hookimpl
+    def run_started(self, run):
+        self.labels = dict(run.experiment.labels)
+
+    @hookimpl
+    def evaluation_finished(self, step, name, report):
+        with self.path.open("a") as file:
+            file.write(f"{self.labels} {name} {sorted(report.images)} {sorted(report.texts)}\\n")
+
+
+@hookimpl
+def didact_sources():
+    return {"source": tiny.TinySource}
+
+
+@hookimpl
+def didact_feature_encoders():
+    return {"encoder": tiny.TinyEncoder}
+
+
+@hookimpl
+def didact_backbones():
+    return {"backbone": tiny.TinyBackbone}
+
+
+@hookimpl
+def didact_maskers():
+    return {"masker": tiny.TinyMasker}
+
+
+@hookimpl
+def didact_evaluations():
+    return {"judge": Judge, "fails": Fails}
+
+
+@hookimpl
+def didact_observers():
+    return {"notes": Notes}
+"""
+
+STUDY = """
+from didact import Cosine, Experiment, Training, samples
+from didact_ablate import Ablation
+from didact_distill import EMATeacher, LatentRegression, TopKTargets
+from toy_parts import Fails, Judge, Notes, tiny
+
+base = Experiment(
+    name="toy",
+    source=tiny.TinySource(uneven=True),
+    encoder=tiny.TinyEncoder(),
+    masker=tiny.TinyMasker(masks=2),
+    backbone=tiny.TinyBackbone(depth=4),
+    targets=TopKTargets(k=2, teacher=EMATeacher(start=0.9, end=0.99)),
+    objective=LatentRegression(),
+    training=Training(
+        steps=60,
+        batch=samples(4),
+        learning_rate=1e-2,
+        schedule=Cosine(warmup_steps=2),
+        precision="float32",
+        workers=0,
+        log_every=2,
+        checkpoint_every=5,
+    ),
+    evaluations={"judge": Judge()},
+)
+
+study = Ablation(
+    name="toys",
+    base=base,
+    vary={"targets.k": (1, 2, 4)},
+    variants={"shallow": {"backbone": tiny.TinyBackbone(depth=3)}},
+    seeds=(0, 1),
+    metric="judge/score",
+    also=("train/loss",),
+)
+"""
+
+
+@pytest.fixture(scope="session")
+def study_text() -> str:
+    """The study file's content."""
+    return STUDY
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory) -> Path:
+    """A folder to be on the path, with the plugin ``toy``."""
+    folder = tmp_path_factory.mktemp("installed")
+    (folder / "toy_parts-1.0.dist-info").mkdir()
+    (folder / "toy_parts-1.0.dist-info" / "METADATA").write_text("Name: toy-parts\nVersion: 1.0\n")
+    (folder / "toy_parts-1.0.dist-info" / "entry_points.txt").write_text("[didact]\ntoy = toy_parts\n")
+    (folder / "toy_parts.py").write_text(PLUGIN)
+    return folder
+
+
+@pytest.fixture
+def project(installed, tmp_path, monkeypatch) -> Path:
+    """A working directory with the study's file ``study.py``, whose parts are installed."""
+    monkeypatch.syspath_prepend(str(installed))
+    monkeypatch.setenv("PYTHONPATH", str(installed))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+    registry.cache_clear()
+    importlib.import_module("toy_parts")
+    (tmp_path / "study.py").write_text(STUDY)
+    yield tmp_path
+    registry.cache_clear()
+
+
+@pytest.fixture
+def didact(project) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a command in a process of its own."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "didact", *map(str, arguments)]
+        return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300)
+
+    return run

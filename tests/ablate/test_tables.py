@@ -1,0 +1,171 @@
+"""What is written of a comparison is read back as it was."""
+
+from __future__ import annotations
+
+import json
+import math
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from didact_ablate.comparison import Result, Setting, compare
+from didact_ablate.figures import Curves, draw_curves, draw_effects, draw_heat_map, pixels, save
+from didact_ablate.tables import (
+    Table,
+    caption,
+    decimals,
+    drawn,
+    numbers_table,
+    read_values,
+    results_table,
+    values_table,
+)
+from didact_ablate.writing import Findings
+
+texts = st.text(st.characters(codec="utf-8"), max_size=12)
+finite = st.floats(allow_nan=False, allow_infinity=False, width=64)
+
+
+@st.composite
+def tables(draw) -> Table:
+    width = draw(st.integers(1, 5))
+    cells = st.tuples(*[texts] * width)
+    return Table(columns=draw(cells), rows=tuple(draw(st.lists(cells, max_size=6))))
+
+
+@given(tables())
+def test_a_table_survives_markdown(table):
+    assert Table.from_markdown(table.markdown()) == table
+
+
+@given(tables())
+def test_a_table_survives_csv(table):
+    assert Table.from_csv(table.csv()) == table
+
+
+@st.composite
+def results(draw) -> list[Result]:
+    names = draw(st.lists(texts.filter(bool), min_size=2, max_size=4, unique=True))
+    moderate = st.floats(-1e6, 1e6)
+    return [
+        Result(variant=name, seed=seed, values={"a/b": draw(moderate), "c/d": draw(finite)})
+        for name in names
+        for seed in range(draw(st.integers(1, 4)))
+    ]
+
+
+@given(results())
+def test_a_comparison_follows_from_its_values_as_csv(found):
+    table = values_table(found, ("a/b", "c/d"))
+    again = read_values(Table.from_csv(table.csv()))
+    assert [(one.variant, one.seed, dict(one.values)) for one in again] == [
+        (one.variant, one.seed, dict(one.values)) for one in found
+    ]
+    setting = Setting(name="s", metric="a/b", base=found[0].variant)
+    assert results_table(compare(setting, again)) == results_table(compare(setting, found))
+
+
+@given(results())
+def test_every_number_is_in_the_csv_in_full(found):
+    comparison = compare(Setting(name="s", metric="a/b", base=found[0].variant), found)
+    table = Table.from_csv(numbers_table(comparison).csv())
+    places = {column: place for place, column in enumerate(table.columns)}
+    for row, cells in zip(comparison.rows, table.rows, strict=True):
+        assert cells[places["variant"]] == row.variant
+        assert float(cells[places["mean"]]) == row.mean
+        pair = row.difference
+        assert cells[places["p"]] == ("" if pair is None or pair.p is None else repr(pair.p))
+        assert cells[places["verdict"]] == row.verdict
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [([(62.1, 1.234)], 1), ([(0.5, 0.0123)], 3), ([(61234.0, 250.0)], 0), ([(0.02, None)], 5), ([(math.nan, None)], 3)],
+)
+def test_numbers_have_the_digits_that_their_spread_allows(values, wanted):
+    assert decimals(values) == wanted
+
+
+def three_seeds(*effects: tuple[str, float], also: float = 1.0) -> list[Result]:
+    rng = np.random.default_rng(0)
+    return [
+        Result(variant=name, seed=seed, values={"a/b": 50 + effect + seed + rng.normal() / 10, "c/d": also * seed})
+        for name, effect in effects
+        for seed in range(3)
+    ]
+
+
+@pytest.fixture
+def comparison():
+    setting = Setting(name="layers", metric="a/b", base="k=2", also=("c/d",))
+    return compare(setting, three_seeds(("k=1", -8.0), ("k=2", 0.0), ("k=4", 0.05)))
+
+
+def test_the_table_says_what_a_reader_asks_for(comparison):
+    table = results_table(comparison)
+    assert table.columns == ("variant", "a/b", "seeds", "difference", "95% interval", "p (Holm)", "", "c/d")
+    by_name = {row[0]: row for row in table.rows}
+    assert set(by_name) == {"k=1", "k=2 (base)", "k=4"}
+    assert by_name["k=1"][6] == "worse"
+    assert by_name["k=1"][3].startswith("-8.")
+    assert by_name["k=2 (base)"][3:6] == ("", "", "")
+    assert by_name["k=4"][6] == "no difference shown"
+    assert table.rows[-1][0] == "k=1"  # best first
+    assert "paired t-test" in caption(comparison)
+    assert "Holm" in caption(comparison)
+
+
+def test_the_terminal_shows_names_as_they_are(capsys):
+    from rich.console import Console
+
+    Console(width=120).print(drawn(Table(columns=("variant", "x"), rows=(("[bold]betas[/bold]=(0.9, 1)", "1"),))))
+    assert "[bold]betas[/bold]=(0.9, 1)" in capsys.readouterr().out
+
+
+def test_figures_are_png_and_svg_and_the_same_each_time(comparison, tmp_path):
+    curves = [Curves.of(name, [[(1, 2.0), (5, 1.0)], [(1, 2.5), (5, 1.5), (9, 1.0)]]) for name in ("k=1", "k=2")]
+    cells = {("1", "ffn"): 1.0, ("1", "block"): 2.0, ("2", "ffn"): math.nan, ("2", "block"): 3.0}
+    for again in ("first", "second"):
+        (tmp_path / again).mkdir()
+        figures = {
+            "effects": draw_effects(comparison),
+            "curves": draw_curves(curves, "train/loss", "t"),
+            "heat-map": draw_heat_map(cells, ("k", "feature"), comparison),
+        }
+        for name, figure in figures.items():
+            save(figure, tmp_path / again / name)
+            assert pixels(figure).shape[-1] == 3
+    for name in ("effects", "curves", "heat-map"):
+        for suffix in ("png", "svg"):
+            one, two = ((tmp_path / again / f"{name}.{suffix}").read_bytes() for again in ("first", "second"))
+            assert one == two
+        image = np.asarray(Image.open(tmp_path / "first" / f"{name}.png"))
+        assert image.std() > 0
+        text = "".join(ElementTree.parse(tmp_path / "first" / f"{name}.svg").getroot().itertext())
+        assert {"effects": "k=4", "curves": "train/loss", "heat-map": "feature"}[name] in text
+
+
+def test_curves_are_taken_at_the_steps_that_all_seeds_have():
+    curves = Curves.of("k=1", [[(1, 2.0), (5, 1.0)], [(1, 4.0), (5, 3.0), (9, 1.0)], []])
+    assert curves.steps.tolist() == [1, 5]
+    assert curves.values.tolist() == [[2.0, 1.0], [4.0, 3.0]]
+
+
+def test_everything_is_written_into_one_folder(comparison, tmp_path):
+    found = Findings(comparison=comparison, results=three_seeds(("k=1", -8.0), ("k=2", 0.0), ("k=4", 0.05)))
+    report = found.report(found.write(tmp_path / "out"))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "effects.png",
+        "effects.svg",
+        "table.csv",
+        "table.md",
+        "values.csv",
+    ]
+    assert report.texts["table"] == (tmp_path / "out" / "table.md").read_text()
+    assert list(report.images) == ["effects"]
+    assert set(report.metrics) == {"k=1", "k=2", "k=4"}
+    assert json.dumps(dict(report.metrics))

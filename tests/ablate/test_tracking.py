@@ -1,0 +1,187 @@
+"""A study in Aim: read by other processes, seen through Aim's own server, and after runs were killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from didact.record import RunRecord, find_runs
+
+READER = """
+import json, sys
+from aim import Repo
+repository = Repo.from_path(".")
+def points(run):
+    return {f"{m.context.to_dict().get('group') or m.context.to_dict()['evaluation']}/{m.name}": m.data.items_list()[0]
+            for m in run.metrics()}
+print(json.dumps([
+    {"hash": run.hash, "name": run.name, "active": run.active, "group": run.experiment, "points": points(run),
+     **{key: run.get(key) for key in ("study", "variant", "seed", "outcome", "folder")}}
+    for run in repository.iter_runs()
+]))
+print(json.dumps([
+    [s.run.get("study"), s.name, s.context.to_dict()]
+    for kind in (repository.query_images, repository.query_texts)
+    for collection in kind("True", report_mode=0).iter_runs() for s in collection
+]))
+"""
+
+
+def read(project: Path) -> tuple[list[dict], list[list]]:
+    """What Aim holds, as another process finds it: runs, then images and texts."""
+    done = subprocess.run([sys.executable, "-c", READER], cwd=project, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return tuple(json.loads(line) for line in done.stdout.splitlines()[-2:])
+
+
+def tracked(project: Path) -> None:
+    """Has the study's runs tracked, and long enough to be killed."""
+    text = (project / "study.py").read_text()
+    text = text.replace("    evaluations={", "    observers=(Aim(),),\n    evaluations={")
+    text = text.replace("from didact_ablate import", "from didact_aim import Aim\nfrom didact_ablate import")
+    (project / "study.py").write_text(text.replace("(1, 2, 4)", "(1, 2)").replace("steps=60", "steps=400"))
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 900) -> None:
+    """Waits until something is so, which the process is to bring about."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def jobs_of(study: int) -> list[int]:
+    """The processes of a study's runs: each leads a session of its own."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != study:
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                parent = int(fields[1])
+                grand = int((Path("/proc") / str(parent) / "stat").read_text().rpartition(")")[2].split()[1])
+            except (OSError, IndexError):
+                continue
+            if grand == study and os.getsid(int(entry.name)) == int(entry.name):
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_a_study_is_in_aim_also_after_a_run_was_killed(project, didact):
+    tracked(project)
+    command = [sys.executable, "-m", "didact", "run", "study.py", "--jobs", "2"]
+    process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        wait_for(lambda: any(run.step >= 20 for run in find_runs(project / "runs")), process)
+        os.kill(jobs_of(process.pid)[0], signal.SIGKILL)
+        said, _ = process.communicate(timeout=900)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert said.count("failed: its process was killed by SIGKILL") == 1
+    runs, _ = read(project)
+    outcomes = sorted(run["outcome"] for run in runs if run["variant"])
+    assert outcomes == ["finished"] * 5 + ["killed"]
+    assert not any(run["active"] for run in runs)
+    (killed,) = (run for run in runs if run["outcome"] == "killed")
+
+    done = didact("run", "study.py", "--jobs", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    runs, shown = read(project)
+    members = {(run["variant"], run["seed"]): run for run in runs if run["variant"]}
+    assert members.keys() == {(variant, seed) for variant in ("k=2", "k=1", "shallow") for seed in (0, 1)}
+    assert len(runs) == len(members) + 1  # the study's own; the killed run went on in its Aim run
+    assert killed["hash"] in {run["hash"] for run in members.values()}
+    for run in members.values():
+        assert (run["study"], run["outcome"], run["active"], run["group"]) == ("toys", "finished", False, "toys")
+        logged = [int(line["step"]) for line in RunRecord.open(Path(run["folder"])).metrics]
+        assert run["points"]["train/loss"] == logged
+        assert run["points"]["judge/score"] == [400]
+    (own,) = (run for run in runs if not run["variant"])
+    assert set(own["points"]) == {"comparison/k=2", "comparison/k=1", "comparison/shallow"}
+    for name in ("effects", "curves", "table"):
+        assert ["toys", name, {"evaluation": "comparison"}] in shown
+    found = didact(
+        "compare", "aim:run.study == 'toys' and run.seed < 1", "--metric", "judge/score", "--format", "values"
+    )
+    assert found.returncode == 0, found.stderr
+    assert len(found.stdout.splitlines()) == 1 + 3
+    wrong = didact("compare", "aim:run.", "--metric", "judge/score")
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("error: "), wrong.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_browser_opens_and_ends_what_was_killed(project, didact):
+    tracked(project)
+    command = [
+        sys.executable,
+        "-m",
+        "didact",
+        "run",
+        "study.py:base",
+        "--out",
+        "alone",
+        "--set",
+        "training.steps=100000",
+    ]
+    process = subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL)
+    try:
+        wait_for((project / "alone" / "metrics.jsonl").exists, process)
+    finally:
+        process.kill()
+    process.wait()
+    (before,), _ = read(project)
+    assert (before["outcome"], before["active"]) == ("running", True)
+    command = [sys.executable, "-m", "didact", "ui", "--port", "0"]
+    browser = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True)
+    try:
+        first, second = browser.stdout.readline(), browser.stdout.readline()
+        assert first == "1 run was killed; `didact resume` goes on with them\n"
+        address = re.match(r"(http://127.0.0.1:\d+) shows", second).group(1)
+        activity = json.loads(_get(f"{address}/api/projects/activity", browser))
+        assert (activity["num_runs"], activity["num_active_runs"]) == (1, 0)
+        assert b"<title>Aim</title>" in _get(f"{address}/", browser)
+        info = json.loads(_get(f"{address}/api/runs/{before['hash']}/info", browser))
+        assert info["props"]["end_time"]
+        assert info["params"]["outcome"] == "killed"
+        taken = didact("ui", "--port", address.rpartition(":")[2])
+        assert taken.returncode == 1
+        assert "cannot be listened on" in taken.stderr
+    finally:
+        browser.terminate()
+        assert browser.wait(60) == 0
+    assert RunRecord.open(project / "alone").state == "killed"
+
+
+def test_what_cannot_be_opened_is_told(project, didact):
+    nothing = didact("ui")
+    assert nothing.returncode == 1
+    assert nothing.stderr.startswith("error: there is no Aim repository in .")
+
+
+def _get(address: str, browser: subprocess.Popen[str], seconds: float = 240) -> bytes:
+    """What the server answers, once it does."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=30) as answer:
+                return answer.read()
+        except OSError:
+            assert browser.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.5)

@@ -1,0 +1,41 @@
+"""Targets made of what the student saw.
+
+breaks: leak
+"""
+
+from __future__ import annotations
+
+import attrs
+from torch.nn import functional as F
+
+from didact import Target, hookimpl
+from didact.testing import Example, TinyTargets
+from didact.testing.tiny_method import TinyTargetsModule
+
+
+@attrs.frozen(kw_only=True)
+class PeekingTargets(TinyTargets):
+    """Predicts the student's own first row."""
+
+    def build(self, network):
+        return PeekingModule(self, network)
+
+
+class PeekingModule(TinyTargetsModule):
+    def forward(self, passes, network):
+        first = [one.context.output.detach()[:: self._masks(one)] for one in passes]  # (B, T, D)
+        return tuple(Target(view=i, values=F.layer_norm(x, x.shape[-1:])) for i, x in enumerate(first))
+
+    @staticmethod
+    def _masks(one):
+        return 1 if one.view.mask is None else one.view.mask.masks
+
+
+@hookimpl
+def didact_target_builders():
+    return {"it": PeekingTargets}
+
+
+@hookimpl
+def didact_examples(folder):
+    return {"it": [Example(spec=PeekingTargets())]}

@@ -1,0 +1,32 @@
+"""A masker of which two different values of a field are one to its record.
+
+breaks: fingerprint
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from didact import hookimpl
+from didact.testing import Example, TinyMasker
+
+
+@attrs.frozen(kw_only=True)
+class RoundingMasker(TinyMasker):
+    """Half, at random.
+
+    Attributes:
+        temperature: left out of comparison.
+    """
+
+    temperature: float = attrs.field(default=1.0, eq=False)
+
+
+@hookimpl
+def didact_maskers():
+    return {"it": RoundingMasker}
+
+
+@hookimpl
+def didact_examples(folder):
+    return {"it": [Example(spec=RoundingMasker())]}

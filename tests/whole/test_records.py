@@ -1,0 +1,138 @@
+"""A run's folder read back, what may be changed of a run that is over, and the end of one that could not end itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import attrs
+import pytest
+
+from didact import DidactError, RunError, run
+from didact.experiment_file import load_experiment
+from didact.record import RunRecord, find_runs
+from didact_evaluate import Health, Probe
+from didact_vision import Images
+
+IMAGES = Images(store="tiny", size=16)
+
+
+@pytest.fixture
+def experiment(project):
+    """The tiny experiment, judged by a probe."""
+    found, _ = load_experiment("tiny.py")
+    probe = Probe(train=IMAGES, test=IMAGES, neighbours=3, controls=False)
+    return attrs.evolve(found.evolve(**{"training.steps": 4}), evaluations={"probe": probe})
+
+
+def events(folder) -> list[tuple[str, str | None]]:
+    lines = (folder / "events.jsonl").read_text().splitlines()
+    return [(event["event"], event.get("name")) for event in map(json.loads, lines)]
+
+
+def test_a_record_says_what_ran_how_far_it_came_and_what_was_found(project, experiment):
+    result = run.start(attrs.evolve(experiment, labels={"study": "layers", "seed": 0}), project / "r")
+    record = RunRecord.open(project / "r")
+    assert (record.state, record.step, record.steps, record.seed) == ("finished", 4, 4, 0)
+    assert record.labels == {"study": "layers", "seed": 0}
+    assert record.experiment == attrs.evolve(experiment, labels={"study": "layers", "seed": 0})
+    assert record.found == {f"probe/{name}": value for name, value in result.reports["probe"].metrics.items()}
+    assert record.judged
+    assert [step for step, _ in record.during("train/loss")] == [1, 2, 3, 4]
+    assert record.during("probe/linear") == [(4, record.found["probe/linear"])]
+    assert 0 < record.cost.training_seconds < record.cost.seconds
+    assert record.cost.peak_gib > 0.05
+    assert [found.folder for found in find_runs(project)] == [project / "r"]
+
+
+def test_a_run_that_is_over_is_asked_only_what_is_new(project, experiment, monkeypatch):
+    run.start(experiment, project / "r")
+    weights = sorted((project / "r").rglob("*.safetensors"))
+    times = [path.stat().st_mtime_ns for path in weights]
+    more = attrs.evolve(experiment, evaluations={**experiment.evaluations, "health": Health(samples=4)})
+    run.amend(project / "r", more)
+    assert not RunRecord.open(project / "r").judged
+    before = len(events(project / "r"))
+    result = run.resume(project / "r")
+    assert set(result.reports) == {"probe", "health"}
+    assert events(project / "r")[before:] == [("started", None), ("evaluation", "health"), ("finished", None)]
+    assert [path.stat().st_mtime_ns for path in weights] == times
+    assert RunRecord.open(project / "r").judged
+    readme = (project / "r" / "README.md").read_text()
+    assert "## probe" in readme
+    assert "## health" in readme
+
+
+def test_an_evaluation_that_changed_is_asked_again(project, experiment):
+    run.start(experiment, project / "r")
+    other = experiment.evolve(**{"evaluations.probe.neighbours": 1})
+    run.amend(project / "r", other)
+    assert RunRecord.open(project / "r").found == {}
+    run.resume(project / "r")
+    assert events(project / "r").count(("evaluation", "probe")) == 2
+
+
+def test_a_run_is_not_amended_into_another(project, experiment):
+    run.start(experiment, project / "r")
+    with pytest.raises(RunError, match="trains something else"):
+        run.amend(project / "r", experiment.evolve(**{"training.learning_rate": 1.0}))
+
+
+def test_a_folder_made_beforehand_is_run_by_resume(project, experiment, assert_equal_runs):
+    run.start(experiment, project / "one")
+    run.create(experiment, project / "two", source_file=project / "tiny.py", overrides={"x": "1"})
+    assert RunRecord.open(project / "two").state == "new"
+    assert run.resume(project / "two").outcome == "finished"
+    assert_equal_runs(project / "one", project / "two")
+    assert (project / "two" / "experiment.py").exists()
+    with pytest.raises(RunError, match="a run in this folder already"):
+        run.create(experiment, project / "two")
+
+
+def test_a_resumed_run_keeps_the_commit_that_it_came_from(project, experiment):
+    for command in (["init", "-q"], ["add", "tiny.py"], ["commit", "-qm", "it"]):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *who, *command], cwd=project, check=True)
+    run.create(experiment, project / "r", source_file=project / "tiny.py")
+    commit = RunRecord.open(project / "r").environment["commit"]
+    assert len(commit.removesuffix("-dirty")) == 40
+    run.resume(project / "r")
+    assert RunRecord.open(project / "r").environment["commit"] == commit
+    assert RunRecord.open(project / "r").environment["processes"] == 1
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from didact import hookimpl, run
+class Killer:
+    @hookimpl
+    def step_finished(self, step):
+        if step == 3:
+            assert RunRecord.open(Path("r")).state == "running"
+            os.kill(os.getpid(), 9)
+from didact.experiment_file import load_experiment
+from didact.record import RunRecord
+run.start(load_experiment("tiny.py")[0], Path("r"), observers={"killer": Killer()})
+"""
+
+
+def test_a_killed_run_is_ended_once_and_goes_on(project, assert_equal_runs):
+    assert subprocess.run([sys.executable, "-c", KILLED], cwd=project).returncode == -9
+    assert RunRecord.open(project / "r").state == "killed"
+    assert run.close(project / "r")
+    assert not run.close(project / "r")
+    assert events(project / "r")[-1] == ("killed", None)
+    assert "killed at step 2 of 8" in (project / "r" / "README.md").read_text()  # the third was not recorded any more
+    experiment, _ = load_experiment("tiny.py")
+    assert run.resume(project / "r").outcome == "finished"
+    assert not run.close(project / "r")
+    run.start(experiment, project / "whole")
+    assert_equal_runs(project / "whole", project / "r")
+
+
+def test_what_is_no_run_is_told(project):
+    with pytest.raises(DidactError, match="no run in this folder"):
+        RunRecord.open(project)
+    assert find_runs(project) == []

@@ -1,0 +1,136 @@
+"""``didact plugin new``: every kind is found, keeps the contract and trains as it is written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from didact import PluginError
+from didact.cli import cli
+from didact.cli.run import smoke_of
+from didact.experiment_file import load_experiment
+from didact.plugins import KIND_NAMES, registry
+from didact.run import start
+from didact.scaffold import KINDS, class_name, write
+from didact.testing import contract
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def written(site, tmp_path_factory) -> dict[str, Path]:
+    """One new plugin of each kind, installed."""
+    folder = tmp_path_factory.mktemp("new")
+    made = {}
+    for kind in KINDS:
+        made[kind], _ = write(f"new-{kind}", kind, folder / kind)
+        module = f"didact_new_{kind.replace('-', '_')}.plugin"
+        site.install(made[kind] / "src", module, f"new-{kind}", f"didact-new-{kind}")
+    return made
+
+
+def test_there_is_one_for_every_kind_that_an_experiment_names():
+    assert set(KINDS) == set(KIND_NAMES.values()) - {"part", "medium", "command"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_is_found_and_keeps_the_contract(kind, written):
+    (plugin,) = [plugin for plugin in registry().plugins if plugin.name == f"new-{kind}"]
+    assert (plugin.failure, plugin.warning) == ("", "")
+    assert list(plugin.components[KINDS[kind].hook]) == [kind]
+    checks = [
+        check for check in contract(f"new-{kind}") if not check.rule.dear
+    ]  # the tutorial's test has the dear ones
+    verdicts = [check.judge() for check in checks]
+    assert [str(verdict.broken) for verdict in verdicts if verdict.broken is not None] == []
+    assert len(verdicts) > 10
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_trains(kind, written, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    experiment, _ = load_experiment(str(written[kind] / "experiment.py"))
+    assert start(smoke_of(experiment), tmp_path / "smoke", device="cpu", examined=False).outcome == "finished"
+    short = experiment.evolve(**{"training.steps": 4, "training.workers": 0, "training.log_every": 1})
+    result = start(short, tmp_path / "run", device="cpu")
+    assert (result.outcome, result.warnings) == ("finished", ())
+    assert "classes" in result.reports
+    assert f'"new-{kind}/{kind}"' in (tmp_path / "run" / "experiment.json").read_text()
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["plugins"][f"new-{kind}"] == f"didact-new-{kind} 1.2"
+
+
+def test_a_new_plugin_has_nothing_to_tidy_up(written):
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "ruff",
+                *command,
+                "--config",
+                ROOT / "pyproject.toml",
+                "--ignore",
+                "I001",
+                *written.values(),
+            ],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+def test_a_new_plugin_is_typed(written, tmp_path):
+    sources = [path for folder in written.values() for path in (folder / "src").rglob("*.py")]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache", *sources],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_command_says_what_it_wrote_and_what_to_do_next(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli, ["plugin", "new", "stripes", "--kind", "masker"])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "didact-stripes" / "src" / "didact_stripes" / "masking.py").exists()
+    for line in ("src/didact_stripes/plugin.py", "pip install -e didact-stripes", "didact plugin check stripes"):
+        assert line in result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("stripes", "mask", "there is no kind 'mask' of plugin"),
+        ("Stripes", "masker", "'Stripes' is no name for a plugin"),
+        ("a/b", "masker", "'a/b' is no name"),
+        ("vision", "masker", "there is a plugin 'vision' already, of didact-vision"),
+        ("didact-vision", "masker", "there is a plugin 'vision' already"),
+    ],
+)
+def test_what_cannot_be_written_is_said(name, kind, words, tmp_path):
+    with pytest.raises(PluginError) as caught:
+        write(name, kind, tmp_path / "new")
+    assert words in caught.value.what
+    assert caught.value.mend
+    assert not (tmp_path / "new").exists()
+
+
+def test_nothing_is_overwritten(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(PluginError, match="there is something here already"):
+        write("stripes", "masker", tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_class_is_called_after_its_plugin():
+    assert class_name("long-spans", "Masker") == "LongSpansMasker"
+    assert class_name("stripes-masker", "Masker") == "StripesMasker"
