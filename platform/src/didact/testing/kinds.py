@@ -147,11 +147,12 @@ def check_spec(spec: Spec) -> None:
 
 
 def _keep(kind: str, spec: Any, beside: Mapping[str, Any]) -> None:
-    """All rules of a kind; of a spec that is not registered, those that need no name."""
+    """All rules of a kind; where the spec, or one beside it, is not registered, those that need no name."""
     from didact.plugins import registry
 
     case = Case(Example(spec=spec, **beside), kind)
     rules = RULES
-    if kind in SPECS and registry().name_of(type(spec)) is None:
+    specs = [part for part in (spec, *beside.values()) if isinstance(part, Spec)]
+    if kind in SPECS and any(registry().name_of(type(part)) is None for part in specs):
         rules = tuple(rule for rule in RULES if rule.name not in OF_REGISTERED)
     keep(case, rules)
