@@ -23,9 +23,10 @@ OWNERS = {
     "scikit-learn": {"didact-quickstart"},
     "scipy": {"didact-ablate"},
     "soundfile": {"didact-speech", "didact-quickstart"},
-    "timm": {"didact-vision"},
+    "timm": {"didact-vision", "didact-views"},
     "tokenizers": {"didact-text"},
     "torchaudio": {"didact-speech"},
+    "torchvision": {"didact-views"},
 }
 
 

@@ -9,6 +9,7 @@ PUBLIC = {
     "didact.batching": "which samples make up a batch",
     "didact.cli": "the command line, in this process",
     "didact.devices": "precision and autocast, as a run chooses them",
+    "didact.distributed": "sums over all processes, for what is a function of the whole batch",
     "didact.errors": "what a user can mend",
     "didact.experiment_file": "finding an experiment in a Python file",
     "didact.identity": "what decides a run's weights",

@@ -1,26 +1,20 @@
 """The contract carries methods that nobody has built here yet: the critical part of each, as small as it gets.
 
-What docs/explanation/systems.md says of BYOL, DINO, VICReg, MAE, BERT, wav2vec 2.0 and HuBERT, as code.
+What docs/explanation/systems.md says of MAE, BERT, wav2vec 2.0 and HuBERT, as code. BYOL, DINO and VICReg are parts of
+didact-views.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import attrs
-import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from didact import (
-    Backbone,
-    BackboneModule,
     Batch,
-    Collect,
-    Context,
-    Experiment,
     FeatureEncoderModule,
     Layout,
     Learner,
@@ -29,244 +23,23 @@ from didact import (
     Objective,
     ObjectiveModule,
     Signal,
-    SpecError,
     StudentPass,
     Target,
     TargetBuilder,
     TargetBuilderModule,
-    Teacher,
     Tokens,
-    Training,
     View,
     corrupt,
     repeat,
-    samples,
 )
-from didact.randomness import seeded
 from didact.testing import (
     TinyBackbone,
-    TinyEncoder,
     TinyMasker,
-    TinySource,
-    check_backbone,
     check_objective,
     check_target_builder,
     tiny_batch,
     tiny_network,
 )
-
-# ── methods that compare views ────────────────────────────────────────────────────────────────────────────────────────
-
-
-@attrs.frozen(kw_only=True)
-class Projected(Backbone):
-    """A backbone that ends in a projector, which a teacher therefore averages.
-
-    Attributes:
-        backbone: that is projected.
-        size: of the summary.
-    """
-
-    backbone: Backbone = TinyBackbone()
-    size: int = 5
-
-    def build(self, width: int, layout: Layout | None) -> BackboneModule:
-        return ProjectedModule(self.backbone.build(width, layout), self.size)
-
-
-class ProjectedModule(BackboneModule):
-    def __init__(self, inner: BackboneModule, size: int) -> None:
-        super().__init__()
-        self.inner, self.width, self.blocks, self.summary_width = inner, inner.width, inner.blocks, size
-        self.projector = nn.Sequential(nn.Linear(inner.width, 16), nn.GELU(), nn.Linear(16, size))
-
-    def forward(self, tokens: Tokens, collect: Collect | None = None) -> Context:
-        context = self.inner(tokens, collect)
-        padding = tokens.padding if tokens.padding is not None else context.output.new_zeros(context.output.shape[:2])
-        held = 1 - padding.float()  # (R, V)
-        mean = (context.output * held[..., None]).sum(1) / held.sum(1, keepdim=True)  # (R, V, D) -> (R, D)
-        return attrs.evolve(context, summary=self.projector(mean))
-
-
-def views_network() -> Network:
-    network = tiny_network()
-    with seeded(0, "projected"):
-        return Network(network.encoder, Projected().build(8, None), network.signal, network.layout)
-
-
-@attrs.frozen(kw_only=True)
-class OtherView(TargetBuilder):
-    """BYOL's and, without a teacher, VICReg's: each view predicts the other's summary.
-
-    Attributes:
-        teacher: that summarises; None: the student, with gradient.
-    """
-
-    teacher: Teacher | None = None
-
-    def build(self, network: Network) -> TargetBuilderModule:
-        return OtherViewModule(self, network)
-
-
-class OtherViewModule(TargetBuilderModule):
-    def __init__(self, spec: OtherView, network: Network) -> None:
-        super().__init__()
-        self.width = network.backbone.summary_width
-        self.teacher = spec.teacher.build(network) if spec.teacher is not None else None
-
-    def forward(self, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
-        first, second = (
-            self.teacher(one, network).summary if self.teacher is not None else one.context.summary for one in passes
-        )
-        return (
-            Target(view=0, values=second, level="sample"),
-            Target(view=1, values=first, level="sample"),
-        )
-
-    def after_step(self, network: Network, step: int) -> Mapping[str, float]:
-        return self.teacher.after_step(network, step) if self.teacher is not None else {}
-
-
-@attrs.frozen(kw_only=True)
-class Predictor(Objective):
-    """BYOL's: a predictor that only the student has, and a cosine."""
-
-    def build(self, network: Network, targets: TargetBuilderModule) -> ObjectiveModule:
-        return PredictorModule(targets.width)
-
-
-class PredictorModule(ObjectiveModule):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.predictor = nn.Linear(width, width)
-
-    def counts(self, batch: Batch) -> Mapping[str, int]:
-        return {"cosine": batch.ids.shape[0] * len(batch.views)}
-
-    def forward(self, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
-        pairs = [(self.predictor(passes[target.view].context.summary), target.values) for target in targets]
-        return Loss(terms={"cosine": sum((2 - 2 * F.cosine_similarity(p, t)).sum() for p, t in pairs)})
-
-
-@attrs.frozen(kw_only=True)
-class Covariance(Objective):
-    """VICReg's: a function of the whole batch."""
-
-    divisible: ClassVar[bool] = False
-
-    def build(self, network: Network, targets: TargetBuilderModule) -> ObjectiveModule:
-        return CovarianceModule()
-
-
-class CovarianceModule(ObjectiveModule):
-    def counts(self, batch: Batch) -> Mapping[str, int]:
-        return {"invariance": batch.ids.shape[0], "covariance": batch.ids.shape[0]}
-
-    def forward(self, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
-        one, other = passes[0].context.summary, targets[0].values
-        covariance = sum((torch.cov(x.T) - torch.eye(x.shape[1])).square().sum() for x in (one, other))
-        return Loss(terms={"invariance": (one - other).square().sum(), "covariance": covariance * len(one)})
-
-
-def test_a_projector_is_part_of_the_backbone_and_gives_the_summary():
-    check_backbone(Projected(), 8, Layout((7,)))
-
-
-def test_byol_learns_each_view_from_the_teachers_summary_of_the_other(make):
-    batch = tiny_batch(views=2)
-    builder = OtherView(teacher=make({"spec": "distill/ema", "start": 0.5, "end": 0.5, "shares": "nothing"}))
-    views = {"source": TinySource(uneven=True, views=2), "masker": None, "backbone": Projected()}
-    check_target_builder(builder, **views, objective=Predictor())
-    check_objective(Predictor(), builder, **views)
-    network = views_network()
-    targets = builder.build(network)
-    learner = Learner(network, targets, Predictor().build(network, targets))
-    loss, _ = learner(batch, learner.objective.counts(batch))
-    loss.backward()
-    assert all(parameter.grad is not None for parameter in network.backbone.projector.parameters())
-    assert all(parameter.grad is None for parameter in targets.parameters())
-    before = targets.teacher.backbone.projector[0].weight.clone()
-    with torch.no_grad():
-        network.backbone.projector[0].weight.add_(1.0)
-    learner.after_step(1)
-    assert torch.allclose(targets.teacher.backbone.projector[0].weight, before + 0.5)
-
-
-def test_vicreg_has_no_teacher_gradients_through_both_views_and_no_micro_batches():
-    views = {"source": TinySource(uneven=True, views=2), "masker": None, "backbone": Projected()}
-    check_target_builder(OtherView(), **views, objective=Predictor(), learns=True)
-    check_objective(Covariance(), OtherView(), **views, learns=True)
-    network = views_network()
-    targets = OtherView().build(network)
-    learner = Learner(network, targets, Covariance().build(network, targets))
-    batch = tiny_batch(views=2)
-    _, loss = learner(batch, learner.objective.counts(batch))
-    loss.terms["covariance"].backward()
-    assert all(parameter.grad is not None for parameter in network.backbone.projector.parameters())
-    with pytest.raises(SpecError, match="micro_batches must be 1 with Covariance"):
-        Experiment(
-            name="vicreg",
-            source=TinySource(),
-            encoder=TinyEncoder(),
-            backbone=Projected(),
-            targets=OtherView(),
-            objective=Covariance(),
-            training=Training(steps=1, batch=samples(4), learning_rate=1e-3, micro_batches=2),
-        )
-
-
-@attrs.frozen(kw_only=True)
-class Centred(TargetBuilder):
-    """DINO's: a centre that moves once per optimizer step, whatever the micro-batches."""
-
-    def build(self, network: Network) -> TargetBuilderModule:
-        return CentredModule(network.backbone.summary_width)
-
-
-class CentredModule(TargetBuilderModule):
-    centre: Tensor
-    seen: Tensor
-    count: Tensor
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.width = width
-        self.register_buffer("centre", torch.zeros(width))
-        self.register_buffer("seen", torch.zeros(width), persistent=False)
-        self.register_buffer("count", torch.zeros(()), persistent=False)
-
-    def forward(self, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
-        summaries = [one.context.summary.detach() for one in passes]
-        if self.training:
-            self.seen += sum(summary.sum(0) for summary in summaries)
-            self.count += sum(len(summary) for summary in summaries)
-        return tuple(
-            Target(view=other, values=(summary - self.centre).softmax(-1), level="sample")
-            for view, summary in enumerate(summaries)
-            for other in range(len(passes))
-            if other != view
-        )
-
-    def after_step(self, network: Network, step: int) -> Mapping[str, float]:
-        self.centre.lerp_(self.seen / self.count, 0.5)
-        self.seen.zero_()
-        self.count.zero_()
-        return {}
-
-
-def test_dinos_centre_moves_once_per_step_however_the_batch_is_split():
-    centres = []
-    for splits in ([range(4)], [range(3), range(3, 4)]):
-        network = views_network().eval()
-        builder = Centred().build(network)
-        for ids in splits:
-            targets = builder(tuple(network(view) for view in tiny_batch(ids, views=3).views), network)
-            assert [target.view for target in targets] == [1, 2, 0, 2, 0, 1]
-        builder.after_step(network, 1)
-        centres.append(builder.centre.clone())
-    assert torch.allclose(*centres, atol=1e-6)
-    assert centres[0].abs().sum() > 0
-
 
 # ── methods whose targets are the input ───────────────────────────────────────────────────────────────────────────────
 

@@ -149,3 +149,11 @@ def test_a_decay_that_never_ends_its_rise_is_warned_of():
 def test_a_teacher_that_copies_the_student_can_be_examined():
     (found,) = EMATeacher(start=0.5, end=0.0, anneal_steps=10).examine(tiny_preflight(steps=10))
     assert found.severity == "fine"
+
+
+def test_a_cosine_course_is_byols():
+    teacher = EMATeacher(start=0.996, end=1.0, anneal_steps=1_000, course="cosine")
+    for step in (1, 250, 500, 999, 1_000, 2_000):
+        share = min(step, 1_000) / 1_000
+        expected = 1 - (1 - 0.996) * (math.cos(math.pi * share) + 1) / 2  # Grill et al. 2020, section 3.3
+        assert teacher.decay(step) == pytest.approx(expected, abs=1e-12)

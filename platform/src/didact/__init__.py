@@ -6,6 +6,7 @@ plugins bring them.
 """
 
 from didact.contracts import (
+    Augmentation,
     Backbone,
     BackboneModule,
     Evaluation,
@@ -57,6 +58,7 @@ from didact.tensors import (
 from didact.timing import span
 
 __all__ = [
+    "Augmentation",
     "Backbone",
     "BackboneModule",
     "Batch",

@@ -150,6 +150,14 @@ class Masker(Spec, abc.ABC):
 class Backbone(Spec, abc.ABC):
     """Relates the positions of a sequence to each other."""
 
+    @property
+    def divisible(self) -> bool:
+        """Whether a row comes out alike whatever rows are beside it, as behind batch normalisation it does not.
+
+        Where it does not, the experiment is refused with ``micro_batches`` above 1.
+        """
+        return True
+
     @abc.abstractmethod
     def build(self, width: int, layout: Layout | None) -> BackboneModule:
         """The module.
@@ -186,6 +194,9 @@ class BackboneModule(nn.Module, abc.ABC):
 
         Returns:
             output (R, V, D), and the features that were asked for, each (R, V, D).
+
+        Raises:
+            SpecError: it has no such feature, or cannot take such tokens (a convolutional net no padding, say).
         """
 
 
@@ -282,14 +293,16 @@ class TeacherModule(nn.Module, abc.ABC):
 
 @attrs.frozen(kw_only=True)
 class Objective(Spec, abc.ABC):
-    """Predicts the targets from the student's contexts, and measures how well.
+    """Predicts the targets from the student's contexts, and measures how well."""
 
-    Class attributes:
-        divisible: whether the loss of a batch is a sum over its parts, so that it may be computed in micro-batches. Not
-            so for functions of the whole batch, such as a covariance.
-    """
+    @property
+    def divisible(self) -> bool:
+        """Whether the loss of a batch is a sum over its parts, so that it may be computed in micro-batches.
 
-    divisible: ClassVar[bool] = True
+        Not so for functions of the whole batch, such as a covariance. Over several processes such a function takes its
+        sums by `didact.distributed`.
+        """
+        return True
 
     @abc.abstractmethod
     def build(self, network: Network, targets: TargetBuilderModule) -> ObjectiveModule:
@@ -354,6 +367,38 @@ class Source(Spec, abc.ABC):
 
     def picture(self, content: Tensor) -> Tensor | None:
         """A sample's content (*axes) as an image, (H, W, 3) uint8, for people to look at; None where that is no use."""
+        return None
+
+
+@attrs.frozen(kw_only=True)
+class Augmentation(Spec, abc.ABC):
+    """Makes what training sees of a sample.
+
+    It stands in a field of a source, so that a method can bring views of its own to a source of another distribution.
+    What a sample is before that, is its source's to say: one of images hands over (3, H, W) uint8.
+    """
+
+    @abc.abstractmethod
+    def views(self, sample: Tensor, size: int, *, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """The views of a sample, as many for each sample.
+
+        Args:
+            sample: (*axes), whole, of any size.
+            size: of a view, where the augmentation says nothing else: the side of an image in pixels.
+            generator: of the sample; nothing else is random.
+
+        Returns:
+            one or more views, each (*axes); they may differ in size from each other, not from sample to sample.
+        """
+
+    def shortest(self, size: int) -> int | None:
+        """How long a sample's shorter side must be so that a larger one would give no sharper view.
+
+        A source may then decode less of it. None, the default: it is handed over whole.
+
+        Args:
+            size: as for `views`.
+        """
         return None
 
 

@@ -67,11 +67,14 @@ class World:
         return here if self.size == 1 else self.sum({"": int(here)})[""] > 0
 
     def add(self, values: Tensor) -> Tensor:
-        """Adds up a tensor of any shape over all processes, on its own device: a new tensor."""
+        """Adds up a tensor of any shape over all processes, on its own device: a new tensor.
+
+        The gradient goes back to every process, so that functions of the whole batch have that of the whole batch: each
+        process takes its share of the loss of sums over all of them.
+        """
         if self.size == 1:
             return values
-        total = values.detach().clone()
-        dist.all_reduce(total)
+        total: Tensor = _Sum.apply(values)
         return total
 
     def tell(self, value: Value) -> Value:
@@ -124,6 +127,17 @@ def current() -> World:
     return World(rank=int(os.environ["RANK"]), size=size, local_rank=int(os.environ["LOCAL_RANK"]))
 
 
+def connected() -> World:
+    """The processes that train together at the moment: what a part asks whose statistics are those of the whole batch.
+
+    In training alone, where all processes call a part together. An evaluation is the main one's, and a trial has none.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return World()
+    rank = dist.get_rank()
+    return World(rank=rank, size=dist.get_world_size(), local_rank=int(os.environ.get("LOCAL_RANK", rank)))
+
+
 @contextlib.contextmanager
 def joined() -> Iterator[World]:
     """The world, its processes connected inside the ``with``.
@@ -152,6 +166,22 @@ def joined() -> Iterator[World]:
         raise
     else:
         dist.destroy_process_group()  # after an error it could wait for those that are gone
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes, whose gradient is the sum of what it is in each of them."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        total = values.detach().clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
 
 
 def _is_lost_connection(error: RuntimeError) -> bool:

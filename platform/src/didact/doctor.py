@@ -298,7 +298,7 @@ def _measured(experiment: Experiment, trial: Trial, device: torch.device) -> Ite
     )
     if trial.peak_bytes > MOST_MEMORY * trial.limit_bytes:
         mend = f"training.micro_batches={2 * training.micro_batches} needs about half"
-        mend = mend if experiment.objective.divisible else "a smaller batch"
+        mend = "a smaller batch" if experiment.needs_whole_batch() else mend
         yield Finding.warning(memory, where="memory", mend=mend)
     else:
         yield Finding.fine(memory, where="memory")

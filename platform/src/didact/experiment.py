@@ -201,12 +201,11 @@ class Experiment(Spec):
     def validate(self) -> None:
         fits = bool(self.name) and all(character.isalnum() or character in "-_." for character in self.name)
         self.require(fits and self.name[0] != ".", "name", "letters, digits, '-', '_' and '.'")
-        if self.training.micro_batches > 1 and not self.objective.divisible:
+        if self.training.micro_batches > 1 and (whole := self.needs_whole_batch()):
             raise SpecError(
-                f"training.micro_batches must be 1 with {type(self.objective).__name__}, got "
-                f"{self.training.micro_batches}",
+                f"training.micro_batches must be 1 with {whole}, got {self.training.micro_batches}",
                 where="training.micro_batches",
-                mend="its loss is a function of the whole batch, which is not a sum over its parts",
+                mend="what it computes is a function of the whole batch, which is not a sum over its parts",
             )
         with of_field("training"):
             require_what_is_kept(self.training, self.evaluations)
@@ -217,3 +216,7 @@ class Experiment(Spec):
                 where="training.batch",
                 mend=f"give it in {self.source.unit} or in samples",
             )
+
+    def needs_whole_batch(self) -> str:
+        """The part that needs a whole batch at once; empty where a batch may be computed in micro-batches."""
+        return next((type(part).__name__ for part in (self.backbone, self.objective) if not part.divisible), "")

@@ -109,6 +109,9 @@ def local(tensor: Tensor) -> Tensor:
 
 
 def _blocks(learner: Learner) -> Iterator[nn.Module]:
+    seen = set()  # a backbone that wraps another has that one's blocks
     for module in learner.modules():
-        if isinstance(module, BackboneModule):
-            yield from module.blocks
+        for block in module.blocks if isinstance(module, BackboneModule) else ():
+            if block not in seen:
+                seen.add(block)
+                yield block

@@ -156,6 +156,6 @@ def _out_of_memory(reason: str, experiment: Experiment) -> RunError:
         f"the largest batch does not fit into memory: {reason}",
         where="training.batch",
         mend=f"training.micro_batches={2 * parts} computes the same batch in smaller parts"
-        if experiment.objective.divisible
-        else f"a smaller batch; {type(experiment.objective).__name__} needs a whole one at once",
+        if not (whole := experiment.needs_whole_batch())
+        else f"a smaller batch; {whole} needs a whole one at once",
     )

@@ -73,9 +73,8 @@ def _replayed(bundle: Bundle, experiment: Experiment, learner: Learner, device: 
 def _alone(bundle: Bundle, experiment: Experiment, learner: Learner, device: torch.device) -> Iterator[str]:
     """The loss of every sample by itself; those that are not finite come first."""
     yield ""
-    if not experiment.objective.divisible:
-        name = type(experiment.objective).__name__
-        yield f"no sample can be taken alone: the loss of {name} is a function of the whole batch"
+    if whole := experiment.needs_whole_batch():
+        yield f"no sample can be taken alone: what {whole} computes is a function of the whole batch"
         return
     rows = []
     for part in bundle.batch.parts:

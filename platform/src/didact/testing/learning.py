@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +150,8 @@ def _on_imagined_gpu(learner: Learner, batch: Batch, counts: Mapping[str, int]) 
 
 def check_cost(case: Case) -> None:
     """A batch that is twice as large costs at most twice as much: counted in numbers read and written, not timed."""
-    if case.kind == "objective" and not type(case.spec).divisible:
-        raise NotJudged("it says divisible = False, and may compare every sample with every other")
+    if case.kind == "objective" and not case.spec.divisible:
+        raise NotJudged("it is not divisible, and may compare every sample with every other")
     learner = case.learner().eval()
     sizes = (4, 8, 16)
     costs = []
@@ -170,12 +170,12 @@ def check_processes(case: Case) -> None:
     from didact.testing.objectives import check_split
     from didact.testing.processes import pair
 
-    if case.kind == "objective" and type(case.spec).divisible:
+    if case.kind == "objective" and not case.experiment.needs_whole_batch():
         try:
             check_split(case)
         except AssertionError as error:
             raise NotJudged("its parts do not add up on one process either, which the rule 'split' tells") from error
-    ours, *theirs = gradients(case.learner(), case.batch(), World()), *pair().gradients(case)
+    ours, *theirs = gradients(case, range(4), World()), *pair().gradients(case)
     for rank, its in enumerate(theirs):
         assert its.keys() == ours.keys(), f"process {rank} has other tensors: {sorted(its.keys() ^ ours.keys())[:3]}"
         for name, tensor in ours.items():
@@ -183,18 +183,19 @@ def check_processes(case: Case) -> None:
             assert_close(its[name], tensor, f"{name} on process {rank} of two, and on one", tolerance=1e-4 * scale)
 
 
-def gradients(learner: Learner, batch: Batch, world: World) -> dict[str, Tensor]:
+def gradients(case: Case, ids: Sequence[int], world: World) -> dict[str, Tensor]:
     """A step of plain descent on this process's share of a batch.
 
     Args:
-        learner: at its initialisation.
-        batch: the share.
+        case: whose learner takes it, from its initialisation; in training mode where a part needs the whole batch, for
+            only there it has that.
+        ids: of the samples that are this process's share.
         world: the processes that share the whole batch.
 
     Returns:
         the loss, a scalar; every gradient and, after the step, every state, each of any shape, by name.
     """
-    learner.eval()
+    learner, batch = case.learner().train(bool(case.experiment.needs_whole_batch())), case.batch(ids)
     engine = Engine(learner, Training(steps=1, batch=samples(4), learning_rate=1e-2), world)
     loss, _ = engine(batch, world.sum(learner.objective.counts(batch)))
     loss.backward()  # type: ignore[no-untyped-call]

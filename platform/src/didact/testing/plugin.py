@@ -63,7 +63,11 @@ def didact_examples(folder: Path) -> Mapping[str, Sequence[Example]]:
             Example(spec=TinyBackbone()),
             Example(spec=TinyBackbone(), source=grid, encoder=TinyEncoder(class_token=True)),
         ],
-        "targets": [Example(spec=TinyTargets()), Example(spec=TinyTargets(), source=TinySource(views=2))],
+        "targets": [
+            Example(spec=TinyTargets()),
+            Example(spec=TinyTargets(), source=TinySource(views=2)),
+            Example(spec=TinyTargets(level="sample")),
+        ],
         "teacher": [Example(spec=TinyTeacher())],
         "objective": [
             Example(spec=TinyObjective()),

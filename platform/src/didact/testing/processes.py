@@ -157,7 +157,7 @@ def check_draws(case: Case) -> None:
 
 
 def _answer(rank: int, jobs: IO[bytes], answers: IO[bytes]) -> None:
-    from didact.distributed import World
+    from didact.distributed import connected
     from didact.testing.learning import gradients
 
     path, job = pickle.load(jobs)
@@ -167,10 +167,7 @@ def _answer(rank: int, jobs: IO[bytes], answers: IO[bytes]) -> None:
         what, example, kind = pickle.loads(job)
         assert isinstance(example, Example)
         case = Case(example, kind)
-        if what == "draws":
-            found = drawn(case)
-        else:
-            found = gradients(case.learner(), case.batch(range(2 * rank, 2 * rank + 2)), World(rank=rank, size=2))
+        found = drawn(case) if what == "draws" else gradients(case, range(2 * rank, 2 * rank + 2), connected())
         file = io.BytesIO()
         torch.save({name: tensor.clone() for name, tensor in found.items()}, file)
         answer = file.getvalue()

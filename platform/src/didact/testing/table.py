@@ -365,7 +365,7 @@ RULES: tuple[Rule, ...] = (
         name="split",
         kinds=OBJECTIVE,
         promise="losses and gradients of a batch's parts add up to those of the whole",
-        mend="sum over what counts counts and average nothing; or say divisible = False",
+        mend="sum over what counts counts and average nothing; or let the spec's divisible be False",
         look=objectives.check_split,
     ),
     # ── where it runs ─────────────────────────────────────────────────────────────────────────────────────────────────

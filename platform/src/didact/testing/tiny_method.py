@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import Literal
 
 import attrs
 import torch
@@ -61,13 +62,16 @@ class TinyTeacherModule(TeacherModule):
 
 @attrs.frozen(kw_only=True)
 class TinyTargets(TargetBuilder):
-    """What a teacher makes of each position in its uppermost block, normalised.
+    """What a teacher makes of each position in its uppermost block, or of a whole sample, normalised.
 
     Attributes:
         teacher: that is asked.
+        level: ``sample`` is the mean of its output: for backbones without features, or whose vectors stand for other
+            positions than the encoder's.
     """
 
     teacher: Teacher = TinyTeacher()
+    level: Literal["position", "sample"] = "position"
 
     def build(self, network: Network) -> TinyTargetsModule:
         return TinyTargetsModule(self, network)
@@ -79,16 +83,22 @@ class TinyTargetsModule(TargetBuilderModule):
     def __init__(self, spec: TinyTargets, network: Network) -> None:
         super().__init__()
         self.teacher = spec.teacher.build(network)
+        self.level = spec.level
         self.width = network.backbone.width
 
     def forward(self, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
-        """One target (B, T, D) for each view."""
-        return tuple(Target(view=index, values=self._values(one, network)) for index, one in enumerate(passes))
+        """One target (B, T, D), or (B, D), for each view."""
+        return tuple(
+            Target(view=index, values=self._values(one, network), level=self.level) for index, one in enumerate(passes)
+        )
 
     def _values(self, one: StudentPass, network: Network) -> Tensor:
-        context = self.teacher(one, network, Collect(feature="block", last=1))
-        values = context.positions_only(context.features[0])
-        return F.layer_norm(values.float(), values.shape[-1:])  # (B, T, D)
+        if self.level == "sample":
+            values = _mean(self.teacher(one, network))  # (B, D)
+        else:
+            context = self.teacher(one, network, Collect(feature="block", last=1))
+            values = context.positions_only(context.features[0])  # (B, T, D)
+        return F.layer_norm(values.float(), values.shape[-1:])
 
     def after_step(self, network: Network, step: int) -> Mapping[str, float]:
         """Lets the teacher follow."""

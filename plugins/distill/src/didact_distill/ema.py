@@ -22,7 +22,7 @@ HALF_LIVES = 10  # in a run whose teacher forgets well
 class EMATeacher(Teacher):
     """An exponential moving average of the student: θ̄ ← τ θ̄ + (1 - τ) θ, once per optimizer step.
 
-    τ rises linearly from ``start`` to ``end`` over ``anneal_steps`` and stays there. The average is kept in float32
+    τ rises from ``start`` to ``end`` over ``anneal_steps`` and stays there. The average is kept in float32
     whatever the precision of the forward pass. Buffers and frozen parameters are copied, never averaged.
 
     Attributes:
@@ -31,6 +31,8 @@ class EMATeacher(Teacher):
         end: τ after ``anneal_steps``; data2vec uses 0.9999. At 1 the teacher stands still.
         anneal_steps: optimizer steps over which τ rises; data2vec: 30 000 for speech, 100 000 for text. 0: τ is
             ``end`` throughout.
+        course: by which τ rises. ``linear`` (data2vec), or half a ``cosine`` (BYOL and DINO, from 0.996 to 1 over the
+            whole run).
         shares: which of the student's own parts the teacher uses instead of an average of them. ``encoder``: the whole
             feature encoder, position codes included (data2vec on speech and text). ``features``: the encoder's output,
             while its position codes are averaged (data2vec 2.0 on speech, and what was released of data2vec on
@@ -40,6 +42,7 @@ class EMATeacher(Teacher):
     start: float = 0.999
     end: float = 0.9999
     anneal_steps: int = 30_000
+    course: Literal["linear", "cosine"] = "linear"
     shares: Literal["encoder", "features", "nothing"] = "encoder"
 
     def validate(self) -> None:
@@ -51,7 +54,10 @@ class EMATeacher(Teacher):
         """τ for the update after optimizer step ``step``, from 1."""
         if step >= self.anneal_steps:
             return self.end
-        return self.start + (self.end - self.start) * step / self.anneal_steps
+        share = step / self.anneal_steps
+        if self.course == "cosine":
+            share = (1 - math.cos(math.pi * share)) / 2
+        return self.start + (self.end - self.start) * share
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
         """How much of the run the teacher remembers."""

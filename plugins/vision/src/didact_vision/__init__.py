@@ -1,6 +1,6 @@
 """Images for didact: patch encoder, maskers of patches, image sources and their augmentation."""
 
-from didact_vision.augmentation import Augmentation, BEiTAugmentation, RandomCrop
+from didact_vision.augmentation import BEiTAugmentation, RandomCrop
 from didact_vision.decoding import decode
 from didact_vision.images import Images, ImageSamples
 from didact_vision.masking import BlockMasker, InverseBlockMasker, RandomMasker
@@ -9,7 +9,6 @@ from didact_vision.patches import Patches, PatchesModule
 from didact_vision.positions import sincos_positions
 
 __all__ = [
-    "Augmentation",
     "BEiTAugmentation",
     "BlockMasker",
     "ImageMedium",

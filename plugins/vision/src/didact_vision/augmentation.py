@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 import math
 from typing import Literal
 
@@ -10,35 +9,9 @@ import attrs
 import torch
 from torch import Tensor
 
-from didact import Spec
+from didact import Augmentation
 
 LUMA = (0.2989, 0.587, 0.114)  # ITU-R 601, as torchvision and Pillow weigh red, green and blue
-
-
-@attrs.frozen(kw_only=True)
-class Augmentation(Spec, abc.ABC):
-    """Makes a view of fixed size of an image of any size."""
-
-    @abc.abstractmethod
-    def shortest(self, size: int) -> int:
-        """Pixels that an image's shorter side must have so that a larger image would give no sharper view.
-
-        Args:
-            size: of the view, in pixels.
-        """
-
-    @abc.abstractmethod
-    def view(self, image: Tensor, size: int, *, generator: torch.Generator) -> Tensor:
-        """A view.
-
-        Args:
-            image: (3, H, W) uint8.
-            size: of the view, in pixels.
-            generator: of the sample; nothing else is random.
-
-        Returns:
-            (3, size, size) uint8.
-        """
 
 
 @attrs.frozen(kw_only=True)
@@ -69,6 +42,10 @@ class RandomCrop(Augmentation):
         # the shorter side of the smallest crop, as a share of the image's shorter side, is at least this
         share = math.sqrt(self.scale[0] * min(self.aspect[0], 1 / self.aspect[1]))
         return math.ceil(size / share)
+
+    def views(self, sample: Tensor, size: int, *, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """One view, (3, size, size) uint8, of an image (3, H, W) uint8."""
+        return (self.view(sample, size, generator=generator),)
 
     def view(self, image: Tensor, size: int, *, generator: torch.Generator) -> Tensor:
         """A part of an image (3, H, W) uint8 as (3, size, size) uint8, mirrored or not."""

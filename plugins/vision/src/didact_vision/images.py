@@ -8,9 +8,9 @@ import attrs
 import torch
 from torch import Tensor
 
-from didact import Signal, Source
+from didact import Augmentation, Signal, Source
 from didact.store import Store, StoredSamples
-from didact_vision.augmentation import Augmentation, RandomCrop, resize
+from didact_vision.augmentation import RandomCrop, resize
 from didact_vision.decoding import decode
 
 RAW_SIDE = 32  # pixels on the side of what `Images.raw_features` gives, at most: CIFAR's size, 3 072 numbers
@@ -27,7 +27,8 @@ class Images(Source):
         size: side of what is seen, in pixels; 224 for ImageNet, 32 for CIFAR.
         where: which of the store's images, such as ``split == train``; None for all.
         augmentation: what training sees of an image; None: its middle square, as in an evaluation.
-        views: how many views of each image a batch holds, each with its own chance; 2 for methods that compare views.
+        views: how many times the augmentation is drawn for each image of a batch, each with its own chance; 1 with one
+            that makes several views itself.
         mean: of red, green and blue, between 0 and 1, which is subtracted; the defaults are ImageNet's.
         std: of red, green and blue, by which is divided; the defaults are ImageNet's.
     """
@@ -89,13 +90,16 @@ class ImageSamples(StoredSamples):
         self._shift = (-torch.tensor(images.mean, dtype=torch.float64) / std).float()[:, None, None]
 
     def views(self, index: int, *, length: float | None, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """An image's views, each (3, size, size); ``length`` is not used, as all images are one long."""
+        """An image's views, each (3, H, W) as the augmentation makes it; ``length`` is not used: all are one long."""
         augmentation, size = self.images.augmentation, self.images.size
         if augmentation is None:
             return (self.content(index),) * self.images.views
         image = self._decode(index, augmentation.shortest(size))
-        views = [augmentation.view(image, size, generator=generator) for _ in range(self.images.views)]
-        return tuple(self._normalize(view) for view in views)
+        return tuple(
+            self._normalize(view)
+            for _ in range(self.images.views)
+            for view in augmentation.views(image, size, generator=generator)
+        )
 
     def content(self, index: int) -> Tensor:
         """The middle square of an image, (3, size, size)."""
@@ -106,10 +110,10 @@ class ImageSamples(StoredSamples):
         top, left = (height - side) // 2, (width - side) // 2
         return self._normalize(resize(image[:, top : top + side, left : left + side], size, "bicubic"))
 
-    def _decode(self, index: int, shortest: int) -> Tensor:
+    def _decode(self, index: int, shortest: int | None) -> Tensor:
         record = self.record(index)
         # twice what is needed: what a JPEG's reduced decoding leaves out then hardly shows
-        return decode(record.data, record.name, shortest=2 * shortest)
+        return decode(record.data, record.name, shortest=None if shortest is None else 2 * shortest)
 
     def _normalize(self, pixels: Tensor) -> Tensor:
         return torch.addcmul(self._shift, pixels.contiguous().float(), self._factor)  # (3, size, size) float32

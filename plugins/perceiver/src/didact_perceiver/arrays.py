@@ -1,0 +1,131 @@
+"""An encoder of any array: bytes, pixels, samples. It knows shapes and ids, and no modality."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from didact import (
+    BatchMask,
+    FeatureEncoder,
+    FeatureEncoderModule,
+    Layout,
+    Signal,
+    SpecError,
+    Tokens,
+    View,
+    corrupt,
+    drop,
+    repeat,
+)
+from didact_perceiver.positions import FourierPositions
+
+
+@attrs.frozen(kw_only=True)
+class Arrays(FeatureEncoder):
+    """Patches of an array as vectors: one linear map of the values, and one of the place's Fourier features, added.
+
+    That is a linear map of the two side by side, which Perceiver feeds its cross-attention. An array of one axis is a
+    sequence of values; of several, the first are its channels and the others its grid: a waveform (S,), an image
+    (3, H, W), sensors (C, S). Ids, such as a text's bytes, are values as one-hot vectors.
+
+    Attributes:
+        width: D of each vector.
+        patch: positions of the array along each axis that make one vector; 1 in Perceiver, where every pixel and byte
+            is one. What is left over at the end of an axis is cut off.
+        positions: how a place is coded; give the backbone the same.
+    """
+
+    width: int = 768
+    patch: int = 1
+    positions: FourierPositions = FourierPositions()
+
+    def validate(self) -> None:
+        self.require(self.width >= 1, "width", "at least 1")
+        self.require(self.patch >= 1, "patch", "at least 1")
+
+    def layout(self, size: tuple[int, ...]) -> Layout:
+        axes = size[1:] if len(size) > 1 else size
+        shape = tuple(length // self.patch for length in axes)
+        if not all(shape):
+            raise SpecError(
+                f"an array {' × '.join(map(str, size))} has no patch of {self.patch} along each axis",
+                where="patch",
+                mend="choose a smaller patch, or leave such short samples out of the source",
+            )
+        return Layout(shape)
+
+    def build(self, signal: Signal) -> ArraysModule:
+        channels = signal.axes[0] if len(signal.axes) > 1 else 1
+        if channels is None or (signal.vocabulary is not None and len(signal.axes) > 1):
+            raise SpecError(
+                f"Arrays reads sequences of values or ids, and grids of a known number of channels, but the source "
+                f"gives {signal.kind!r} with the axes {signal.axes}",
+                mend="use a source of images, waveforms, bytes or the like, or an encoder for this signal",
+            )
+        return ArraysModule(self, signal, channels)
+
+
+class ArraysModule(FeatureEncoderModule):
+    """The two maps, and what stands at hidden positions.
+
+    Attributes:
+        values: of a patch's values; of ids, a vector for each id at each place of a patch, which are added.
+        places: of Fourier features.
+        mask_embedding: (D,).
+    """
+
+    def __init__(self, spec: Arrays, signal: Signal, channels: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.fixed = None not in signal.axes
+        self.vocabulary = signal.vocabulary
+        axes = max(1, len(signal.axes) - 1)
+        if self.vocabulary is None:
+            self.values: nn.Module = nn.Linear(channels * spec.patch**axes, spec.width)
+        else:
+            table = nn.Embedding(spec.patch * self.vocabulary, spec.width)
+            nn.init.normal_(table.weight, std=(3 * spec.patch) ** -0.5)  # as large as the linear map's of unit variance
+            self.values = table
+        self.places = nn.Linear(spec.positions.width(axes), spec.width, bias=False)
+        self.mask_embedding = nn.Parameter(torch.randn(spec.width) * 3**-0.5)
+
+    def embed(self, view: View) -> Tokens:
+        """Content (B, C, *axes), or (B, S) without channels, to features (B, T, D)."""
+        content = view.content if view.content.ndim > 2 else view.content[:, None]  # (B, S) -> (B, 1, S)
+        patches = cut(content, self.spec.patch)  # (B, T, C·patch^A)
+        if self.vocabulary is not None:
+            offsets = torch.arange(self.spec.patch, device=patches.device) * self.vocabulary
+            features = self.values(patches + offsets).sum(2)  # (B, T, patch, D) -> (B, T, D)
+        else:
+            features = self.values(patches)
+        return Tokens(features=features, layout=view.layout, padding=view.padding)
+
+    def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
+        """Hides, adds where each position is, drops: features (B, T, D) to (R, V, D)."""
+        features = corrupt(tokens.features, mask, self.mask_embedding)  # (R, T, D)
+        features = features + self.places(self.spec.positions.of_tokens(tokens, self.fixed))
+        return drop(attrs.evolve(tokens, features=features, padding=repeat(tokens.padding, mask)), mask)
+
+
+def cut(content: Tensor, patch: int) -> Tensor:
+    """Cuts arrays into patches.
+
+    Args:
+        content: (B, C, *axes), with A axes.
+        patch: values along each axis of a patch; what is left over is cut off.
+
+    Returns:
+        (B, T, C·patch^A), patches row by row.
+    """
+    axes = content.ndim - 2
+    shape: list[int] = []
+    for axis in range(2, content.ndim):
+        count = content.shape[axis] // patch
+        content = content.narrow(axis, 0, count * patch)
+        shape += [count, patch]
+    content = content.reshape(*content.shape[:2], *shape)  # (B, C, n, patch, m, patch, …)
+    counts, inner = range(2, 2 + 2 * axes, 2), range(3, 3 + 2 * axes, 2)
+    content = content.permute(0, *counts, 1, *inner)  # (B, n, m, …, C, patch, patch, …)
+    return content.flatten(1 + axes).flatten(1, axes)

@@ -1,0 +1,82 @@
+"""The layer that a Perceiver is made of: vectors read from an array, or from each other, and are transformed."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from didact.tensors import Feature
+
+# stands for -inf at padding: exp(LOWEST - max) is exactly 0 beside any real key, and only padding gives no NaN
+LOWEST = torch.finfo(torch.bfloat16).min
+
+
+class AttentionLayer(nn.Module):
+    """Attention and a feed-forward network, each behind a layer norm (Jaegle et al. 2022, Perceiver IO, appendix E).
+
+    Args:
+        width: of the vectors that read.
+        read_width: of the array that is read from; None: they read from each other.
+        heads: of the attention.
+        key_width: of queries and keys, all heads together.
+        ffn_ratio: width of the feed-forward network's inner layer, in widths.
+        residual: whether what is read is added to what reads. Not where that only says what is asked for.
+    """
+
+    def __init__(
+        self, width: int, read_width: int | None, *, heads: int, key_width: int, ffn_ratio: float, residual: bool = True
+    ) -> None:
+        super().__init__()
+        self.heads, self.residual = heads, residual
+        self.norm = nn.LayerNorm(width)
+        self.read_norm = nn.LayerNorm(read_width) if read_width is not None else None
+        source = read_width if read_width is not None else width
+        self.query = nn.Linear(width, key_width)
+        self.key = nn.Linear(source, key_width)
+        self.value = nn.Linear(source, width)
+        self.projection = nn.Linear(width, width)
+        self.ffn_norm = nn.LayerNorm(width)
+        self.inner = nn.Linear(width, int(width * ffn_ratio))
+        self.outer = nn.Linear(int(width * ffn_ratio), width)
+
+    def forward(
+        self, x: Tensor, read: Tensor | None = None, padding: Tensor | None = None, wanted: Feature | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """One turn of the residual stream.
+
+        Args:
+            x: (R, L, D), what reads.
+            read: (R, V, D') from which; None: from itself.
+            padding: (R, V) bool or None; true = is not read.
+            wanted: which feature to give along.
+
+        Returns:
+            the stream behind the layer (R, L, D) float32, and the wanted feature (R, L, D) or None.
+        """
+        normed = self.norm(x)
+        source = normed if read is None or self.read_norm is None else self.read_norm(read)
+        attended = self.projection(self._attend(normed, source, padding))
+        x = x.float() + attended if self.residual else attended.float()
+        transformed = self.outer(F.gelu(self.inner(self.ffn_norm(x))))
+        x = x + transformed
+        if wanted is None:
+            return x, None
+        return x, {"attention": attended, "ffn": transformed, "block": x}[wanted]
+
+    def _attend(self, normed: Tensor, source: Tensor, padding: Tensor | None) -> Tensor:
+        """What x reads from the array, all heads side by side: (R, L, D)."""
+        query, key, value = (
+            layer(values).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (R, *, H·d) -> (R, H, *, d)
+            for layer, values in ((self.query, normed), (self.key, source), (self.value, source))
+        )
+        bias = None
+        if padding is not None:
+            bias = torch.zeros_like(padding, dtype=query.dtype).masked_fill(padding, LOWEST)[:, None, None]
+        if query.device.type == "cpu" and not torch.compiler.is_compiling():  # quicker in steps there
+            logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)  # (R, H, L, V)
+            read = (logits if bias is None else logits + bias).softmax(-1) @ value
+        else:
+            read = F.scaled_dot_product_attention(query, key, value, bias)
+        joined: Tensor = read.transpose(1, 2).flatten(2)  # (R, H, L, d) -> (R, L, H·d)
+        return joined

@@ -1,0 +1,77 @@
+"""An image as it is: every pixel a position, for backbones that cut it up themselves."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+from torch import nn
+
+from didact import (
+    BatchMask,
+    FeatureEncoder,
+    FeatureEncoderModule,
+    Layout,
+    Signal,
+    SpecError,
+    Tokens,
+    View,
+    corrupt,
+    drop,
+    repeat,
+)
+
+
+@attrs.frozen(kw_only=True)
+class Pixels(FeatureEncoder):
+    """The pixels of an image as vectors of their channels, row by row; what `TimmModel` takes.
+
+    Positions are hidden behind a learned colour, which starts as the normalised images' mean.
+
+    Attributes:
+        width: channels of the image; 3.
+    """
+
+    width: int = 3
+
+    def validate(self) -> None:
+        self.require(self.width >= 1, "width", "at least 1")
+
+    def layout(self, size: tuple[int, ...]) -> Layout:
+        if len(size) != 3:
+            raise SpecError(
+                f"Pixels reads images (channels, height, width), got content of shape {size}",
+                mend="use a source of images, such as didact_vision.Images",
+            )
+        return Layout(size[1:])
+
+    def build(self, signal: Signal) -> PixelsModule:
+        if signal.kind != "image" or len(signal.axes) != 3 or signal.axes[0] != self.width:
+            raise SpecError(
+                f"Pixels(width={self.width}) reads images of so many channels, but the source gives {signal.kind!r} "
+                f"with the axes {signal.axes}",
+                where="width",
+                mend="use a source of images, such as didact_vision.Images, and its number of channels",
+            )
+        return PixelsModule(self.width)
+
+
+class PixelsModule(FeatureEncoderModule):
+    """The learned colour.
+
+    Attributes:
+        mask_embedding: (D,); what stands at hidden pixels.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mask_embedding = nn.Parameter(torch.zeros(width))
+
+    def embed(self, view: View) -> Tokens:
+        """Content (B, D, H, W) to features (B, H·W, D)."""
+        features = view.content.flatten(2).transpose(1, 2)  # (B, D, H, W) -> (B, H·W, D), without copying
+        return Tokens(features=features, layout=view.layout, padding=view.padding)
+
+    def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
+        """Hides or drops: features (B, T, D) to (R, V, D)."""
+        features = corrupt(tokens.features, mask, self.mask_embedding)
+        return drop(attrs.evolve(tokens, features=features, padding=repeat(tokens.padding, mask)), mask)

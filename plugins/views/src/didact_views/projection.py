@@ -1,0 +1,217 @@
+"""A backbone that ends in one vector for each row: pooled, then projected. What methods that compare views compare."""
+
+from __future__ import annotations
+
+import abc
+from typing import Literal
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from didact import Backbone, BackboneModule, Collect, Context, Layout, Spec, SpecError, Tokens
+from didact_views.normalization import BatchNorm
+
+
+@attrs.frozen(kw_only=True)
+class Projector(Spec, abc.ABC):
+    """From a pooled vector to the one that is compared."""
+
+    @property
+    def divisible(self) -> bool:
+        """Whether a row comes out alike whatever rows are beside it."""
+        return True
+
+    @abc.abstractmethod
+    def build(self, width: int) -> ProjectorModule:
+        """The module, from vectors of ``width``."""
+
+
+class ProjectorModule(nn.Module, abc.ABC):
+    """A projector's weights.
+
+    Attributes:
+        width: P of what it gives.
+    """
+
+    width: int
+
+    @abc.abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Projects x (R, D): (R, P)."""
+
+
+@attrs.frozen(kw_only=True)
+class MLP(Projector):
+    """Linear layers with batch normalisation and ReLU between them; the defaults are BYOL's projector.
+
+    BYOL (section 3.3): 2 layers of 4096 to 256. SimSiam (section 3): 3 layers of 2048 to 2048, ``output_norm="batch"``.
+    VICReg's expander (section 4.2): 3 layers of 8192 to 8192.
+
+    Attributes:
+        layers: how many linear layers.
+        hidden: width of all but the last.
+        out: P, width of the last.
+        norm: behind each layer but the last. ``batch`` goes over the whole global batch, on all processes; with it a
+            batch cannot be computed in micro-batches.
+        output_norm: behind the last layer; SimSiam ``batch``, which learns no factor and summand (as released).
+    """
+
+    layers: int = 2
+    hidden: int = 4096
+    out: int = 256
+    norm: Literal["batch", "none"] = "batch"
+    output_norm: Literal["batch", "none"] = "none"
+
+    def validate(self) -> None:
+        for field in ("layers", "hidden", "out"):
+            self.require(getattr(self, field) >= 1, field, "at least 1")
+
+    @property
+    def divisible(self) -> bool:
+        return "batch" not in (self.norm if self.layers > 1 else "none", self.output_norm)
+
+    def build(self, width: int) -> MLPModule:
+        return MLPModule(self, width)
+
+
+class MLPModule(ProjectorModule):
+    """The weights of an `MLP`."""
+
+    def __init__(self, spec: MLP, width: int) -> None:
+        super().__init__()
+        self.width = spec.out
+        layers: list[nn.Module] = []
+        for _ in range(spec.layers - 1):
+            layers.append(nn.Linear(width, spec.hidden, bias=spec.norm == "none"))  # a mean is taken off: no bias
+            if spec.norm == "batch":
+                layers.append(BatchNorm(spec.hidden))
+            layers.append(nn.ReLU(inplace=True))
+            width = spec.hidden
+        layers.append(nn.Linear(width, spec.out, bias=spec.output_norm == "none"))
+        if spec.output_norm == "batch":
+            layers.append(BatchNorm(spec.out, affine=False))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Projects x (R, D): (R, P)."""
+        projected: Tensor = self.layers(x)
+        return projected
+
+
+@attrs.frozen(kw_only=True)
+class PrototypeHead(Projector):
+    """DINO's head: linear layers with GELU, a bottleneck of length 1, and its likeness to each prototype.
+
+    Caron et al. 2021, section 3.1 and appendix C. A prototype is a vector of length 1 too (the released code's
+    ``norm_last_layer``), so a summary holds C cosines.
+
+    Attributes:
+        layers: how many linear layers lead to the bottleneck.
+        hidden: width of all but the last of them.
+        bottleneck: width of the last.
+        prototypes: C; DINO 65 536. Fewer do for fewer images.
+    """
+
+    layers: int = 3
+    hidden: int = 2048
+    bottleneck: int = 256
+    prototypes: int = 65_536
+
+    def validate(self) -> None:
+        for field in ("layers", "hidden", "bottleneck", "prototypes"):
+            self.require(getattr(self, field) >= 1, field, "at least 1")
+
+    def build(self, width: int) -> PrototypeHeadModule:
+        return PrototypeHeadModule(self, width)
+
+
+class PrototypeHeadModule(ProjectorModule):
+    """The weights of a `PrototypeHead`.
+
+    Attributes:
+        prototypes: (C, bottleneck); only their directions count.
+    """
+
+    def __init__(self, spec: PrototypeHead, width: int) -> None:
+        super().__init__()
+        self.width = spec.prototypes
+        widths = [width, *[spec.hidden] * (spec.layers - 1), spec.bottleneck]
+        layers: list[nn.Module] = []
+        for index in range(spec.layers):
+            linear = nn.Linear(widths[index], widths[index + 1])
+            nn.init.trunc_normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
+            layers += [linear, nn.GELU()]
+        self.layers = nn.Sequential(*layers[:-1])
+        self.prototypes = nn.Parameter(nn.Linear(spec.bottleneck, spec.prototypes, bias=False).weight.detach().clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Cosines (R, C) of x (R, D), projected, with every prototype."""
+        directions = nn.functional.normalize(self.layers(x).float(), dim=-1)  # (R, bottleneck)
+        cosines: Tensor = nn.functional.linear(directions, nn.functional.normalize(self.prototypes, dim=-1))
+        return cosines
+
+
+@attrs.frozen(kw_only=True)
+class Projected(Backbone):
+    """A backbone, its output pooled over the positions and projected: `Context.summary`.
+
+    The projector belongs to the backbone, so that a teacher averages it with the rest. Output, blocks and features are
+    those of the backbone inside.
+
+    Attributes:
+        backbone: any that gives no summary itself.
+        pooling: of the output's positions. ``mean`` over all that are no padding, ``class``: the first extra token,
+            as DINO on Vision Transformers.
+        projector: from there on; `MLP` or `PrototypeHead`.
+    """
+
+    backbone: Backbone
+    pooling: Literal["mean", "class"] = "mean"
+    projector: Projector = MLP()
+
+    @property
+    def divisible(self) -> bool:
+        return self.backbone.divisible and self.projector.divisible
+
+    def build(self, width: int, layout: Layout | None) -> ProjectedModule:
+        return ProjectedModule(self, self.backbone.build(width, layout))
+
+
+class ProjectedModule(BackboneModule):
+    """The backbone inside, and the projector."""
+
+    def __init__(self, spec: Projected, inner: BackboneModule) -> None:
+        super().__init__()
+        self.pooling = spec.pooling
+        self.inner = inner
+        self.width = inner.width
+        self.projector = spec.projector.build(inner.width)
+        self.summary_width = self.projector.width
+
+    @property
+    def blocks(self) -> nn.ModuleList:  # type: ignore[override]  # a second reference would be a second name of each weight
+        """The inner backbone's."""
+        return self.inner.blocks
+
+    def forward(self, tokens: Tokens, collect: Collect | None = None) -> Context:
+        """Contextualises (R, V, D), with the summary (R, P)."""
+        context: Context = self.inner(tokens, collect)
+        return attrs.evolve(context, summary=self.projector(self._pool(context)))
+
+    def _pool(self, context: Context) -> Tensor:
+        """One vector (R, D) for each row."""
+        if self.pooling == "class":
+            if not context.tokens.extra:
+                raise SpecError(
+                    'Projected.pooling="class" takes the class token, and the encoder gives none',
+                    where="backbone.pooling",
+                    mend='give the encoder a class token, or take pooling="mean"',
+                )
+            return context.output[:, 0]
+        values, padding = context.positions_only(context.output), context.tokens.padding
+        if padding is None:
+            return values.mean(1)
+        held = ~padding[:, context.tokens.extra :, None]  # (R, V, 1)
+        return torch.where(held, values, 0).sum(1) / held.sum(1)

@@ -1,0 +1,132 @@
+"""Any timm model that gives features of an image, as a backbone."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import attrs
+from torch import Tensor, nn
+
+from didact import Backbone, BackboneModule, Collect, Context, Layout, SpecError, Tokens
+from didact_views.normalization import BatchNorm, synchronize
+
+STAGES = ("blocks", "stages", "layers", "features")  # where timm's models keep what repeats
+
+
+@attrs.frozen(kw_only=True)
+class TimmModel(Backbone):
+    """A model of timm's (Wightman 2019) behind `Pixels`, at its random initialisation, without its classifier.
+
+    Its vectors stand for the grid of its last stage, which is mostly coarser than the image. Inner features are timm's
+    own affair: there are none for targets that average blocks. Batch normalisation goes over the whole global batch.
+
+    Attributes:
+        name: as ``timm.list_models()`` gives it: ``resnet50``, ``vit_small_patch16_224``, ``convnext_tiny``.
+        drop_path: probability that a row skips a residual branch in training (stochastic depth).
+        normalizes_batches: whether it has batch normalisation, as ResNets have and Vision Transformers and ConvNeXts
+            have not. With it a batch cannot be computed in micro-batches.
+    """
+
+    name: str = "resnet50"
+    drop_path: float = 0.0
+    normalizes_batches: bool = True
+
+    def validate(self) -> None:
+        self.require(0 <= self.drop_path < 1, "drop_path", "at least 0 and below 1")
+
+    @property
+    def divisible(self) -> bool:
+        return not self.normalizes_batches
+
+    def build(self, width: int, layout: Layout | None) -> TimmModelModule:
+        if layout is None or len(layout.shape) != 2:
+            raise SpecError(
+                f"TimmModel takes images of one size, but samples are laid out as {layout and layout.shape}",
+                mend="use it behind didact_views.Pixels and a source of images of one size",
+            )
+        model = synchronize(_create(self.name, width, layout, self.drop_path))
+        if self.normalizes_batches != any(isinstance(module, BatchNorm) for module in model.modules()):
+            raise SpecError(
+                f"{self.name} has {'no ' if self.normalizes_batches else ''}batch normalisation",
+                where="normalizes_batches",
+                mend=f"normalizes_batches={not self.normalizes_batches}",
+            )
+        return TimmModelModule(self.name, model)
+
+
+class TimmModelModule(BackboneModule):
+    """The model.
+
+    Attributes:
+        model: timm's.
+    """
+
+    def __init__(self, name: str, model: Any) -> None:
+        super().__init__()
+        self.name = name
+        self.model = model
+        self.width = int(model.num_features)
+
+    @property
+    def blocks(self) -> nn.ModuleList:  # type: ignore[override]  # a second reference would be a second name of each weight
+        """Its stages or blocks, where it keeps them in one place; else the whole of it."""
+        stages = [child for name, child in self.model.named_children() if name in STAGES]
+        repeated = [child for stage in stages if isinstance(stage, (nn.Sequential, nn.ModuleList)) for child in stage]
+        return nn.ModuleList(repeated or [self.model])
+
+    def forward(self, tokens: Tokens, collect: Collect | None = None) -> Context:
+        """Contextualises the pixels (R, H·W, C) of whole images: output (R, h·w, D).
+
+        Raises:
+            SpecError: pixels are padding or dropped, or inner features are asked for.
+        """
+        if tokens.padding is not None or tokens.positions is not None or tokens.extra:
+            raise SpecError(
+                f"{self.name} takes whole images, without padding, dropped or extra positions",
+                mend="use it behind didact_views.Pixels, without a masker or with one that hides",
+            )
+        if collect is not None:
+            raise SpecError(
+                f"{self.name} gives no inner features, and the {collect.feature} of {collect.last} blocks is asked for",
+                mend="average blocks of a didact_transformer.Transformer; judge a timm model by its output",
+            )
+        rows, _, channels = tokens.features.shape
+        height, width = tokens.layout.shape
+        pixels = tokens.features.transpose(1, 2).reshape(rows, channels, height, width)  # (R, H·W, C) -> (R, C, H, W)
+        return self._context(self.model.forward_features(pixels))
+
+    def _context(self, features: Tensor) -> Context:
+        """Features as timm gives them, (R, N, D), (R, D, h, w) or (R, h, w, D), as vectors that stand for a grid."""
+        extra = 0
+        if features.ndim == 3:
+            extra = int(getattr(self.model, "num_prefix_tokens", 0))
+            output, layout = features, Layout((features.shape[1] - extra,))
+        else:
+            if features.shape[-1] != self.width:
+                features = features.permute(0, 2, 3, 1)  # (R, D, h, w) -> (R, h, w, D)
+            output, layout = features.flatten(1, 2), Layout(tuple(features.shape[1:3]))
+        return Context(output=output, tokens=Tokens(features=output, layout=layout, extra=extra))
+
+
+def _create(name: str, channels: int, layout: Layout, drop_path: float) -> Any:
+    # Here and not above: it takes seconds, and a loader's worker, which never builds a module, need not wait.
+    import timm
+
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        raise SpecError(
+            f"timm has no model {name!r}", where="name", mend=f"{', '.join(near) or 'any'} of timm.list_models()"
+        )
+    options: dict[str, Any] = {}
+    configuration = timm.get_pretrained_cfg(name)
+    if configuration is not None and configuration.fixed_input_size:  # Vision Transformers have a vector for each place
+        options = {"img_size": layout.shape, "dynamic_img_size": True}
+    try:
+        return timm.create_model(name, num_classes=0, in_chans=channels, drop_path_rate=drop_path, **options)
+    except TypeError as error:
+        if "dynamic_img_size" not in str(error):
+            raise
+        return timm.create_model(
+            name, num_classes=0, in_chans=channels, drop_path_rate=drop_path, img_size=layout.shape
+        )

@@ -1,0 +1,102 @@
+"""Views: torchvision's operations, drawn from the sample's generator alone, as the papers have them."""
+
+import pytest
+import torch
+import torchvision.transforms.v2.functional as functional
+
+from didact import SpecError
+from didact.testing.closeness import untouched_randomness
+from didact_views import DistortedViews, ViewRecipe
+
+PLAIN = {"flip": 0.0, "jitter_probability": 0.0, "grey": 0.0, "blur": 0.0, "solarize": 0.0}
+
+
+def chance(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def image() -> torch.Tensor:
+    """A smooth colourful image (3, 40, 60) uint8."""
+    coarse = torch.rand(1, 3, 5, 5, generator=chance()) * 255
+    return torch.nn.functional.interpolate(coarse, (40, 60), mode="bicubic").clamp(0, 255)[0].to(torch.uint8)
+
+
+def one(image: torch.Tensor, seed: int = 0, size: int = 24, **fields) -> torch.Tensor:
+    (view,) = DistortedViews(recipes=(ViewRecipe(**fields),)).views(image, size, generator=chance(seed))
+    return view
+
+
+@pytest.mark.parametrize("views", [DistortedViews.byol(), DistortedViews.simsiam(), DistortedViews.vicreg()])
+def test_two_views_of_one_image_differ_and_follow_from_the_generator(image, views):
+    with untouched_randomness("views"):
+        first = views.views(image, 24, generator=chance(5))
+    assert [(view.shape, view.dtype) for view in first] == [((3, 24, 24), torch.uint8)] * 2
+    assert not torch.equal(*first)
+    again, other = (views.views(image, 24, generator=chance(seed)) for seed in (5, 6))
+    assert all(map(torch.equal, first, again))
+    assert not any(map(torch.equal, first, other))
+
+
+def test_dino_has_two_large_views_and_small_ones(image):
+    views = DistortedViews.dino(local_views=3, local_size=8).views(image, 24, generator=chance())
+    assert [view.shape[-1] for view in views] == [24, 24, 8, 8, 8]
+
+
+def test_the_whole_image_without_distortion_is_the_image(image):
+    square = image[:, :, 10:50]
+    assert torch.equal(one(square, size=40, scale=(1.0, 1.0), **PLAIN), square)
+
+
+def test_each_operation_does_what_its_name_says(image):
+    square = image[:, :, 10:50]
+    whole = {"size": 40, "scale": (1.0, 1.0)} | PLAIN
+    assert torch.equal(one(square, **whole | {"flip": 1.0}), square.flip(-1))
+    grey = one(square, **whole | {"grey": 1.0})
+    assert torch.equal(grey, functional.rgb_to_grayscale(square, 3))
+    assert torch.equal(one(square, **whole | {"solarize": 1.0}), functional.solarize(square, 128))
+    blurred = one(square, **whole | {"blur": 1.0, "blur_sigma": (2.0, 2.0)})
+    assert torch.equal(blurred, functional.gaussian_blur(square, 5, [2.0, 2.0]))  # 5 is the odd tenth of 40
+    brighter = one(square, **whole | {"jitter_probability": 1.0, "jitter": (0.9, 0.0, 0.0, 0.0)})
+    factor = brighter.float().mean() / square.float().mean()
+    assert abs(factor - 1) > 0.05
+
+
+def test_probabilities_are_shares_of_many_draws(image):
+    greys = [one(image, seed, **PLAIN | {"grey": 0.2}) for seed in range(400)]
+    share = sum(torch.equal(view[0], view[1]) for view in greys) / len(greys)
+    assert 0.13 < share < 0.27
+
+
+def test_the_papers_numbers():
+    first, second = DistortedViews.byol().recipes
+    assert (first.blur, first.solarize, second.blur, second.solarize) == (1.0, 0.0, 0.1, 0.2)
+    assert first.scale == (0.08, 1.0)
+    assert DistortedViews() == DistortedViews.byol()
+    assert DistortedViews.simsiam().recipes[0].scale == (0.2, 1.0)
+    recipes = DistortedViews.dino().recipes
+    assert [recipe.scale for recipe in recipes] == [(0.4, 1.0)] * 2 + [(0.05, 0.4)] * 8
+    assert {recipe.size for recipe in recipes[2:]} == {96}
+
+
+def test_changes_are_made_in_every_recipe():
+    assert {recipe.blur for recipe in DistortedViews.dino(blur=0.0).recipes} == {0.0}
+
+
+def test_a_larger_image_than_the_shortest_gives_no_sharper_view():
+    assert DistortedViews(recipes=(ViewRecipe(scale=(0.25, 1.0)),)).shortest(100) == 231  # 100 / √(0.25 · 0.75)
+    assert DistortedViews.dino().shortest(224) == max(409, 496)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"scale": (0.5, 0.2)}, "scale must be two rising numbers"),
+        ({"jitter": (0.4, 0.4, 0.4, 0.6)}, "jitter must be at most 0.5 for hue"),
+        ({"blur": 1.5}, "blur must be between 0 and 1"),
+        ({"size": 0}, "size must be at least 1"),
+    ],
+)
+def test_wrong_recipes_say_what_is_wrong(fields, said):
+    with pytest.raises(SpecError, match=said):
+        ViewRecipe(**fields)

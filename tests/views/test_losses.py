@@ -1,0 +1,224 @@
+"""Losses, against lightly's and the papers' formulas."""
+
+import attrs
+import pytest
+import torch
+from lightly.loss import DINOLoss, NegativeCosineSimilarity, VICRegLoss
+
+from didact import Context, Layout, Learner, SpecError, StudentPass, Target, Tokens, View
+from didact.testing import TinySource, tiny_batch, tiny_preflight
+from didact_distill import EMATeacher
+from didact_views import (
+    MLP,
+    CosinePrediction,
+    PrototypeCrossEntropy,
+    PrototypeHead,
+    PrototypeTargets,
+    StudentSummaries,
+    TeacherSummaries,
+    VICReg,
+)
+from didact_views.summaries import across
+
+FLAT = MLP(layers=1, out=6, norm="none")
+
+
+def passes_of(*summaries: torch.Tensor) -> tuple[StudentPass, ...]:
+    """Passes that hold nothing but summaries (B, P)."""
+    layout = Layout((1,))
+    view = View(content=torch.zeros(1), layout=layout)
+    tokens = Tokens(features=torch.zeros(len(summaries[0]), 1, 8), layout=layout)
+    contexts = [Context(output=tokens.features, tokens=tokens, summary=summary) for summary in summaries]
+    return tuple(StudentPass(view=view, tokens=tokens, context=context) for context in contexts)
+
+
+def total(module, passes, targets, samples: int) -> dict[str, torch.Tensor]:
+    """Each term's mean over the batch."""
+    return {name: term / samples for name, term in module(passes, targets).terms.items()}
+
+
+def test_vicreg_is_lightlys_and_the_papers(network):
+    tiny = network(FLAT)
+    targets = StudentSummaries(gradient="flow").build(tiny)
+    released = VICReg(variance=12.5).build(tiny, targets).eval()  # the mean over the views, where the paper adds
+    one, other = torch.randn(12, 6, requires_grad=True), (torch.randn(12, 6) * 0.3).requires_grad_()
+    passes = passes_of(one, other)
+    mine = torch.stack(list(total(released, passes, targets(passes, tiny), 12).values())).sum()
+    theirs = VICRegLoss()(one, other)
+    torch.testing.assert_close(mine, theirs)
+    for found, expected in zip(
+        torch.autograd.grad(mine, (one, other)), torch.autograd.grad(theirs, (one, other)), strict=True
+    ):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+    terms = total(VICReg().build(tiny, targets), passes, targets(passes, tiny), 12)
+    with torch.no_grad():
+        torch.testing.assert_close(terms["invariance"], 25 * ((one - other) ** 2).mean())
+        lack = [torch.relu(1 - torch.sqrt(z.var(0) + 1e-4)).mean() for z in (one, other)]
+        torch.testing.assert_close(terms["variance"], 25 * sum(lack))
+        off = [torch.cov(z.T) * (1 - torch.eye(6)) for z in (one, other)]
+        torch.testing.assert_close(terms["covariance"], sum((c**2).sum() / 6 for c in off))
+
+
+def test_vicregs_covariance_is_float32_under_autocast(network):
+    tiny = network(FLAT)
+    targets = StudentSummaries(gradient="flow").build(tiny)
+    module = VICReg().build(tiny, targets)
+    passes = passes_of(torch.randn(12, 6), torch.randn(12, 6))
+    plain = module(passes, targets(passes, tiny)).terms
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = module(passes, targets(passes, tiny)).terms
+    assert all(torch.equal(plain[name], cast[name]) for name in plain)
+
+
+def test_a_batch_of_one_is_refused_before_the_run_for_it_has_no_variance():
+    preflight = attrs.evolve(
+        tiny_preflight(), samples_per_step=attrs.evolve(tiny_preflight().samples_per_step, smallest=1)
+    )
+    (finding,) = VICReg().examine(preflight)
+    assert finding.severity == "error"
+
+
+def test_cosine_prediction_is_lightlys_negative_cosine(network):
+    tiny = network(FLAT)
+    targets = StudentSummaries().build(tiny)
+    module = CosinePrediction(hidden=8).build(tiny, targets).eval()
+    one, other = torch.randn(5, 6), torch.randn(5, 6)
+    passes = passes_of(one, other)
+    mine = total(module, passes, targets(passes, tiny), 5)["cosine"]
+    negative = NegativeCosineSimilarity()
+    symmetric = (negative(module.predictor(one), other) + negative(module.predictor(other), one)) / 2
+    torch.testing.assert_close(mine, 2 + 2 * symmetric)
+
+
+def test_byols_loss_is_the_papers_distance_of_unit_vectors(network):
+    tiny = network(FLAT)
+    targets = TeacherSummaries(teacher=EMATeacher(shares="nothing")).build(tiny)
+    module = CosinePrediction(hidden=8).build(tiny, targets).eval()
+    passes = passes_of(torch.randn(5, 6), torch.randn(5, 6))
+    values = torch.randn(5, 6)
+    loss = total(module, passes, (Target(view=0, values=values, level="sample"),), 5)["cosine"]
+    prediction = module.predictor(passes[0].context.summary)
+    unit = [v / v.norm(dim=1, keepdim=True) for v in (prediction, values)]
+    torch.testing.assert_close(loss, ((unit[0] - unit[1]) ** 2).sum(1).mean())  # eq. 2
+
+
+def test_dino_is_lightlys_over_several_steps(network):
+    """Loss, centre and temperature, with two of three views for the teacher."""
+    tiny = network(PrototypeHead(hidden=8, bottleneck=4, prototypes=10))
+    spec = PrototypeTargets(teacher=EMATeacher(shares="nothing"), start=0.04, end=0.07, warmup_steps=2)
+    targets = spec.build(tiny)
+    objective = PrototypeCrossEntropy().build(tiny, targets)
+    theirs = DINOLoss(output_dim=10, student_temp=0.1, center_momentum=0.9)
+    for step in range(4):
+        ids = range(4 * step, 4 * step + 4)
+        passes = tuple(tiny(view) for view in tiny_batch(ids, views=3).views)
+        teacher = [targets.teacher(one, tiny).summary for one in passes[:2]]
+        made = targets(passes, tiny)
+        assert [target.view for target in made] == [1, 2, 0, 2]
+        mine = total(objective, passes, made, 4)["cross_entropy"]
+        temperature = spec.temperature(step)
+        assert temperature == pytest.approx((0.04, 0.055, 0.07, 0.07)[step])
+        expected = theirs(teacher, [one.context.summary for one in passes], teacher_temp=temperature)
+        torch.testing.assert_close(mine, expected)
+        targets.after_step(tiny, step + 1)
+        torch.testing.assert_close(targets.centre, theirs.center.flatten())
+    assert targets.centre.abs().max() > 0
+
+
+def test_dinos_centre_moves_once_a_step_however_the_batch_is_split(network):
+    centres = []
+    for splits in ([range(4)], [range(3), range(3, 4)]):
+        tiny = network(PrototypeHead(hidden=8, bottleneck=4, prototypes=10)).eval()
+        targets = PrototypeTargets(teacher=EMATeacher(shares="nothing")).build(tiny)
+        for ids in splits:
+            targets(tuple(tiny(view) for view in tiny_batch(ids, views=3).views), tiny)
+        assert not targets.centre.any()
+        targets.after_step(tiny, 1)
+        centres.append(targets.centre.clone())
+    torch.testing.assert_close(*centres, atol=1e-6, rtol=1e-6)
+    assert centres[0].abs().sum() > 0
+
+
+def test_nothing_moves_in_evaluation(network):
+    tiny = network(PrototypeHead(hidden=8, bottleneck=4, prototypes=10))
+    targets = PrototypeTargets(teacher=EMATeacher(shares="nothing")).build(tiny).eval()
+    targets(tuple(tiny(view) for view in tiny_batch(views=2).views), tiny)
+    assert float(targets.count) == 0
+
+
+def test_a_resumed_teacher_is_as_warm_as_it_was(network):
+    tiny = network(PrototypeHead(hidden=8, bottleneck=4, prototypes=10))
+    spec = PrototypeTargets(teacher=EMATeacher(shares="nothing"), warmup_steps=10)
+    first, second = spec.build(tiny), spec.build(tiny)
+    first.after_step(tiny, 5)
+    second.load_state_dict(first.state_dict())
+    assert float(second.temperature) == pytest.approx(0.055)
+
+
+def test_gradients_reach_projector_and_predictor_and_no_teacher(network):
+    tiny = network(MLP(hidden=8, out=6))
+    targets = TeacherSummaries(teacher=EMATeacher(start=0.5, end=0.5, shares="nothing")).build(tiny)
+    learner = Learner(tiny, targets, CosinePrediction(hidden=8).build(tiny, targets))
+    batch = tiny_batch(views=2)
+    loss, _ = learner(batch, learner.objective.counts(batch))
+    loss.backward()
+    for module in (tiny.backbone.projector, learner.objective):
+        assert all(parameter.grad is not None for parameter in module.parameters())
+    assert all(parameter.grad is None for parameter in targets.parameters())
+    before = targets.teacher.backbone.projector.layers[0].weight.clone()
+    with torch.no_grad():
+        tiny.backbone.projector.layers[0].weight.add_(1.0)
+    learner.after_step(1)
+    torch.testing.assert_close(targets.teacher.backbone.projector.layers[0].weight, before + 0.5)
+
+
+@pytest.mark.parametrize(("gradient", "flows"), [("stop", False), ("flow", True)])
+def test_the_students_own_summaries_are_constants_or_not(network, gradient, flows):
+    tiny = network(FLAT)
+    passes = tuple(tiny(view) for view in tiny_batch(views=2).views)
+    for target in StudentSummaries(gradient=gradient).build(tiny)(passes, tiny):
+        assert target.values.requires_grad == flows
+
+
+def test_every_view_predicts_every_other():
+    pairs = [(float(t.values[0, 0]), t.view) for t in across([torch.full((1, 1), float(i)) for i in range(2)], 3)]
+    assert pairs == [(0.0, 1), (0.0, 2), (1.0, 0), (1.0, 2)]
+
+
+@pytest.mark.parametrize("builder", [StudentSummaries(), TeacherSummaries(teacher=EMATeacher(shares="nothing"))])
+def test_one_view_alone_and_a_backbone_without_summary_are_told(network, builder):
+    tiny = network(FLAT)
+    with pytest.raises(SpecError, match="the source gives one view of each sample"):
+        builder.build(tiny)((tiny(tiny_batch().views[0]),), tiny)
+    tiny.backbone.summary_width = None
+    with pytest.raises(SpecError, match="compares summaries, and the backbone gives none"):
+        builder.build(tiny)
+
+
+def test_functions_of_the_whole_batch_refuse_micro_batches():
+    from didact import Experiment, Training, samples
+    from didact.testing import TinyEncoder
+    from didact_transformer import Transformer
+    from didact_views import Projected
+
+    def compose(projector, objective):
+        return Experiment(
+            name="whole",
+            source=TinySource(),
+            encoder=TinyEncoder(),
+            backbone=Projected(backbone=Transformer(width=8, depth=1, heads=1), projector=projector),
+            targets=StudentSummaries(),
+            objective=objective,
+            training=Training(steps=1, batch=samples(4), learning_rate=1e-3, micro_batches=2),
+        )
+
+    for projector, objective, whole in (
+        (FLAT, VICReg(), "VICReg"),
+        (FLAT, CosinePrediction(), "CosinePrediction"),
+        (MLP(), PrototypeCrossEntropy(), "Projected"),
+    ):
+        with pytest.raises(SpecError, match=f"micro_batches must be 1 with {whole}"):
+            compose(projector, objective)
+    assert compose(PrototypeHead(), PrototypeCrossEntropy()).needs_whole_batch() == ""
+    assert compose(FLAT, CosinePrediction(norm="none")).needs_whole_batch() == ""

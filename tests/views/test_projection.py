@@ -1,0 +1,111 @@
+"""Projectors, against lightly's, and the backbone that ends in one."""
+
+import attrs
+import pytest
+import torch
+from lightly.models.modules import heads
+from torch import nn
+
+from didact import Collect, Layout, SpecError, Tokens
+from didact_transformer import Transformer
+from didact_views import MLP, Projected, PrototypeHead
+
+
+def copy_layers(theirs: nn.Module, own: nn.Module) -> None:
+    """Takes over the weights of linear layers and norms, in order."""
+    mine = [layer for layer in own.modules() if not list(layer.children()) and list(layer.parameters())]
+    other = [
+        layer
+        for layer in theirs.modules()
+        if isinstance(layer, (nn.Linear, nn.BatchNorm1d)) and (isinstance(layer, nn.Linear) or layer.affine)
+    ]
+    with torch.no_grad():
+        for one, two in zip(mine, other, strict=True):
+            one.weight.copy_(two.weight)
+            if one.bias is not None:
+                one.bias.copy_(two.bias)
+
+
+@pytest.mark.parametrize(
+    ("spec", "theirs"),
+    [
+        (MLP(hidden=16, out=6), heads.BYOLProjectionHead(8, 16, 6)),
+        (MLP(layers=3, hidden=16, out=16, output_norm="batch"), heads.SimSiamProjectionHead(8, 16, 16)),
+        (MLP(layers=3, hidden=16, out=16), heads.VICRegProjectionHead(8, 16, 16)),
+        (MLP(hidden=4, out=8), heads.SimSiamPredictionHead(8, 4, 8)),
+    ],
+)
+def test_the_published_projectors_are_lightlys(spec, theirs):
+    own = spec.build(8)
+    copy_layers(theirs, own)
+    x = torch.randn(10, 8)
+    torch.testing.assert_close(own(x), theirs(x), atol=1e-5, rtol=1e-5)
+    assert own.width == spec.out
+
+
+def test_dinos_head_is_lightlys():
+    theirs = heads.DINOProjectionHead(8, hidden_dim=16, bottleneck_dim=5, output_dim=12)
+    own = PrototypeHead(hidden=16, bottleneck=5, prototypes=12).build(8)
+    with torch.no_grad():
+        linear = [layer for layer in theirs.layers if isinstance(layer, nn.Linear)]
+        for one, two in zip([layer for layer in own.layers if isinstance(layer, nn.Linear)], linear, strict=True):
+            one.load_state_dict(two.state_dict())
+        own.prototypes.copy_(3 * theirs.last_layer.weight_v)  # their lengths do not count
+    x = torch.randn(10, 8)
+    torch.testing.assert_close(own(x), theirs(x), atol=1e-5, rtol=1e-5)
+
+
+def test_the_defaults_are_byols():
+    assert (MLP().layers, MLP().hidden, MLP().out, MLP().norm, MLP().output_norm) == (2, 4096, 256, "batch", "none")
+
+
+@pytest.mark.parametrize(
+    ("projector", "divisible"),
+    [
+        (MLP(), False),
+        (MLP(norm="none"), True),
+        (MLP(layers=1), True),
+        (MLP(norm="none", output_norm="batch"), False),
+        (PrototypeHead(), True),
+    ],
+)
+def test_batch_normalisation_makes_a_backbone_need_the_whole_batch(projector, divisible):
+    assert Projected(backbone=Transformer(), projector=projector).divisible == divisible
+
+
+def projected(**fields) -> nn.Module:
+    inner = Transformer(width=8, depth=2, heads=2)
+    spec = Projected(backbone=inner, projector=MLP(layers=1, out=8, norm="none"), **fields)
+    module = spec.build(8, Layout((5,))).eval()
+    with torch.no_grad():
+        module.projector.layers[0].weight.copy_(torch.eye(8))
+        module.projector.layers[0].bias.zero_()
+    return module
+
+
+def test_pooling_leaves_out_padding_and_extra_tokens():
+    module = projected()
+    padding = torch.tensor([[False] * 6, [False] * 4 + [True] * 2])
+    tokens = Tokens(features=torch.randn(2, 6, 8), layout=Layout((5,)), padding=padding, extra=1)
+    context = module(tokens)
+    torch.testing.assert_close(context.summary[0], context.output[0, 1:].mean(0))
+    torch.testing.assert_close(context.summary[1], context.output[1, 1:4].mean(0))
+
+
+def test_class_pooling_takes_the_first_token_and_asks_for_one():
+    module = projected(pooling="class")
+    tokens = Tokens(features=torch.randn(2, 6, 8), layout=Layout((5,)), extra=1)
+    context = module(tokens)
+    torch.testing.assert_close(context.summary, context.output[:, 0])
+    with pytest.raises(SpecError, match="takes the class token, and the encoder gives none"):
+        module(attrs.evolve(tokens, extra=0))
+
+
+def test_blocks_features_and_weights_are_those_inside_once():
+    module = projected()
+    assert list(module.blocks) == list(module.inner.blocks)
+    names = list(module.state_dict())
+    assert len({value.data_ptr() for value in module.state_dict().values()}) == len(names)
+    assert not [name for name in names if name.startswith("blocks.")]
+    context = module(Tokens(features=torch.randn(2, 5, 8), layout=Layout((5,))), Collect(feature="ffn", last=2))
+    assert len(context.features) == 2
