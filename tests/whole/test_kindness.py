@@ -211,7 +211,7 @@ def test_a_plugin_that_does_not_import_is_listed_while_the_others_work(with_plug
 
 def test_two_plugins_of_one_name(with_plugins, complain):
     with_plugins(entry_point("vision", "acme_vision.plugin", "acme-vision"))
-    message = complain("plugins")
+    message = complain("run", "tiny.py", "--out", "r")
     assert "two plugins are called 'vision'" in message
     assert "acme-vision 1.0" in message
     assert "didact-vision" in message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, ClassVar
 
 import attrs
@@ -140,7 +141,7 @@ class SeriesPatchesModule(FeatureEncoderModule):
 
 
 @hookimpl
-def didact_examples() -> dict[str, list[Any]]:
+def didact_examples(folder: Path) -> dict[str, list[Any]]:
     from didact.testing import Example
 
     series = SensorSeries(count=20, length=40)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import warnings
@@ -99,7 +100,7 @@ class Writer:
             optimizer: its state.
             step: how many steps were taken.
             experiment: as plain data.
-            metrics: what is known of this step.
+            metrics: what is known of this step; those that are not finite are left out.
 
         Raises:
             RunError: the one before could not be written.
@@ -109,9 +110,9 @@ class Writer:
             LEARNER: {name: _on_host(tensor) for name, tensor in named_tensors(learner)},
             OPTIMIZER: {name: _on_host(tensor) for name, tensor in named_optimizer_state(optimizer, learner)},
         }
-        stored = Checkpoint(
-            folder=self.folder / f"step-{step:08d}", step=step, experiment=experiment, metrics=dict(metrics or {})
-        )
+        finite = {name: value for name, value in (metrics or {}).items() if math.isfinite(value)}
+        path = self.folder / f"step-{step:08d}"
+        stored = Checkpoint(folder=path, step=step, experiment=experiment, metrics=finite)
         self._begun = self._thread.submit(self._write, staged, stored)
 
     def completed(self, *, wait: bool = False) -> list[Checkpoint]:
