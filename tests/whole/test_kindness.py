@@ -209,12 +209,17 @@ def test_a_plugin_that_does_not_import_is_listed_while_the_others_work(with_plug
     assert "vision  didact-vision" in listing
 
 
-def test_two_plugins_of_one_name(with_plugins, complain):
+def test_two_plugins_of_one_name_are_both_named_while_the_others_work(with_plugins, monkeypatch, capsys):
     with_plugins(entry_point("vision", "acme_vision.plugin", "acme-vision"))
-    message = complain("run", "tiny.py", "--out", "r")
-    assert "two plugins are called 'vision'" in message
-    assert "acme-vision 1.0" in message
-    assert "didact-vision" in message
+    monkeypatch.setattr(sys, "argv", ["didact", "plugins"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    listing = capsys.readouterr().out
+    assert stopped.value.code == 1
+    assert "2 plugins are called 'vision'" in listing
+    assert "acme-vision 1.0" in listing
+    assert "didact-vision" in listing
+    assert "speech  didact-speech" in listing
 
 
 def test_a_folder_without_a_run(complain, project):

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from didact import RunError, SpecError, hookimpl, run
 from didact.bundle import read_bundle
-from didact.observing import read_metrics
+from didact.observing import decided_by_the_seed, read_metrics
 from didact.trainer import Trainer
 
 FAULTS = {
@@ -67,7 +67,7 @@ def told(result) -> list[str]:
 def plain(folder: Path) -> list[dict[str, float]]:
     """The metrics that follow from the seed; what is not a number equals itself here."""
     return [
-        {name: "nan" if math.isnan(value) else value for name, value in metrics.items() if not name.startswith("time/")}
+        {name: "nan" if math.isnan(value) else value for name, value in decided_by_the_seed(metrics).items()}
         for metrics in read_metrics(folder)
     ]
 
