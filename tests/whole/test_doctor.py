@@ -146,9 +146,14 @@ def test_what_a_step_holds_is_counted_over_the_epoch():
     assert smallest + largest == held
 
 
-def test_a_plugin_that_nobody_registers_cannot_be_resumed(experiment):
+@attrs.frozen(kw_only=True)
+class Unregistered(TinySource):
+    """A source that no plugin registers."""
+
+
+def test_a_part_that_nobody_registers_cannot_be_resumed(experiment):
     assert "" not in examine(experiment)
-    (found,) = examine(of_sequences(TinySource()))[""]
+    (found,) = examine(of_sequences(Unregistered()))[""]
     assert found.severity == "warning"
     assert "cannot be resumed" in found.says
 
