@@ -124,6 +124,12 @@ def prove(
             break  # it ended by itself, just before
         told.append(kill)
         tell(f"killed after step {kill.step}{', while it wrote a checkpoint' if kill.writing else ''}")
+    if kills and not told:
+        raise RunError(
+            f"the copy took its {steps} steps before it could be killed, so nothing is proved",
+            where=str(folder),
+            mend=f"take more of them: --steps {10 * steps}",
+        )
     _Process(killed.path, device).join()
     return Proof(steps=steps, kills=tuple(told), comparisons=tuple(compare(alone, killed)))
 
