@@ -17,6 +17,7 @@ PUBLIC = {
     "didact.loading": "samples to batches",
     "didact.observing": "telling observers",
     "didact.plugins": "what is installed",
+    "didact.processes": "processes that begin at once, and end with whoever started them",
     "didact.randomness": "generators keyed by their use",
     "didact.record": "a run's folder, read back",
     "didact.run": "running an experiment",

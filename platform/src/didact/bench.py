@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -17,10 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from didact.batching import BatchPlan
 from didact.devices import autocast, peak_memory
-from didact.errors import DidactError, RunError
+from didact.errors import RunError
 from didact.experiment import Experiment
 from didact.learner import build_learner
 from didact.loading import StepBatch, load
+from didact.processes import EndedError, Process
 from didact.timing import Stopwatch, measuring
 from didact.trainer import Trainer
 
@@ -186,10 +185,12 @@ def compare(
         DidactError: one of them does not run.
     """
     with contextlib.ExitStack() as stack:
-        sides = []
+        sides: list[_Side] = []
         for number, experiment in enumerate(experiments):
             tell(f"{number + 1} of {len(experiments)} gets ready")
-            sides.append(stack.enter_context(closing(_Side(experiment, device, steps * rounds))))
+            side = _Side(_serve, experiment, str(device), steps * rounds)
+            sides.append(stack.enter_context(side))
+            side.answer()
         medians: list[list[float]] = [[] for _ in sides]
         for number in range(rounds):
             tell(f"round {number + 1} of {rounds}")
@@ -200,54 +201,36 @@ def compare(
         return [Contestant(speed=side.ask(0), gains=gain) for side, gain in zip(sides, gains, strict=True)]
 
 
-class _Side:
+class _Side(Process):
     """A process that measures one experiment when it is asked to."""
-
-    def __init__(self, experiment: Experiment, device: torch.device, longest: int) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork of a process with threads or a GPU's context may hang
-        self._ours, theirs = context.Pipe()
-        arguments = (theirs, experiment, str(device), longest, torch.get_num_threads())
-        self._process = context.Process(target=_serve, args=arguments)
-        self._process.start()
-        theirs.close()
-        self._answer()
 
     def ask(self, steps: int) -> Any:
         """The seconds of each of so many steps, which it takes now; or its `Speed`, if none is asked for."""
-        self._ours.send(steps)
-        return self._answer()
+        with contextlib.suppress(OSError):  # it has ended, which its answer tells
+            self.send(steps)
+        return self.answer()
 
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.kill()
-        self._process.join()
+    def answer(self) -> Any:
+        """What it answers: the first time, that it is ready.
 
-    def _answer(self) -> Any:
+        Raises:
+            DidactError: its experiment does not run.
+        """
         try:
-            answer = self._ours.recv()
-        except EOFError:
-            self._process.join()
+            return self.receive()
+        except EndedError as ended:
             raise RunError(
-                f"a process that was to be measured ended with code {self._process.exitcode}",
+                f"a process that was to be measured ended with code {ended.code}",
                 mend="its traceback stands above; where there is none, memory may have run out: compare fewer settings",
             ) from None
-        if isinstance(answer, DidactError):
-            raise answer
-        return answer
 
 
-def _serve(theirs: Connection, experiment: Experiment, device: str, longest: int, threads: int) -> None:
-    torch.set_num_threads(threads)
-    try:
-        bench = Bench(experiment, torch.device(device), longest, _warmup(experiment))
-        theirs.send(None)
-        while True:
-            steps = theirs.recv()
-            theirs.send(bench.take(steps) if steps else bench.speed())
-    except DidactError as error:
-        theirs.send(error)
-    except EOFError:
-        pass  # whoever asked is gone
+def _serve(channel: Connection, experiment: Experiment, device: str, longest: int) -> None:
+    bench = Bench(experiment, torch.device(device), longest, _warmup(experiment))
+    channel.send("ready")
+    while True:
+        steps = channel.recv()
+        channel.send(bench.take(steps) if steps else bench.speed())
 
 
 def _warmup(experiment: Experiment) -> int:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from didact import contracts
     from didact.spec import Spec
-    from didact.testing import Example
+    from didact.testing.examples import Example
 
 VERSION = "0.1"
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import multiprocessing
 import os
 import resource
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
-from multiprocessing import forkserver, resource_tracker
-from multiprocessing.context import BaseContext
 
 import attrs
 import torch
@@ -24,6 +21,7 @@ from didact.contracts import FeatureEncoder, Masker, Samples
 from didact.distributed import World
 from didact.errors import DataError, DidactError, RunError, of_field
 from didact.experiment import Experiment
+from didact.processes import end_with_parent, server
 from didact.randomness import generator, key
 from didact.tensors import Batch, BatchMask, Layout, Mask, View
 
@@ -198,7 +196,8 @@ def load(
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             pin_memory=pin,
-            multiprocessing_context=_fresh_processes(experiment) if workers else None,
+            # not by a fork of this process, whose threads may leave it deadlocked
+            multiprocessing_context=server(__name__, *_modules(experiment)) if workers else None,
             snapshot_every_n_steps=2**31,  # the step number is all the state there is
             persistent_workers=False,
             worker_init_fn=functools.partial(_begin, dict(os.environ)),
@@ -246,23 +245,17 @@ class _Range(Sampler[int]):
 
 
 def _begin(environment: dict[str, str], worker: int) -> None:
+    end_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the run's answers it
-    os.environ.update(environment)  # a fork server's children have that of the moment when it started, long ago
+    os.environ.clear()  # a fork server's children have that of the moment when it started, long ago
+    os.environ.update(environment)
     _allow_many_files(worker)
 
 
-def _fresh_processes(experiment: Experiment) -> BaseContext:
-    """How workers are made: not by a fork of this process, whose threads may leave it deadlocked."""
-    context = multiprocessing.get_context("forkserver")
+def _modules(experiment: Experiment) -> set[str]:
+    """Those that loading needs, so that one import serves all workers."""
     parts = (experiment.source, experiment.encoder, experiment.masker)
-    context.set_forkserver_preload([__name__, *(type(part).__module__ for part in parts)])  # one import serves all
-    resource_tracker.ensure_running()  # it unblocks SIGINT where it starts, so it comes before
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        forkserver.ensure_running()  # inherits the mask: while it imports, and in workers before `_begin`
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-    return context
+    return {type(part).__module__ for part in parts if part is not None}
 
 
 def _allow_many_files(worker: int = 0) -> None:

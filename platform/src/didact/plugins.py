@@ -24,7 +24,7 @@ import pluggy
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from didact import contracts
+from didact import commands, contracts
 from didact.errors import PluginError, did_you_mean
 from didact.hookspecs import VERSION, Lifecycle, Registration
 from didact.spec import Spec
@@ -296,10 +296,8 @@ def _check_version(plugin: Plugin, entry_point: importlib.metadata.EntryPoint) -
 
 def _without_contested_words(plugins: Sequence[Plugin]) -> tuple[Plugin, ...]:
     """The plugins, without words of the command line that several register or the core has: nobody gets those."""
-    from didact.cli import Commands  # here: the command line asks for plugins
-
     holders: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for name in (*Commands.core, *Commands.aliases):
+    for name in (*commands.CORE, *commands.ALIASES):
         holders["didact_commands", name].append("didact itself")
     for plugin in plugins:
         for hook in WORDS:

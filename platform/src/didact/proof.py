@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
-import os
 import random
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +20,11 @@ import torch
 from torch import Tensor
 
 from didact import checkpoint
-from didact.errors import DidactError, RunError
+from didact.errors import RunError
 from didact.experiment import Experiment
 from didact.folder import RunFolder
 from didact.observing import decided_by_the_seed, read_metrics
-from didact.plugins import registry
+from didact.processes import EndedError, Process
 
 
 @attrs.frozen(kw_only=True)
@@ -108,18 +105,18 @@ def prove(
     alone, killed = (RunFolder.create(folder / name, copy, None, {}) for name in ("alone", "killed"))
     tell(f"left alone: {steps} steps")
     began = time.perf_counter()
-    first = _Process(alone.path, device)
-    first.wait_for(1)
-    lead, to_come = time.perf_counter() - began, time.perf_counter()
-    first.join()
+    with _Running(alone.path, device) as first:
+        first.wait_for(1)
+        lead, to_come = time.perf_counter() - began, time.perf_counter()
+        first.finish()
     per_step = (time.perf_counter() - to_come) / max(1, steps - 1)
     told = []
     for number in range(kills):
         after = random.randrange(number * steps // kills, max(1, (number + 1) * steps // kills))
-        process = _Process(killed.path, device)
-        process.wait_for(after)
-        time.sleep(random.random() * (2 * per_step if after else lead))
-        kill = process.kill()
+        with _Running(killed.path, device) as process:
+            process.wait_for(after)
+            time.sleep(random.random() * (2 * per_step if after else lead))
+            kill = process.kill()
         if kill is None:
             break  # it ended by itself, just before
         told.append(kill)
@@ -130,7 +127,8 @@ def prove(
             where=str(folder),
             mend=f"take more of them: --steps {10 * steps}",
         )
-    _Process(killed.path, device).join()
+    with _Running(killed.path, device) as last:
+        last.finish()
     return Proof(steps=steps, kills=tuple(told), comparisons=tuple(compare(alone, killed)))
 
 
@@ -209,23 +207,16 @@ def _values_differ(mine: float, theirs: float) -> str:
     return "" if equal else f"{mine!r} against {theirs!r}"
 
 
-class _Process:
+class _Running(Process):
     """A process that goes on with a run, to its end or until it is killed."""
 
     def __init__(self, folder: Path, device: str) -> None:
+        super().__init__(_go_on, folder, device)
         self.folder = folder
-        context = multiprocessing.get_context("forkserver")
-        usable = [plugin.module for plugin in registry().plugins if not plugin.failure]
-        context.set_forkserver_preload([__name__, *usable])  # one import serves all processes
-        self._answers, answers = context.Pipe(duplex=False)
-        arguments = (answers, folder, device, dict(os.environ), torch.get_num_threads())
-        self._process: ForkServerProcess = context.Process(target=_go_on, args=arguments)
-        self._process.start()
-        answers.close()
 
     def wait_for(self, step: int) -> None:
         """Waits until the run's record tells of a step, or the run has ended."""
-        while self._process.is_alive() and self._logged() < step:
+        while self.alive and self._logged() < step:
             time.sleep(0.005)
 
     def kill(self) -> Kill | None:
@@ -234,32 +225,28 @@ class _Process:
         Raises:
             DidactError: it had ended with that.
         """
-        self._process.kill()
-        self._process.join()
-        if self._process.exitcode != -signal.SIGKILL:
-            self.join()
+        self.signal(signal.SIGKILL)
+        if self.join() != -signal.SIGKILL:
+            self.finish()
             return None
         partial = any((self.folder / "checkpoints").glob(".partial-*"))
         return Kill(step=self._logged(), writing=partial)
 
-    def join(self) -> None:
+    def finish(self) -> None:
         """Waits for the run's end.
 
         Raises:
             DidactError: it ended with that.
         """
         try:
-            answer: DidactError | None = self._answers.recv()
-        except EOFError:
-            self._process.join()
+            self.receive()
+        except EndedError as ended:
             raise RunError(
-                f"the process that trained ended with code {self._process.exitcode}",
+                f"the process that trained ended with code {ended.code}",
                 where=str(self.folder),
                 mend="its traceback stands above; where there is none, memory may have run out",
             ) from None
-        self._process.join()
-        if answer is not None:
-            raise answer
+        self.join()
 
     def _logged(self) -> int:
         """The last step that the record tells of."""
@@ -268,15 +255,9 @@ class _Process:
         return json.loads(lines[-1])["step"] if lines else 0
 
 
-def _go_on(answers: Connection, folder: Path, device: str, environment: Mapping[str, str], threads: int) -> None:
-    """What the process does: sends None when the run has ended, or the error that a user can mend."""
+def _go_on(channel: Connection, folder: Path, device: str) -> None:
+    """What the process does: tells when the run has ended."""
     from didact.run import resume
 
-    os.environ.update(environment)  # a fork server's children have that of the moment when it started
-    torch.set_num_threads(threads)  # the sums of another number are other sums
-    try:
-        resume(folder, device=device)
-    except DidactError as error:
-        answers.send(error)
-    else:
-        answers.send(None)
+    resume(folder, device=device)
+    channel.send("ended")

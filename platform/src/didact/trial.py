@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import statistics
 import time
@@ -13,10 +12,11 @@ import torch
 
 from didact.batching import BatchPlan
 from didact.devices import memory_limit, peak_memory
-from didact.errors import DidactError, RunError
+from didact.errors import RunError
 from didact.experiment import Experiment
 from didact.learner import build_learner
 from didact.loading import Steps, load
+from didact.processes import EndedError, Process
 from didact.trainer import Trainer
 
 TIMED_STEPS = 8
@@ -53,24 +53,12 @@ def attempt(experiment: Experiment, device: torch.device) -> Trial:
         DidactError: what a step found.
         RunError: memory ran out, or the process ended otherwise.
     """
-    context = multiprocessing.get_context("spawn")  # a fork of a process with threads or a GPU's context may hang
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(sender, experiment, str(device)))
-    process.start()
-    sender.close()
-    try:
-        answer: Trial | DidactError = receiver.recv()
-    except EOFError:
-        process.join()
-        raise _ended(process.exitcode, experiment) from None
-    finally:
-        if process.is_alive():
-            process.join(timeout=10)
-            process.kill()
-        process.join()
-    if isinstance(answer, DidactError):
-        raise answer
-    return answer
+    with Process(_work, experiment, str(device)) as process:
+        try:
+            trial: Trial = process.receive()
+        except EndedError as ended:
+            raise _ended(ended.code, experiment) from None
+    return trial
 
 
 def measure(experiment: Experiment, device: torch.device) -> Trial:
@@ -120,19 +108,14 @@ def _timed(experiment: Experiment, plan: BatchPlan, trainer: Trainer) -> Trial:
     )
 
 
-def _work(sender: Connection, experiment: Experiment, device: str) -> None:
-    """What the process does: sends what it measured, or the error that a user can mend."""
-    answer: Trial | DidactError
+def _work(channel: Connection, experiment: Experiment, device: str) -> None:
+    """What the process does: sends what it measured."""
     try:
-        answer = measure(experiment, torch.device(device))
-    except DidactError as error:
-        answer = error
+        channel.send(measure(experiment, torch.device(device)))
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-        answer = _out_of_memory(str(error).splitlines()[0], experiment)
-    sender.send(answer)
-    sender.close()
+        raise _out_of_memory(str(error).splitlines()[0], experiment) from None
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -6,37 +6,28 @@ import datetime
 import importlib
 import sys
 import traceback
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import click
 
+from didact.commands import ALIASES, CORE
 from didact.errors import DidactError, did_you_mean
+from didact.processes import Process
 
 
 class Commands(click.Group):
     """The core's commands and those of plugins, each imported only when it is called for."""
 
-    core: ClassVar[dict[str, str]] = {
-        "run": "didact.cli.run:run_command",
-        "resume": "didact.cli.run:resume_command",
-        "doctor": "didact.cli.doctor:doctor_command",
-        "ingest": "didact.cli.ingest:ingest_command",
-        "inspect": "didact.cli.inspect:inspect_command",
-        "plugin": "didact.cli.plugins:plugin_group",
-        "replay": "didact.cli.replay:replay_command",
-        "bench": "didact.cli.bench:bench_command",
-    }
-
-    aliases: ClassVar[dict[str, str]] = {"plugins": "plugin"}
-
     def list_commands(self, context: click.Context) -> list[str]:
-        return [*self.core, *sorted(self._of_plugins())]
+        return [*CORE, *sorted(self._of_plugins())]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        name = self.aliases.get(name, name)
-        if name in self.core:
-            module, _, attribute = self.core[name].partition(":")
+        name = ALIASES.get(name, name)
+        if name in CORE:
+            module, _, attribute = CORE[name].partition(":")
             command: click.Command = getattr(importlib.import_module(module), attribute)
             return command
         return self._of_plugins().get(name)
@@ -96,3 +87,18 @@ def main() -> None:
         sys.exit(70)
     if code:
         sys.exit(code)
+
+
+def begin(words: Sequence[str], **where: Any) -> Process:
+    """Begins a command in a process of its own; its exit code is the process's.
+
+    Args:
+        words: of the command line, without ``didact``.
+        where: as for `didact.processes.Process`, by name.
+    """
+    return Process(_run, tuple(words), **where)
+
+
+def _run(channel: Connection, words: Sequence[str]) -> None:
+    sys.argv = ["didact", *words]
+    main()

@@ -5,11 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import itertools
 import math
-import multiprocessing
-import multiprocessing.connection
-import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +18,7 @@ from didact.errors import DataError, DidactError
 from didact.ingest.files import UNREADABLE, File, is_packed, unpacked
 from didact.ingest.labels import Labels
 from didact.ingest.writing import Done, Rejected, digest
+from didact.processes import end_with_parent, server
 
 CHUNK_FILES, CHUNK_BYTES = 64, 4 << 20  # what a worker is handed at once
 CHUNKS_AHEAD = 4  # per worker
@@ -166,8 +163,7 @@ def _submit(pool: concurrent.futures.ProcessPoolExecutor, reader: Reader, chunk:
 
 
 def _pool(reader: Reader, workers: int) -> concurrent.futures.ProcessPoolExecutor:
-    context = multiprocessing.get_context("forkserver")  # a fork of a process with threads may deadlock
-    context.set_forkserver_preload([__name__, reader.medium.__module__])  # import PyTorch once, not once per worker
+    context = server(__name__, reader.medium.__module__)  # imports PyTorch once, not once per worker
     return concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
 
 
@@ -176,14 +172,7 @@ def _begin_worker() -> None:
 
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's; it ends the workers
-    parent = multiprocessing.parent_process()
-    if parent is not None:  # a parent that is killed ends no pool, so each worker watches for that itself
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)
+    end_with_parent(signal.SIGKILL)  # who is killed itself ends no pool
 
 
 class _Opened:

@@ -9,24 +9,23 @@ import functools
 import io
 import os
 import pickle
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 import traceback
+from multiprocessing import connection
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO, Any
 
 import torch
 from torch import Tensor
 
+from didact.processes import EndedError, Process
 from didact.testing.examples import SEED, Case, Example
 from didact.testing.rules import NotJudged
 
 PATIENCE_SECONDS = 900.0  # for an answer; the first includes importing PyTorch, on a machine that may be busy
 WAITING = datetime.timedelta(seconds=300)  # of one process for the other, within a step
-START = "from didact.testing.processes import serve; serve()"
 
 
 class Pair:
@@ -34,17 +33,8 @@ class Pair:
 
     def __init__(self) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="didact-pair-")
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-        self.processes = [
-            subprocess.Popen(
-                [sys.executable, "-c", START, str(rank), str(Path(self.folder.name) / "rendezvous")],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=environment,
-            )
-            for rank in range(2)
-        ]
+        rendezvous, nowhere = f"{self.folder.name}/rendezvous", Path(os.devnull)
+        self.processes = [Process(serve, rank, rendezvous, threads=1, output=nowhere) for rank in range(2)]
 
     def gradients(self, case: Case) -> list[dict[str, Tensor]]:
         """What `didact.testing.learning.gradients` finds on each process; tensors of any shape, by name.
@@ -65,42 +55,40 @@ class Pair:
     def close(self) -> None:
         """Ends both."""
         for process in self.processes:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):
-                    assert pipe is not None
-                    pipe.close()
+            process.close()
         self.folder.cleanup()
 
     def _ask(self, what: str, case: Case) -> list[dict[str, Tensor]]:
         job = pickle.dumps((what, case.example, case.kind))
-        answers: list[Any] = [None, None]
-        asking = [threading.Thread(target=self._exchange, args=(rank, job, answers), daemon=True) for rank in range(2)]
-        for thread in asking:
-            thread.start()
-        given_up = time.monotonic() + PATIENCE_SECONDS
-        while any(thread.is_alive() for thread in asking) and time.monotonic() < given_up:
-            if any(isinstance(answer, str) for answer in answers):
-                break  # the other one would wait for it for ever
-            time.sleep(0.005)
-        failed = [f"process {rank} of two: {answer}" for rank, answer in enumerate(answers) if isinstance(answer, str)]
-        if failed or None in answers:
+        for process in self.processes:
+            with contextlib.suppress(OSError):  # it has ended, which its answer tells
+                process.send((list(sys.path), job))
+        waiting = {process.channel: rank for rank, process in enumerate(self.processes)}
+        answers: dict[int, bytes] = {}
+        failed, given_up = "", time.monotonic() + PATIENCE_SECONDS
+        while waiting and not failed:  # after a failure the other one would wait for ever
+            ready = connection.wait(list(waiting), max(0.0, given_up - time.monotonic()))
+            if not ready:
+                failed = f"two processes gave no answer in {PATIENCE_SECONDS:.0f} s"
+            for rank in [waiting.pop(channel) for channel in list(waiting) if channel in ready]:
+                answer = self._answer(rank)
+                if isinstance(answer, str):
+                    failed = failed or f"process {rank} of two: {answer}"
+                else:
+                    answers[rank] = answer
+        if failed:
             pair.cache_clear()
             self.close()
-            raise AssertionError(failed[0] if failed else f"two processes gave no answer in {PATIENCE_SECONDS:.0f} s")
-        return [torch.load(io.BytesIO(answer)) for answer in answers]
+            raise AssertionError(failed)
+        return [torch.load(io.BytesIO(answers[rank])) for rank in sorted(answers)]
 
-    def _exchange(self, rank: int, job: bytes, answers: list[Any]) -> None:
-        process = self.processes[rank]
-        assert process.stdin is not None
-        assert process.stdout is not None
+    def _answer(self, rank: int) -> bytes | str:
+        """What a process sends: what it found, or why it could not."""
         try:
-            pickle.dump((list(sys.path), job), process.stdin)
-            process.stdin.flush()
-            answers[rank] = pickle.load(process.stdout)
-        except (OSError, EOFError, pickle.UnpicklingError):
-            answers[rank] = "it ended without an answer"
+            answer: bytes | str = self.processes[rank].receive()
+        except EndedError:
+            return "it ended without an answer"
+        return answer
 
 
 @functools.cache
@@ -117,18 +105,15 @@ def pair() -> Pair:
     return started
 
 
-def serve() -> None:
-    """Answers jobs from standard input, as one of two processes, until it closes."""
-    rank, rendezvous = int(sys.argv[1]), sys.argv[2]
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a part prints shall not come between
-    torch.set_num_threads(1)
+def serve(channel: Connection, rank: int, rendezvous: str) -> None:
+    """Answers jobs, as one of two processes, until it is killed."""
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2, timeout=WAITING
     )
-    with contextlib.suppress(EOFError):
-        while True:
-            _answer(rank, sys.stdin.buffer, answers)
+    while True:
+        path, job = channel.recv()
+        sys.path[:] = path
+        channel.send(_done(rank, job))
 
 
 def drawn(case: Case) -> dict[str, Tensor]:
@@ -156,13 +141,11 @@ def check_draws(case: Case) -> None:
             assert torch.equal(its[name], tensor), f"{name}, drawn by process {rank}, is not what is drawn here"
 
 
-def _answer(rank: int, jobs: IO[bytes], answers: IO[bytes]) -> None:
+def _done(rank: int, job: bytes) -> bytes | str:
+    """What one of two processes finds, or why it could not."""
     from didact.distributed import connected
     from didact.testing.learning import gradients
 
-    path, job = pickle.load(jobs)
-    sys.path[:] = path
-    answer: bytes | str
     try:
         what, example, kind = pickle.loads(job)
         assert isinstance(example, Example)
@@ -170,9 +153,7 @@ def _answer(rank: int, jobs: IO[bytes], answers: IO[bytes]) -> None:
         found = drawn(case) if what == "draws" else gradients(case, range(2 * rank, 2 * rank + 2), connected())
         file = io.BytesIO()
         torch.save({name: tensor.clone() for name, tensor in found.items()}, file)
-        answer = file.getvalue()
+        return file.getvalue()
     except Exception as error:  # foreign code: whoever asked is told
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        answer = f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"
-    pickle.dump(answer, answers)
-    answers.flush()
+        return f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"

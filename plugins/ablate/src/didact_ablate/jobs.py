@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib.metadata
-import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from multiprocessing import forkserver
-from multiprocessing.context import ForkServerContext
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 
@@ -22,13 +15,13 @@ import attrs
 import torch
 
 from didact import DidactError
+from didact.cli import begin
+from didact.processes import THREADS, Process
 from didact.run import close
 from didact_ablate.members import Member
-from didact_ablate.worker import work
 
 LOG = "log.txt"  # in a run's folder: what it said
 POLL_SECONDS = 0.2
-THREADS = "OMP_NUM_THREADS"
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -44,13 +37,13 @@ class Job:
 
     member: Member
     slot: int
-    process: BaseProcess | None
+    process: Process | None
     since: float = attrs.field(factory=time.monotonic)
 
     def over(self) -> bool:
         """Whether nothing runs it any more."""
         if self.process is not None:
-            return not self.process.is_alive()
+            return not self.process.alive
         record = self.member.record
         return record is None or not record.held
 
@@ -153,28 +146,14 @@ def _start(member: Member, slot: int, share: Share, device: str, source_file: Pa
     return Job(member=member, slot=slot, process=process), ""
 
 
-def _launch(folder: Path, share: Share, device: str) -> BaseProcess:
-    command = ["resume", str(folder), "--device", device]
-    process = _server().Process(target=work, args=(command, folder / LOG, share.environment(), share.threads))
-    process.start()
-    return process
-
-
-@functools.cache
-def _server() -> ForkServerContext:
-    """The server that jobs are forked from, running: it has imported all they need, and computes nothing."""
-    context = multiprocessing.get_context("forkserver")
-    installed = importlib.metadata.packages_distributions()
-    known = {name.partition(".")[0] for name in sys.modules}  # whatever building the base's parts took
-    context.set_forkserver_preload(["didact_ablate.preloaded", *sorted(known & installed.keys())])
-    before = os.environ.get(THREADS)
-    os.environ[THREADS] = "1"  # or importing NumPy would start threads in it
-    try:
-        forkserver.ensure_running()
-    finally:
-        os.environ.pop(THREADS)
-        os.environ.update({THREADS: before} if before is not None else {})
-    return context
+def _launch(folder: Path, share: Share, device: str) -> Process:
+    return begin(
+        ["resume", str(folder), "--device", device],
+        threads=share.threads,
+        environment=share.environment(),
+        output=folder / LOG,
+        when_left=signal.SIGTERM,  # it writes a checkpoint and ends
+    )
 
 
 def _end_record(job: Job) -> None:
@@ -189,7 +168,7 @@ def _trouble(job: Job, asked_to_stop: bool) -> str:
         return ""
     if asked_to_stop:
         return "stopped"  # perhaps before it could answer a signal otherwise than by ending
-    code = job.process.exitcode or 0 if job.process is not None else 0
+    code = job.process.code or 0 if job.process is not None else 0
     if code < 0:
         return f"its process was killed by {signal.Signals(-code).name}"
     if code:
@@ -200,8 +179,7 @@ def _trouble(job: Job, asked_to_stop: bool) -> str:
 def _signal(jobs: Sequence[Job], number: signal.Signals) -> None:
     for job in jobs:
         if job.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(job.process.pid or 0, number)
+            job.process.signal(number)
 
 
 def _gpus() -> list[str]:
