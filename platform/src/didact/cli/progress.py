@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -16,10 +17,15 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class Progress:
-    """An observer that shows a run to whoever started it."""
+    """An observer that shows a run to whoever started it.
+
+    Attributes:
+        warned: what went wrong, as it was shown.
+    """
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console if console is not None else Console(highlight=False)
+        self.warned: list[str] = []
         self._bar: Bar | None = None
         self._task = TaskID(0)
         self._last_line = 0.0
@@ -70,7 +76,11 @@ class Progress:
 
     @hookimpl
     def run_warned(self, text: str) -> None:
-        self.console.print(f"warning: {text}", markup=False)
+        self.warned.append(text)
+        if self._bar is not None:
+            self.console.print(f"warning: {text}", markup=False)  # above the bar
+        else:
+            click.echo(f"warning: {text}", err=True)
 
     @hookimpl
     def run_ended(self, outcome: str, step: int) -> None:

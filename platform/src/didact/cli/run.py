@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import click
@@ -12,6 +14,9 @@ from didact.contracts import Study, StudyCall
 from didact.errors import DidactError
 from didact.experiment import Experiment, samples
 from didact.spec import evolve
+
+if TYPE_CHECKING:
+    from didact.run import RunResult
 
 DEVICE = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu or cuda; auto takes the GPU if any."
@@ -67,16 +72,17 @@ def _run_experiment(
         experiment = smoke_of(experiment)
         click.echo("smoke: two steps of two samples each; evaluations are left out")
     folder = out if out is not None else new_folder(Path("runs"), experiment)
+    progress = Progress()
     result = start(
         experiment,
         folder,
         device=device,
-        observers={"terminal": Progress()},
+        observers={"terminal": progress},
         source_file=path,
         overrides={**overrides, **({"--smoke": "true"} if smoke else {})},
         examined=not smoke,
     )
-    _tell(result.outcome, result.folder, result.warnings)
+    _tell(result, progress.warned)
 
 
 def _try_study(study: Study, device: str) -> None:
@@ -123,8 +129,9 @@ def resume_command(folder: Path, prove: bool, steps: int, kills: int, device: st
     from didact.cli.progress import Progress
     from didact.run import resume
 
-    result = resume(folder, device=device, observers={"terminal": Progress()})
-    _tell(result.outcome, result.folder, result.warnings)
+    progress = Progress()
+    result = resume(folder, device=device, observers={"terminal": progress})
+    _tell(result, progress.warned)
 
 
 def load_with_settings(reference: str, settings: tuple[str, ...]) -> tuple[Experiment | Study, Path, dict[str, str]]:
@@ -186,14 +193,16 @@ def _warn_of_broken_plugins() -> None:
             click.echo(f"warning: {told}", err=True)
 
 
-def _tell(outcome: str, folder: Path, warnings: tuple[str, ...]) -> None:
+def _tell(result: RunResult, warned: Sequence[str]) -> None:
+    """Says how a run ended, and what of its warnings was not shown when it went wrong."""
     from didact.distributed import current
 
     if not current().main:
         return
-    for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
-    if outcome == "stopped":
-        click.echo(f"stopped; go on with: didact resume {folder}")
+    for warning in result.warnings:
+        if warning not in warned:
+            click.echo(f"warning: {warning}", err=True)
+    if result.outcome == "stopped":
+        click.echo(f"stopped; go on with: didact resume {result.folder}")
     else:
-        click.echo(f"{outcome}: {folder}")
+        click.echo(f"{result.outcome}: {result.folder}")
