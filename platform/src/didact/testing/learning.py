@@ -13,18 +13,15 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from didact import checkpoint
 from didact.distributed import World
 from didact.experiment import Training, samples
 from didact.learner import Learner
 from didact.loading import StepBatch
-from didact.parallel import Engine
 from didact.retention import Retention
 from didact.tensors import Batch, move
 from didact.testing.closeness import assert_close, assert_states, persistent, untouched_randomness
 from didact.testing.examples import SEED, Case
 from didact.testing.rules import NotJudged
-from didact.trainer import Trainer
 
 PARTS = {
     "feature-encoder": "network.encoder",
@@ -65,6 +62,9 @@ def check_difference(case: Case) -> None:
 
 def check_checkpoint(case: Case) -> None:
     """A learner of another initialisation that loads a checkpoint goes on as the one that wrote it."""
+    from didact import checkpoint  # here: sharded tensors take longer to import than all else that plugins need
+    from didact.trainer import Trainer
+
     first = Trainer(case.experiment, case.learner(), torch.device("cpu"))
     steps = [_step_batch(case, step) for step in range(4)]
     for step in steps[:2]:
@@ -196,6 +196,8 @@ def gradients(case: Case, ids: Sequence[int], world: World) -> dict[str, Tensor]
         the loss, a scalar; every gradient and, after the step, every state, each of any shape, by name.
     """
     learner, batch = case.learner().train(bool(case.experiment.needs_whole_batch())), case.batch(ids)
+    from didact.parallel import Engine  # here, as above
+
     engine = Engine(learner, Training(steps=1, batch=samples(4), learning_rate=1e-2), world)
     loss, _ = engine(batch, world.sum(learner.objective.counts(batch)))
     loss.backward()  # type: ignore[no-untyped-call]
