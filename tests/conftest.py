@@ -1,14 +1,142 @@
-"""Plugins for a test, on the path as an installer puts them there."""
+"""What tests of several distributions need: commands in processes of their own, and plugins for a test alone."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported: the other cores are other tests'
+# where images of containers set this, every process that is started here would compile all of PyTorch anew
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 import pytest
 
+from didact import cli
 from didact.plugins import registry
+
+ROOT = Path(__file__).parents[1]
+MOST_TESTERS = 4  # processes that test; each, with those that it starts, takes up to three GiB
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Folders are tested by as many processes as there are cores; a file, or what ``-k`` chooses, by this one alone."""
+    if config.option.keyword or all(Path(name.partition("::")[0]).suffix == ".py" for name in config.args):
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_TESTERS) if cores > 1 else 0
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where processes share the tests, files with long ones come first, so that none of them is left for the end."""
+    if hasattr(config, "workerinput"):
+        long = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in long)
+
+
+# ── Commands ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Started:
+    """A ``didact`` command line in a process of its own, which is handled as one of `subprocess`.
+
+    It is forked from a process that has imported everything, and so begins at once.
+    """
+
+    def __init__(self, words: Sequence[object], folder: Path) -> None:
+        self.words = list(map(str, words))
+        self.files = folder / "out", folder / "err"
+        self.process = cli.begin(self.words, output=self.files[0], errors=self.files[1])
+        self.pid = self.process.pid
+        self.send_signal = self.process.signal
+
+    @property
+    def returncode(self) -> int | None:
+        return self.process.code
+
+    @property
+    def said(self) -> str:
+        """All that it has said so far."""
+        return "".join(file.read_text() for file in self.files if file.exists())
+
+    def poll(self) -> int | None:
+        return self.process.code
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self, timeout: float | None = None) -> int:
+        code = self.process.join(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired(self.words, timeout or 0)
+        return code
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Waits for its end; what it printed, and what it printed to standard error."""
+        self.wait(timeout)
+        out, err = (file.read_text() if file.exists() else "" for file in self.files)
+        return out, err
+
+    def until(self, condition: Callable[[], object], seconds: float = 300) -> None:
+        """Waits until something is so, which it is to bring about."""
+        given_up = time.monotonic() + seconds
+        while not condition():
+            assert self.poll() is None, self.said
+            assert time.monotonic() < given_up, self.said
+            time.sleep(0.005)
+
+
+@pytest.fixture
+def begin(project, tmp_path_factory) -> Iterator[Callable[..., Started]]:
+    """Starts a ``didact`` command in the project's folder; what is still running after the test is killed."""
+    folder, started = tmp_path_factory.mktemp("said"), list[Started]()
+
+    def start(*words: object) -> Started:
+        place = folder / str(len(started))
+        place.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(project)
+            started.append(Started(words, place))
+        return started[-1]
+
+    yield start
+    for command in started:
+        if command.poll() is None:
+            os.killpg(command.pid, signal.SIGKILL)
+            command.wait()
+
+
+@pytest.fixture
+def didact(begin) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a ``didact`` command in the project's folder, to its end."""
+
+    def run(*words: object, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+        started = begin(*words)
+        out, err = started.communicate(timeout=seconds)
+        return subprocess.CompletedProcess(started.words, started.returncode, out, err)
+
+    return run
+
+
+# ── Plugins for a test alone ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_metadata(folder: Path, distribution: str, version: str, module: str, name: str, requires=()) -> None:
+    """What an installer writes of a distribution with one plugin."""
+    info = folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    lines = ["Metadata-Version: 2.1", f"Name: {distribution}", f"Version: {version}"]
+    (info / "METADATA").write_text("\n".join([*lines, *(f"Requires-Dist: {line}" for line in requires)]) + "\n")
+    (info / "entry_points.txt").write_text(f"[didact]\n{name} = {module}\n")
 
 
 class Site:
@@ -30,12 +158,7 @@ class Site:
     ) -> str:
         """Makes a module in the folder ``source`` a plugin of its own distribution; returns the plugin's name."""
         name = name or module.split(".")[0].replace("_", "-")
-        distribution = distribution or name
-        info = self.folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
-        info.mkdir(exist_ok=True)
-        lines = ["Metadata-Version: 2.1", f"Name: {distribution}", f"Version: {version}"]
-        (info / "METADATA").write_text("\n".join([*lines, *(f"Requires-Dist: {line}" for line in requires)]) + "\n")
-        (info / "entry_points.txt").write_text(f"[didact]\n{name} = {module}\n")
+        write_metadata(self.folder, distribution or name, version, module, name, requires)
         self.monkeypatch.syspath_prepend(source)
         registry.cache_clear()
         return name
@@ -53,3 +176,66 @@ def site(tmp_path_factory) -> Iterator[Site]:
             if str(made.folder.parent) in path or "/broken/" in path:
                 del sys.modules[name]
     registry.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def write_plugin(tmp_path_factory) -> Callable[[str, str], Path]:
+    """Writes a distribution of one module, given as text: ``toy_parts`` is the plugin ``toy`` of ``toy-parts`` 1.0."""
+
+    def write(module: str, text: str) -> Path:
+        folder = tmp_path_factory.mktemp("installed")
+        (folder / f"{module}.py").write_text(text)
+        write_metadata(folder, module.replace("_", "-"), "1.0", module, module.partition("_")[0])
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def install(monkeypatch) -> Iterator[Callable[[Path], None]]:
+    """Puts a folder that `write_plugin` wrote on the path, for this test and the processes that it starts."""
+    modules = set[str]()
+
+    def put(folder: Path) -> None:
+        modules.update(path.stem for path in folder.glob("*.py"))
+        monkeypatch.syspath_prepend(str(folder))
+        monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        registry.cache_clear()
+
+    yield put
+    for module in modules:
+        sys.modules.pop(module, None)
+    registry.cache_clear()
+
+
+# ── Environments ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="session")
+def make_environment(tmp_path_factory) -> Callable[..., dict[str, str]]:
+    """Makes a fresh environment in a folder: the core, the requirements that are named, what all need, nothing else.
+
+    It returns the variables under which commands run there. PyTorch is installed, and compiled, once for all of them.
+    """
+    if shutil.which("uv") is None:
+        pytest.skip("uv makes the environments")
+    core = tmp_path_factory.mktemp("core") / "environment"
+    outside = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+
+    def call(*words: object) -> None:
+        done = subprocess.run(list(map(str, words)), env=outside, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def make(folder: Path, *requirements: object) -> dict[str, str]:
+        python = folder / "bin" / "python"
+        shutil.copytree(core, folder, symlinks=True, copy_function=os.link)
+        # the core too, whose script would start the other environment's Python
+        again = ("--reinstall-package", "didact", ROOT / "platform")
+        call("uv", "pip", "install", "--python", python, *again, *requirements)
+        path = os.pathsep.join([str(python.parent), outside["PATH"]])
+        return outside | {"VIRTUAL_ENV": str(folder), "PATH": path}
+
+    call("uv", "venv", "--python", sys.executable, core)
+    call("uv", "pip", "install", "--python", core / "bin" / "python", ROOT / "platform")
+    call(core / "bin" / "python", "-m", "didact", "plugins")
+    return make

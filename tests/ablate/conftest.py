@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from didact.plugins import registry
 
 PLUGIN = """
 from __future__ import annotations
@@ -165,36 +160,16 @@ def study_text() -> str:
 
 
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory) -> Path:
+def toy(write_plugin) -> Path:
     """A folder to be on the path, with the plugin ``toy``."""
-    folder = tmp_path_factory.mktemp("installed")
-    (folder / "toy_parts-1.0.dist-info").mkdir()
-    (folder / "toy_parts-1.0.dist-info" / "METADATA").write_text("Name: toy-parts\nVersion: 1.0\n")
-    (folder / "toy_parts-1.0.dist-info" / "entry_points.txt").write_text("[didact]\ntoy = toy_parts\n")
-    (folder / "toy_parts.py").write_text(PLUGIN)
-    return folder
+    return write_plugin("toy_parts", PLUGIN)
 
 
 @pytest.fixture
-def project(installed, tmp_path, monkeypatch) -> Path:
+def project(toy, install, tmp_path, monkeypatch) -> Path:
     """A working directory with the study's file ``study.py``, whose parts are installed."""
-    monkeypatch.syspath_prepend(str(installed))
-    monkeypatch.setenv("PYTHONPATH", str(installed))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.chdir(tmp_path)
-    registry.cache_clear()
+    install(toy)
     importlib.import_module("toy_parts")
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "study.py").write_text(STUDY)
-    yield tmp_path
-    registry.cache_clear()
-
-
-@pytest.fixture
-def didact(project) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a command in a process of its own."""
-
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "didact", *map(str, arguments)]
-        return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300)
-
-    return run
+    return tmp_path

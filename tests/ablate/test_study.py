@@ -19,6 +19,9 @@ import pytest
 from didact.observing import read_metrics
 from didact.record import RunRecord, find_runs
 
+pytestmark = pytest.mark.xdist_group("study")  # one of them is run once for all
+
+COMMAND = ("run", "study.py", "--jobs", "2")
 VARIANTS = ("k=2", "k=1", "k=4", "shallow")
 
 
@@ -42,12 +45,12 @@ def checkpoints(folder: Path) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def whole(installed, study_text, tmp_path_factory) -> Path:
+def whole(toy, study_text, tmp_path_factory) -> Path:
     """A study that nobody disturbed, two jobs at a time; the folder in which it was run."""
     folder = tmp_path_factory.mktemp("whole")
     (folder / "study.py").write_text(study_text)
-    environment = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "didact", "run", "study.py", "--jobs", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(toy)}
+    command = [sys.executable, "-m", "didact", *COMMAND]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder / "said.txt").write_text(done.stdout)
@@ -127,7 +130,7 @@ def test_a_new_probe_is_asked_of_runs_that_are_done(copied, didact):
     probe = f'evaluations={{"judge": Judge(), "other": Judge(power=1, witness="{witness}")}}'
     text = (copied / "study.py").read_text().replace('evaluations={"judge": Judge()}', probe)
     (copied / "study.py").write_text(text.replace('also=("train/loss",)', 'also=("other/score",)'))
-    done = didact("run", "study.py", "--jobs", "2")
+    done = didact(*COMMAND)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 done, 8 to go on with, 0 new" in done.stdout
     assert checkpoints(copied / "runs") == before  # nobody trained
@@ -144,7 +147,7 @@ def test_a_new_variant_and_a_new_seed_leave_the_others_alone(copied, didact):
     before = checkpoints(copied / "runs")
     text = (copied / "study.py").read_text().replace("(1, 2, 4)", "(1, 2, 3)").replace("seeds=(0, 1)", "seeds=(1, 2)")
     (copied / "study.py").write_text(text.replace('variants={"shallow"', 'variants={"thin"'))
-    done = didact("run", "study.py", "--jobs", "2")
+    done = didact(*COMMAND)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 variants × 2 seeds = 8 runs; 2 done, 1 to go on with, 5 new" in done.stdout
     assert before.items() <= checkpoints(copied / "runs").items()
@@ -153,7 +156,7 @@ def test_a_new_variant_and_a_new_seed_leave_the_others_alone(copied, didact):
 
 def test_another_base_makes_other_runs_and_keeps_those_that_were(copied, didact):
     before = checkpoints(copied / "runs")
-    done = didact("run", "study.py", "--jobs", "2", "--set", "base.training.learning_rate=0.02", "--set", "seeds=[0]")
+    done = didact(*COMMAND, "--set", "base.training.learning_rate=0.02", "--set", "seeds=[0]")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 variants × 1 seeds = 4 runs; 0 done, 0 to go on with, 4 new" in done.stdout
     after = checkpoints(copied / "runs")
@@ -166,7 +169,7 @@ def test_a_variant_that_fails_is_told_and_the_rest_goes_on(project, didact):
     text = (project / "study.py").read_text()
     text = text.replace('{"judge": Judge()}', '{"judge": Judge(), "fails": Fails(depth=3)}')
     (project / "study.py").write_text(text.replace("steps=60", "steps=4").replace("(1, 2, 4)", "(1, 2)"))
-    done = didact("run", "study.py", "--jobs", "2")
+    done = didact(*COMMAND)
     assert done.returncode == 1
     assert done.stdout.count("shallow, seed") >= 2
     assert "shallow, seed 0 failed: this one cannot be judged" in done.stdout
@@ -200,7 +203,7 @@ def test_observers_are_told_of_every_run_and_of_the_comparison(project, didact):
     text = (project / "study.py").read_text().replace("steps=60", "steps=2").replace("seeds=(0, 1)", "seeds=(0, 1, 2)")
     text = text.replace("    evaluations={", f'    observers=(Notes(path="{project}/notes.txt"),),\n    evaluations={{')
     (project / "study.py").write_text(text.replace("vary={", "variants={}, vary={").replace('    variants={"sh', "#"))
-    done = didact("run", "study.py", "--jobs", "2")
+    done = didact(*COMMAND)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = (project / "notes.txt").read_text().splitlines()
     assert lines[-1] == "{'study': 'toys'} comparison ['curves', 'effects'] ['table']"
@@ -210,29 +213,16 @@ def test_observers_are_told_of_every_run_and_of_the_comparison(project, didact):
 # ── Interruptions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def begin(project: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "didact", "run", "study.py", "--jobs", "2", *more]
-    return subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
 def slow(project: Path, steps: int) -> None:
     """Has the study's runs take so many steps, in which something can happen."""
     (project / "study.py").write_text((project / "study.py").read_text().replace("steps=60", f"steps={steps}"))
 
 
-def wait_for(condition, process: subprocess.Popen[str], seconds: float = 900) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.stdout.read()
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 @pytest.mark.slow
-def test_ctrl_c_stops_all_runs_with_a_checkpoint_and_the_same_command_goes_on(project, didact):
+def test_ctrl_c_stops_all_runs_with_a_checkpoint_and_the_same_command_goes_on(project, begin):
     slow(project, 1000)
-    process = begin(project)
-    wait_for(lambda: len(list((project / "runs").rglob("checkpoint.json"))) >= 2, process)
+    process = begin(*COMMAND)
+    process.until(lambda: len(list((project / "runs").rglob("checkpoint.json"))) >= 2)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 1
@@ -267,7 +257,7 @@ def leads_a_session(process: int) -> bool:
         return False
 
 
-def let_happen(study: Path, count: int, process: subprocess.Popen[str]) -> None:
+def let_happen(study: Path, count: int, process) -> None:
     """Waits until so many events more are recorded, or the process has come to its end."""
     enough = events(study) + count
     while events(study) < enough and process.poll() is None:
@@ -277,17 +267,16 @@ def let_happen(study: Path, count: int, process: subprocess.Popen[str]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-def test_a_study_that_is_killed_ten_times_ends_with_exactly_the_same_table(whole, project):
+def test_a_study_that_is_killed_ten_times_ends_with_exactly_the_same_table(whole, project, begin, didact):
     """By SIGKILL at random moments: the study alone, or with all its runs, or one of its runs."""
     chance, kills = random.Random(0), 0
     study = project / "runs" / "toys"
     victims = ("study", "everything", "a run")
     while kills < 10:
-        process = begin(project)
+        process = begin(*COMMAND)
         let_happen(study, chance.randrange(1, 4), process)
         time.sleep(chance.random() * 0.1)
         if process.poll() is not None:  # it came to its end first: its table is compared, and another study killed
-            process.communicate()
             assert values(study) == values(whole / "runs" / "toys")
             shutil.rmtree(study)
             continue
@@ -303,11 +292,9 @@ def test_a_study_that_is_killed_ten_times_ends_with_exactly_the_same_table(whole
             for pid in jobs:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        process.communicate()
+        process.wait()
         kills += 1
-    last = subprocess.run(
-        [sys.executable, "-m", "didact", "run", "study.py", "--jobs", "2"], cwd=project, capture_output=True, text=True
-    )
+    last = didact(*COMMAND)
     assert last.returncode == 0, last.stdout + last.stderr
     assert table(study) == table(whole / "runs" / "toys")
     assert values(study) == values(whole / "runs" / "toys")

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,15 +51,6 @@ def tracked(project: Path) -> None:
     (project / "study.py").write_text(text.replace("(1, 2, 4)", "(1, 2)").replace("steps=60", "steps=400"))
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 900) -> None:
-    """Waits until something is so, which the process is to bring about."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 def jobs_of(study: int) -> list[int]:
     """The processes of a study's runs: each leads a session of its own."""
     found = []
@@ -80,16 +70,12 @@ def jobs_of(study: int) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-def test_a_study_is_in_aim_also_after_a_run_was_killed(project, didact):
+def test_a_study_is_in_aim_also_after_a_run_was_killed(project, begin, didact):
     tracked(project)
-    command = [sys.executable, "-m", "didact", "run", "study.py", "--jobs", "2"]
-    process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        wait_for(lambda: any(run.step >= 20 for run in find_runs(project / "runs")), process)
-        os.kill(jobs_of(process.pid)[0], signal.SIGKILL)
-        said, _ = process.communicate(timeout=900)
-    finally:
-        process.kill()
+    process = begin("run", "study.py", "--jobs", "2")
+    process.until(lambda: any(run.step >= 20 for run in find_runs(project / "runs")))
+    os.kill(jobs_of(process.pid)[0], signal.SIGKILL)
+    said, _ = process.communicate(timeout=900)
     assert process.returncode == 1
     assert said.count("failed: its process was killed by SIGKILL") == 1
     runs, _ = read(project)
@@ -126,30 +112,17 @@ def test_a_study_is_in_aim_also_after_a_run_was_killed(project, didact):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_the_browser_opens_and_ends_what_was_killed(project, didact):
+def test_the_browser_opens_and_ends_what_was_killed(project, begin, didact):
     tracked(project)
-    command = [
-        sys.executable,
-        "-m",
-        "didact",
-        "run",
-        "study.py:base",
-        "--out",
-        "alone",
-        "--set",
-        "training.steps=100000",
-    ]
-    process = subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL)
-    try:
-        wait_for((project / "alone" / "metrics.jsonl").exists, process)
-    finally:
-        process.kill()
+    process = begin("run", "study.py:base", "--out", "alone", "--set", "training.steps=100000")
+    process.until((project / "alone" / "metrics.jsonl").exists)
+    process.kill()
     process.wait()
     known = json.loads((project / "alone" / "aim.json").read_text())["hash"]
-    command = [sys.executable, "-m", "didact", "ui", "--port", "0"]
-    browser = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True)
+    browser = begin("ui", "--port", "0")
     try:
-        first, second = browser.stdout.readline(), browser.stdout.readline()
+        browser.until(lambda: browser.said.count("\n") >= 2)
+        first, second = browser.said.splitlines(keepends=True)[:2]
         assert first == "1 run was killed; `didact resume` goes on with them\n"
         address = re.match(r"(http://127.0.0.1:\d+) shows", second).group(1)
         activity = json.loads(_get(f"{address}/api/projects/activity", browser))
@@ -167,7 +140,7 @@ def test_the_browser_opens_and_ends_what_was_killed(project, didact):
     assert RunRecord.open(project / "alone").state == "killed"
 
 
-def _get(address: str, browser: subprocess.Popen[str], seconds: float = 240) -> bytes:
+def _get(address: str, browser, seconds: float = 240) -> bytes:
     """What the server answers, once it does."""
     until = time.monotonic() + seconds
     while True:

@@ -20,6 +20,8 @@ RULES = {
     name: re.search(r"^breaks: (\S+)$", ast.get_docstring(ast.parse(path.read_text())), re.MULTILINE).group(1)
     for name, path in BROKEN.items()
 }
+pytestmark = pytest.mark.xdist_group("broken")  # they are checked once for all
+
 COMPONENT = re.compile(r"^(\S+)/it  (\S+ \S+)$", re.MULTILINE)
 
 

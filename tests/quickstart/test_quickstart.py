@@ -18,6 +18,8 @@ from didact_quickstart import voices
 from didact_quickstart.lessons import LESSONS
 from didact_quickstart.verdicts import CLASSIFIERS, CONTENDERS, Verdict, draw, table
 
+pytestmark = pytest.mark.xdist_group("quickstart")  # one of them is run once for all
+
 MINIATURE = [
     *("--set", "training.steps=2"),
     *("--set", "training.batch.amount=4"),

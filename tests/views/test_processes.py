@@ -62,6 +62,8 @@ resnet = compose(
 )
 '''
 
+pytestmark = pytest.mark.xdist_group("views")  # each run is made once for all
+
 EXACT = {"rel": 2e-5, "abs": 1e-6}  # float32 sums in another order
 ENLARGED = {"rel": 3e-3, "abs": 1e-5}  # the same after steps of Adam, whose direction is that of the gradient's sign
 

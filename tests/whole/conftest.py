@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ from didact import BatchSize, Experiment, Record, Training, samples
 from didact.experiment_file import load_experiment
 from didact.ingest.writing import write_store
 from didact.observing import read_metrics
-from didact.plugins import registry
 from didact_distill import EMATeacher, LatentRegression, LinearHead, MLPHead, TopKTargets
 from didact_speech import ConvWaveform, SpanMasker, Waveforms
 from didact_text import ByteBPE, TextBlocks, TokenEmbeddings, TokenMasker
@@ -275,20 +272,12 @@ def didact_maskers():
 
 
 @pytest.fixture
-def faulty(tmp_path, monkeypatch) -> Callable[..., Experiment]:
+def faulty(write_plugin, install) -> Callable[..., Experiment]:
     """Experiments on samples that hold what should not be there, of a plugin that other processes find too.
 
     Called with the source's fault and samples, the encoder's curve, and fields of the training.
     """
-    installed = tmp_path / "installed"
-    (installed / "faulty_parts-1.0.dist-info").mkdir(parents=True)
-    (installed / "faulty_parts-1.0.dist-info" / "METADATA").write_text("Name: faulty-parts\nVersion: 1.0\n")
-    (installed / "faulty_parts-1.0.dist-info" / "entry_points.txt").write_text("[didact]\nfaulty = faulty_parts\n")
-    (installed / "faulty_parts.py").write_text(FAULTY_PLUGIN)
-    monkeypatch.syspath_prepend(str(installed))
-    monkeypatch.setenv("PYTHONPATH", str(installed))
-    registry.cache_clear()
-    sys.modules.pop("faulty_parts", None)
+    install(write_plugin("faulty_parts", FAULTY_PLUGIN))
     parts = importlib.import_module("faulty_parts")
 
     def make(fault: str, samples: tuple[int, ...], curve: str = "exp", **training: Any) -> Experiment:
@@ -304,19 +293,7 @@ def faulty(tmp_path, monkeypatch) -> Callable[..., Experiment]:
             training=Training(**settings | {"log_every": 1, "checkpoint_every": 3, "precision": "float32"} | training),
         )
 
-    yield make
-    registry.cache_clear()
-
-
-@pytest.fixture
-def didact(project) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a command in a process of its own."""
-
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "didact", *map(str, arguments)]
-        return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300)
-
-    return run
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,39 +30,21 @@ def own_store(project, stores, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def begin(project) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def train(begin) -> Callable:
     """Starts a run in a process of its own, and returns when it has taken three steps."""
-    started: list[subprocess.Popen[str]] = []
 
-    def start(folder: Path, *settings: str, file: str = "tiny.py") -> subprocess.Popen[str]:
+    def start(folder: Path, *settings: str, file: str = "tiny.py"):
         fixed = (f"training.steps={STEPS}", "training.checkpoint_every=1000")
         words = [word for setting in (*fixed, *settings) for word in ("--set", setting)]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "didact", "run", file, "--out", str(folder), *words],
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        started.append(process)
-        wait_for_steps(folder, 3, process)
+        process = begin("run", file, "--out", folder, *words)
+        metrics = folder / "metrics.jsonl"
+        process.until(lambda: metrics.exists() and metrics.read_text().count("\n") >= 3)
         return process
 
-    yield start
-    for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+    return start
 
 
-def wait_for_steps(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
-    metrics = folder / "metrics.jsonl"
-    while not metrics.exists() or metrics.read_text().count("\n") < count:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.005)
-
-
-def assert_ends_with_a_checkpoint(process: subprocess.Popen[str], folder: Path) -> str:
+def assert_ends_with_a_checkpoint(process, folder: Path) -> str:
     """Exit code 1, one message, and a checkpoint of the last step that was taken; returns the message."""
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1, errors
@@ -86,9 +68,31 @@ def workers(process: int) -> list[int]:
     return [worker for child in children(process) for worker in children(child)]
 
 
-def test_a_killed_worker_ends_the_run_with_a_checkpoint(project, begin, didact):
+def session(leader: int) -> list[int]:
+    """The processes of a session that have not ended."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            state, _, _, of = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            found += [int(folder.name)] if int(of) == leader and state != "Z" else []
+    return found
+
+
+def test_a_killed_run_leaves_no_process_behind(project, train):
+    process = train(project / "r", "training.workers=2")
+    assert len(workers(process.pid)) == 2
+    assert len(session(process.pid)) > 3  # the run, its fork server, the workers
+    process.kill()
+    process.wait()
+    given_up = time.monotonic() + 60
+    while left := session(process.pid):
+        assert time.monotonic() < given_up, [Path(f"/proc/{pid}/cmdline").read_text() for pid in left]
+        time.sleep(0.01)
+
+
+def test_a_killed_worker_ends_the_run_with_a_checkpoint(project, train, didact):
     folder = project / "r"
-    process = begin(folder, "training.workers=1")
+    process = train(folder, "training.workers=1")
     (worker,) = workers(process.pid)
     os.kill(worker, signal.SIGKILL)
     message = assert_ends_with_a_checkpoint(process, folder)
@@ -96,25 +100,25 @@ def test_a_killed_worker_ends_the_run_with_a_checkpoint(project, begin, didact):
     assert didact("resume", folder).returncode == 0
 
 
-def test_a_store_that_is_cut_short_while_it_is_read_ends_the_run_with_a_checkpoint(project, own_store, begin, stores):
+def test_a_store_that_is_cut_short_while_it_is_read_ends_the_run_with_a_checkpoint(project, own_store, train, stores):
     folder = project / "r"
-    process = begin(folder, "training.workers=1")
+    process = train(folder, "training.workers=1")
     os.truncate(own_store / "data.mdb", 0)  # what is mapped of it is gone: reading it kills the worker
     message = assert_ends_with_a_checkpoint(process, folder)
     assert "a process that loads data ended" in message
 
 
-def test_a_store_whose_bytes_change_while_it_is_read_ends_the_run_with_a_checkpoint(project, own_store, begin):
+def test_a_store_whose_bytes_change_while_it_is_read_ends_the_run_with_a_checkpoint(project, own_store, train):
     folder = project / "r"
-    process = begin(folder, "training.workers=1")
+    process = train(folder, "training.workers=1")
     with (own_store / "data.mdb").open("r+b") as file:
         file.write(os.urandom((own_store / "data.mdb").stat().st_size))
     assert_ends_with_a_checkpoint(process, folder)
 
 
-def test_a_store_that_is_deleted_while_it_is_open_is_read_on(project, own_store, begin, didact):
+def test_a_store_that_is_deleted_while_it_is_open_is_read_on(project, own_store, train, didact):
     folder = project / "r"
-    process = begin(folder, "training.workers=1", "training.steps=40")
+    process = train(folder, "training.workers=1", "training.steps=40")
     shutil.rmtree(own_store)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors  # the system keeps a file for whoever has it open
@@ -126,13 +130,13 @@ def test_a_store_that_is_deleted_while_it_is_open_is_read_on(project, own_store,
     assert "Traceback" not in resumed.stderr
 
 
-def test_a_tracker_whose_repository_is_removed_leaves_the_training_alone(project, begin):
+def test_a_tracker_whose_repository_is_removed_leaves_the_training_alone(project, train):
     text = (project / "tiny.py").read_text()
     text = text.replace("experiment = Experiment(", "from didact_aim import Aim\n\nexperiment = Experiment(")
     text = text.replace('name="tiny-images",', 'name="tiny-images",\n    observers=(Aim(repository="tracking"),),')
     (project / "tracked.py").write_text(text)
     folder = project / "r"
-    process = begin(folder, "training.steps=40", file="tracked.py")
+    process = train(folder, "training.steps=40", file="tracked.py")
     shutil.rmtree(project / "tracking")
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
@@ -163,9 +167,9 @@ def make_read_only() -> Iterator[Callable[[Path], None]]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-def test_a_folder_that_turns_read_only_ends_the_run_and_is_gone_on_with_later(project, begin, didact, make_read_only):
+def test_a_folder_that_turns_read_only_ends_the_run_and_is_gone_on_with_later(project, train, didact, make_read_only):
     folder = project / "r"
-    process = begin(folder, "training.checkpoint_every=2")
+    process = train(folder, "training.checkpoint_every=2")
     while not list((folder / "checkpoints").glob("step-*")):
         time.sleep(0.01)
     make_read_only(folder)
@@ -185,9 +189,9 @@ def test_a_folder_that_turns_read_only_ends_the_run_and_is_gone_on_with_later(pr
     assert [metrics["step"] for metrics in read_metrics(folder)] == list(range(1, STEPS + 1))
 
 
-def test_a_second_process_on_a_folder_is_refused_and_harms_nothing(project, begin, didact):
+def test_a_second_process_on_a_folder_is_refused_and_harms_nothing(project, train, didact):
     folder = project / "r"
-    process = begin(folder, "training.steps=60")
+    process = train(folder, "training.steps=60")
     os.kill(process.pid, signal.SIGSTOP)  # it holds the folder for as long as the other takes to come
     second = didact("resume", folder)
     os.kill(process.pid, signal.SIGCONT)
@@ -203,7 +207,7 @@ SLOW_EVALUATION = """
 import attrs
 import time
 from pathlib import Path
-from didact import Evaluation, Report
+from didact import Evaluation, Report, hookimpl
 
 
 @attrs.frozen(kw_only=True)
@@ -214,33 +218,29 @@ class Slow(Evaluation):
         Path("evaluating").touch()
         time.sleep(SECONDS)
         return Report(metrics={"one": 1.0})
+
+
+@hookimpl
+def didact_evaluations():
+    return {"slow": Slow}
 """
 
 
 @pytest.fixture
-def evaluated(project, begin) -> Callable[[float], subprocess.Popen[str]]:
+def evaluated(project, write_plugin, install, train) -> Callable:
     """A run that is in the middle of an evaluation."""
-    parts = project / "parts"
-    (parts / "slow_parts-1.0.dist-info").mkdir(parents=True)
-    (parts / "slow_parts-1.0.dist-info" / "METADATA").write_text("Name: slow-parts\nVersion: 1.0\n")
-    (parts / "slow_parts-1.0.dist-info" / "entry_points.txt").write_text("[didact]\nslow = slow_parts\n")
 
-    def start(seconds: float) -> subprocess.Popen[str]:
-        hook = "\n\nfrom didact import hookimpl\n\n\n@hookimpl\ndef didact_evaluations():\n    return {'slow': Slow}\n"
-        (parts / "slow_parts.py").write_text(SLOW_EVALUATION.replace("SECONDS", str(seconds)) + hook)
-        os.environ["PYTHONPATH"] = str(parts)
+    def start(seconds: float):
+        install(write_plugin("slow_parts", SLOW_EVALUATION.replace("SECONDS", str(seconds))))
         text = (project / "tiny.py").read_text()
         text = text.replace("experiment = Experiment(", "from slow_parts import Slow\n\nexperiment = Experiment(")
         text = text.replace('name="tiny-images",', 'name="tiny-images",\n    evaluations={"slow": Slow()},')
         (project / "slow.py").write_text(text)
-        process = begin(project / "r", "training.evaluate_every=5", file="slow.py")
-        while not (project / "evaluating").exists():
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
+        process = train(project / "r", "training.evaluate_every=5", file="slow.py")
+        process.until((project / "evaluating").exists)
         return process
 
-    yield start
-    os.environ.pop("PYTHONPATH", None)
+    return start
 
 
 def test_a_signal_in_an_evaluation_is_answered_after_it(project, evaluated):

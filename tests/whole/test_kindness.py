@@ -97,12 +97,9 @@ def test_a_store_that_does_not_exist(complain, edit):
     assert "mend" in message
 
 
-def test_a_store_of_the_wrong_modality(complain, project):
+def test_a_store_of_the_wrong_modality(complain, project, didact):
     (project / "words.txt").write_text("some words\n\nand more of them\n")
-    write = [sys.executable, "-m", "didact", "ingest", "text", "words.txt", "--out", "words"]
-    import subprocess
-
-    subprocess.run(write, cwd=project, check=True, capture_output=True)
+    assert didact("ingest", "text", "words.txt", "--out", "words").returncode == 0
     message = complain("run", "tiny.py", "--out", "r", "--set", f"source.store={project / 'words'}")
     assert "text" in message
     assert "images" in message

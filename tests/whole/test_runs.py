@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 
 import attrs
 import pytest
@@ -64,14 +61,12 @@ def test_a_stopped_and_resumed_run_is_the_run_left_alone(project, assert_equal_r
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_from_its_last_checkpoint(project, didact, assert_equal_runs):
+def test_a_killed_run_goes_on_from_its_last_checkpoint(project, begin, didact, assert_equal_runs):
     experiment, _ = load_experiment("tiny.py")
     run.start(experiment, project / "whole")
     folder = project / "killed"
-    process = subprocess.Popen([sys.executable, "-m", "didact", "run", "tiny.py", "--out", folder], cwd=project)
-    while not (folder / "checkpoints" / "step-00000003" / "checkpoint.json").exists():
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.01)
+    process = begin("run", "tiny.py", "--out", folder)
+    process.until((folder / "checkpoints" / "step-00000003" / "checkpoint.json").exists)
     process.kill()
     process.wait()
     resumed = didact("resume", folder)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,36 +20,41 @@ STEPS = 120  # enough that the signal comes long before the end
 SETTINGS = {"training.steps": STEPS, "training.workers": 2, "training.checkpoint_every": 1000}
 
 
-def interrupt_group(process: subprocess.Popen[str]) -> None:
+def interrupt_group(process) -> None:
     """What Ctrl-C does: every process of the terminal gets it."""
     os.killpg(process.pid, signal.SIGINT)
 
 
-def terminate(process: subprocess.Popen[str]) -> None:
+def terminate(process) -> None:
     """What a scheduler does."""
     process.terminate()
 
 
-def start(folder: Path, changed: Mapping[str, int] | None = None) -> subprocess.Popen[str]:
-    settings = [
-        argument for name, value in {**SETTINGS, **(changed or {})}.items() for argument in ("--set", f"{name}={value}")
-    ]
-    command = [sys.executable, "-m", "didact", "run", "tiny.py", "--out", str(folder), *settings]
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+@pytest.fixture
+def start(begin):
+    """Starts a run in a folder, of which some settings are changed."""
+
+    def run(folder: Path, changed: Mapping[str, int] | None = None):
+        settings = {**SETTINGS, **(changed or {})}
+        words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+        return begin("run", "tiny.py", "--out", folder, *words)
+
+    return run
 
 
-def wait_for_lines(path: Path, count: int, process: subprocess.Popen[str]) -> None:
-    while not path.exists() or path.read_text().count("\n") < count:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.005)
+def lines_in(path: Path) -> int:
+    """How many lines a file has."""
+    return path.read_text().count("\n") if path.exists() else 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [interrupt_group, terminate])
-def test_a_signal_stops_politely_and_the_run_goes_on_as_if_nothing_had_been(project, didact, assert_equal_runs, stop):
+def test_a_signal_stops_politely_and_the_run_goes_on_as_if_nothing_were(
+    project, start, didact, assert_equal_runs, stop
+):
     folder = project / "signalled"
     process = start(folder)
-    wait_for_lines(folder / "metrics.jsonl", 3, process)
+    process.until(lambda: lines_in(folder / "metrics.jsonl") >= 3)
     stop(process)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
@@ -70,12 +73,12 @@ def test_a_signal_stops_politely_and_the_run_goes_on_as_if_nothing_had_been(proj
 
 
 @pytest.mark.slow
-def test_a_signal_while_a_checkpoint_is_written_loses_nothing(project, didact, assert_equal_runs):
+def test_a_signal_while_a_checkpoint_is_written_loses_nothing(project, start, didact, assert_equal_runs):
     folder = project / "signalled"
     process = start(folder, {"training.checkpoint_every": 1, "training.workers": 0})
-    wait_for_lines(folder / "metrics.jsonl", 3, process)
+    process.until(lambda: lines_in(folder / "metrics.jsonl") >= 3)
     while not any((folder / "checkpoints").glob(".partial-*")):
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, process.said
     terminate(process)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
@@ -89,10 +92,10 @@ def test_a_signal_while_a_checkpoint_is_written_loses_nothing(project, didact, a
 
 
 @pytest.mark.slow
-def test_ctrl_c_while_workers_start_is_polite_too(project):
+def test_ctrl_c_while_workers_start_is_polite_too(project, start):
     folder = project / "early"
     process = start(folder)
-    wait_for_lines(folder / "events.jsonl", 1, process)  # from here on the loader starts
+    process.until(lambda: lines_in(folder / "events.jsonl") >= 1)  # from here on the loader starts
     time.sleep(0.3)  # its fork server imports
     interrupt_group(process)
     output, errors = process.communicate(timeout=120)

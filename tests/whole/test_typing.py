@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.xdist_group("mypy")  # what is found of PyTorch is kept
+
 WRONG = """
 from didact import Experiment, Training, samples
 from didact_distill import EMATeacher, LatentRegression, TopKTargets
