@@ -14,12 +14,13 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported: the other cores are other tests'
 # where images of containers set this, every process that is started here would compile all of PyTorch anew
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
 
 import pytest
 
 from didact import cli
 from didact.plugins import registry
+
+sys.dont_write_bytecode = False
 
 ROOT = Path(__file__).parents[1]
 MOST_TESTERS = 4  # processes that test; each, with those that it starts, takes up to three GiB
@@ -86,7 +87,7 @@ class Started:
         out, err = (file.read_text() if file.exists() else "" for file in self.files)
         return out, err
 
-    def until(self, condition: Callable[[], object], seconds: float = 300) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 900) -> None:
         """Waits until something is so, which it is to bring about."""
         given_up = time.monotonic() + seconds
         while not condition():
@@ -112,14 +113,14 @@ def begin(project, tmp_path_factory) -> Iterator[Callable[..., Started]]:
     for command in started:
         if command.poll() is None:
             os.killpg(command.pid, signal.SIGKILL)
-            command.wait()
+        command.process.close()
 
 
 @pytest.fixture
 def didact(begin) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a ``didact`` command in the project's folder, to its end."""
 
-    def run(*words: object, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+    def run(*words: object, seconds: float = 900) -> subprocess.CompletedProcess[str]:
         started = begin(*words)
         out, err = started.communicate(timeout=seconds)
         return subprocess.CompletedProcess(started.words, started.returncode, out, err)
