@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from didact.bench import Contestant, Speed, compare, measure
 from didact.cli.run import DEVICE, load_one
 from didact.devices import choose_device
+
+if TYPE_CHECKING:
+    from didact.bench import Contestant, Speed
 
 
 @click.command("bench", short_help="Measure how fast an experiment trains here.")
@@ -43,6 +46,8 @@ def bench_command(
     \b
         didact bench FILE --against training.compile=true --against training.precision=float32
     """
+    from didact.bench import compare, measure  # here: `didact --help` asks every command for a line
+
     console, chosen = Console(highlight=False), choose_device(device)
     experiment = load_one(reference, settings)
     if not against:

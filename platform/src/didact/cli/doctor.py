@@ -12,7 +12,6 @@ from rich.text import Text
 
 from didact.cli.run import DEVICE, load_with_settings
 from didact.devices import choose_device
-from didact.doctor import diagnose
 from didact.experiment import Experiment
 
 STYLES = {"fine": "green", "warning": "yellow", "error": "bold red"}
@@ -38,6 +37,8 @@ def doctor_command(reference: str, settings: tuple[str, ...], out: Path, quick: 
 
     `didact run` looks by itself, without measuring, and tells warnings and errors only.
     """
+    from didact.doctor import diagnose  # here: `didact --help` asks every command for a line
+
     found, _, _ = load_with_settings(reference, settings)
     experiments = {found.name: found} if isinstance(found, Experiment) else found.experiments()
     console, seen = Console(highlight=False), Counter[str]()

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import torch
 
-from didact.bundle import Bundle, read_bundle, sample_alone
 from didact.cli.run import DEVICE
-from didact.diagnosis import Diagnosis, diagnose
 from didact.experiment import Experiment
 from didact.learner import Learner, build_learner
-from didact.nonfinite import describe_samples
+
+if TYPE_CHECKING:
+    from didact.bundle import Bundle
+    from didact.diagnosis import Diagnosis
 
 SAMPLES_SHOWN = 20
 
@@ -30,6 +32,7 @@ def replay_command(folder: Path, each_sample: bool, device: str) -> None:
     the weights and the experiment; the data are not needed.
     """
     from didact import checkpoint
+    from didact.bundle import read_bundle
     from didact.devices import choose_device
     from didact.plugins import registry
     from didact.spec import from_data
@@ -48,6 +51,9 @@ def replay_command(folder: Path, each_sample: bool, device: str) -> None:
 
 def _replayed(bundle: Bundle, experiment: Experiment, learner: Learner, device: torch.device) -> Iterator[str]:
     """What the step said then, and says now."""
+    from didact.diagnosis import diagnose  # here: `didact --help` asks every command for a line
+    from didact.nonfinite import describe_samples
+
     ids = tuple(int(index) for part in bundle.batch.parts for index in part.ids)
     yield f"step {bundle.step} of {experiment.name}: {len(ids)} samples, in {bundle.precision} on {device}"
     yield f"then: {bundle.finding}"
@@ -72,6 +78,10 @@ def _replayed(bundle: Bundle, experiment: Experiment, learner: Learner, device: 
 
 def _alone(bundle: Bundle, experiment: Experiment, learner: Learner, device: torch.device) -> Iterator[str]:
     """The loss of every sample by itself; those that are not finite come first."""
+    from didact.bundle import sample_alone
+    from didact.diagnosis import diagnose
+    from didact.nonfinite import describe_samples
+
     yield ""
     if whole := experiment.needs_whole_batch():
         yield f"no sample can be taken alone: what {whole} computes is a function of the whole batch"
