@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +21,6 @@ from didact.plugins import registry
 
 sys.dont_write_bytecode = False
 
-ROOT = Path(__file__).parents[1]
 MOST_TESTERS = 4  # processes that test; each, with those that it starts, takes up to three GiB
 
 
@@ -207,36 +205,3 @@ def install(monkeypatch) -> Iterator[Callable[[Path], None]]:
     for module in modules:
         sys.modules.pop(module, None)
     registry.cache_clear()
-
-
-# ── Environments ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture(scope="session")
-def make_environment(tmp_path_factory) -> Callable[..., dict[str, str]]:
-    """Makes a fresh environment in a folder: the core, the requirements that are named, what all need, nothing else.
-
-    It returns the variables under which commands run there. PyTorch is installed, and compiled, once for all of them.
-    """
-    if shutil.which("uv") is None:
-        pytest.skip("uv makes the environments")
-    core = tmp_path_factory.mktemp("core") / "environment"
-    outside = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-
-    def call(*words: object) -> None:
-        done = subprocess.run(list(map(str, words)), env=outside, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    def make(folder: Path, *requirements: object) -> dict[str, str]:
-        python = folder / "bin" / "python"
-        shutil.copytree(core, folder, symlinks=True, copy_function=os.link)
-        # the core too, whose script would start the other environment's Python
-        again = ("--reinstall-package", "didact", ROOT / "platform")
-        call("uv", "pip", "install", "--python", python, *again, *requirements)
-        path = os.pathsep.join([str(python.parent), outside["PATH"]])
-        return outside | {"VIRTUAL_ENV": str(folder), "PATH": path}
-
-    call("uv", "venv", "--python", sys.executable, core)
-    call("uv", "pip", "install", "--python", core / "bin" / "python", ROOT / "platform")
-    call(core / "bin" / "python", "-m", "didact", "plugins")
-    return make

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "didact-timeseries"
 PYTHON = Path("environment/bin/python")
-NEEDED = tuple(f"plugins/{name}" for name in ("transformer", "distill", "evaluate", "perceiver"))
+NEEDED = ("platform", *(f"plugins/{name}" for name in ("transformer", "distill", "evaluate", "perceiver")))
 
 
 def test_it_is_a_modality_in_at_most_120_lines():
@@ -32,23 +33,26 @@ def test_it_uses_the_public_part_of_the_core_alone():
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, make_environment) -> Callable[..., str]:
+def run(tmp_path_factory) -> Callable[..., str]:
     """Runs commands in a folder with a fresh environment, in which the example was installed, not linked."""
+    if shutil.which("uv") is None:
+        pytest.skip("uv makes the environment")
     folder = tmp_path_factory.mktemp("fresh")
-    parts = [*(ROOT / name for name in NEEDED), EXAMPLE]
-    variables = make_environment(folder / "environment", *parts, "pytest")
+    clean = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
 
     def command(*words: object, code: int = 0) -> str:
-        done = subprocess.run(list(map(str, words)), cwd=folder, env=variables, capture_output=True, text=True)
+        done = subprocess.run(list(map(str, words)), cwd=folder, env=clean, capture_output=True, text=True)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
+    command("uv", "venv", "--quiet", "environment")
+    parts = [*(ROOT / name for name in NEEDED), EXAMPLE]
+    command("uv", "pip", "install", "--quiet", "--python", PYTHON, "pytest", *parts)
     command.folder = folder  # type: ignore[attr-defined]
     return command
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("environments")
 def test_the_plugin_is_found_and_keeps_the_contract(run):
     assert "timeseries  didact-timeseries 0.1.0" in run(PYTHON, "-m", "didact", "plugins")
     run(PYTHON, "-c", "import timm", code=1)  # nothing of another modality is needed
@@ -59,7 +63,6 @@ def test_the_plugin_is_found_and_keeps_the_contract(run):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("environments")
 def test_data2vec_learns_what_neither_the_values_nor_a_random_network_tell(run):
     shutil.copy(EXAMPLE / "experiment.py", run.folder)
     run(PYTHON, "-m", "didact", "run", "experiment.py", "--out", "run")

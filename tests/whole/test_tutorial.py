@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
 import subprocess
-from collections.abc import Callable
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,18 +22,23 @@ REMOVAL = re.compile(r"Take `([^`]+)` out of the call of `[^`]+` in\s+`([^`]+)`"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1800),
-    pytest.mark.xdist_group("environments"),
+    pytest.mark.skipif(shutil.which("uv") is None, reason="uv makes the environment"),
 ]
 
 
 class Reader:
     """Does what the page says: one who follows it word by word, in a clone and with an environment of their own."""
 
-    def __init__(self, folder: Path, make_environment: Callable[..., dict[str, str]]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.clone = folder / "clone"
         self.clone.mkdir()
-        parts = [ROOT / "plugins" / name for name in ("transformer", "distill", "evaluate")]
-        self.environment = make_environment(folder / "environment", *parts, "pytest")
+        python = folder / "environment" / "bin" / "python"
+        self.environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+        self.environment["VIRTUAL_ENV"] = str(folder / "environment")
+        self.environment["PATH"] = f"{python.parent}{os.pathsep}{self.environment['PATH']}"
+        parts = [ROOT / name for name in ("platform", "plugins/transformer", "plugins/distill", "plugins/evaluate")]
+        self.run(["uv", "venv", "--quiet", "--python", sys.executable, folder / "environment"])
+        self.run(["uv", "pip", "install", "--quiet", *parts, "pytest"])
         self.removed = ("", "")
 
     def run(self, command: list[object]) -> subprocess.CompletedProcess[str]:
@@ -61,8 +68,8 @@ class Reader:
             self.edit(path, text, "")
 
 
-def test_the_tutorial_does_what_it_says(tmp_path, make_environment):
-    reader = Reader(tmp_path, make_environment)
+def test_the_tutorial_does_what_it_says(tmp_path):
+    reader = Reader(tmp_path)
     output, position, ran = "", 0, 0
     for block in BLOCK.finditer(TEXT):
         prose = TEXT[position : block.start()]
