@@ -63,17 +63,20 @@ def test_features_are_what_the_residual_stream_is_made_of(norm: str) -> None:
     """Each feature is checked by rebuilding the stream from it, by the definition of the block."""
     module = Transformer(**SMALL, norm=norm, layer_scale=0.5).build(32, None).eval()
     x = torch.randn(2, 7, 32)
-    attention, ffn, block = (
-        module(sequence(x), Collect(feature=feature, last=3)) for feature in ("attention", "ffn", "block")
+    attention, ffn, joined, block = (
+        module(sequence(x), Collect(feature=feature, last=3))
+        for feature in ("attention", "ffn", "ffn+residual", "block")
     )
     for index, layer in enumerate(module.blocks):
         first, second = layer.attention_residual.norm, layer.ffn_residual.norm
         scaled_attention = attention.features[index] * layer.attention_residual.scale
         scaled_ffn = ffn.features[index] * layer.ffn_residual.scale
         if norm == "post":
-            expected = second(first(x + scaled_attention) + scaled_ffn)
+            expected_sum = first(x + scaled_attention) + scaled_ffn
+            expected = second(expected_sum)
         else:
-            expected = x + scaled_attention + scaled_ffn
+            expected = expected_sum = x + scaled_attention + scaled_ffn
+        torch.testing.assert_close(joined.features[index], expected_sum)
         torch.testing.assert_close(block.features[index], expected)
         x = block.features[index]
     torch.testing.assert_close(block.output, x if norm == "post" else module.output_norm(x))

@@ -16,7 +16,7 @@ import attrs
 import torch
 from torch import Tensor
 
-Feature = Literal["ffn", "attention", "block"]
+Feature = Literal["ffn", "ffn+residual", "attention", "block"]
 
 
 @attrs.frozen
@@ -224,8 +224,9 @@ class Collect:
     """Which of a backbone's inner features are asked for.
 
     Attributes:
-        feature: ``ffn`` is the feed-forward output before its residual connection, ``attention`` the self-attention's
-            output before its own, ``block`` what the block hands to the next.
+        feature: ``ffn`` is the feed-forward output before its residual connection, ``ffn+residual`` the sum behind it,
+            ``attention`` the self-attention's output before its own connection, ``block`` what the block hands to the
+            next: the sum, or where norms follow the connections its norm.
         last: of how many blocks, counted from the top.
     """
 

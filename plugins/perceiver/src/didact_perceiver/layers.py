@@ -62,7 +62,7 @@ class AttentionLayer(nn.Module):
         x = x + transformed
         if wanted is None:
             return x, None
-        return x, {"attention": attended, "ffn": transformed, "block": x}[wanted]
+        return x, {"attention": attended, "ffn": transformed, "ffn+residual": x, "block": x}[wanted]
 
     def _attend(self, normed: Tensor, source: Tensor, padding: Tensor | None) -> Tensor:
         """What x reads from the array, all heads side by side: (R, L, D)."""

@@ -132,7 +132,8 @@ class TransformerModule(BackboneModule):
         Returns:
             output (R, V, D) float32; features, one (R, V, D) for each block that was asked for: ``ffn`` is the second
             linear layer's output and ``attention`` the output projection's, before dropout, scale and residual;
-            ``block`` is the residual stream behind the block, without the output norm of pre-norm models.
+            ``ffn+residual`` is the stream with the former added; ``block`` is the residual stream behind the block,
+            which is the same in pre-norm models, whose output norm is left out, and its norm in post-norm ones.
 
         Raises:
             SpecError: more blocks are asked for than there are, or the positions do not suit the tokens.
