@@ -112,6 +112,7 @@ print(json.dumps({
 
 def _info(folder: Path, step: int = 0) -> SimpleNamespace:
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "experiment.json").write_text("{}")
     return SimpleNamespace(
         folder=folder,
         experiment=SimpleNamespace(name="tracked", labels={"study": "layers", "variant": "k=1", "seed": 3}),
