@@ -1,7 +1,7 @@
 """data2vec 2.0 on synthetic voices, in a minute.
 
-A minute does not teach the first convolutions of a waveform, so frames start as filter banks; to hear them learned, take
-`ConvWaveform` and more steps.
+A minute does not teach the first convolutions of a waveform, so frames start as filter banks; to see them learned,
+take `ConvWaveform` and more steps.
 
 Command: didact run speech.py, where `voices-train` and `voices-test` are stores; `didact quickstart` makes them.
 """
