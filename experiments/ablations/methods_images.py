@@ -17,6 +17,7 @@ ablation = Ablation(
     name="methods-images",
     base=base,
     methods={
+        "data2vec": base,
         **{name: experiment_in(f"../variants/{name}_images.py", beside=__file__) for name in others},
         "data2vec-perceiver": experiment_in("../variants/perceiver.py", beside=__file__),
     },
