@@ -169,6 +169,9 @@ def _scaled(values: Tensor, of: Tensor) -> Tensor:
 
 
 def _name(head: int, values: Tensor) -> str:
-    least, most = (float(value) for value in values.aminmax())
-    digits = 0 if most >= 0.1 else 1
-    return f"head {head}: {100 * least:.{digits}f}-{100 * most:.{digits}f}%"
+    least, most = (_percent(float(value)) for value in values.aminmax())
+    return f"head {head}: {least}-{most}%"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}" if share >= 0.1 else f"{100 * share:.2g}" if share >= 1e-4 else "0"
