@@ -169,9 +169,6 @@ def _scaled(values: Tensor, of: Tensor) -> Tensor:
 
 
 def _name(head: int, values: Tensor) -> str:
-    least, most = (_percent(float(value)) for value in values.aminmax())
-    return f"head {head}: {least}-{most}%"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f}" if share >= 0.1 else f"{100 * share:.2g}" if share >= 1e-4 else "0"
+    least, most = (100 * float(value) for value in values.aminmax())
+    digits = 0 if most >= 10 else 1 if most >= 1 else 2
+    return f"head {head}: {least:.{digits}f}-{most:.{digits}f}%"
