@@ -100,7 +100,7 @@ print(json.dumps({
         for run in runs
     ],
     "sounds": [
-        {"name": s.name, "context": s.context.to_dict(), "caption": sound.caption, "step": step,
+        {"name": s.name, "context": s.context.to_dict(), "caption": sound.json()["caption"], "step": step,
          "file": sound.get().read().hex()}
         for collection in repository.query_audios("True", report_mode=0).iter_runs() for s in collection
         for step, sound in zip(*s.values.sparse_list())
