@@ -35,7 +35,7 @@ class RunFolder:
     ``environment.json``      versions, plugins, machine, fingerprints of the data
     ``metrics.jsonl``         one line for each logged step
     ``events.jsonl``          starts, checkpoints, the end
-    ``evaluations/``          what each evaluation found: its metrics as JSON, its pictures as PNG
+    ``evaluations/``          what each evaluation found: metrics as JSON, pictures as PNG, sounds as WAV, texts
     ``checkpoints/``          the newest ones
     ``bundles/``              steps that were not finite, to be replayed
     ``left-out.json``         the steps that were left out because they were not finite

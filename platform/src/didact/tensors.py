@@ -257,6 +257,21 @@ class Context:
 
 
 @attrs.frozen(kw_only=True, eq=False)
+class Attention:
+    """Who reads from where in a block of a backbone, for people to look at.
+
+    Attributes:
+        weights: (R, H, Q, V) float32; the share that each of Q queries reads, by each of H heads, of each of the V
+            vectors that the backbone was given, extra ones included. Rows add up to 1, and nothing is read of padding.
+        latent: whether the queries are vectors of the backbone's own, such as a Perceiver's latents. Else Q = V, and
+            query q is vector q.
+    """
+
+    weights: Tensor
+    latent: bool = False
+
+
+@attrs.frozen(kw_only=True, eq=False)
 class StudentPass:
     """What the student made of one view: its own tokens before masking, and the context after it."""
 

@@ -1,4 +1,4 @@
-"""Tracks a run in Aim: its settings, its metrics, its verdicts, its pictures."""
+"""Tracks a run in Aim: its settings, its metrics, its verdicts, its pictures, sounds and texts."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ class Aim(Observer):
 
     What Aim shows: the experiment's fields under ``hparams`` (``run.hparams.training.learning_rate < 1e-3`` selects
     runs), the environment, the run's folder and its outcome; ``train/loss`` as metric ``loss`` with the context
-    ``{"group": "train"}``, and so for the other groups; an evaluation's metrics and pictures with the context
-    ``{"evaluation": NAME}``; the experiment's labels, such as the study, variant and seed of an ablation's run, under
-    their own names. A resumed run goes on in the same Aim run, without the points after the step that it goes on from.
+    ``{"group": "train"}``, and so for the other groups; an evaluation's metrics, pictures, sounds and texts with the
+    context ``{"evaluation": NAME}``; the experiment's labels, such as the study, variant and seed of an ablation's run,
+    under their own names. A resumed run goes on in the same Aim run, without the points after the step that it goes on
+    from.
 
     Attributes:
         repository: the folder that holds ``.aim`` (made where there is none), or ``aim://HOST:PORT`` of an Aim server.
@@ -98,6 +99,7 @@ class AimTracker:
 
     @hookimpl
     def evaluation_finished(self, step: int, name: str, report: Report) -> None:
+        from aim.sdk.objects.audio import Audio
         from aim.sdk.objects.image import Image
         from aim.sdk.objects.text import Text
         from PIL.Image import fromarray
@@ -111,6 +113,9 @@ class AimTracker:
         for title, text in report.texts.items():
             words = Text(text)  # type: ignore[no-untyped-call]
             self._tracked.track(words, name=title, step=step, context=context)
+        for title, sound in report.sounds.items():
+            heard = Audio(sound.wav(), format="wav", caption=f"{name}: {title}, step {step:,}", rate=sound.rate_hz)
+            self._tracked.track(heard, name=title, step=step, context=context)
 
     @hookimpl
     def run_ended(self, outcome: str, step: int) -> None:
