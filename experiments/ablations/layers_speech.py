@@ -19,5 +19,6 @@ ablation = Ablation(
     base=base.evolve(**{"training.steps": STEPS, "targets.teacher.anneal_steps": STEPS}),
     vary={"targets.k": (1, 2, 3, 4, 5, 6)},
     metric="digits/linear",
+    also=("digits/knn",),
     seeds=(0, 1, 2),
 )

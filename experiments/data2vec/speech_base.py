@@ -13,6 +13,7 @@ Command:
 
 from didact import Experiment, Training, TriStage, seconds
 from didact_distill import EMATeacher, LatentRegression, LinearHead, TopKTargets
+from didact_evaluate import Pictures
 from didact_speech import ConvWaveform, SpanMasker, Waveforms
 from didact_transformer import Transformer
 
@@ -51,5 +52,7 @@ experiment = Experiment(
         micro_batches=16,
         workers=16,
         checkpoint_every=10_000,
+        evaluate_every=50_000,
     ),
+    evaluations={"pictures": Pictures(samples=4, pool=16)},
 )

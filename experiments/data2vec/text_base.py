@@ -17,6 +17,7 @@ The released code has a flaw besides, which hides from the teacher what the stud
 
 from didact import Cosine, Experiment, Training, TriStage, tokens
 from didact_distill import EMATeacher, LatentRegression, MLPHead, TopKTargets
+from didact_evaluate import Pictures
 from didact_text import ByteBPE, TextBlocks, TokenEmbeddings, TokenMasker, TokenSpanMasker
 from didact_transformer import Transformer
 
@@ -52,7 +53,9 @@ experiment = Experiment(
         micro_batches=16,
         workers=8,
         checkpoint_every=10_000,
+        evaluate_every=50_000,
     ),
+    evaluations={"pictures": Pictures(samples=4, pool=16)},
 )
 
 spans = experiment.evolve(

@@ -11,6 +11,7 @@ Command:
 
 from didact import Cosine, Experiment, Training, samples
 from didact_distill import ConvDecoder, EMATeacher, LatentRegression, TopKTargets
+from didact_evaluate import Pictures
 from didact_transformer import Transformer
 from didact_vision import Images, InverseBlockMasker, Patches, RandomCrop
 
@@ -58,5 +59,7 @@ experiment = Experiment(
         micro_batches=16,
         workers=16,
         checkpoint_every=10_000,
+        evaluate_every=50_000,
     ),
+    evaluations={"pictures": Pictures(samples=4, pool=16)},
 )

@@ -11,6 +11,7 @@ Command:
 
 from didact import Cosine, Experiment, Training, samples
 from didact_distill import EMATeacher, LatentRegression, LinearHead, TopKTargets
+from didact_evaluate import Pictures
 from didact_transformer import BEiTBias, DepthScaledInitialization, Transformer
 from didact_vision import BEiTAugmentation, BlockMasker, Images, Patches
 
@@ -57,5 +58,7 @@ experiment = Experiment(
         micro_batches=16,
         workers=16,
         checkpoint_every=10 * STEPS_PER_EPOCH,
+        evaluate_every=40 * STEPS_PER_EPOCH,
     ),
+    evaluations={"pictures": Pictures(samples=4, pool=16)},
 )

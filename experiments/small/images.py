@@ -58,7 +58,7 @@ experiment = Experiment(
     evaluations={
         "classes": Probe(train=train, test=Images(store="cifar10-test", size=32)),
         "health": Health(),
-        "pictures": Pictures(),
+        "pictures": Pictures(query="middle"),  # no loss is computed from the class token
     },
     observers=(Aim(),),
 )

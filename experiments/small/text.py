@@ -16,7 +16,7 @@ Command:
 from didact import Cosine, Experiment, Training, samples
 from didact_aim import Aim
 from didact_distill import EMATeacher, LatentRegression, MLPHead, TopKTargets
-from didact_evaluate import Health, Probe
+from didact_evaluate import Health, Pictures, Probe
 from didact_text import ByteBPE, Sentences, TextBlocks, TokenEmbeddings, TokenMasker
 from didact_transformer import Transformer
 
@@ -50,6 +50,7 @@ experiment = Experiment(
     ),
     evaluations={
         "health": Health(),
+        "pictures": Pictures(),
         "sentiment": Probe(
             train=Sentences(store="sst2-train", tokenizer=tokenizer, max_tokens=128),
             test=Sentences(store="sst2-dev", tokenizer=tokenizer, max_tokens=128),

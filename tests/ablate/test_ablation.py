@@ -51,6 +51,23 @@ def test_a_variant_may_swap_whole_parts_and_fields_that_go_together(study):
     assert (rows[1].experiment.encoder.width, rows[1].experiment.backbone.depth) == (16, 2)
 
 
+def test_a_method_is_an_experiment_of_its_own(study):
+    other = study.base.evolve(**{"backbone.depth": 3, "training.steps": 30})
+    methods = study.evolve(vary={}, variants={}, methods={"small": other, "same": study.base})
+    assert names(methods) == ["same", "small"]
+    small = methods.rows()[1]
+    assert (small.experiment, small.base) == (other, False)
+    member = methods.member(small, 1)
+    assert (member.training.steps, member.training.seed, member.name) == (30, 1, "toys")
+    assert member.labels == {"study": "toys", "variant": "small", "seed": 1}
+    assert {row.experiment.training.steps for row in methods.evolve(steps=7).rows()} == {7}
+    with pytest.raises(SpecError, match="names the evaluation and its metric") as caught:
+        methods.evolve(methods={"blind": other.evolve(evaluations={})})
+    assert caught.value.where == "methods, blind"
+    with pytest.raises(SpecError, match="called something else than 'base'"):
+        methods.evolve(methods={"base": other})
+
+
 def test_the_budget_is_of_every_variant(study):
     assert {row.experiment.training.steps for row in study.evolve(steps=7).rows()} == {7}
 

@@ -134,6 +134,10 @@ def test_the_browser_opens_and_ends_what_was_killed(project, begin, didact):
         taken = didact("ui", "--port", address.rpartition(":")[2])
         assert taken.returncode == 1
         assert "cannot be listened on" in taken.stderr
+        unknown = didact("ui", "--port", "0", "--study", "toys")  # this run is of none
+        assert unknown.returncode == 1
+        assert "no run of a study 'toys'" in unknown.stderr
+        assert "--study" in didact("ui", "--metric", "judge/score").stderr
     finally:
         browser.terminate()
         assert browser.wait(60) == 0

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+import wave
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from didact import DataError, Report, SpecError
+from didact import DataError, Report, Sound, SpecError
 from didact.observing import Observers
 from didact.spec import from_data, to_data
 from didact_aim import Aim
@@ -23,6 +25,8 @@ DATA = {
     "training": {"learning_rate": 1e-3, "betas": [0.9, 0.98], "clip_norm": None},
     "observers": [],
 }
+
+SOUND = Sound(samples=torch.tensor([0.0, 0.5, -1.0, 0.25]), rate_hz=8_000)
 
 KILLED = """
 import os, sys
@@ -73,7 +77,7 @@ sys.exit(sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0 for child i
 
 READER = """
 import json, sys
-from aim import Image, Repo
+from aim import Repo
 repository = Repo.from_path(sys.argv[1])
 def found(query):
     return [run.run.hash for run in repository.query_runs(query, report_mode=0).iter_runs()]
@@ -95,6 +99,12 @@ print(json.dumps({
          "keys": list(run[...])}
         for run in runs
     ],
+    "sounds": [
+        {"name": s.name, "context": s.context.to_dict(), "caption": sound.json()["caption"], "step": step,
+         "file": sound.get().read().hex()}
+        for collection in repository.query_audios("True", report_mode=0).iter_runs() for s in collection
+        for step, sound in zip(*s.values.sparse_list())
+    ],
     "metrics": [
         {"name": m.name, "context": m.context.to_dict(),
          "points": list(zip(m.data.items_list()[0], m.data.items_list()[1][0]))}
@@ -112,6 +122,7 @@ print(json.dumps({
 
 def _info(folder: Path, step: int = 0) -> SimpleNamespace:
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "experiment.json").write_text("{}")
     return SimpleNamespace(
         folder=folder,
         experiment=SimpleNamespace(name="tracked", labels={"study": "layers", "variant": "k=1", "seed": 3}),
@@ -140,7 +151,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict:
     picture = torch.zeros(8, 9, 3, dtype=torch.uint8)
     picture[0, 0] = torch.tensor([255, 0, 7])
     metrics = {"linear": 45.7, "knn": float("nan")}
-    report = Report(metrics=metrics, images={"masks": picture}, texts={"words": "a [b] c"})
+    report = Report(metrics=metrics, images={"masks": picture}, texts={"words": "a [b] c"}, sounds={"sound-1": SOUND})
     observers.notify("run_started", run=_info(folder, step=10))
     for step in (20, 30):
         observers.notify(
@@ -222,6 +233,15 @@ def test_pictures_arrive_as_they_were_drawn(seen):
     assert image["caption"] == "probe: masks, step 30"
     assert image["size"] == [9, 8]
     assert image["corner"] == [255, 0, 7]
+
+
+def test_sounds_arrive_as_wav_files_at_their_rate(seen):
+    (sound,) = seen["sounds"]
+    assert (sound["name"], sound["step"], sound["context"]) == ("sound-1", 30, {"evaluation": "probe"})
+    assert sound["caption"] == "probe: sound-1, step 30"
+    assert bytes.fromhex(sound["file"]) == SOUND.wav()
+    with wave.open(io.BytesIO(bytes.fromhex(sound["file"]))) as file:
+        assert (file.getframerate(), file.getnframes()) == (8_000, 4)
 
 
 def test_environment_variables_stay_out(seen):

@@ -19,7 +19,7 @@ PACKAGES = {
 OWNERS = {
     "aim": {"didact-aim"},
     "matplotlib": {"didact-ablate", "didact-quickstart"},
-    "pillow": {"didact", "didact-aim", "didact-quickstart", "didact-vision"},
+    "pillow": {"didact", "didact-aim", "didact-evaluate", "didact-quickstart", "didact-vision"},
     "scikit-learn": {"didact-quickstart"},
     "scipy": {"didact-ablate"},
     "soundfile": {"didact-speech", "didact-quickstart"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import wave
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from didact import Report, RunError, hookimpl
+from didact import Report, RunError, Sound, hookimpl
 from didact.observing import Observers, Recorder, read_metrics
 
 
@@ -45,6 +46,18 @@ def test_an_evaluation_leaves_its_metrics_and_its_pictures(tmp_path):
         "spec": None,
         "metrics": {"probe/accuracy": 0.5},
     }
+
+
+def test_an_evaluation_leaves_its_sounds_and_its_texts(tmp_path):
+    sound = Sound(samples=torch.tensor([0.0, 0.5, -1.0, 3.0]), rate_hz=8_000)
+    report = Report(metrics={}, sounds={"sound-1": sound}, texts={"inputs": "the [[cat → Hündin]] sat"})
+    Recorder(tmp_path).evaluation_finished(step=12, name="pictures", report=report)
+    folder = tmp_path / "evaluations" / "pictures-00000012"
+    assert (folder / "inputs.txt").read_text(encoding="utf-8") == "the [[cat → Hündin]] sat\n"
+    with wave.open(str(folder / "sound-1.wav")) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (8_000, 1, 2)
+        pulses = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+    assert pulses.tolist() == [0, 16384, -32767, 32767]
 
 
 def test_an_evaluation_without_pictures_leaves_no_folder(tmp_path):

@@ -30,6 +30,7 @@ from didact import (
     ObjectiveModule,
     Samples,
     Signal,
+    Sound,
     Source,
     SpecError,
     StudentPass,
@@ -61,6 +62,8 @@ class Sequences(Source):
         count: of samples.
         labelled: whether there are labels at all.
         pictures: whether a sample has one.
+        sounds: whether it can be heard.
+        words_too: whether each value is one.
         twins: whether sample 2n + 1 is sample 2n once more.
         rate_hz: of the signal.
         values: in every sample, as the signal says; None says nothing.
@@ -74,6 +77,8 @@ class Sequences(Source):
     count: int = 60
     labelled: bool = True
     pictures: bool = True
+    sounds: bool = False
+    words_too: bool = False
     twins: bool = False
     rate_hz: int = 100
     values: int | None = None
@@ -93,6 +98,12 @@ class Sequences(Source):
             return None
         grey = (content.sigmoid() * 255).to(torch.uint8)
         return grey[None, :, None].expand(8, -1, 3)
+
+    def sound(self, content: Tensor) -> Sound | None:
+        return Sound(samples=content.tanh(), rate_hz=self.rate_hz) if self.sounds else None
+
+    def words(self, content: Tensor) -> tuple[str, ...] | None:
+        return tuple(f" {value:.3f}" for value in content.tolist()) if self.words_too else None
 
 
 class OpenSequences(Samples):
@@ -125,18 +136,20 @@ class OpenSequences(Samples):
 
 @attrs.frozen(kw_only=True)
 class Frames(FeatureEncoder):
-    """Frames of four values.
+    """Frames of a few values.
 
     Attributes:
         class_token: whether one stands before them.
+        frame: values of each.
     """
 
     class_token: bool = True
+    frame: int = FRAME
 
     def layout(self, size: tuple[int, ...]) -> Layout:
-        if size[-1] < FRAME:
+        if size[-1] < self.frame:
             raise SpecError(f"{size[-1]} values are less than a frame")
-        return Layout((size[-1] // FRAME,))
+        return Layout((size[-1] // self.frame,))
 
     def build(self, signal: Signal) -> FramesModule:
         return FramesModule(self)
@@ -145,13 +158,14 @@ class Frames(FeatureEncoder):
 class FramesModule(FeatureEncoderModule):
     def __init__(self, spec: Frames) -> None:
         super().__init__()
-        self.project = nn.Linear(FRAME, spec.width)
+        self.frame = spec.frame
+        self.project = nn.Linear(spec.frame, spec.width)
         self.mask = nn.Parameter(torch.randn(spec.width))
         self.token = nn.Parameter(torch.randn(1, spec.width)) if spec.class_token else None
 
     def embed(self, view: View) -> Tokens:
         b, t = view.content.shape[0], view.layout.positions
-        features = self.project(view.content[:, : t * FRAME].reshape(b, t, FRAME))  # (B, T·4) -> (B, T, D)
+        features = self.project(view.content[:, : t * self.frame].reshape(b, t, self.frame))  # (B, T·4) -> (B, T, D)
         return Tokens(features=features, layout=view.layout, padding=view.padding)
 
     def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
@@ -293,7 +307,7 @@ def make_experiment(**changes: object) -> Experiment:
         "backbone": Mixer(),
         "targets": Inputs(),
         "objective": Guess(),
-        "training": Training(steps=5, batch=samples(4), learning_rate=1e-3, precision="float32", workers=0),
+        "training": Training(steps=5, batch=samples(16), learning_rate=1e-3, precision="float32", workers=0),
     }
     return Experiment(**{**fields, **changes})
 

@@ -165,3 +165,27 @@ def test_wrong_numbers_are_refused(fields, said):
 def test_more_features_than_blocks_are_refused():
     with pytest.raises(SpecError, match="the features of 4 blocks are asked for, but PerceiverIO has 3"):
         SMALL.build(10, None)(tokens(4), Collect(feature="ffn", last=4))
+
+
+def test_the_latents_reading_is_hugging_faces():
+    layer = AttentionLayer(16, 10, heads=2, key_width=8, ffn_ratio=2)
+    other = theirs(True, 16, 10)
+    take_over(layer, other)
+    x, read = torch.randn(3, 5, 16), torch.randn(3, 7, 10)
+    padding = torch.arange(7) >= torch.tensor([7, 4, 1])[:, None]
+    closed = torch.zeros(3, 1, 1, 7).masked_fill(padding[:, None, None], torch.finfo(torch.float32).min)
+    with torch.no_grad():
+        expected = other(x, inputs=read, inputs_mask=closed, output_attentions=True)[1]
+        found = layer.weights(x, read, padding)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+    assert (found.amax((1, 2))[padding] == 0).all()
+
+
+def test_attention_is_what_the_latents_read_of_the_input():
+    module = SMALL.build(12, None).eval()
+    tokens = Tokens(features=torch.randn(2, 9, 12), layout=Layout((9,)))
+    attention = module.attention(tokens, 0)
+    assert attention.latent
+    assert attention.weights.shape == (2, 2, 5, 9)
+    torch.testing.assert_close(attention.weights.sum(-1), torch.ones(2, 2, 5), atol=1e-6, rtol=0)
+    assert torch.equal(module.attention(tokens, 2).weights, attention.weights)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from didact import DataError, Record, SpecError
 from didact.store import Store
 from didact_text import ByteBPE, TokenizerFile
+from didact_text.bpe import BYTES as BYTES_OF_SYMBOLS
 from didact_text.bpe import END, MASK, PAD, SPECIALS, START, UNKNOWN
 
 
@@ -53,6 +54,18 @@ def test_merges_apply_to_each_word_in_order_of_rank(bpe, corpus_text):
         words = re.findall(r" ?[^\W\d_]+| ?[^\s\w]+|\s+", line)  # GPT-2's words, of letters and full stops
         assert "".join(words) == line
         assert [number for word in words for number in encode_word(word)] == ids(bpe, line)
+
+
+def test_words_joined_are_the_text(bpe, corpus_text):
+    text = corpus_text[:500].replace("é", "e")
+    assert "".join(bpe.words(ids(bpe, text))) == text
+    assert bpe.words([START, PAD, END, UNKNOWN, bpe.vocabulary - 1]) == (*SPECIALS, MASK)
+
+
+def test_a_part_of_a_character_is_told_by_its_bytes(bpe):
+    words = "".join(bpe.words(ids(bpe, "日")))
+    assert words == "".join(f"\\x{byte:02x}" for byte in "日".encode())
+    assert {symbol: byte for byte, symbol in _gpt2_bytes().items()} == BYTES_OF_SYMBOLS
 
 
 def test_frequent_words_take_fewer_tokens_than_letters(bpe, corpus_text):

@@ -94,6 +94,20 @@ def test_a_replaced_token_is_the_word_that_was_drawn(module, spec):
     torch.testing.assert_close(placed(module, view).features, placed(module, collate(list(ids), spec)).features)
 
 
+def test_the_words_that_replace_others_can_be_asked_for(module, spec):
+    view = masked(texts(20, 15), spec, TokenMasker(probability=0.5, random=1.0, keep=0.0))
+    words = module.replacements(view.mask)
+    assert words.shape == view.mask.predicted.shape
+    read = torch.where(view.mask.replaced[:, 0], words[:, 0], view.content)
+    expected = module.place(module.embed(attrs.evolve(view, content=read)), None)
+    torch.testing.assert_close(placed(module, view).features, expected.features)
+
+
+def test_a_masker_that_replaces_nothing_has_no_words_for_it(module, spec):
+    view = masked(texts(20), spec, TokenMasker(probability=0.5, random=0.0))
+    assert module.replacements(view.mask) is None
+
+
 def test_no_special_token_replaces_a_word(module, spec):
     view = masked(texts(40, 40), spec, TokenMasker(probability=0.9, random=1.0, keep=0.0))
     with torch.no_grad():

@@ -63,17 +63,20 @@ def test_features_are_what_the_residual_stream_is_made_of(norm: str) -> None:
     """Each feature is checked by rebuilding the stream from it, by the definition of the block."""
     module = Transformer(**SMALL, norm=norm, layer_scale=0.5).build(32, None).eval()
     x = torch.randn(2, 7, 32)
-    attention, ffn, block = (
-        module(sequence(x), Collect(feature=feature, last=3)) for feature in ("attention", "ffn", "block")
+    attention, ffn, joined, block = (
+        module(sequence(x), Collect(feature=feature, last=3))
+        for feature in ("attention", "ffn", "ffn+residual", "block")
     )
     for index, layer in enumerate(module.blocks):
         first, second = layer.attention_residual.norm, layer.ffn_residual.norm
         scaled_attention = attention.features[index] * layer.attention_residual.scale
         scaled_ffn = ffn.features[index] * layer.ffn_residual.scale
         if norm == "post":
-            expected = second(first(x + scaled_attention) + scaled_ffn)
+            expected_sum = first(x + scaled_attention) + scaled_ffn
+            expected = second(expected_sum)
         else:
-            expected = x + scaled_attention + scaled_ffn
+            expected = expected_sum = x + scaled_attention + scaled_ffn
+        torch.testing.assert_close(joined.features[index], expected_sum)
         torch.testing.assert_close(block.features[index], expected)
         x = block.features[index]
     torch.testing.assert_close(block.output, x if norm == "post" else module.output_norm(x))
@@ -91,6 +94,63 @@ def test_only_the_features_that_are_asked_for_are_given() -> None:
 def test_asking_for_more_blocks_than_there_are_is_an_error() -> None:
     with pytest.raises(SpecError, match="4 blocks are asked for, but the Transformer has 3"):
         Transformer(**SMALL).build(32, None)(sequence(torch.randn(1, 2, 32)), Collect(feature="ffn", last=4))
+
+
+# ── What it attends to ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize("key_bias", [True, False])
+def test_attention_is_the_softmax_of_queries_and_keys(norm: str, key_bias: bool) -> None:
+    """By the definition, head by head, from the stream that the block below hands over."""
+    module = Transformer(**SMALL, norm=norm, key_bias=key_bias, positions=BEiTBias()).build(32, Layout((3, 4))).eval()
+    torch.nn.init.normal_(module.positions.table)
+    for block in module.blocks:  # else some of it starts at 0
+        for bias in (block.attention.qkv.bias, block.attention.query_value_bias):
+            if bias is not None:
+                torch.nn.init.normal_(bias)
+    tokens = Tokens(features=torch.randn(2, 13, 32), layout=Layout((3, 4)), extra=1)
+    below = [tokens.features, *module(tokens, Collect(feature="block", last=3)).features]
+    relative = module.positions(tokens)
+    for index, layer in enumerate(module.blocks):
+        attention = module.attention(tokens, index)
+        assert attention.weights.shape == (2, 4, 13, 13)
+        assert not attention.latent
+        entering = layer.attention_residual.norm(below[index]) if norm == "pre" else below[index]
+        projected = entering @ layer.attention.qkv.weight.T
+        if key_bias:
+            projected = projected + layer.attention.qkv.bias
+        else:
+            query_bias, _ = layer.attention.query_value_bias
+            projected[..., :32] += query_bias
+        for row in range(2):
+            for head in range(4):
+                columns = slice(8 * head, 8 * head + 8)
+                query, key = projected[row, :, :32][:, columns], projected[row, :, 32:64][:, columns]
+                expected = torch.softmax(query @ key.T / 8**0.5 + relative[0, head], -1)
+                torch.testing.assert_close(attention.weights[row, head], expected, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_attention_adds_up_to_one_and_reads_no_padding(precision: torch.dtype) -> None:
+    module = Transformer(**SMALL, positions=ALiBi()).build(32, None).eval()
+    padding = torch.arange(9) >= torch.tensor([[9], [5], [1]])
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+        weights = module.attention(sequence(torch.randn(3, 9, 32), padding), 2).weights
+    assert weights.dtype == torch.float32
+    torch.testing.assert_close(weights.sum(-1), torch.ones(3, 4, 9), atol=1e-6, rtol=0)
+    assert (weights.amax((1, 2))[padding] == 0).all()
+    assert (weights[2, :, :, 0] == 1).all()
+
+
+def test_attention_is_what_the_block_adds_up_its_values_by() -> None:
+    module = Transformer(**SMALL).build(32, None).eval()
+    tokens = sequence(torch.randn(2, 7, 32))
+    layer, weights = module.blocks[0].attention, module.attention(tokens, 0).weights
+    value = (tokens.features @ layer.qkv.weight.T + layer.qkv.bias)[..., 64:].view(2, 7, 4, 8).transpose(1, 2)
+    read = layer.projection((weights @ value).transpose(1, 2).reshape(2, 7, 32))
+    expected = module(tokens, Collect(feature="attention", last=3)).features[0]
+    torch.testing.assert_close(read, expected, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("norm", ["post", "pre"])

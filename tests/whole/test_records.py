@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -136,3 +137,19 @@ def test_what_is_no_run_is_told(project):
     with pytest.raises(DidactError, match="no run in this folder"):
         RunRecord.open(project)
     assert find_runs(project) == []
+
+
+def test_runs_are_found_while_what_they_keep_comes_and_goes(tmp_path, monkeypatch):
+    for name in ("study/runs/a", "study/runs/a/bundles/step-00000003", "study/runs/b", "c"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "experiment.json").write_text("{}")
+    (tmp_path / "study" / "runs" / ".partial").mkdir()
+    listed = os.scandir
+
+    def vanishing(path):
+        if str(path).endswith(".partial"):
+            raise FileNotFoundError(path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    assert [run.folder.name for run in find_runs(tmp_path)] == ["c", "a", "b"]

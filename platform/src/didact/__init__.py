@@ -39,8 +39,10 @@ from didact.loading import collate
 from didact.placing import corrupt, drop, prepend, repeat
 from didact.preflight import Finding, Preflight, Spread
 from didact.schedules import Constant, Cosine, Schedule, TriStage
+from didact.sounds import Sound
 from didact.spec import Spec
 from didact.tensors import (
+    Attention,
     Batch,
     BatchMask,
     Collect,
@@ -58,6 +60,7 @@ from didact.tensors import (
 from didact.timing import span
 
 __all__ = [
+    "Attention",
     "Augmentation",
     "Backbone",
     "BackboneModule",
@@ -95,6 +98,7 @@ __all__ = [
     "Samples",
     "Schedule",
     "Signal",
+    "Sound",
     "Source",
     "Spec",
     "SpecError",

@@ -21,8 +21,10 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from didact.sounds import Sound
 from didact.spec import Spec
 from didact.tensors import (
+    Attention,
     Batch,
     BatchMask,
     Collect,
@@ -112,6 +114,16 @@ class FeatureEncoderModule(nn.Module, abc.ABC):
         """The embedding table (C, D) of an encoder of ids, for objectives that tie their weights to it; else None."""
         return None
 
+    def replacements(self, mask: BatchMask) -> Tensor | None:
+        """The ids (B, M, T) int64 that `place` puts at replaced positions, of encoders of ids; else None.
+
+        What stands at positions that are not replaced means nothing.
+
+        Args:
+            mask: whose ``replacement`` (B, M, T) holds the random numbers from which they follow.
+        """
+        return None
+
 
 # ── 2. Which positions must the student not see? ──────────────────────────────────────────────────────────────────────
 
@@ -198,6 +210,15 @@ class BackboneModule(nn.Module, abc.ABC):
         Raises:
             SpecError: it has no such feature, or cannot take such tokens (a convolutional net no padding, say).
         """
+
+    def attention(self, tokens: Tokens, block: int) -> Attention | None:
+        """What one block attends to, of backbones that can tell; else None. Only pictures are made of it.
+
+        Args:
+            tokens: as for `forward`, features (R, V, D).
+            block: its index in ``blocks``, from 0 for the lowest.
+        """
+        return None
 
 
 # ── 4. What is to be predicted? ───────────────────────────────────────────────────────────────────────────────────────
@@ -369,6 +390,17 @@ class Source(Spec, abc.ABC):
         """A sample's content (*axes) as an image, (H, W, 3) uint8, for people to look at; None where that is no use."""
         return None
 
+    def sound(self, content: Tensor) -> Sound | None:
+        """A sample's content (*axes) for people to listen to; None where there is nothing to hear."""
+        return None
+
+    def words(self, content: Tensor) -> tuple[str, ...] | None:
+        """A sample's content as text: one string for each of its ids (T,) int64; None where the values are no words.
+
+        Joined by nothing they are the text, so a word brings the space before it along.
+        """
+        return None
+
 
 @attrs.frozen(kw_only=True)
 class Augmentation(Spec, abc.ABC):
@@ -450,11 +482,13 @@ class Report:
         metrics: ``name → value``; the experiment's name for the evaluation goes before them.
         images: ``name → (H, W, 3) uint8``.
         texts: ``name → text``, Markdown or plain.
+        sounds: ``name → sound``.
     """
 
     metrics: Mapping[str, float]
     images: Mapping[str, Tensor] = attrs.field(factory=dict, eq=False)
     texts: Mapping[str, str] = attrs.field(factory=dict)
+    sounds: Mapping[str, Sound] = attrs.field(factory=dict, eq=False)
 
 
 class Subject(Protocol):

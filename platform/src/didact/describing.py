@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import json
 import re
 import typing
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ import attrs
 
 from didact.experiment import Experiment
 from didact.plugins import KIND_NAMES, WORDS, Plugin, Registry
+from didact.record import find_runs
 from didact.spec import Spec, field_documentation, field_types, type_words
 
 
@@ -100,13 +100,9 @@ def _experiments(cls: type, folders: Sequence[Path]) -> Iterator[str]:
 def _runs(full: str, folders: Sequence[Path]) -> Iterator[str]:
     """Runs whose record names the component."""
     for folder in folders:
-        for path in sorted(folder.rglob("experiment.json")):
-            try:
-                data = json.loads(path.read_text())
-            except (OSError, ValueError):
-                continue
-            if _names(data, full):
-                yield f"the run {path.parent}"
+        for record in find_runs(folder):
+            if _names(record.data, full):
+                yield f"the run {record.folder}"
 
 
 def _names(data: Any, full: str) -> bool:

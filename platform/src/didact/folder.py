@@ -21,6 +21,7 @@ from didact.identity import identity
 from didact.plugins import registry
 from didact.spec import fingerprint, from_data, to_data
 
+EXPERIMENT = "experiment.json"  # what makes a folder a run's
 ATTEMPTS = 4  # to lock a folder
 
 
@@ -34,7 +35,7 @@ class RunFolder:
     ``environment.json``      versions, plugins, machine, fingerprints of the data
     ``metrics.jsonl``         one line for each logged step
     ``events.jsonl``          starts, checkpoints, the end
-    ``evaluations/``          what each evaluation found: its metrics as JSON, its pictures as PNG
+    ``evaluations/``          what each evaluation found: metrics as JSON, pictures as PNG, sounds as WAV, texts
     ``checkpoints/``          the newest ones
     ``bundles/``              steps that were not finite, to be replayed
     ``left-out.json``         the steps that were left out because they were not finite
@@ -54,7 +55,7 @@ class RunFolder:
         Raises:
             RunError: there is a run in it already, or it cannot be written.
         """
-        if (path / "experiment.json").exists():
+        if (path / EXPERIMENT).exists():
             raise RunError(
                 "there is a run in this folder already",
                 where=str(path),
@@ -68,7 +69,7 @@ class RunFolder:
                 shutil.copyfile(source_file, path / "experiment.py")
         write_text(path / "overrides.json", json.dumps(dict(overrides), indent=2) + "\n")
         folder.write_environment({"commit": commit_of(source_file)})
-        write_text(path / "experiment.json", json.dumps(data, indent=2) + "\n")  # last: now there is a run
+        write_text(path / EXPERIMENT, json.dumps(data, indent=2) + "\n")  # last: now there is a run
         return folder
 
     @classmethod
@@ -78,7 +79,7 @@ class RunFolder:
         Raises:
             RunError: there is none.
         """
-        if not (path / "experiment.json").exists():
+        if not (path / EXPERIMENT).exists():
             raise RunError(
                 "there is no run in this folder", where=str(path), mend="a run's folder has an experiment.json"
             )
@@ -95,7 +96,7 @@ class RunFolder:
 
     def experiment_data(self) -> Any:
         """The experiment as plain data."""
-        return json.loads((self.path / "experiment.json").read_text())
+        return json.loads((self.path / EXPERIMENT).read_text())
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -134,7 +135,7 @@ class RunFolder:
                 mend="start a run of its own",
             )
         data = to_data(experiment, registry().name_of)
-        write_text(self.path / "experiment.json", json.dumps(data, indent=2) + "\n")
+        write_text(self.path / EXPERIMENT, json.dumps(data, indent=2) + "\n")
 
     def found(self, step: int) -> dict[str, Report]:
         """What the evaluations that the experiment lists, as it lists them, found at a step; metrics alone."""

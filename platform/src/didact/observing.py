@@ -146,6 +146,12 @@ class Recorder:
             for title, pixels in report.images.items():
                 folder.mkdir(exist_ok=True)
                 Image.fromarray(pixels.cpu().numpy()).save(folder / f"{_file_name(title)}.png")  # (H, W, 3) uint8
+            for title, sound in report.sounds.items():
+                folder.mkdir(exist_ok=True)
+                (folder / f"{_file_name(title)}.wav").write_bytes(sound.wav())
+            for title, text in report.texts.items():
+                folder.mkdir(exist_ok=True)
+                (folder / f"{_file_name(title)}.txt").write_text(f"{text}\n", encoding="utf-8")
         found = {"step": step, "evaluation": name, "spec": self._specs.get(name), "metrics": dict(report.metrics)}
         write_text(folder.with_name(f"{folder.name}.json"), json.dumps(found, indent=2) + "\n")
         self._tell("evaluation", step, name=name)

@@ -7,6 +7,7 @@ import fcntl
 import functools
 import itertools
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -14,7 +15,7 @@ from typing import Any, Literal, Self
 import attrs
 
 from didact.experiment import Experiment
-from didact.folder import RunFolder
+from didact.folder import EXPERIMENT, RunFolder
 from didact.observing import read_lines, read_metrics
 
 TAIL_BYTES = 16_384  # hold the last lines of metrics
@@ -186,14 +187,21 @@ class RunRecord:
 
 
 def find_runs(folder: Path) -> list[RunRecord]:
-    """The runs in a folder and below it, by their paths."""
-    return [RunRecord.open(path.parent) for path in sorted(folder.rglob("experiment.json")) if _readable(path)]
+    """The runs in a folder and below it, by their paths; also while runs there write and delete."""
+    return [RunRecord.open(path) for path in sorted(_run_folders(folder)) if _readable(path / EXPERIMENT)]
+
+
+def _run_folders(folder: Path) -> Iterator[Path]:
+    for place, below, files in os.walk(folder):
+        if EXPERIMENT in files:
+            yield Path(place)
+            below.clear()  # what a run keeps is its own, and comes and goes
 
 
 def _readable(path: Path) -> bool:
     try:
         return isinstance(json.loads(path.read_text()), dict)
-    except ValueError:
+    except (OSError, ValueError):
         return False
 
 

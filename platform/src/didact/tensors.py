@@ -16,7 +16,7 @@ import attrs
 import torch
 from torch import Tensor
 
-Feature = Literal["ffn", "attention", "block"]
+Feature = Literal["ffn", "ffn+residual", "attention", "block"]
 
 
 @attrs.frozen
@@ -224,8 +224,9 @@ class Collect:
     """Which of a backbone's inner features are asked for.
 
     Attributes:
-        feature: ``ffn`` is the feed-forward output before its residual connection, ``attention`` the self-attention's
-            output before its own, ``block`` what the block hands to the next.
+        feature: ``ffn`` is the feed-forward output before its residual connection, ``ffn+residual`` the sum behind it,
+            ``attention`` the self-attention's output before its own connection, ``block`` what the block hands to the
+            next: the sum, or where norms follow the connections its norm.
         last: of how many blocks, counted from the top.
     """
 
@@ -253,6 +254,21 @@ class Context:
     def positions_only(self, values: Tensor) -> Tensor:
         """``values`` (R, V, D) without the extra tokens: (R, V - extra, D)."""
         return values[:, self.tokens.extra :] if self.tokens.extra else values
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Attention:
+    """Who reads from where in a block of a backbone, for people to look at.
+
+    Attributes:
+        weights: (R, H, Q, V) float32; the share that each of Q queries reads, by each of H heads, of each of the V
+            vectors that the backbone was given, extra ones included. Rows add up to 1, and nothing is read of padding.
+        latent: whether the queries are vectors of the backbone's own, such as a Perceiver's latents. Else Q = V, and
+            query q is vector q.
+    """
+
+    weights: Tensor
+    latent: bool = False
 
 
 @attrs.frozen(kw_only=True, eq=False)

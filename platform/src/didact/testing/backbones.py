@@ -92,6 +92,35 @@ def check_padding(case: Case) -> None:
     assert_close(one.output, whole.output[:1], "a row alone and beside others")
 
 
+@torch.no_grad()
+def check_attention(case: Case) -> None:
+    """What it attends to are shares of what it was given, without padding, and asking for it changes nothing."""
+    module, tokens = _module(case), _tokens(case)
+    if module.attention(tokens, 0) is None:
+        raise NotJudged("it does not tell what it attends to")
+    rows, count, _ = tokens.features.shape
+    padding = torch.arange(count) >= torch.tensor([count, max(1 + tokens.extra, count // 2), 1 + tokens.extra])[:, None]
+    padded = attrs.evolve(tokens, padding=padding)
+    try:
+        before = module(padded).output
+    except SpecError:
+        padded, padding, before = tokens, torch.zeros_like(padding), module(tokens).output
+    for block in range(len(module.blocks)):
+        attention = module.attention(padded, block)
+        assert attention is not None, f"it tells what block 0 attends to, and not what block {block} does"
+        weights, got = attention.weights, tuple(attention.weights.shape)
+        assert len(got) == 4, f"the attention of block {block} is {got}, and not (R, H, Q, V)"
+        expected = (rows, got[1], got[2] if attention.latent else count, count)
+        assert got == expected, f"the attention of block {block} is {got}, and (R, H, Q, V) is {expected}"
+        assert weights.dtype == torch.float32, f"attention is float32, not {weights.dtype}"
+        assert_finite(weights, "attention")
+        assert bool((weights >= 0).all()), "a share of attention is negative"
+        assert_close(weights.sum(-1), torch.ones(weights.shape[:3]), "the sum of what a query attends to and 1")
+        read = weights.amax((1, 2))[padding]  # (R, V) -> (padding,)
+        assert not bool(read.any()), "padding is attended to"
+    assert_close(module(padded).output, before, "the output before and after asking for attention", tolerance=0.0)
+
+
 def check_gradients(case: Case) -> None:
     """A gradient at the output reaches every weight, and the encoder's vectors."""
     module, tokens = _module(case), _tokens(case)

@@ -10,8 +10,8 @@ import torch
 from didact.contracts import FeatureEncoderModule
 from didact.errors import SpecError
 from didact.loading import collate
-from didact.randomness import seeded
-from didact.tensors import BatchMask, Mask, Tokens
+from didact.randomness import generator, seeded
+from didact.tensors import BatchMask, Corruption, Mask, Tokens
 from didact.testing.closeness import assert_close, assert_finite
 from didact.testing.examples import SEED, Case
 from didact.testing.rules import NotJudged
@@ -71,6 +71,39 @@ def check_leak(case: Case) -> None:
             tolerance=0.0,
         )
     assert served, "place refuses masks that hide and masks that drop; it must serve one of them"
+
+
+@torch.no_grad()
+def check_replacements(case: Case) -> None:
+    """*place* puts at replaced positions what the ids that `replacements` names would have been embedded as."""
+    module, vocabulary = _module(case), case.experiment.source.signal().vocabulary
+    view = case.batch(masked=False).views[0]
+    t = view.layout.positions
+    held = torch.ones(len(view.content), t, dtype=torch.bool) if view.padding is None else ~view.padding
+    replaced = (torch.arange(t) % 2 == 0) & held  # (B, T)
+    drawn = torch.randint(1 << 62, replaced.shape, generator=generator(SEED, "replacement"))
+    corruption = replaced * int(Corruption.REPLACE)
+    masks = [
+        Mask(predicted=predicted[None], corruption=fate[None].to(torch.uint8), replacement=numbers[None])
+        for predicted, fate, numbers in zip(replaced, corruption, drawn, strict=True)
+    ]
+    mask = BatchMask.collate(masks, t)
+    ids = module.replacements(mask)
+    if ids is None:
+        raise NotJudged("it does not name what it puts at replaced positions")
+    assert vocabulary is not None, "it names ids, and the source's values are none"
+    got = tuple(ids.shape)
+    assert got == tuple(mask.predicted.shape), f"replacements are {got}, and (B, M, T) is {tuple(mask.predicted.shape)}"
+    least, most = int(ids.min()), int(ids.max())
+    assert 0 <= least <= most < vocabulary, f"replacements go from {least} to {most}, of {vocabulary} ids"
+    assert got[2] == view.content.shape[-1], "it names an id for each position, and a position is not one id"
+    other = attrs.evolve(view, content=torch.where(replaced, ids[:, 0], view.content))
+    kept = attrs.evolve(mask, replaced=None, replacement=None)
+    assert_close(
+        module.place(module.embed(view), mask).features,
+        module.place(module.embed(other), kept).features,
+        "a sample whose words are replaced, and the text of the replacements",
+    )
 
 
 @torch.no_grad()

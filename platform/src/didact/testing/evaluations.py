@@ -10,12 +10,14 @@ from didact.contracts import Report
 from didact.judging import RunSubject
 from didact.testing.closeness import assert_states, persistent, untouched_randomness
 from didact.testing.examples import Case
+from didact.testing.sources import check_sound
 
 
 def check_report(case: Case) -> None:
-    """There is a verdict: numbers and pictures."""
+    """There is a verdict: numbers, or something to look at, to read or to listen to."""
     report = _judge(case)
-    assert report.metrics or report.images, "there is neither a metric nor an image"
+    some = (report.metrics, report.images, report.texts, report.sounds)
+    assert any(some), "there is neither a metric nor an image, a text or a sound"
     for name, value in report.metrics.items():
         assert isinstance(value, float), f"the metric {name} is a number, got {value!r}"
         assert not math.isinf(value), f"the metric {name} is infinite"
@@ -23,6 +25,10 @@ def check_report(case: Case) -> None:
         assert image.dtype == torch.uint8, f"the image {name} is uint8, not {image.dtype}"
         right = image.ndim == 3 and image.shape[-1] == 3
         assert right, f"the image {name} is (H, W, 3), got {tuple(image.shape)}"
+    for name, text in report.texts.items():
+        assert isinstance(text, str), f"the text {name} is str, got {type(text).__name__}"
+    for name, sound in report.sounds.items():
+        check_sound(sound, f"the sound {name}")
 
 
 def check_untouched(case: Case) -> None:

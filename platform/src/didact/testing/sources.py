@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from didact.contracts import Samples, Source
+from didact.sounds import Sound
 from didact.tensors import Signal
 from didact.testing.closeness import untouched_randomness
 from didact.testing.examples import Case
@@ -57,7 +58,7 @@ def check_determinism(case: Case) -> None:
 
 
 def check_features(case: Case) -> None:
-    """Raw features are (F,) and finite; pictures are (H, W, 3) uint8."""
+    """Raw features are (F,) and finite, pictures (H, W, 3) uint8, sounds (S,) in ±1, words one for each id."""
     samples, seen = case.samples, 0
     for index in range(min(MOST, len(samples.lengths))):
         content = samples.content(index)
@@ -74,8 +75,30 @@ def check_features(case: Case) -> None:
             assert picture.dtype == torch.uint8, f"a picture is uint8, not {picture.dtype}"
             assert picture.ndim == 3, f"a picture is (H, W, 3), got {tuple(picture.shape)}"
             assert picture.shape[-1] == 3, f"a picture is (H, W, 3), got {tuple(picture.shape)}"
+        if (sound := case.spec.sound(content)) is not None:
+            seen += 1
+            check_sound(sound, "a sound")
+        if (words := case.spec.words(content)) is not None:
+            seen += 1
+            assert len(words) == len(content), f"there are {len(words)} words for {len(content)} ids"
+            assert all(isinstance(word, str) for word in words), f"words are str, got {words[:4]}"
     if not seen:
-        raise NotJudged("it has neither raw features nor pictures")
+        raise NotJudged("it has neither raw features nor pictures, sounds or words")
+
+
+def check_sound(sound: Sound, what: str) -> None:
+    """A sound is (S,) floats in ±1, with its rate.
+
+    Raises:
+        AssertionError: ``what`` is not.
+    """
+    got = tuple(sound.samples.shape)
+    assert len(got) == 1, f"{what} is (S,), got {got}"
+    assert sound.samples.is_floating_point(), f"{what} is of floats, not of {sound.samples.dtype}"
+    assert bool(sound.samples.isfinite().all()), f"{what} is not finite"
+    loudest = float(sound.samples.abs().max()) if len(sound.samples) else 0.0
+    assert loudest <= 1, f"{what} reaches {loudest:g}, and full scale is 1"
+    assert sound.rate_hz >= 1, f"the rate of {what} is {sound.rate_hz} Hz"
 
 
 def _draw(source: Source, samples: Samples, index: int, seed: int) -> tuple[torch.Tensor, ...]:

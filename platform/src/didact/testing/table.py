@@ -114,6 +114,20 @@ RULES: tuple[Rule, ...] = (
         look=backbones.check_features,
     ),
     Rule(
+        name="attention",
+        kinds=BACKBONE,
+        promise="what a backbone attends to, if it tells, are shares (R, H, Q, V) that add up to 1, none of padding",
+        mend="take the softmax over the vectors read, with padding masked, in float32; or leave `attention` out",
+        look=backbones.check_attention,
+    ),
+    Rule(
+        name="replacements",
+        kinds=ENCODER,
+        promise="the ids that an encoder names as replacements are those that it puts there",
+        mend="take both from one function of mask.replacement; or leave `replacements` out",
+        look=encoders.check_replacements,
+    ),
+    Rule(
         name="widths",
         kinds=BACKBONE,
         promise="another width is taken, or refused by a SpecError that names it and its mend",
@@ -158,14 +172,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         name="features",
         kinds=SOURCE,
-        promise="raw features are (F,) and finite, pictures (H, W, 3) uint8",
-        mend="flatten what raw_features gives; scale a picture to 0…255",
+        promise="raw features are (F,) and finite, pictures (H, W, 3) uint8, sounds (S,) in ±1, words one for each id",
+        mend="flatten what raw_features gives; scale a picture to 0…255, a sound to its loudest",
         look=sources.check_features,
     ),
     Rule(
         name="report",
         kinds=EVALUATION,
-        promise="there is a verdict of numbers and (H, W, 3) uint8 pictures",
+        promise="there is a verdict of numbers, (H, W, 3) uint8 pictures, texts or sounds",
         mend="return Report(metrics={name: float(value)}, images=…)",
         look=evaluations.check_report,
     ),

@@ -100,9 +100,11 @@ class TinyBackboneModule(BackboneModule):
         for index, block in enumerate(self.blocks):
             attention = _mean(x, tokens.padding).expand_as(x)  # (R, 1, D) -> (R, V, D)
             ffn = block(torch.tanh(x + attention))
-            x = nn.functional.layer_norm(x + ffn, x.shape[-1:])
+            joined = x + ffn
+            x = nn.functional.layer_norm(joined, x.shape[-1:])
             if collect is not None and index >= len(self.blocks) - collect.last:
-                features.append({"attention": attention, "ffn": ffn, "block": x}[collect.feature])
+                inner = {"attention": attention, "ffn": ffn, "ffn+residual": joined, "block": x}
+                features.append(inner[collect.feature])
         return Context(output=x, tokens=tokens, features=tuple(features))
 
 

@@ -24,7 +24,7 @@ class Variant:
 
     Attributes:
         name: what is different in it.
-        changes: ``dotted field → value``, against the base.
+        changes: ``dotted field → value``, against the base; none of a method, which is an experiment of its own.
         experiment: all of it, under the base's seed.
         base: whether it is what the others are compared with.
     """
@@ -53,10 +53,12 @@ class Ablation(Study):
             the base has is the base.
         grid: ``dotted field → values``; each combination makes a variant. Two fields also make a heat map.
         variants: ``name → {dotted field: value}``, for changes that go together or swap whole components.
+        methods: ``name → experiment``, for methods that differ throughout; what they are to have in common, such as
+            data, size and compute, is up to who writes them. Each needs the evaluation that the metric names.
         seeds: ``training.seed`` of the runs of each variant. The fewer, the larger a difference must be to be told from
             chance: with 3 it takes 2.5 times the differences' standard deviation, with 5 it takes 1.2 times.
-        steps: the budget of each run in optimizer steps; None takes the base's. Schedules that count steps themselves,
-            such as a teacher's ``anneal_steps``, stay as they are.
+        steps: the budget of each run in optimizer steps; None takes the base's, and each method's own. Schedules that
+            count steps themselves, such as a teacher's ``anneal_steps``, stay as they are.
         also: further metrics, shown beside the one that decides and not tested.
         level: of false alarms that are accepted, over the whole table; intervals cover with one minus it.
     """
@@ -67,6 +69,7 @@ class Ablation(Study):
     vary: Mapping[str, Sequence[Any]] = attrs.field(factory=dict)
     grid: Mapping[str, Sequence[Any]] = attrs.field(factory=dict)
     variants: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    methods: Mapping[str, Experiment] = attrs.field(factory=dict)
     seeds: tuple[int, ...] = (0, 1, 2)
     steps: int | None = None
     also: tuple[str, ...] = ()
@@ -79,13 +82,18 @@ class Ablation(Study):
         self.require(len(set(self.seeds)) == len(self.seeds), "seeds", "different")
         self.require(self.steps is None or self.steps >= 1, "steps", "at least 1, or None")
         self.require(0 < self.level < 1, "level", "between 0 and 1")
-        self.require(BASE not in self.variants, "variants", f"called something else than {BASE!r}")
-        for field in ("metric", "also"):
-            for name in (self.metric,) if field == "metric" else self.also:
-                self._require_known(field, name)
+        for field in ("variants", "methods"):
+            self.require(BASE not in getattr(self, field), field, f"called something else than {BASE!r}")
+        for field, names in (("metric", (self.metric,)), ("also", self.also)):
+            for name in names:
+                self._require_known(field, name, "the base", self.base)
+        for called, method in self.methods.items():
+            self._require_known("metric", self.metric, called, method)
         found = self.rows()
         if len(found) < 2:
-            raise SpecError("nothing is varied", where="vary", mend="give vary, grid or variants a value unlike base's")
+            raise SpecError(
+                "nothing is varied", where="vary", mend="give vary, grid, variants or methods something unlike the base"
+            )
         for row in found:
             lost = lost_as_data(row.experiment)
             if lost:
@@ -102,16 +110,12 @@ class Ablation(Study):
         Raises:
             SpecError: a field is not there, a value does not fit it, or two variants have one name.
         """
-        base = self.base if self.steps is None else self.base.evolve(**{"training.steps": self.steps})
+        base = self._budgeted(self.base)
         rows: list[Variant] = []
         same = identity(base)
         seen: dict[str, str] = {same: BASE}
         twins = []
-        for where, name, changes in self._described():
-            try:
-                experiment = base.evolve(**changes)
-            except SpecError as error:
-                raise SpecError(error.what, where=f"{where}, {error.where}", mend=error.mend) from None
+        for where, name, changes, experiment in self._experiments(base):
             what = identity(experiment)
             if what == same:
                 twins.append(name)
@@ -122,6 +126,19 @@ class Ablation(Study):
                 rows.append(Variant(name=name, changes=changes, experiment=experiment, base=False))
         name = twins[0] if len(twins) == 1 else BASE
         return [Variant(name=name, changes={}, experiment=base, base=True), *rows]
+
+    def _experiments(self, base: Experiment) -> Iterator[tuple[str, str, Mapping[str, Any], Experiment]]:
+        """Each variant's field of this spec, name, changes and experiment."""
+        for where, name, changes in self._described():
+            try:
+                yield where, name, changes, base.evolve(**changes)
+            except SpecError as error:
+                raise SpecError(error.what, where=f"{where}, {error.where}", mend=error.mend) from None
+        for name, method in self.methods.items():
+            yield "methods", name, {}, self._budgeted(method)
+
+    def _budgeted(self, experiment: Experiment) -> Experiment:
+        return experiment if self.steps is None else experiment.evolve(**{"training.steps": self.steps})
 
     def experiments(self) -> Mapping[str, Experiment]:
         return {row.name: row.experiment for row in self.rows()}
@@ -167,14 +184,14 @@ class Ablation(Study):
                 mend="seeds says which seeds each variant is run with",
             )
 
-    def _require_known(self, field: str, metric: str) -> None:
+    def _require_known(self, field: str, metric: str, called: str, experiment: Experiment) -> None:
         evaluation, slash, name = metric.partition("/")
-        if not slash or not name or evaluation not in (*self.base.evaluations, *LOGGED):
+        if not slash or not name or evaluation not in (*experiment.evaluations, *LOGGED):
             raise SpecError(
                 f"Ablation.{field} names the evaluation and its metric, got {metric!r}",
-                where=field,
-                mend=f"for example classes/linear; the base's evaluations: "
-                f"{did_you_mean(evaluation, self.base.evaluations)}",
+                where=field if experiment is self.base else f"methods, {called}",
+                mend=f"for example classes/linear; the evaluations of {called}: "
+                f"{did_you_mean(evaluation, experiment.evaluations)}",
             )
 
 

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from didact.plugins import registry
 from didact.record import RunRecord
 from didact.spec import to_data
 from didact_ablate.ablation import Ablation
-from didact_ablate.board import Board
+from didact_ablate.board import Board, clock
 from didact_ablate.comparison import Result, Setting, compare, result_of
 from didact_ablate.jobs import last_words, run_side_by_side, shares
 from didact_ablate.members import Member, members_of
@@ -49,6 +50,7 @@ def run_ablation(ablation: Ablation, call: StudyCall) -> bool:
         _announce(console, ablation, members, missing, call, parts[0].threads)
         left_alone = True
         if missing:
+            began, whole = time.monotonic(), all(member.record is None for member in missing)
             build_learner(ablation.base)  # what does not fit at all is said now; what it imports, jobs find imported
             board = Board(members, console, ablation.metric)
             try:
@@ -62,6 +64,9 @@ def run_ablation(ablation: Ablation, call: StudyCall) -> bool:
                 )
             finally:
                 board.close()
+            if left_alone and whole:
+                jobs = min(call.jobs, len(missing))
+                console.print(_time_taken(missing, jobs, time.monotonic() - began), markup=False, soft_wrap=True)
         if not left_alone:
             console.print(f"stopped; the same command goes on: didact run {call.source_file}", markup=False)
             return False
@@ -167,6 +172,12 @@ def _announce(
         soft_wrap=True,
     )
     console.print(f"in {call.folder}", markup=False, soft_wrap=True)
+
+
+def _time_taken(members: Sequence[Member], jobs: int, seconds: float) -> str:
+    """How long runs took side by side, and how much of that they trained; the rest is starts, evaluations, waits."""
+    training = sum(member.record.cost.training_seconds for member in members if member.record is not None)
+    return f"{len(members)} runs took {clock(seconds)}, {training / (seconds * jobs):.0%} of it training"
 
 
 def _value(value: object, field: str) -> object:

@@ -18,14 +18,24 @@ from didact import RunError
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=43800, show_default=True, help="0 takes one that is free."
 )
-def ui_command(repo: str, host: str, port: int) -> None:
+@click.option("--study", help="Also print the address of this study's curves: by variant, averaged over seeds.")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    help="What --study shows, such as classes/linear. Repeatable.  [default: train/loss and what the study compares]",
+)
+def ui_command(repo: str, host: str, port: int, study: str | None, metrics: tuple[str, ...]) -> None:
     """Opens Aim's browser on a repository, until Ctrl-C.
 
     Runs that were killed, which Aim would show as in progress for ever, are ended first, and again every minute.
     """
     from didact_aim.browsing import SECONDS_BETWEEN_SWEEPS, browser, existing, free_port, sweep
+    from didact_aim.explorer import study_address, study_metrics
     from didact_aim.repository import is_remote
 
+    if metrics and study is None:
+        raise click.UsageError("--metric says what --study shows: name the study")
     if is_remote(repo):
         raise RunError(
             "Aim's browser opens on a folder, not on a server",
@@ -35,9 +45,13 @@ def ui_command(repo: str, host: str, port: int) -> None:
     place = existing(repo)
     port = free_port(host, port)
     _ended(sweep(place))
+    known = study_metrics(place, study) if study is not None else ()
     signal.signal(signal.SIGTERM, _interrupt)
     with contextlib.suppress(KeyboardInterrupt), browser(place, host, port) as process:
-        click.echo(f"http://{host}:{port} shows {place}; Ctrl-C ends it")
+        address = f"http://{host}:{port}"
+        click.echo(f"{address} shows {place}; Ctrl-C ends it")
+        if study is not None:
+            click.echo(f"{study} by variant: {study_address(address, study, metrics or known)}")
         while True:
             try:
                 code = process.wait(SECONDS_BETWEEN_SWEEPS)

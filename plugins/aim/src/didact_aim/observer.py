@@ -1,4 +1,4 @@
-"""Tracks a run in Aim: its settings, its metrics, its verdicts, its pictures."""
+"""Tracks a run in Aim: its settings, its metrics, its verdicts, its pictures, sounds and texts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from didact import Observer, Report, RunInfo, hookimpl
-from didact_aim.repository import absolute, forget_after, index, open_repository, open_run, repository_exists
+from didact_aim.repository import (
+    absolute,
+    close_run,
+    forget_after,
+    open_repository,
+    open_run,
+    repository_exists,
+    steps_tracked,
+)
 
 if TYPE_CHECKING:
     from aim.sdk.repo import Repo
@@ -24,9 +32,10 @@ class Aim(Observer):
 
     What Aim shows: the experiment's fields under ``hparams`` (``run.hparams.training.learning_rate < 1e-3`` selects
     runs), the environment, the run's folder and its outcome; ``train/loss`` as metric ``loss`` with the context
-    ``{"group": "train"}``, and so for the other groups; an evaluation's metrics and pictures with the context
-    ``{"evaluation": NAME}``; the experiment's labels, such as the study, variant and seed of an ablation's run, under
-    their own names. A resumed run goes on in the same Aim run, without the points after the step that it goes on from.
+    ``{"group": "train"}``, and so for the other groups; an evaluation's metrics, pictures, sounds and texts with the
+    context ``{"evaluation": NAME}``; the experiment's labels, such as the study, variant and seed of an ablation's run,
+    under their own names. A resumed run goes on in the same Aim run, without the points after the step that it goes on
+    from.
 
     Attributes:
         repository: the folder that holds ``.aim`` (made where there is none), or ``aim://HOST:PORT`` of an Aim server.
@@ -79,15 +88,18 @@ class AimTracker:
         for label, value in run.experiment.labels.items():
             tracked[label] = value
         forget_after(tracked, run.step)
+        if known:
+            self._catch_up(run)
 
     @hookimpl
     def step_finished(self, step: int, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
-            group, _, metric = name.rpartition("/")
-            self._tracked.track(float(value), name=metric, step=step, context={"group": group} if group else {})
+            metric, context = _place(name)
+            self._tracked.track(float(value), name=metric, step=step, context=context)
 
     @hookimpl
     def evaluation_finished(self, step: int, name: str, report: Report) -> None:
+        from aim.sdk.objects.audio import Audio
         from aim.sdk.objects.image import Image
         from aim.sdk.objects.text import Text
         from PIL.Image import fromarray
@@ -101,21 +113,44 @@ class AimTracker:
         for title, text in report.texts.items():
             words = Text(text)  # type: ignore[no-untyped-call]
             self._tracked.track(words, name=title, step=step, context=context)
+        for title, sound in report.sounds.items():
+            heard = Audio(sound.wav(), format="wav", caption=f"{name}: {title}, step {step:,}", rate=sound.rate_hz)
+            self._tracked.track(heard, name=title, step=step, context=context)
 
     @hookimpl
     def run_ended(self, outcome: str, step: int) -> None:
         tracked = self._tracked
         tracked["outcome"] = outcome
         tracked["steps"] = step
-        tracked.close()  # type: ignore[no-untyped-call]
         self._run = None
         assert self._repository is not None
-        index(self._repository, tracked.hash)
+        close_run(self._repository, tracked)
+
+    def _catch_up(self, run: RunInfo) -> None:
+        """Tracks what the run logged before it was resumed and Aim lacks.
+
+        A server gets what is tracked through a queue, and what was in it when the process was killed never came.
+        """
+        from didact.record import RunRecord
+
+        logged = [line for line in RunRecord.open(run.folder).metrics if line["step"] <= run.step]
+        for name in {name: None for line in logged for name in line if name != "step"}:
+            metric, context = _place(name)
+            there = steps_tracked(self._tracked, metric, context)
+            for line in logged:
+                if name in line and line["step"] not in there:
+                    self._tracked.track(float(line[name]), name=metric, step=int(line["step"]), context=context)
 
     @property
     def _tracked(self) -> Run:
         assert self._run is not None  # run_started comes first; where it failed, this observer is switched off
         return self._run
+
+
+def _place(name: str) -> tuple[str, dict[str, str]]:
+    """The name and context in Aim of what training logs: ``train/loss`` is ``loss`` of the group ``train``."""
+    group, _, metric = name.rpartition("/")
+    return metric, {"group": group} if group else {}
 
 
 def _plain(data: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import hashlib
@@ -9,7 +10,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from aim.sdk.run import Run
 
 ATTEMPTS = 8  # to write to the index, 13 seconds in all
+PATIENCE_SECONDS = 30.0  # with a server that takes nothing of what it is sent
 
 
 def absolute(place: str) -> str:
@@ -43,13 +45,15 @@ def open_repository(place: str) -> Repo:
     try:
         with _one_at_a_time(place):  # two runs that start at once must not both make it, nor one find it half made
             repository: Repo = Repo.from_path(place, init=not repository_exists(place))
-        return repository
     except Exception as error:  # foreign code: gRPC, SQLite and RocksDB raise what they like
         raise DataError(
             f"the Aim repository {place!r} cannot be opened: {type(error).__name__}: {error}",
             where="observers, Aim.repository",
             mend="start `aim server` there, or name a folder that can be written",
         ) from error
+    if is_remote(place):
+        atexit.register(_give_up_if_gone, repository)  # of a process that ends before the run has
+    return repository
 
 
 def open_run(repository: Repo, resumed: str | None) -> Run:
@@ -81,7 +85,7 @@ def forget_after(run: Run, step: int) -> None:
     for (context, name), known in list(tracker.sequence_infos.items()):
         tree = run.series_run_trees[known.version or 1].subtree((context, name))
         values = dict(tree.array("val").items())
-        steps = dict(tree.array("step").items()) if known.version == 2 else {key: key for key in values}
+        steps = _steps(run, (context, name))
         gone = [key for key, at in steps.items() if at > step]
         for key in gone:
             for part in ("val", "step", "epoch", "time") if known.version == 2 else ("val", "epoch", "time"):
@@ -102,6 +106,89 @@ def forget_after(run: Run, step: int) -> None:
         if known.version == 2:
             known.min, known.max = min(left.values()), max(left.values())
             meta["traces", context, name, "min"], meta["traces", context, name, "max"] = known.min, known.max
+
+
+def steps_tracked(run: Run, name: str, context: Mapping[str, Any]) -> set[int]:
+    """At which steps a run that is open for writing has a number."""
+    from aim.storage.context import Context
+
+    key = (Context(dict(context)).idx, name)  # type: ignore[arg-type]
+    return set(_steps(run, key).values()) if key in run._tracker.sequence_infos else set()
+
+
+def _steps(run: Run, key: tuple[int, str]) -> dict[int, int]:
+    """Where in its arrays a sequence keeps which step."""
+    version = run._tracker.sequence_infos[key].version or 1
+    tree = run.series_run_trees[version].subtree(key)
+    if version == 2:
+        return dict(tree.array("step").items())
+    return {place: place for place, _ in tree.array("val").items()}
+
+
+def close_run(repository: Repo, run: Run) -> None:
+    """Closes a run, and has other processes find its data at once.
+
+    What is tracked on a server goes through a queue. Aim waits for it for ever, also when the server is gone; here only
+    as long as the server takes something from it.
+
+    Raises:
+        DataError: the server has stopped taking what was tracked.
+    """
+    if repository._client is not None:
+        left = _give_up_if_gone(repository)
+        if left is not None:
+            raise DataError(
+                f"the Aim server at {repository.path} has stopped answering: the last {left} of its messages are lost",
+                where="observers, Aim.repository",
+                mend="all of it is in the run's own folder; a run that is resumed tells the server what it lacks",
+            )
+    run.close()  # type: ignore[no-untyped-call]
+    index(repository, run.hash)
+
+
+def _give_up_if_gone(repository: Repo) -> int | None:
+    """Waits until a server has taken all that was sent; gives it up if it takes nothing any more.
+
+    Otherwise the process would never end: Aim waits for the queue, and for finalizers that an exception has ended.
+
+    Returns:
+        how many messages the server did not take; None where it is there and took all.
+    """
+    client: Any = repository._client
+    requests = client.get_queue()
+    queue = requests._queue
+    since, fewest = time.monotonic(), queue.unfinished_tasks
+    while queue.unfinished_tasks and time.monotonic() - since < PATIENCE_SECONDS:
+        if queue.unfinished_tasks < fewest:
+            since, fewest = time.monotonic(), queue.unfinished_tasks
+        time.sleep(0.05)
+    left = int(queue.unfinished_tasks)
+    if not left:
+        try:
+            client.client_heartbeat()
+            return None
+        except Exception:  # foreign code: whatever a network raises
+            pass
+    requests._shutdown = True  # its thread, which goes on trying, ends
+    with queue.mutex:
+        queue.queue.clear()
+        queue.unfinished_tasks = 0
+        queue.all_tasks_done.notify_all()
+    client._heartbeat_sender.stop()
+    _without_finalizers(client)
+    return left
+
+
+def _without_finalizers(client: Any) -> None:
+    """Aim would ask the server to release what this process holds, at its exit."""
+    from aim.ext.cleanup import AutoClean
+
+    for _, finalizer in list(AutoClean._finalizers.values()):  # type: ignore[misc]
+        alive = finalizer.peek()
+        cleaner = getattr(alive[1], "__self__", None) if alive else None
+        repository = getattr(cleaner, "repo", None)
+        if client in (getattr(of, name, None) for of in (cleaner, repository) for name in ("rpc_client", "_client")):
+            finalizer.detach()
 
 
 def index(repository: Repo, run_hash: str) -> None:

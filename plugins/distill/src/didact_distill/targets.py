@@ -35,7 +35,8 @@ class TopKTargets(TargetBuilder):
     Attributes:
         k: of how many layers, counted from the top; data2vec uses 8 for speech, 10 for text, 6 for images.
         feature: of a layer. ``ffn``, the feed-forward output before its residual connection, is best on speech
-            (data2vec §5.4) and used throughout data2vec 2.0; data2vec on images takes the whole ``block``.
+            (data2vec §5.4) and used throughout data2vec 2.0; data2vec on images takes the whole ``block``;
+            ``ffn+residual`` is what it is before a norm that follows the connection.
         normalize: of each layer before the mean; ``instance`` for speech, ``layer`` for text and images. Without it a
             single layer dominates, or all collapses.
         normalize_average: of the mean; ``layer`` for images in data2vec 1 and 2.

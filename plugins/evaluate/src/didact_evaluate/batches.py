@@ -31,3 +31,18 @@ def training_batches(experiment: Experiment, source: Source | None, count: int, 
     steps = Steps(experiment, plan)
     for step in range(max(1, min(count, len(lengths)) // per_batch)):
         yield steps[step].parts[0]
+
+
+def first_batch(experiment: Experiment, source: Source | None, most: int) -> Batch:
+    """What the first micro-batch of a run holds, or a smaller one of its kind: the same whenever it is asked for.
+
+    Args:
+        experiment: whose batches, encoder and masker make it.
+        source: where to take samples; None takes the experiment's own.
+        most: samples; where the run's batches hold more, it is one of so many.
+    """
+    experiment = attrs.evolve(experiment, source=source or experiment.source)
+    lengths = experiment.source.open().lengths
+    plan = BatchPlan(lengths, experiment.training.batch, experiment.training.seed)
+    batch = Steps(experiment, plan)[0].parts[0]
+    return batch if len(batch.ids) <= most else next(training_batches(experiment, source, most, most))

@@ -10,8 +10,8 @@ walks = TinySource(count=12, uneven=True)
 EXAMPLES = {
     "health": [Example(spec=Health(samples=8), source=walks)],
     "pictures": [
-        Example(spec=Pictures(source=grid, samples=2, pool=6, masks=2), source=grid)
-        for grid in (TinySource(count=12, height=4, length=5),)
+        Example(spec=Pictures(source=source, samples=2, pool=6, masks=2), source=source)
+        for source in (TinySource(count=12, height=4, length=5), walks)
     ],
     "probe": [
         Example(spec=Probe(train=walks, test=TinySource(count=12, uneven=True, seed=1), neighbours=2), source=walks)

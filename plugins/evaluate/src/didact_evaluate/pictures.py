@@ -1,167 +1,126 @@
-"""Pictures of what a network sees and must predict, and of what it takes the hidden parts for."""
+"""What a network sees and must predict, what it takes the hidden parts for, and what it attends to, for people."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import attrs
-import torch
 from torch import Tensor
 
-from didact import (
-    Batch,
-    BatchMask,
-    DataError,
-    Evaluation,
-    Experiment,
-    FeatureEncoder,
-    Layout,
-    Report,
-    Source,
-    Subject,
-    View,
-)
-from didact_evaluate.batches import training_batches
-from didact_evaluate.mosaic import arrange, cell, enlarge, hide, paste
+from didact import Batch, DataError, Evaluation, Experiment, Report, Source, Subject
+from didact_evaluate.attending import Query, Watched, attention_sheet, features_sheet
+from didact_evaluate.batches import first_batch
+from didact_evaluate.filling import Found, fillings
+from didact_evaluate.masked import inputs_sheet, inputs_text, reconstruction_sheet, reconstruction_text
+from didact_evaluate.shown import Shown, shown_views, shown_whole
 
 
 @attrs.frozen(kw_only=True)
 class Pictures(Evaluation):
-    """Two pictures: what training sees, and reconstructions by nearest neighbour.
+    """The first samples of the run, at any step: what training sees of them, and what the network makes of them.
 
-    ``inputs`` shows every view of a sample, beside what its masks leave. ``reconstruction`` shows the sample, what the
+    ``inputs`` shows every view of a sample, and what its masks leave. ``reconstruction`` shows the sample, what the
     first mask leaves, and the sample with each predicted position filled from another sample: with the place whose
     target is nearest to the prediction (squared distance). What it fills in well, it has understood; a soup of
     unrelated patches is noise or collapse. It is left out for methods that do not predict continuous targets of single
     positions.
 
+    ``attention`` shows what each head of a block attends to, if the backbone can tell: over an image, what one query
+    does (DINO, Caron et al. 2021, figure 1); of a sequence, all queries, as a matrix. ``features`` shows the first
+    three principal components of the network's output at each position as colours (DINOv2, Oquab et al. 2023, figure
+    1). For both, the network sees the whole sample.
+
+    Of text, ``inputs`` and ``reconstruction`` are texts with marks. Of sound, ``sound-1`` and so on are the whole
+    samples, to be heard. A sample has the same number everywhere.
+
     Attributes:
-        source: whose samples are shown; None takes the experiment's own. It must have pictures, as images and
-            spectrograms do and text does not.
+        source: whose samples are shown; None takes the experiment's own. It must have pictures, sounds or words.
         samples: how many are shown.
-        pool: how many samples the fillings are looked for in, those shown included; all of them go through the network
-            in one batch.
+        pool: at most so many samples make up the batch of which they are the first, and in which fillings are looked
+            for. It is a micro-batch of the run where that holds fewer, so it fits where training does.
         masks: at most so many masks of a sample are shown.
+        network: whose attention and features are shown. ``teacher``: what targets are made of, and the one that has
+            seen whole samples; ``student``: what a probe judges by default.
+        attention_block: whose attention is shown, from 0 for the lowest; None for the last.
+        query: whose attention is shown over an image. ``class``: the class token's where there is one, else ``mean``.
+            ``mean``: of all positions, which shows what is read by many. ``middle``: the position in the middle. A
+            class token that no loss is computed from, as data2vec's first version has it, reads nothing in particular.
     """
 
     source: Source | None = None
     samples: int = 6
     pool: int = 64
     masks: int = 8
+    network: Literal["student", "teacher"] = "teacher"
+    attention_block: int | None = None
+    query: Query = "class"
 
     def validate(self) -> None:
         self.require(self.samples >= 1, "samples", "at least 1")
         self.require(self.pool > self.samples, "pool", f"above samples ({self.samples})")
         self.require(self.masks >= 1, "masks", "at least 1")
+        self.require(
+            self.attention_block is None or self.attention_block >= 0, "attention_block", "at least 0, or None"
+        )
 
     def prepare(self, experiment: Experiment) -> None:
         source = self.source or experiment.source
         source.prepare()
-        _require_pictures(source)
+        _require_something_to_show(source)
 
     def evaluate(self, subject: Subject) -> Report:
         experiment = subject.experiment
         source = self.source or experiment.source
-        _require_pictures(source)
-        batch = next(training_batches(experiment, self.source, self.pool, self.pool))
-        drawn = [
-            [_Shown.of(source, experiment.encoder, view, index) for index in range(len(batch.ids))]
-            for view in batch.views
-        ]
-        rows = [
-            [
-                picture
-                for view, shown in zip(batch.views, drawn, strict=True)
-                for picture in _masked_row(shown[index], view.mask, index, self.masks)
-            ]
-            for index in range(self._count(batch))
-        ]
-        images = {"inputs": arrange(rows)}
-        view, shown = batch.views[0], drawn[0]
-        filling = _fillings(subject, batch, self._count(batch))
-        if filling is not None:
-            rows = [
-                [*_masked_row(shown[index], view.mask, index, 1), _filled(shown, index, found, view.layout.positions)]
-                for index, found in filling.items()
-            ]
-            images["reconstruction"] = arrange(rows)
-        return Report(metrics={}, images=images)
+        _require_something_to_show(source)
+        batch = first_batch(experiment, self.source, self.pool)
+        views = shown_views(batch, source, experiment.encoder)
+        whole = shown_whole(batch, source, experiment.encoder, self.samples)
+        found = fillings(subject, batch, len(whole))
+        images = dict(self._of_masks(batch, views, found)) | dict(self._of_whole_samples(subject, whole))
+        return Report(
+            metrics={},
+            images={name: image for name, image in images.items() if image is not None},
+            texts=self._texts(subject, batch, views[0], found),
+            sounds={
+                f"sound-{number}": sound
+                for number, one in enumerate(whole, 1)
+                if (sound := source.sound(one.content)) is not None
+            },
+        )
 
-    def _count(self, batch: Batch) -> int:
-        return min(self.samples, len(batch.ids))
+    def _of_masks(
+        self, batch: Batch, views: Sequence[Sequence[Shown]], found: Found | None
+    ) -> Iterator[tuple[str, Tensor | None]]:
+        if views[0][0].picture is not None:
+            yield "inputs", inputs_sheet(batch, views, self.samples, self.masks)
+            yield "reconstruction", None if found is None else reconstruction_sheet(batch, views[0], found)
 
+    def _of_whole_samples(self, subject: Subject, whole: Sequence[Shown]) -> Iterator[tuple[str, Tensor | None]]:
+        network = subject.student() if self.network == "student" else subject.teacher()
+        watched = Watched(network=network, name=self.network, experiment=subject.experiment, device=subject.device)
+        drawn = whole[0].picture is not None
+        if drawn:
+            yield "features", features_sheet(watched, whole)
+        if drawn or not whole[0].is_grid:  # the matrices of a sequence need no picture
+            yield "attention", attention_sheet(watched, whole, self.attention_block, self.query)
 
-@attrs.frozen(kw_only=True, eq=False)
-class _Shown:
-    """A sample's picture (H, W, 3) uint8, and the arrangement of its own positions on it."""
-
-    picture: Tensor
-    layout: Layout
-
-    @classmethod
-    def of(cls, source: Source, encoder: FeatureEncoder, view: View, index: int) -> _Shown:
-        content, layout = view.content[index], view.layout
-        if view.lengths is not None:
-            content = content[..., : int(view.lengths[index])]
-            layout = encoder.layout(tuple(content.shape))
-        picture = source.picture(content)
-        assert picture is not None
-        return cls(picture=enlarge(picture.cpu()), layout=layout)
+    def _texts(self, subject: Subject, batch: Batch, shown: Sequence[Shown], found: Found | None) -> dict[str, str]:
+        if any(one.words is None for one in shown):
+            return {}
+        mask = batch.views[0].mask
+        replacements = None if mask is None else subject.student().encoder.replacements(mask)
+        texts = {"inputs": inputs_text(shown[: self.samples], mask, replacements, self.masks)}
+        if found is not None:
+            texts["reconstruction"] = reconstruction_text(shown, found)
+        return texts
 
 
-def _masked_row(shown: _Shown, mask: BatchMask | None, index: int, masks: int) -> list[Tensor]:
-    """The sample, and what its first masks leave of it."""
-    if mask is None:
-        return [shown.picture]
-    held = shown.layout.positions
-    predicted = mask.predicted[index, :masks, :held]  # (B, M, T) -> (masks, t)
-    return [shown.picture, *(hide(shown.picture, shown.layout, hidden) for hidden in predicted)]
-
-
-def _fillings(subject: Subject, batch: Batch, count: int) -> Mapping[int, list[tuple[int, int]]] | None:
-    """For each of the first samples: its predicted positions, and where in the batch the nearest target stands.
-
-    Returns:
-        sample → (position, index ``b·T + t`` of the filling); None where there are no targets of single positions.
-    """
-    view = batch.views[0]
-    if view.mask is None:
-        return None
-    _, targets = subject.targets(batch)
-    predictions = subject.predict(batch).predictions
-    fitting = [t for t in targets if t.view == 0 and t.level == "position" and t.values.is_floating_point()]
-    if predictions is None or len(fitting) != 1 or len(predictions) != view.mask.count:
-        return None
-    candidates = fitting[0].values.float().flatten(0, 1)  # (B, T, D) -> (B·T, D)
-    t, m = view.layout.positions, view.mask.masks
-    owner = torch.arange(len(candidates), device=candidates.device) // t  # (B·T,)
-    unusable = (
-        torch.zeros_like(owner, dtype=torch.bool) if view.padding is None else view.padding.flatten().to(owner.device)
-    )
-    found = {}
-    for index in range(count):
-        rows = (view.mask.predictions // t == index * m).nonzero().flatten()  # behind the first mask
-        distance = torch.cdist(predictions[rows.to(predictions.device)].float(), candidates)  # (n, B·T)
-        nearest = distance.masked_fill(unusable | (owner == index), torch.inf).argmin(1).tolist()
-        found[index] = list(zip((view.mask.predictions[rows] % t).tolist(), nearest, strict=True))
-    return found
-
-
-def _filled(shown: list[_Shown], index: int, found: list[tuple[int, int]], positions: int) -> Tensor:
-    """The picture of sample ``index`` with its predicted positions filled from others."""
-    own = shown[index]
-    drawn = own.picture.clone()
-    for position, filling in found:
-        other = shown[filling // positions]
-        patch = other.picture[cell(other.layout, filling % positions, other.picture)]
-        paste(drawn, cell(own.layout, position, own.picture), patch)
-    return drawn
-
-
-def _require_pictures(source: Source) -> None:
-    if source.picture(source.open().content(0)) is None:
+def _require_something_to_show(source: Source) -> None:
+    content = source.open().content(0)
+    if source.picture(content) is None and source.sound(content) is None and source.words(content) is None:
         raise DataError(
-            f"{type(source).__name__} has no pictures of its samples",
+            f"{type(source).__name__} has neither pictures nor sounds nor words of its samples",
             where="source",
-            mend="take Pictures out of the experiment's evaluations, or name a source of images or sound",
+            mend="take Pictures out of the experiment's evaluations, or name a source of images, sound or text",
         )

@@ -62,17 +62,34 @@ class AttentionLayer(nn.Module):
         x = x + transformed
         if wanted is None:
             return x, None
-        return x, {"attention": attended, "ffn": transformed, "block": x}[wanted]
+        return x, {"attention": attended, "ffn": transformed, "ffn+residual": x, "block": x}[wanted]
+
+    def weights(self, x: Tensor, read: Tensor, padding: Tensor | None = None) -> Tensor:
+        """The shares by which `forward` adds up the values, computed anew, in float32.
+
+        Args:
+            x: (R, L, D), what reads.
+            read: (R, V, D') from which.
+            padding: (R, V) bool or None; true = is not read.
+
+        Returns:
+            (R, H, L, V).
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            source = read.float() if self.read_norm is None else self.read_norm(read.float())
+            query, key = self._split(self.query, self.norm(x.float())), self._split(self.key, source)
+            logits: Tensor = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)  # (R, H, L, V)
+            if padding is not None:
+                logits = logits + _closed(padding, logits.dtype)
+            return logits.softmax(-1)
 
     def _attend(self, normed: Tensor, source: Tensor, padding: Tensor | None) -> Tensor:
         """What x reads from the array, all heads side by side: (R, L, D)."""
         query, key, value = (
-            layer(values).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (R, *, H·d) -> (R, H, *, d)
+            self._split(layer, values)
             for layer, values in ((self.query, normed), (self.key, source), (self.value, source))
         )
-        bias = None
-        if padding is not None:
-            bias = torch.zeros_like(padding, dtype=query.dtype).masked_fill(padding, LOWEST)[:, None, None]
+        bias = None if padding is None else _closed(padding, query.dtype)
         if query.device.type == "cpu" and not torch.compiler.is_compiling():  # quicker in steps there
             logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)  # (R, H, L, V)
             read = (logits if bias is None else logits + bias).softmax(-1) @ value
@@ -80,3 +97,13 @@ class AttentionLayer(nn.Module):
             read = F.scaled_dot_product_attention(query, key, value, bias)
         joined: Tensor = read.transpose(1, 2).flatten(2)  # (R, H, L, d) -> (R, L, H·d)
         return joined
+
+    def _split(self, layer: nn.Module, values: Tensor) -> Tensor:
+        projected: Tensor = layer(values)
+        rows, count, _ = projected.shape
+        return projected.view(rows, count, self.heads, -1).transpose(1, 2)  # (R, *, H·d) -> (R, H, *, d)
+
+
+def _closed(padding: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to logits so that nothing reads of ``padding`` (R, V): (R, 1, 1, V)."""
+    return torch.zeros_like(padding, dtype=dtype).masked_fill(padding, LOWEST)[:, None, None]

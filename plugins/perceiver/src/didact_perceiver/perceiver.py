@@ -9,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from didact import Backbone, BackboneModule, Collect, Context, Layout, SpecError, Tokens
+from didact import Attention, Backbone, BackboneModule, Collect, Context, Layout, SpecError, Tokens
 from didact_perceiver.layers import AttentionLayer
 from didact_perceiver.positions import FourierPositions
 
@@ -111,6 +111,16 @@ class PerceiverIOModule(BackboneModule):
             if feature is not None:
                 features.append(self._ask(queries, feature))
         return Context(output=self._ask(queries, x), tokens=tokens, features=tuple(features))
+
+    def attention(self, tokens: Tokens, block: int) -> Attention:
+        """What the latents read of the input: weights (R, H, L, V). They read once, so it is the same for every block.
+
+        Args:
+            tokens: features (R, V, D'), padding (R, V) or None.
+            block: any; the blocks themselves attend to latents, which have no place.
+        """
+        latents = self.latents.expand(tokens.features.shape[0], -1, -1)
+        return Attention(weights=self.encode.weights(latents, tokens.features, tokens.padding), latent=True)
 
     def _ask(self, queries: Tensor, latents: Tensor) -> Tensor:
         """What the queries (1 or R, V, D) read from latents (R, L, latent_width): (R, V, D) float32."""

@@ -6,27 +6,14 @@ import io
 import re
 from collections.abc import Mapping
 
-import attrs
 import numpy as np
 import soundfile
+import torch
 
-from didact import DataError, Medium, Record
+from didact import DataError, Medium, Record, Sound
 
 STREAMED = 0x7FFFFF00  # a writer that cannot seek back (a pipe) declares a size from here on; it does not know better
 OGG_HEADER_BYTES, OGG_END_OF_STREAM = 27, 4
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Sound:
-    """A decoded sound file.
-
-    Attributes:
-        samples: (S,) float32; the mean of its channels, full scale at ±1.
-        rate_hz: samples per second.
-    """
-
-    samples: np.ndarray
-    rate_hz: int
 
 
 class AudioMedium(Medium):
@@ -49,7 +36,7 @@ class AudioMedium(Medium):
 
 
 def decode(data: bytes, name: str) -> Sound:
-    """A sound file's samples.
+    """A sound file's samples (S,) float32: the mean of its channels.
 
     Args:
         data: of the file, in any format that libsndfile reads.
@@ -79,7 +66,7 @@ def decode(data: bytes, name: str) -> Sound:
             where=name,
             mend="export it again, or leave it out",
         )
-    return Sound(samples=samples.mean(axis=1), rate_hz=rate_hz)
+    return Sound(samples=torch.from_numpy(samples.mean(axis=1)), rate_hz=rate_hz)
 
 
 def _missing(data: bytes, about: str, declared: int, decoded: int) -> str:

@@ -11,7 +11,7 @@ import torch
 import torchaudio
 from torch import Tensor
 
-from didact import DataError, Signal, Source
+from didact import DataError, Signal, Sound, Source
 from didact.store import Store, StoredRecord, StoredSamples
 from didact_speech import spectrogram
 from didact_speech.audio import decode
@@ -73,6 +73,11 @@ class Waveforms(Source):
     def picture(self, content: Tensor) -> Tensor:
         """The log-mel spectrogram (80, frames, 3) uint8 of a waveform (S,)."""
         return spectrogram.picture(content.detach().cpu(), self.sample_rate_hz, PICTURE_BANDS)
+
+    def sound(self, content: Tensor) -> Sound:
+        """A waveform (S,) as loud as it can be, so that one of unit variance is heard as well as any."""
+        loudest = content.abs().max().clamp(min=NORMALIZE_EPSILON)
+        return Sound(samples=content.detach().cpu() / loudest.cpu(), rate_hz=self.sample_rate_hz)
 
 
 class WaveformSamples(StoredSamples):
@@ -143,7 +148,7 @@ class WaveformSamples(StoredSamples):
         """The whole waveform (S,) float32 at the source's rate, and its name."""
         record, rate_hz = self.record(index), self.waveforms.sample_rate_hz
         sound = decode(record.data, record.name)
-        waveform = torch.from_numpy(sound.samples)
+        waveform = sound.samples
         if sound.rate_hz != rate_hz:
             if sound.rate_hz not in self._resamplers:
                 self._resamplers[sound.rate_hz] = torchaudio.transforms.Resample(sound.rate_hz, rate_hz)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import attrs
@@ -21,6 +21,11 @@ START, PAD, END, UNKNOWN = 0, 1, 2, 3  # RoBERTa's and fairseq's ids of `SPECIAL
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 FIRST_WORD = len(SPECIALS)
 MASK = "<mask>"  # always the last id of a vocabulary
+_PRINTABLE = (*range(33, 127), *range(161, 173), *range(174, 256))
+# which byte each symbol of a byte-level vocabulary stands for (GPT-2's bytes_to_unicode, the other way round)
+BYTES = {chr(byte): byte for byte in _PRINTABLE} | {
+    chr(256 + number): byte for number, byte in enumerate(sorted(set(range(256)) - set(_PRINTABLE)))
+}
 MINIMUM_FREQUENCY = 2  # a pair of symbols that was seen but once is not worth a vector
 
 
@@ -51,6 +56,11 @@ class Tokenizer(Spec, abc.ABC):
             DataError: it is not there, cannot be read, or gives its special tokens other ids than those above.
         """
         return _read(*_identified(self.file())).tokenizer
+
+    def words(self, ids: Sequence[int]) -> tuple[str, ...]:
+        r"""The text of each id, with the space before it; of an id that is but a part of a character, ``\xc3``."""
+        tokenizer = self.load()
+        return tuple(_word(tokenizer, number) for number in ids)
 
     def fingerprint(self) -> str:
         """SHA-256 of what decides the ids of a text."""
@@ -142,6 +152,13 @@ def _lines(store: Store, progress: Progress) -> Iterator[str]:
     for index in range(len(store)):
         yield from store.get(index).data.decode().split("\n")
         progress.advance()
+
+
+def _word(tokenizer: tokenizers.Tokenizer, number: int) -> str:
+    symbols = str(tokenizer.id_to_token(number))
+    if number < FIRST_WORD or symbols == MASK or not set(symbols) <= set(BYTES):
+        return symbols
+    return bytes(BYTES[symbol] for symbol in symbols).decode(errors="backslashreplace")
 
 
 @attrs.frozen(eq=False)

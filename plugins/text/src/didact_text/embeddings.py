@@ -131,6 +131,11 @@ class TokenEmbeddingsModule(FeatureEncoderModule):
     def table(self) -> nn.Parameter:
         return cast(nn.Parameter, self.tokens.weight)
 
+    def replacements(self, mask: BatchMask) -> Tensor | None:
+        if mask.replacement is None:
+            return None
+        return FIRST_WORD + mask.replacement % (self.tokens.num_embeddings - FIRST_WORD - 1)
+
     def _corrupt(self, features: Tensor, mask: BatchMask | None) -> Tensor:
         """Puts the vector of ``<mask>`` at hidden positions and those of random words at replaced ones.
 
@@ -145,11 +150,11 @@ class TokenEmbeddingsModule(FeatureEncoderModule):
             return features
         vocabulary = self.tokens.num_embeddings
         hidden = self._vectors(torch.full((), vocabulary - 1, device=features.device))  # (D,)
-        if mask.replaced is None or mask.replacement is None:
+        words = self.replacements(mask)  # (B, M, T)
+        if mask.replaced is None or words is None:
             return corrupt(features, mask, hidden)
-        words = FIRST_WORD + mask.replacement.flatten(0, 1) % (vocabulary - FIRST_WORD - 1)  # (B, M, T) -> (R, T)
         kept = corrupt(features, attrs.evolve(mask, replaced=None), hidden)
-        return torch.where(mask.replaced.flatten(0, 1)[..., None], self._vectors(words), kept)
+        return torch.where(mask.replaced.flatten(0, 1)[..., None], self._vectors(words.flatten(0, 1)), kept)
 
     def _vectors(self, ids: Tensor) -> Tensor:
         """The vectors (*, D) of further ids (*).

@@ -53,6 +53,10 @@ class TokenSource(Source, abc.ABC):
         counts[:FIRST_WORD] = 0
         return torch.nn.functional.normalize(counts.log1p(), dim=0)
 
+    def words(self, content: Tensor) -> tuple[str, ...]:
+        """The words of ids (T,) int64; a piece of a character that several ids make up is told by its bytes."""
+        return self.tokenizer.words(content.tolist())
+
 
 @attrs.frozen(kw_only=True)
 class Sentences(TokenSource):

@@ -32,13 +32,34 @@ class Attention(nn.Module):
             (R, V, D).
         """
         rows, v, width = x.shape
-        qkv = linear(x, self.qkv.weight, self._qkv_bias())
-        qkv = qkv.view(rows, v, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (R, V, 3·D) -> (3, R, H, V, D/H)
-        query, key, value = qkv.unbind(0)
+        query, key, value = self._project(x)
         read = attend(query, key, value, bias, self.dropout if self.training else 0.0)
         joined = read.transpose(1, 2).reshape(rows, v, width)  # (R, H, V, D/H) -> (R, V, D)
         projected: Tensor = self.projection(joined)
         return projected
+
+    def weights(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """The shares by which `forward` adds up the values, computed anew, in float32.
+
+        Args:
+            x: (R, V, D).
+            bias: as for `forward`.
+
+        Returns:
+            (R, H, V, V); entry (…, i, j) is what token i reads of token j.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            query, key, _ = self._project(x.float())
+            logits: Tensor = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)  # (R, H, V, V)
+            if bias is not None:
+                logits = logits + bias
+            return logits.softmax(-1)
+
+    def _project(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Query, key and value of x (R, V, D), each (R, H, V, D/H)."""
+        rows, v, _ = x.shape
+        qkv = linear(x, self.qkv.weight, self._qkv_bias())
+        return qkv.view(rows, v, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)  # of (3, R, H, V, D/H)
 
     def _qkv_bias(self) -> Tensor | None:
         if self.query_value_bias is None:

@@ -38,12 +38,13 @@ class Block(nn.Module):
             the stream behind the block (R, V, D) float32, and the wanted feature (R, V, D) or None.
         """
         attended = self.attention(self.attention_residual.enter(x), bias)
-        x = self.attention_residual.join(x, attended)
+        x = self.attention_residual.leave(self.attention_residual.join(x, attended))
         transformed = self.ffn(self.ffn_residual.enter(x))
-        x = self.ffn_residual.join(x, transformed)
+        joined = self.ffn_residual.join(x, transformed)
+        x = self.ffn_residual.leave(joined)
         if wanted is None:
             return x, None
-        return x, {"attention": attended, "ffn": transformed, "block": x}[wanted]
+        return x, {"attention": attended, "ffn": transformed, "ffn+residual": joined, "block": x}[wanted]
 
 
 class Residual(nn.Module):
@@ -82,9 +83,12 @@ class Residual(nn.Module):
         if self.training and self.drop_path > 0:
             kept = branch.new_empty(branch.shape[0], 1, 1).bernoulli_(1 - self.drop_path)  # (R, 1, 1)
             branch = branch * kept * (1 / (1 - self.drop_path))
-        x = x + branch
-        joined: Tensor = self.norm(x) if self.place == "post" else x
-        return joined
+        return x + branch
+
+    def leave(self, joined: Tensor) -> Tensor:
+        """What the sum (R, V, D) hands on: (R, V, D)."""
+        normed: Tensor = self.norm(joined) if self.place == "post" else joined
+        return normed
 
 
 class FeedForward(nn.Module):

@@ -8,6 +8,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from didact import Attention as AttentionWeights
 from didact import Backbone, BackboneModule, Collect, Context, Layout, SpecError, Tokens
 from didact.randomness import common
 from didact_transformer.attention import Attention
@@ -132,7 +133,8 @@ class TransformerModule(BackboneModule):
         Returns:
             output (R, V, D) float32; features, one (R, V, D) for each block that was asked for: ``ffn`` is the second
             linear layer's output and ``attention`` the output projection's, before dropout, scale and residual;
-            ``block`` is the residual stream behind the block, without the output norm of pre-norm models.
+            ``ffn+residual`` is the stream with the former added; ``block`` is the residual stream behind the block,
+            which is the same in pre-norm models, whose output norm is left out, and its norm in post-norm ones.
 
         Raises:
             SpecError: more blocks are asked for than there are, or the positions do not suit the tokens.
@@ -141,10 +143,7 @@ class TransformerModule(BackboneModule):
         if asked > len(self.blocks):
             raise SpecError(f"the features of {asked} blocks are asked for, but the Transformer has {len(self.blocks)}")
         bias = self._attention_bias(tokens)
-        x = tokens.features.float()
-        if self.input_norm is not None:
-            x = self.input_norm(x)
-        x = self.input_dropout(x)
+        x = self._enter(tokens)
         features = []
         for index, block in enumerate(self.blocks):
             wanted = collect.feature if collect is not None and index >= len(self.blocks) - asked else None
@@ -156,6 +155,33 @@ class TransformerModule(BackboneModule):
         if self.output_norm is not None:
             x = self.output_norm(x)
         return Context(output=x, tokens=tokens, features=tuple(features))
+
+    def attention(self, tokens: Tokens, block: int) -> AttentionWeights:
+        """What a block attends to, its relative positions included: weights (R, H, V, V).
+
+        The blocks below are computed as in `forward`; queries, keys and softmax of this one in float32.
+
+        Args:
+            tokens: features (R, V, D), padding (R, V) or None.
+            block: index of the block, from 0 for the lowest.
+        """
+        bias = self._attention_bias(tokens)
+        x = self._enter(tokens)
+        for below in self.blocks[:block]:
+            x, _ = below(x, bias)
+        asked = self.blocks[block]
+        assert isinstance(asked, Block)
+        with torch.autocast(x.device.type, enabled=False):
+            exact = self._attention_bias(tokens)
+        return AttentionWeights(weights=asked.attention.weights(asked.attention_residual.enter(x), exact))
+
+    def _enter(self, tokens: Tokens) -> Tensor:
+        """The residual stream (R, V, D) float32 before the first block."""
+        x = tokens.features.float()
+        if self.input_norm is not None:
+            x = self.input_norm(x)
+        entered: Tensor = self.input_dropout(x)
+        return entered
 
     def _attention_bias(self, tokens: Tokens) -> Tensor | None:
         """What is added to the logits: (1 or R, 1 or H, 1 or V, V), in the dtype they are computed in, or None."""

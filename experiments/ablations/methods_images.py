@@ -1,0 +1,27 @@
+"""Methods on CIFAR-10: what the same small Transformer learns from each in the same time.
+
+Claim: none is made; the question is which method, at this size and in ten minutes, gives the features that a linear
+    probe and nearest neighbours can use best, and whether each beats its own random initialisation.
+Cost: 6 methods × 3 seeds = 18 runs; how long each takes is what docs/how-to/compare-methods.md sets equal.
+Expected: not run yet.
+Command: didact run experiments/ablations/methods_images.py --jobs 2
+"""
+
+from didact import experiment_in
+from didact_ablate import Ablation
+
+base = experiment_in("../small/images.py", beside=__file__)
+others = ("byol", "simsiam", "vicreg", "dino")
+
+ablation = Ablation(
+    name="methods-images",
+    base=base,
+    methods={
+        "data2vec": base,
+        **{name: experiment_in(f"../variants/{name}_images.py", beside=__file__) for name in others},
+        "data2vec-perceiver": experiment_in("../variants/perceiver.py", beside=__file__),
+    },
+    metric="classes/linear",
+    also=("classes/linear_random", "classes/knn", "classes/knn_random"),
+    seeds=(0, 1, 2),
+)

@@ -1,0 +1,174 @@
+"""Pictures of what a network attends to, and of how it tells positions apart, on samples that it sees whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import attrs
+import torch
+from torch import Tensor
+
+from didact import Attention, Experiment, Layout, Network, SpecError, Tokens, View, collate
+from didact.devices import autocast, choose_precision
+from didact.tensors import move
+from didact_evaluate.colours import heat, principal_colours
+from didact_evaluate.mosaic import mark, paint
+from didact_evaluate.sheets import APART, caption, flowed, headed, stacked, titled
+from didact_evaluate.shown import STRIP, Shown
+
+Query = Literal["class", "mean", "middle"]
+SIDE, LARGEST = 200, 320  # pixels of the side of a matrix: of small ones about, of large ones at most
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Watched:
+    """A network, and the experiment whose samples it is given.
+
+    Attributes:
+        network: in evaluation mode.
+        name: ``student`` or ``teacher``.
+        experiment: whose encoder lays samples out, and whose precision is computed in.
+        device: where the network is.
+    """
+
+    network: Network
+    name: str
+    experiment: Experiment
+    device: torch.device
+
+    @torch.no_grad()
+    def attention(self, shown: Shown, block: int) -> tuple[Attention, Tokens] | None:
+        """What a block attends to in one whole sample, weights (1, H, Q, V), and the V vectors; None if unknown."""
+        with autocast(self.device, choose_precision(self.experiment.training.precision, self.device)):
+            view = self._whole(shown)
+            tokens = self.network.encoder.place(self.network.encoder.embed(view), None)
+            attention = self.network.backbone.attention(tokens, block)
+        return None if attention is None else (attention, tokens)
+
+    @torch.no_grad()
+    def features(self, shown: Shown) -> tuple[Tensor, Layout]:
+        """The backbone's output at each position of one whole sample, (T, D) float32, and how they are laid out."""
+        with autocast(self.device, choose_precision(self.experiment.training.precision, self.device)):
+            context = self.network.contextualize(self.network.encoder.embed(self._whole(shown)), None)
+        return context.positions_only(context.output)[0].float().cpu(), context.tokens.layout
+
+    def _whole(self, shown: Shown) -> View:
+        return move(collate([shown.content], self.experiment.encoder), self.device)
+
+
+def attention_sheet(watched: Watched, samples: Sequence[Shown], block: int | None, query: Query) -> Tensor | None:
+    """Heat maps of what each head of a block attends to, (H, W, 3) uint8; None where the backbone cannot tell.
+
+    Over a grid it is what one query attends to; of sequences, all queries are shown, as a matrix.
+
+    Raises:
+        SpecError: there is no such block.
+    """
+    depth = len(watched.network.backbone.blocks)
+    index = depth - 1 if block is None else block
+    if not 0 <= index < depth:
+        raise SpecError(
+            f"the attention of block {index} is asked for, and the backbone has {depth}",
+            where="attention_block",
+            mend=f"0 to {depth - 1}, or None for the last",
+        )
+    rows = []
+    who = ""
+    for shown in samples:
+        found = watched.attention(shown, index)
+        if found is None:
+            return None
+        drawn, who = _maps(shown, *found, query) if shown.is_grid else _matrices(shown, *found)
+        rows.append(drawn)
+    about = (
+        f"What block {index} (of 0 to {depth - 1}) of the {watched.name} attends to, head by head, in samples that it "
+        f"sees whole: {who}. From the smallest share of a map, black, to its largest; both stand above it."
+    )
+    return headed(flowed(rows, APART), about)
+
+
+def features_sheet(watched: Watched, samples: Sequence[Shown]) -> Tensor | None:
+    """The features of all positions, by colour: (H, W, 3) uint8; None where they are laid out in no known way."""
+    found = [watched.features(shown) for shown in samples]
+    if any(len(features) != layout.positions or not features.isfinite().all() for features, layout in found):
+        return None
+    colours, share = principal_colours([features for features, _ in found])
+    rows = []
+    for shown, (_, layout), colour in zip(samples, found, colours, strict=True):
+        assert shown.picture is not None
+        canvas = shown.picture if shown.is_grid else shown.picture[: 2 * STRIP]
+        rows.append(shown.row([("", shown.picture), ("features", paint(layout, colour, canvas))]))
+    about = (
+        f"What the {watched.name} makes of samples that it sees whole: the first three principal components of its "
+        f"output at all positions shown, as red, green and blue ({share:.0%} of the variance). Like colours, like "
+        f"features."
+    )
+    return headed(flowed(rows, APART), about)
+
+
+def _maps(shown: Shown, attention: Attention, tokens: Tokens, query: Query) -> tuple[Tensor, str]:
+    """Over the grid, what one query attends to by each head; and which query that is."""
+    weights = attention.weights[0].float().cpu()  # (H, Q, V)
+    picture, middle = shown.picture, None
+    assert picture is not None
+    if attention.latent:
+        of, who = weights.mean(1), "the mean over its latents"  # (H, V)
+    elif query == "class" and tokens.extra:
+        of, who = weights[:, 0], "the class token"
+    elif query == "middle":
+        height, width = tokens.layout.shape
+        middle = height // 2 * width + width // 2
+        of, who = weights[:, tokens.extra + middle], "the position framed in red"
+        picture = mark(picture, tokens.layout, middle)
+    else:
+        of, who = weights[:, tokens.extra :].mean(1), "the mean over all positions"
+    maps = of[:, tokens.extra :]  # (H, T)
+    panels = [
+        (_name(head, values), paint(tokens.layout, heat(_scaled(values, values)), picture))
+        for head, values in enumerate(maps)
+    ]
+    return shown.row([("", picture), *panels]), who
+
+
+def _matrices(shown: Shown, attention: Attention, tokens: Tokens) -> tuple[Tensor, str]:
+    """Of a sequence, what every query attends to by each head; and how to read that."""
+    weights = attention.weights[0].float().cpu()[:, :, tokens.extra :]  # (H, Q, T)
+    if not attention.latent:
+        weights = weights[:, tokens.extra :]  # (H, T, T)
+    panels = []
+    for head, values in enumerate(weights):
+        panels.append(titled(heat(_scaled(_sized(values), values)), _name(head, values)))
+    if shown.picture is not None:
+        side = panels[0].shape[1]
+        columns = torch.arange(side) * shown.picture.shape[1] // side
+        panels.insert(0, titled(shown.picture[:, columns], "what is read"))
+    reader = "latent" if attention.latent else "position, the first at the top,"
+    who = f"each row of a map is what one {reader} reads, each column what is read of one, the first on the left"
+    block = flowed(panels)
+    return stacked([caption(shown.title, block.shape[1]), block], 0), who
+
+
+def _sized(matrix: Tensor) -> Tensor:
+    """A matrix (Q, T) large enough to be looked at, without blending, or small enough: the most of what a pixel covers.
+
+    A mean would make a diagonal, one entry wide, fade away.
+    """
+    side = max(matrix.shape)
+    if side > LARGEST:
+        size = [min(LARGEST, count) for count in matrix.shape]
+        return torch.nn.functional.adaptive_max_pool2d(matrix[None], size)[0]
+    factor = max(1, SIDE // side)
+    return matrix.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+
+
+def _scaled(values: Tensor, of: Tensor) -> Tensor:
+    """``values`` (…), from 0 at the smallest of ``of`` to 1 at its largest; 0 where those are as good as equal."""
+    least, most = float(of.min()), float(of.max())
+    return (values - least) / (most - least) if most - least > 1e-6 else torch.zeros_like(values)
+
+
+def _name(head: int, values: Tensor) -> str:
+    least, most = (100 * float(value) for value in values.aminmax())
+    digits = 0 if most >= 10 else 1 if most >= 1 else 2
+    return f"head {head}: {least:.{digits}f}-{most:.{digits}f}%"

@@ -1,0 +1,77 @@
+"""Filling what was hidden from elsewhere: from the place whose target is nearest to the prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+import torch
+from torch import Tensor
+
+from didact import Batch, Subject
+from didact_evaluate.mosaic import cell, paste
+from didact_evaluate.shown import Shown
+
+
+@attrs.frozen(kw_only=True)
+class Filling:
+    """Where the content of a predicted position is taken from.
+
+    Attributes:
+        position: of the sample, that was to be predicted.
+        sample: in the batch, another one.
+        place: the position there whose target is nearest.
+    """
+
+    position: int
+    sample: int
+    place: int
+
+
+Found = Mapping[int, list[Filling]]  # by sample of the batch
+
+
+def fillings(subject: Subject, batch: Batch, count: int) -> Found | None:
+    """For each of the first ``count`` samples what fills the positions that its first mask has predicted.
+
+    Nearest is meant by squared distance. Returns None where a method does not predict continuous targets of single
+    positions.
+    """
+    view = batch.views[0]
+    if view.mask is None:
+        return None
+    _, targets = subject.targets(batch)
+    predictions = subject.predict(batch).predictions
+    fitting = [t for t in targets if t.view == 0 and t.level == "position" and t.values.is_floating_point()]
+    if predictions is None or len(fitting) != 1 or len(predictions) != view.mask.count or len(batch.ids) < 2:
+        return None
+    candidates = fitting[0].values.float().flatten(0, 1)  # (B, T, D) -> (B·T, D)
+    t, m = view.layout.positions, view.mask.masks
+    owner = torch.arange(len(candidates), device=candidates.device) // t  # (B·T,)
+    unusable = (
+        torch.zeros_like(owner, dtype=torch.bool) if view.padding is None else view.padding.flatten().to(owner.device)
+    )
+    found = {}
+    for index in range(count):
+        rows = (view.mask.predictions // t == index * m).nonzero().flatten()  # behind the first mask
+        distance = torch.cdist(predictions[rows.to(predictions.device)].float(), candidates)  # (n, B·T)
+        nearest = distance.masked_fill(unusable | (owner == index), torch.inf).argmin(1).tolist()
+        positions = (view.mask.predictions[rows] % t).tolist()
+        found[index] = [
+            Filling(position=position, sample=place // t, place=place % t)
+            for position, place in zip(positions, nearest, strict=True)
+        ]
+    return found
+
+
+def filled(shown: Sequence[Shown], index: int, found: list[Filling]) -> Tensor:
+    """The picture (H, W, 3) uint8 of sample ``index`` with its predicted positions filled from others."""
+    own = shown[index]
+    assert own.picture is not None
+    drawn = own.picture.clone()
+    for filling in found:
+        other = shown[filling.sample]
+        assert other.picture is not None
+        patch = other.picture[cell(other.layout, filling.place, other.picture)]
+        paste(drawn, cell(own.layout, filling.position, own.picture), patch)
+    return drawn

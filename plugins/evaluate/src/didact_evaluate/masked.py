@@ -1,0 +1,94 @@
+"""What a mask leaves of a sample, and what the network takes the rest for: as sheets, and as texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from didact import Batch, BatchMask
+from didact_evaluate.filling import Found, filled
+from didact_evaluate.marking import fates, marked, refilled
+from didact_evaluate.mosaic import hide
+from didact_evaluate.sheets import APART, flowed, headed
+from didact_evaluate.shown import Shown
+
+MARKS = "[[word]] is hidden, [[word → other]] replaced by another, [[word =]] left as it is and to be predicted."
+FILLED = (
+    "[[word → other]]: of all targets in other samples, that of other is nearest to the prediction; "
+    "[[word =]]: that of the same word is."
+)
+
+
+def inputs_sheet(batch: Batch, views: Sequence[Sequence[Shown]], samples: int, masks: int) -> Tensor:
+    """What training sees: every view of the first samples, and what the first masks leave of it. (H, W, 3) uint8."""
+    rows = [
+        one.row(_panels(one, view.mask, index, masks))
+        for index in range(min(samples, len(batch.ids)))
+        for view, one in zip(batch.views, [shown[index] for shown in views], strict=True)
+    ]
+    about = "What training sees of each sample."
+    if any(view.mask is not None for view in batch.views):
+        red = "" if views[0][0].is_grid else ", and red in the strips"
+        about = f"What training sees of each sample, and what its masks leave. Covered in grey{red}: to be predicted."
+    return headed(flowed(rows, APART), about)
+
+
+def reconstruction_sheet(batch: Batch, shown: Sequence[Shown], found: Found) -> Tensor:
+    """Samples, what their first mask leaves, and how it is filled. (H, W, 3) uint8."""
+    rows = []
+    for index, fillings in found.items():
+        one, mask = shown[index], batch.views[0].mask
+        rows.append(one.row([*_panels(one, mask, index, 1)[:2], ("filled", filled(shown, index, fillings))]))
+    about = (
+        "Each position behind mask 1 is filled with the place of another sample whose target is nearest to what the "
+        "student predicts there."
+    )
+    return headed(flowed(rows, APART), about)
+
+
+def inputs_text(shown: Sequence[Shown], mask: BatchMask | None, replacements: Tensor | None, masks: int) -> str:
+    """Samples as text, with what their masks do to it.
+
+    Args:
+        shown: samples with words.
+        mask: their batch's.
+        replacements: (B, M, T) int64, the ids that stand at replaced positions; None where nobody knows.
+        masks: at most so many are shown.
+    """
+    told = [MARKS] if mask is not None else []
+    for index, one in enumerate(shown):
+        told.append(one.title)
+        words, held = one.words or (), one.layout.positions
+        if mask is None:
+            told.append("".join(words))
+            continue
+        for number in range(min(masks, mask.masks)):
+            others = None if replacements is None else one.source.words(replacements[index, number, :held])
+            about = f"mask {number + 1}: " if mask.masks > 1 else ""
+            told.append(about + marked(words, fates(mask, index, number, held), others))
+    return "\n\n".join(told)
+
+
+def reconstruction_text(shown: Sequence[Shown], found: Found) -> str:
+    """Samples as text, with the word whose target is nearest to each prediction."""
+    told = [FILLED]
+    for index, fillings in found.items():
+        others = {filling.position: (shown[filling.sample].words or ())[filling.place] for filling in fillings}
+        told += [shown[index].title, refilled(shown[index].words or (), others)]
+    return "\n\n".join(told)
+
+
+def _panels(shown: Shown, mask: BatchMask | None, index: int, masks: int) -> list[tuple[str, Tensor]]:
+    """The sample, and what its first masks leave of it; over time, the further ones are strips."""
+    assert shown.picture is not None
+    panels = [("", shown.picture)]
+    if mask is None:
+        return panels
+    predicted = mask.predicted[index, :masks, : shown.layout.positions]  # (B, M, T) -> (masks, t)
+    for number, hidden in enumerate(predicted, 1):
+        if shown.is_grid or number == 1:
+            panels.append((f"mask {number}", hide(shown.picture, shown.layout, hidden)))
+    if not shown.is_grid:
+        panels += [(f"mask {number}", shown.bars(hidden)) for number, hidden in enumerate(predicted, 1)]
+    return panels
