@@ -72,7 +72,7 @@ def open_when_ready(opened: Page, address: str, awaited: str) -> Locator:
             waited_ms += 500
             opened.wait_for_timeout(500)
     there = opened.locator(awaited)
-    there.first.wait_for()
+    there.first.wait_for(state="attached")  # a curve of one point is not visible
     return there
 
 
