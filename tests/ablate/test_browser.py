@@ -38,14 +38,14 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def study(installed, study_text, tmp_path_factory) -> Iterator[tuple[Path, str, str]]:
+def study(toy, study_text, tmp_path_factory) -> Iterator[tuple[Path, str, str]]:
     """A study that was run and tracked, in Aim's browser: its folder, the browser's address, that of its curves."""
     project = tmp_path_factory.mktemp("browsed")
     text = study_text.replace("    evaluations={", "    observers=(Aim(),),\n    evaluations={")
     text = text.replace("from didact_ablate import", "from didact_aim import Aim\nfrom didact_ablate import")
     (project / "study.py").write_text(text.replace("(1, 2, 4)", "(1, 2)"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(installed))
+        patch.setenv("PYTHONPATH", str(toy))
         patch.setenv("OMP_NUM_THREADS", "1")
         command = [sys.executable, "-m", "didact", "run", "study.py", "--jobs", "2"]
         done = subprocess.run(command, cwd=project, capture_output=True, text=True)

@@ -101,7 +101,7 @@ def stores(tmp_path_factory) -> Path:
 
 
 def test_there_are_the_papers_ablations_on_images_and_on_speech():
-    names = {path.stem for path in ABLATIONS}
+    names = {path.stem for path in ABLATIONS} - {"methods_images"}
     questions = ("layers", "target", "normalization", "decay", "masking", "encoder", "beta")
     assert names == {f"{question}_{modality}" for question in questions for modality in ("images", "speech")}
 

@@ -33,7 +33,7 @@ Finish = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def begin(project) -> Start:
+def launch(project) -> Start:
     """Begins a command on several processes of this machine."""
 
     def start(processes: int, *arguments: object) -> subprocess.Popen[str]:
@@ -51,11 +51,11 @@ def begin(project) -> Start:
 
 
 @pytest.fixture
-def torchrun(begin) -> Finish:
+def torchrun(launch) -> Finish:
     """Runs a command on several processes of this machine."""
 
     def run(processes: int, *arguments: object) -> subprocess.CompletedProcess[str]:
-        started = begin(processes, *arguments)
+        started = launch(processes, *arguments)
         out, err = started.communicate(timeout=300)
         return subprocess.CompletedProcess(started.args, started.returncode, out, err)
 
@@ -135,9 +135,9 @@ def test_a_process_that_fails_ends_the_others_with_its_own_message(project, torc
     assert "Traceback" not in result.stderr.split("torch/distributed/elastic")[0]
 
 
-def test_a_killed_process_ends_the_job_and_the_run_goes_on_from_its_checkpoint(project, begin, torchrun, didact):
+def test_a_killed_process_ends_the_job_and_the_run_goes_on_from_its_checkpoint(project, launch, torchrun, didact):
     changes = settings("training.steps=300", "training.checkpoint_every=20")
-    begun = begin(2, "run", "tiny.py", "--out", "r", *changes)
+    begun = launch(2, "run", "tiny.py", "--out", "r", *changes)
     while len(losses(project / "r")) < 50:
         assert begun.poll() is None, begun.communicate()[1]
         time.sleep(0.05)
@@ -152,8 +152,8 @@ def test_a_killed_process_ends_the_job_and_the_run_goes_on_from_its_checkpoint(p
     assert losses(project / "r") == losses(project / "s")  # to the bit: as many processes as before
 
 
-def test_sigterm_to_one_process_stops_all_with_a_checkpoint(project, begin, torchrun):
-    begun = begin(2, "run", "tiny.py", "--out", "r", *settings("training.steps=3000"))
+def test_sigterm_to_one_process_stops_all_with_a_checkpoint(project, launch, torchrun):
+    begun = launch(2, "run", "tiny.py", "--out", "r", *settings("training.steps=3000"))
     while len(losses(project / "r")) < 20:
         assert begun.poll() is None, begun.communicate()[1]
         time.sleep(0.05)
