@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -53,6 +53,18 @@ def stay(channel, file=None):
         signal.signal(signal.SIGTERM, lambda *_: (open(file, "w").write("asked to end"), os._exit(0)))
     channel.send(os.getpid())
     time.sleep(600)
+"""
+
+ASKS = """
+import json, os
+import works
+from didact.processes import Process
+if __name__ == "__main__":
+    with Process(works.look) as process:
+        found = process.receive()
+        server = f"/proc/{found['server']}"
+        opened = [os.readlink(f"{server}/fd/{file}") for file in os.listdir(f"{server}/fd")]
+        print(json.dumps([found["ready"], found["gpu"], len(os.listdir(f"{server}/task")), opened]))
 """
 
 STARTER = """
@@ -118,15 +130,16 @@ def test_it_works_in_the_place_of_its_starter(works, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for threads in /proc")
-def test_the_server_has_imported_everything_and_computes_nothing(works):
-    forkserver._forkserver._stop()  # one that runs for the tests before this one has imported what those asked for
-    with Process(works.look) as process:
-        found = process.receive()
-        assert found["ready"] == ["didact.run", "didact_vision.plugin"]
-        assert not found["gpu"]
-        assert len(list(Path(f"/proc/{found['server']}/task").iterdir())) == 1
-        opened = [os.readlink(file) for file in Path(f"/proc/{found['server']}/fd").iterdir()]
-        assert not [file for file in opened if "nvidia" in file]
+def test_the_server_has_imported_everything_and_computes_nothing(works, tmp_path):
+    """Of a process of its own, for the server of this one may have been asked for something else before."""
+    (tmp_path / "asks.py").write_text(ASKS)
+    done = subprocess.run([sys.executable, "asks.py"], cwd=tmp_path, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    ready, gpu, threads, opened = json.loads(done.stdout.splitlines()[-1])
+    assert ready == ["didact.run", "didact_vision.plugin"]
+    assert not gpu
+    assert threads == 1
+    assert not [file for file in opened if "nvidia" in file]
 
 
 def test_it_is_asked_and_answers(works):
