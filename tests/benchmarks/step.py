@@ -1,8 +1,10 @@
-"""A whole training step of didact beside one assembled from the modules of transformers, taking turns.
+"""A whole training step of didact beside one assembled from the modules of transformers, or beside one of an earlier
+didact, taking turns.
 
     python tests/benchmarks/step.py --modality images
     python tests/benchmarks/step.py --modality speech --precision float32 --rounds 10
     python tests/benchmarks/step.py --modality text --series 1,2,4,8
+    python tests/benchmarks/step.py --modality text --before v0.1.0
 
 Each contestant lives in a process of its own, which computes only while it is asked to. See README.md.
 """
@@ -10,12 +12,16 @@ Each contestant lives in a process of its own, which computes only while it is a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+HERE = Path(__file__).resolve().parent
 MODALITIES = {"images": 4, "speech": 2, "text": 2}  # and how many samples make a small batch of each
 
 
@@ -30,6 +36,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="of each; 0: as many as torch takes")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu with --threads 1: README")
     parser.add_argument("--series", help="batch sizes, such as 1,2,4,8: didact alone, to see what a step costs")
+    parser.add_argument("--before", metavar="REVISION", help="an earlier didact in the place of transformers")
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.contestant:
@@ -38,14 +45,17 @@ def main() -> None:
         contestant.serve(arguments)
     elif arguments.series:
         series(arguments)
+    elif arguments.before:
+        with checkout(arguments.before) as tree:
+            ours, theirs = Contestant("didact", arguments), Contestant("didact", arguments, tree)
+            duel({"didact": ours, arguments.before: theirs}, arguments)
     else:
-        duel(arguments)
+        duel({name: Contestant(name, arguments) for name in ("didact", "transformers")}, arguments)
 
 
-def duel(arguments: argparse.Namespace) -> None:
-    """Both contestants in turn; the median of the rounds' ratios, so that a busy machine disturbs both alike."""
+def duel(contestants: dict[str, Contestant], arguments: argparse.Namespace) -> None:
+    """Two contestants in turn; the median of the rounds' ratios, so that a busy machine disturbs both alike."""
     batch = arguments.batch or MODALITIES[arguments.modality]
-    contestants = {name: Contestant(name, arguments) for name in ("didact", "transformers")}
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(arguments.rounds + 1):
         for name, contestant in contestants.items():
@@ -59,14 +69,15 @@ def duel(arguments: argparse.Namespace) -> None:
     print(f"{'':14}{'median s/step':>14}{'fastest':>10}{'samples/s':>11}{'peak memory':>14}")
     for name, contestant in contestants.items():
         answer = contestant.ask(batch=batch, steps=0)
-        middle, fastest = statistics.median(seconds[name]), min(seconds[name])
+        middle, least = statistics.median(seconds[name]), min(seconds[name])
         memory = f"{answer['peak_mib']:.0f} MiB"
-        print(f"{name:14}{middle:14.3f}{fastest:10.3f}{batch / middle:11.2f}{memory:>14}  {answer['setting']}")
+        print(f"{name:14}{middle:14.3f}{least:10.3f}{batch / middle:11.2f}{memory:>14}  {answer['setting']}")
         contestant.close()
+    fastest = [min(taken) for taken in seconds.values()]
     ratios = sorted(theirs / ours for ours, theirs in zip(*seconds.values(), strict=True))
     print(
         f"didact is {statistics.median(ratios):.2f} times as fast (rounds: {ratios[0]:.2f} to {ratios[-1]:.2f}; "
-        f"fastest against fastest: {min(seconds['transformers']) / min(seconds['didact']):.2f})"
+        f"fastest against fastest: {fastest[1] / fastest[0]:.2f})"
     )
 
 
@@ -89,11 +100,26 @@ def series(arguments: argparse.Namespace) -> None:
         print(f"{size:4} samples: {taken:.3f} s a step, {size / taken:.2f} samples/s, {off:+.1%} off the line")
 
 
-class Contestant:
-    """A process that takes steps when it is asked to."""
+@contextlib.contextmanager
+def checkout(revision: str) -> Iterator[Path]:
+    """The tree of a revision that has this benchmark, with an environment of its own; gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(tree), revision], cwd=HERE, check=True)
+        try:
+            subprocess.run(["uv", "sync", "--quiet"], cwd=tree, check=True)
+            yield tree
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", str(tree)], cwd=HERE, check=True)
 
-    def __init__(self, name: str, arguments: argparse.Namespace) -> None:
-        command = [sys.executable, str(Path(__file__)), "--contestant", name]
+
+class Contestant:
+    """A process that takes steps when it is asked to; of another tree where one is given."""
+
+    def __init__(self, name: str, arguments: argparse.Namespace, tree: Path | None = None) -> None:
+        python = sys.executable if tree is None else str(tree / ".venv" / "bin" / "python")
+        file = HERE if tree is None else tree / HERE.relative_to(HERE.parents[1])
+        command = [python, str(file / "step.py"), "--contestant", name]
         for option in ("modality", "precision", "teacher", "threads", "clock"):
             command += [f"--{option}", str(getattr(arguments, option))]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

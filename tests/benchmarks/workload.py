@@ -64,7 +64,7 @@ class Workload:
         contents = [source.draw(random) for random in generators]
         view = collate(contents, experiment.encoder, experiment.masker, generators, generator(0, "equalise"))
         batch = Batch(views=(view,), ids=torch.arange(size))
-        return cls(StepBatch(step=0, epoch=0, parts=(batch,), padding=0.0))
+        return cls(StepBatch(step=0, epoch=0, parts=(batch,), padding=0.0, samples=size))
 
     @property
     def content(self) -> Tensor:
