@@ -263,6 +263,19 @@ def test_drop_path_rises_linearly_and_keeps_the_expectation() -> None:
     assert (residual.join(torch.zeros(1, 1, 4), torch.ones(1, 1, 4)) == 1).all()
 
 
+def test_blocks_that_drop_their_path_at_different_rates_are_compiled_as_one() -> None:
+    from torch._dynamo.testing import CompileCounter
+
+    torch.compiler.reset()
+    counter = CompileCounter()
+    module = Transformer(width=4, depth=20, heads=1, drop_path=0.4, norm="pre", dropout=0.0).build(4, None)
+    for block in module.blocks:
+        block.compile(backend=counter)
+    module(sequence(torch.randn(3, 2, 4))).output.sum().backward()
+    assert 1 <= counter.frame_count <= 4
+    torch.compiler.reset()
+
+
 # ── How it starts, and what does not fit ──────────────────────────────────────────────────────────────────────────────
 
 

@@ -328,6 +328,32 @@ def test_two_processes_agree_on_a_step_that_is_bad_on_one(faulty, tmp_path, dida
         assert steps == [step for step in range(1, 9) if policy == "skip" or step not in bad]
 
 
+KILLED_IN_ROLLBACK = """
+import os, signal
+from didact.trainer import Trainer
+
+if os.environ["RANK"] == RANK and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+    Trainer.restore = lambda self, stored: os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_is_killed_while_all_go_back_changes_nothing(faulty, tmp_path, rank):
+    (tmp_path / "left.py").write_text(EXPERIMENT_FILE)
+    (tmp_path / "killed.py").write_text(EXPERIMENT_FILE + KILLED_IN_ROLLBACK.replace("== RANK", f'== "{rank}"'))
+    for name in ("left", "killed"):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        command += ["--max-restarts", "1", "-m", "didact", "run", f"{name}.py", "--out", name]
+        command += ["--set", "training.nonfinite=rollback"]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert result.returncode == 0, result.stderr
+        events = [json.loads(line)["event"] for line in (tmp_path / name / "events.jsonl").read_text().splitlines()]
+        assert events.count("started") == (1 if name == "left" else 2)
+    assert plain(tmp_path / "killed") == plain(tmp_path / "left")
+    assert_equal_weights(tmp_path / "killed", tmp_path / "left")
+
+
 # ── replay ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from didact.checkpoint import read_tensors
-from didact.observing import read_metrics
+from didact.observing import read_lines, read_metrics
+from didact.record import find_runs
 from didact.recovery import newest_whole
 
 PLAIN = (
@@ -36,10 +37,10 @@ Finish = Callable[..., "subprocess.CompletedProcess[str]"]
 def launch(project) -> Start:
     """Begins a command on several processes of this machine."""
 
-    def start(processes: int, *arguments: object) -> subprocess.Popen[str]:
+    def start(processes: int, *arguments: object, restarts: int = 0) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
         return subprocess.Popen(
-            [*command, "-m", "didact", *map(str, arguments)],
+            [*command, "--max-restarts", str(restarts), "-m", "didact", *map(str, arguments)],
             cwd=project,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -103,6 +104,16 @@ def test_several_processes_take_the_curve_of_one(project, torchrun, alone, proce
     assert result.stdout.count("finished: r") == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize("change", ["recompute", "compile"])
+def test_several_processes_may_recompute_and_compile(project, torchrun, alone, parallel, change):
+    changes = settings(f"training.parallel={parallel}", f"training.{change}=true")
+    result = torchrun(2, "run", "tiny.py", "--out", "r", *changes)
+    assert result.returncode == 0, result.stderr
+    assert losses(project / "r") == pytest.approx(losses(alone), **ENLARGED)
+
+
 @pytest.mark.parametrize("first", ["ddp", "fsdp"])
 def test_a_checkpoint_moves_to_another_number_of_processes(project, torchrun, didact, alone, first):
     """Stopped on two processes after step 6, and taken up by one; and the other way round."""
@@ -150,6 +161,31 @@ def test_a_killed_process_ends_the_job_and_the_run_goes_on_from_its_checkpoint(p
     left_alone = torchrun(2, "run", "tiny.py", "--out", "s", *changes)
     assert left_alone.returncode == 0, left_alone.stderr
     assert losses(project / "r") == losses(project / "s")  # to the bit: as many processes as before
+
+
+@pytest.mark.parametrize(("rank", "out"), [(0, ()), (1, ("--out", "r"))])
+def test_torchrun_restarts_a_run_where_its_checkpoint_left_it(project, launch, torchrun, rank, out):
+    changes = settings("training.steps=300", "training.checkpoint_every=20")
+    begun = launch(2, "run", "tiny.py", *out, *changes, restarts=1)
+    while not any(run.step >= 50 for run in find_runs(project)):
+        assert begun.poll() is None, begun.communicate()[1]
+        time.sleep(0.05)
+    os.kill(process_of_rank(begun.pid, rank), signal.SIGKILL)
+    said, err = begun.communicate(timeout=120)
+    assert begun.returncode == 0, err
+    (run,) = find_runs(project)
+    assert said.count(f"finished: {run.folder.relative_to(project)}") == 1
+    assert [event["event"] for event in read_lines(run.folder / "events.jsonl")].count("started") == 2
+    left_alone = torchrun(2, "run", "tiny.py", "--out", "s", *changes)
+    assert left_alone.returncode == 0, left_alone.stderr
+    assert losses(run.folder) == losses(project / "s")
+
+
+def test_a_launch_that_was_not_restarted_goes_on_with_no_run_by_itself(project, torchrun):
+    for expected in (True, False):
+        result = torchrun(2, "run", "tiny.py", "--out", "r", *settings("training.steps=1"))
+        assert (result.returncode == 0) == expected, result.stderr
+    assert "there is a run in this folder already" in result.stderr
 
 
 def test_sigterm_to_one_process_stops_all_with_a_checkpoint(project, launch, torchrun):

@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import math
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ import attrs
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from didact.errors import RunError
 
@@ -127,6 +129,20 @@ def current() -> World:
     return World(rank=int(os.environ["RANK"]), size=size, local_rank=int(os.environ["LOCAL_RANK"]))
 
 
+def launch() -> str | None:
+    """What tells the launch by ``torchrun`` that this process is of from others, before and after its restarts.
+
+    None for a process that torchrun did not start. A launch without a name (``--rdzv-id``) is known by its process.
+    """
+    name = os.environ.get("TORCHELASTIC_RUN_ID")
+    return f"{socket.gethostname()}-{os.getppid()}" if name == "none" else name
+
+
+def restarts() -> int:
+    """How often ``torchrun --max-restarts`` has started the processes of this launch again, since one had failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
 def connected() -> World:
     """The processes that train together at the moment: what a part asks whose statistics are those of the whole batch.
 
@@ -153,7 +169,10 @@ def joined() -> Iterator[World]:
     if torch.cuda.is_available():
         torch.cuda.set_device(world.local_rank % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+    # torchrun's store outlives a restart, and in it the addresses of the processes that are gone
+    store = dist.PrefixStore(f"didact/{restarts()}", store)  # type: ignore[attr-defined]
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
         yield world
     except RuntimeError as error:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from didact.distributed import launch
 from didact.plugins import registry
 
 
@@ -39,6 +40,7 @@ def describe(
         "precision": str(precision).removeprefix("torch."),
         "data": dict(data),
         "command": sys.argv,
+        "launch": launch(),
         "commit": commit,
     }
 

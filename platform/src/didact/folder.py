@@ -14,6 +14,7 @@ from typing import Any
 
 from didact.contracts import Report
 from didact.disk import write_text, writing
+from didact.distributed import launch, restarts
 from didact.environment import commit_of
 from didact.errors import RunError
 from didact.experiment import Experiment
@@ -68,7 +69,7 @@ class RunFolder:
             if source_file is not None:
                 shutil.copyfile(source_file, path / "experiment.py")
         write_text(path / "overrides.json", json.dumps(dict(overrides), indent=2) + "\n")
-        folder.write_environment({"commit": commit_of(source_file)})
+        folder.write_environment({"commit": commit_of(source_file), "launch": launch()})
         write_text(path / EXPERIMENT, json.dumps(data, indent=2) + "\n")  # last: now there is a run
         return folder
 
@@ -97,6 +98,11 @@ class RunFolder:
     def experiment_data(self) -> Any:
         """The experiment as plain data."""
         return json.loads((self.path / EXPERIMENT).read_text())
+
+    def begun_by_this_launch(self) -> bool:
+        """Whether there is a run, and the launch by ``torchrun`` that this process is of was the last to work on it."""
+        known = self.environment().get("launch") if (self.path / EXPERIMENT).exists() else None
+        return known is not None and known == launch()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -190,11 +196,21 @@ class RunFolder:
 
 
 def new_folder(parent: Path, experiment: Experiment) -> Path:
-    """A folder for a new run: the experiment's name, then the moment it started."""
+    """A folder for a new run: the experiment's name, then the moment it started.
+
+    Of a process that ``torchrun`` has restarted: that of the run which the same launch began.
+    """
     moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    path = parent / experiment.name / moment
+    place = parent / experiment.name
+    if restarts() > 0:
+        data = to_data(experiment, registry().name_of)
+        runs = [folder for folder in map(RunFolder, place.glob("*")) if folder.begun_by_this_launch()]
+        mine = sorted(folder.path for folder in runs if folder.experiment_data() == data)
+        if mine:
+            return mine[-1]
+    path = place / moment
     attempt = 1
     while path.exists():
         attempt += 1
-        path = parent / experiment.name / f"{moment}-{attempt}"
+        path = place / f"{moment}-{attempt}"
     return path

@@ -14,7 +14,7 @@ from didact import environment
 from didact.batching import BatchPlan
 from didact.contracts import Report, RunInfo
 from didact.devices import choose_device
-from didact.distributed import World, joined
+from didact.distributed import World, joined, restarts
 from didact.doctor import admit
 from didact.errors import RunError, of_field
 from didact.experiment import Experiment
@@ -60,7 +60,7 @@ def start(
     overrides: Mapping[str, str] | None = None,
     examined: bool = True,
 ) -> RunResult:
-    """Runs an experiment in a new folder.
+    """Runs an experiment in a new folder; where ``torchrun`` restarts its processes, in the one that they began.
 
     Args:
         experiment: what to run.
@@ -78,9 +78,10 @@ def start(
     with joined() as world:
         trainer, plan = _prepare(experiment, choose_device(device), world)
         warnings = admit(experiment, plan, trainer.learner, path) if examined else ()
-        path = world.tell(path)  # a name with the time of day differs from process to process
+        folder = RunFolder(world.tell(path))  # a name with the time of day differs from process to process
         with world.main_first():
-            folder = RunFolder.create(path, experiment, source_file, overrides or {}) if world.main else RunFolder(path)
+            if world.main and not (restarts() > 0 and folder.begun_by_this_launch()):
+                RunFolder.create(folder.path, experiment, source_file, overrides or {})
         with folder.locked() if world.main else contextlib.nullcontext():
             return _run(trainer, plan, folder, observers or {}, source_file, warnings)
 

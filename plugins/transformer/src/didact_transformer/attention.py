@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from didact_transformer.dropout import dropout as drop
 from didact_transformer.linear import Linear, linear
+
+CACHE_BYTES = 16 * 2**20  # of logits at a time; processors have some 32 MiB that all their cores share
 
 
 class Attention(nn.Module):
@@ -81,12 +87,34 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropo
     Returns:
         (R, H, V, D/H).
     """
-    if _is_quicker_in_steps(query):
-        logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)  # (R, H, V, V)
-        if bias is not None:
-            logits += bias
-        return drop(logits.softmax(-1), dropout) @ value
-    return F.scaled_dot_product_attention(query, key, value, bias, dropout)
+    if not _is_quicker_in_steps(query):
+        return F.scaled_dot_product_attention(query, key, value, bias, dropout)
+    for dim, size in enumerate(_cached(query)):
+        if query.shape[dim] > size:
+            parts = [_split(x, query.shape[dim], size, dim) for x in (query, key, value, bias)]
+            return torch.cat([attend(q, k, v, b, dropout) for q, k, v, b in zip(*parts, strict=True)], dim)
+    logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)  # (R, H, V, V)
+    if bias is not None:
+        logits += bias
+    return drop(logits.softmax(-1), dropout) @ value
+
+
+def _cached(query: Tensor) -> tuple[int, int]:
+    """How many rows, and how many heads of them, have logits that fit a processor's cache.
+
+    Out of it each step waits for memory: forward and backward in bfloat16 for 8 × 512 tokens and 12 heads took 198 ms
+    on two cores, in two halves 88 ms.
+    """
+    r, h, v, _ = query.shape
+    fit = max(1, CACHE_BYTES // (v * v * query.element_size()))  # heads, of any row
+    return (min(r, fit // h), h) if fit >= h else (1, fit)
+
+
+def _split(x: Tensor | None, whole: int, size: int, dim: int) -> Sequence[Any]:
+    """The tensor, so many rows (``dim`` 0) or heads (1) at a time; what is None or shared by all goes with each."""
+    if x is None or x.shape[dim] < whole:
+        return [x] * math.ceil(whole / size)
+    return torch.split(x, size, dim)
 
 
 def _is_quicker_in_steps(query: Tensor) -> bool:

@@ -81,7 +81,8 @@ class Residual(nn.Module):
         if self.scale is not None:
             branch = branch * self.scale
         if self.training and self.drop_path > 0:
-            kept = branch.new_empty(branch.shape[0], 1, 1).bernoulli_(1 - self.drop_path)  # (R, 1, 1)
+            # compared, not drawn with this probability, for which torch.compile would compile each block anew
+            kept = torch.rand(branch.shape[0], 1, 1, device=branch.device) >= self.drop_path  # (R, 1, 1)
             branch = branch * kept * (1 / (1 - self.drop_path))
         return x + branch
 
