@@ -10,7 +10,10 @@ Command: didact run experiments/ablations/methods_images.py --jobs 2
 from didact import experiment_in
 from didact_ablate import Ablation
 
-base = experiment_in("../small/images.py", beside=__file__)
+# as many steps as take ten minutes, as the others' files have
+LENGTH = {"training.steps": 2_700, "targets.teacher.anneal_steps": 2_700}
+
+base = experiment_in("../small/images.py", beside=__file__).evolve(**LENGTH)
 others = ("byol", "simsiam", "vicreg", "dino")
 
 ablation = Ablation(

@@ -23,7 +23,7 @@ from didact_transformer import Transformer
 from didact_views import MLP, CosinePrediction, DistortedViews, Projected, TeacherSummaries
 from didact_vision import Images, Patches
 
-STEPS = 700
+STEPS = 1_400
 
 train = Images(store="cifar10-train", size=32, augmentation=DistortedViews.byol(blur=0.0))
 
@@ -51,7 +51,7 @@ experiment = Experiment(
     training=Training(
         steps=STEPS,
         batch=samples(64),
-        learning_rate=5e-4,
+        learning_rate=1e-3,
         schedule=Cosine(warmup_steps=70),
         betas=(0.9, 0.95),
         epsilon=1e-8,

@@ -20,7 +20,7 @@ from didact_transformer import Transformer
 from didact_views import DistortedViews, Projected, PrototypeCrossEntropy, PrototypeHead, PrototypeTargets
 from didact_vision import Images, Patches
 
-STEPS = 700
+STEPS = 800
 
 train = Images(store="cifar10-train", size=32, augmentation=DistortedViews.dino(local_views=4, local_size=16, blur=0.0))
 

@@ -32,7 +32,7 @@ from didact_speech import Waveforms
 from didact_text import ByteBPE, Sentences, TextBlocks
 from didact_vision import Images, RandomCrop
 
-STEPS = 1_000
+STEPS = 3_200
 
 positions = FourierPositions(bands=16, longest=1024)
 

@@ -18,7 +18,7 @@ from didact_transformer import Transformer
 from didact_views import MLP, CosinePrediction, DistortedViews, Projected, StudentSummaries
 from didact_vision import Images, Patches
 
-STEPS = 700
+STEPS = 1_750
 
 train = Images(store="cifar10-train", size=32, augmentation=DistortedViews.simsiam(blur=0.0))
 

@@ -57,6 +57,7 @@ dino = compose(
     local_views=2,
     local_size=16,
 )
+dino_batch = dino.evolve(**{"backbone.projector.norm": "batch"})
 resnet = compose(
     TeacherSummaries(teacher=teacher), CosinePrediction(hidden=12), mlp, TimmModel(name="test_resnet"), Pixels(), **two
 )
@@ -104,7 +105,15 @@ def run(folder: Path, name: str, processes: int, *settings: str) -> list[dict[st
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "parallel"),
-    [("byol", "ddp"), ("byol", "fsdp"), ("simsiam", "ddp"), ("vicreg", "ddp"), ("dino", "ddp"), ("resnet", "ddp")],
+    [
+        ("byol", "ddp"),
+        ("byol", "fsdp"),
+        ("simsiam", "ddp"),
+        ("vicreg", "ddp"),
+        ("dino", "ddp"),
+        ("dino_batch", "fsdp"),
+        ("resnet", "ddp"),
+    ],
 )
 def test_two_processes_take_the_curve_of_one(folder, name, parallel):
     alone, together = run(folder, name, 1), run(folder, name, 2, f"training.parallel={parallel}")

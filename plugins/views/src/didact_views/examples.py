@@ -65,5 +65,5 @@ EXAMPLES = {
     ],
     "view-recipe": [Example(spec=ViewRecipe())],
     "mlp": [Example(spec=MLP(hidden=8, out=6)), Example(spec=MLP(layers=1, norm="none"))],
-    "prototype-head": [Example(spec=PrototypeHead())],
+    "prototype-head": [Example(spec=PrototypeHead()), Example(spec=PrototypeHead(norm="batch"))],
 }

@@ -111,16 +111,23 @@ class PrototypeHead(Projector):
         hidden: width of all but the last of them.
         bottleneck: width of the last.
         prototypes: C; DINO 65 536. Fewer do for fewer images.
+        norm: before each GELU. ``none`` with Vision Transformers; ``batch``, the released code's ``use_bn``, goes over
+            the whole global batch, and helps where the summaries of all images start as nearly one vector.
     """
 
     layers: int = 3
     hidden: int = 2048
     bottleneck: int = 256
     prototypes: int = 65_536
+    norm: Literal["batch", "none"] = "none"
 
     def validate(self) -> None:
         for field in ("layers", "hidden", "bottleneck", "prototypes"):
             self.require(getattr(self, field) >= 1, field, "at least 1")
+
+    @property
+    def divisible(self) -> bool:
+        return self.norm == "none" or self.layers == 1
 
     def build(self, width: int) -> PrototypeHeadModule:
         return PrototypeHeadModule(self, width)
@@ -142,7 +149,8 @@ class PrototypeHeadModule(ProjectorModule):
             linear = nn.Linear(widths[index], widths[index + 1])
             nn.init.trunc_normal_(linear.weight, std=0.02)
             nn.init.zeros_(linear.bias)
-            layers += [linear, nn.GELU()]
+            norm = [BatchNorm(widths[index + 1])] if spec.norm == "batch" and index < spec.layers - 1 else []
+            layers += [linear, *norm, nn.GELU()]
         self.layers = nn.Sequential(*layers[:-1])
         self.prototypes = nn.Parameter(nn.Linear(spec.bottleneck, spec.prototypes, bias=False).weight.detach().clone())
 
