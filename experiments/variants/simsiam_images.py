@@ -40,11 +40,11 @@ experiment = Experiment(
         projector=MLP(layers=3, hidden=1024, out=1024, output_norm="batch"),
     ),
     targets=StudentSummaries(gradient="stop"),
-    objective=CosinePrediction(hidden=256),
+    objective=CosinePrediction(hidden=1024),
     training=Training(
         steps=STEPS,
         batch=samples(64),
-        learning_rate=1e-3,
+        learning_rate=3e-4,
         schedule=Cosine(warmup_steps=70),
         betas=(0.9, 0.95),
         epsilon=1e-8,
