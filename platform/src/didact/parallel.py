@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,10 @@ from didact.distributed import World
 from didact.experiment import Training
 from didact.learner import Learner
 from didact.tensors import Batch, Loss
+
+# buffers, such as a batch norm's averages, are equal on all processes by themselves; PyTorch has renamed the setting
+_RENAMED = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+_KEEPS_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _RENAMED else "broadcast_buffers": False}
 
 
 class Engine:
@@ -50,7 +56,7 @@ class Engine:
                 learner,
                 device_ids=[device.index] if device.type == "cuda" else None,
                 find_unused_parameters=True,  # a block that layer drop skips, a mask embedding where nothing is hidden
-                broadcast_buffers=False,
+                **_KEEPS_BUFFERS,
                 gradient_as_bucket_view=True,
             )
 
