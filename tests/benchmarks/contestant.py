@@ -19,7 +19,7 @@ def serve(arguments: argparse.Namespace) -> None:
     """Answers every line on standard input, a batch size and a number of steps, with the seconds of a step."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    experiment = load(arguments.modality)
+    experiment = load(arguments.modality, arguments.length, arguments.depth)
     torch.manual_seed(0)
     take_step, setting = CONTESTANTS[arguments.contestant](experiment, arguments)
     clock = time.process_time if arguments.clock == "cpu" else time.perf_counter

@@ -3,7 +3,7 @@ didact, taking turns.
 
     python tests/benchmarks/step.py --modality images
     python tests/benchmarks/step.py --modality speech --precision float32 --rounds 10
-    python tests/benchmarks/step.py --modality text --series 1,2,4,8
+    python tests/benchmarks/step.py --modality text --series length=128,256,512
     python tests/benchmarks/step.py --modality text --before v0.1.0
 
 Each contestant lives in a process of its own, which computes only while it is asked to. See README.md.
@@ -35,7 +35,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1, help="steps of a turn")
     parser.add_argument("--threads", type=int, default=0, help="of each; 0: as many as torch takes")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu with --threads 1: README")
-    parser.add_argument("--series", help="batch sizes, such as 1,2,4,8: didact alone, to see what a step costs")
+    parser.add_argument("--length", type=int, help="of a sample: pixels of a side, seconds or tokens; didact alone")
+    parser.add_argument("--depth", type=int, help="blocks; didact alone")
+    parser.add_argument(
+        "--series", metavar="WHAT=SIZES", help="batch, length or depth, such as batch=1,2,4,8: what didact's step costs"
+    )
     parser.add_argument("--before", metavar="REVISION", help="an earlier didact in the place of transformers")
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -82,22 +86,27 @@ def duel(contestants: dict[str, Contestant], arguments: argparse.Namespace) -> N
 
 
 def series(arguments: argparse.Namespace) -> None:
-    """What a step costs at several batch sizes, each the fastest of the rounds, and the line through them."""
-    sizes = [int(size) for size in arguments.series.split(",")]
-    contestant = Contestant("didact", arguments)
+    """What a step costs at several sizes, each in a process of its own, and the line through the fastest of each."""
+    what, _, listed = arguments.series.partition("=")
+    sizes = [int(size) for size in listed.split(",")]
+    batch = arguments.batch or MODALITIES[arguments.modality]
+    batches = {size: size if what == "batch" else batch for size in sizes}
+    changed = {size: {} if what == "batch" else {what: size} for size in sizes}
+    contestants = {size: Contestant("didact", argparse.Namespace(**vars(arguments) | changed[size])) for size in sizes}
     seconds: dict[int, list[float]] = {size: [] for size in sizes}
     for turn in range(arguments.rounds + 1):
-        for size in sizes:
-            taken = contestant.ask(batch=size, steps=arguments.steps)["seconds"]
+        for size, contestant in contestants.items():
+            answer = contestant.ask(batch=batches[size], steps=arguments.steps)
             if turn:
-                seconds[size].append(taken)
-    contestant.close()
+                seconds[size].append(answer["seconds"])
     fastest = [min(seconds[size]) for size in sizes]
     slope, intercept = statistics.linear_regression(sizes, fastest)
-    print(f"{arguments.modality}: a step takes {intercept:.3f} s + {slope:.3f} s for each sample")
+    print(f"{arguments.modality}, a step by {what}: {intercept:.3f} s + {slope:.4f} s for each")
     for size, taken in zip(sizes, fastest, strict=True):
+        peak = contestants[size].ask(batch=batches[size], steps=0)["peak_mib"]
+        contestants[size].close()
         off = taken / (intercept + slope * size) - 1
-        print(f"{size:4} samples: {taken:.3f} s a step, {size / taken:.2f} samples/s, {off:+.1%} off the line")
+        print(f"{what} {size:4}: {taken:.3f} s a step, {off:+.1%} off the line, {peak:.0f} MiB")
 
 
 @contextlib.contextmanager
@@ -120,8 +129,9 @@ class Contestant:
         python = sys.executable if tree is None else str(tree / ".venv" / "bin" / "python")
         file = HERE if tree is None else tree / HERE.relative_to(HERE.parents[1])
         command = [python, str(file / "step.py"), "--contestant", name]
-        for option in ("modality", "precision", "teacher", "threads", "clock"):
-            command += [f"--{option}", str(getattr(arguments, option))]
+        for option in ("modality", "precision", "teacher", "threads", "clock", "length", "depth"):
+            if getattr(arguments, option) is not None:  # an earlier didact may not know it
+                command += [f"--{option}", str(getattr(arguments, option))]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, batch: int, steps: int) -> dict[str, float]:

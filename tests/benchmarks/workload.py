@@ -15,7 +15,8 @@ from didact.loading import StepBatch
 from didact.randomness import generator
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "data2vec"
-SECONDS, RATE_HZ, TOKENS, VOCABULARY, PIXELS = 4, 16_000, 256, 50_265, 224
+RATE_HZ, VOCABULARY, PIXELS = 16_000, 50_265, 224
+LENGTHS = {"images": PIXELS, "speech": 4, "text": 256}  # pixels of a side, seconds, tokens
 
 FILES = {"images": "vision_base.py", "speech": "speech_base.py", "text": "text_base.py"}
 
@@ -26,14 +27,16 @@ class Noise(Source):
 
     Attributes:
         modality: which.
+        length: of a sample: pixels of an image's side, seconds of sound, tokens of text.
     """
 
     modality: str
+    length: int
     unit: ClassVar[str] = "samples"
 
     def signal(self) -> Signal:
         if self.modality == "images":
-            return Signal(kind="image", axes=(3, PIXELS, PIXELS))
+            return Signal(kind="image", axes=(3, self.length, self.length))
         if self.modality == "speech":
             return Signal(kind="waveform", axes=(None,), rate_hz=RATE_HZ)
         return Signal(kind="tokens", axes=(None,), vocabulary=VOCABULARY)
@@ -44,10 +47,10 @@ class Noise(Source):
     def draw(self, random: torch.Generator) -> Tensor:
         """One sample (*axes)."""
         if self.modality == "images":
-            return torch.randn(3, PIXELS, PIXELS, generator=random)
+            return torch.randn(3, self.length, self.length, generator=random)
         if self.modality == "speech":
-            return torch.randn(SECONDS * RATE_HZ, generator=random)
-        return torch.randint(4, VOCABULARY - 1, (TOKENS,), generator=random)
+            return torch.randn(self.length * RATE_HZ, generator=random)
+        return torch.randint(4, VOCABULARY - 1, (self.length,), generator=random)
 
 
 @attrs.frozen(eq=False)
@@ -89,17 +92,19 @@ class Workload:
         return ids if mask.hidden is None else ids.masked_fill(mask.hidden[:, 0], VOCABULARY - 1)
 
 
-def load(modality: str) -> Experiment:
-    """The published experiment of base size, on noise.
+def load(modality: str, length: int | None = None, depth: int | None = None) -> Experiment:
+    """The published experiment of base size, on noise, or of another length or depth.
 
     Blocks are not skipped at random (LayerDrop), so that every step is the same work for both.
     """
     experiment, _ = load_experiment(str(EXPERIMENTS / FILES[modality]))
     training = attrs.evolve(experiment.training, batch=samples(1), micro_batches=1)
+    depth = depth or experiment.backbone.depth
     return attrs.evolve(
         experiment,
-        source=Noise(modality=modality),
-        backbone=attrs.evolve(experiment.backbone, layer_drop=0.0),
+        source=Noise(modality=modality, length=length or LENGTHS[modality]),
+        backbone=attrs.evolve(experiment.backbone, layer_drop=0.0, depth=depth),
+        targets=attrs.evolve(experiment.targets, k=min(depth, experiment.targets.k)),
         training=training,
         evaluations={},
         observers=(),
