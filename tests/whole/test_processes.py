@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -78,6 +79,10 @@ def process_of_rank(launcher: int, rank: int) -> int:
 
 def settings(*changes: str) -> list[str]:
     return [word for change in (*PLAIN, *changes) for word in ("--set", change)]
+
+
+LONG = settings("training.steps=300", "training.checkpoint_every=20")
+SBATCH = Path(__file__).parents[2] / "docs" / "how-to" / "slurm.sbatch"
 
 
 def losses(folder: Path) -> list[float]:
@@ -186,6 +191,54 @@ def test_a_launch_that_was_not_restarted_goes_on_with_no_run_by_itself(project, 
         result = torchrun(2, "run", "tiny.py", "--out", "r", *settings("training.steps=1"))
         assert (result.returncode == 0) == expected, result.stderr
     assert "there is a run in this folder already" in result.stderr
+
+
+SLURM = {  # the two commands of Slurm's that the script calls
+    "srun": 'exec "$@"',
+    "scontrol": 'if [ "$1" = show ]; then echo 127.0.0.1; else echo "$@" >> scontrol.log; fi',
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_the_slurm_script_requeues_a_run_that_was_stopped_and_ends_with_one_that_is_over(project, monkeypatch):
+    (project / "bin").mkdir()
+    for name, body in SLURM.items():
+        (project / "bin" / name).write_text(f"#!/bin/bash\n{body}\n")
+        (project / "bin" / name).chmod(0o755)
+    path = os.pathsep.join([str(project / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
+    text = SBATCH.read_text().replace("--nproc-per-node auto", "--nproc-per-node 2").replace(":29500", f":{_free()}")
+    (project / "slurm.sbatch").write_text(text.replace('run "$experiment"', f'run "$experiment" {" ".join(LONG)}'))
+    for variable, value in {"PATH": path, "SLURM_NNODES": "1", "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "a"}.items():
+        monkeypatch.setenv(variable, value)
+
+    def submitted() -> subprocess.Popen[str]:
+        command = ["bash", "slurm.sbatch", "tiny.py", "r"]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    job = submitted()
+    while len(losses(project / "r")) < 20:
+        assert job.poll() is None, job.communicate()[1]
+        time.sleep(0.05)
+    (torchrun,) = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+    os.kill(int(torchrun), signal.SIGTERM)  # which is what srun hands on
+    _, err = job.communicate(timeout=120)
+    assert (project / "scontrol.log").read_text() == "requeue 7\n", err
+    assert 20 <= len(losses(project / "r")) < 300
+
+    again = submitted()
+    out, err = again.communicate(timeout=240)
+    assert again.returncode == 0, err
+    assert "finished: r" in out
+    assert len(losses(project / "r")) == 300
+    assert (project / "scontrol.log").read_text() == "requeue 7\n"  # nothing was added
+
+
+def _free() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def test_sigterm_to_one_process_stops_all_with_a_checkpoint(project, launch, torchrun):
