@@ -5,7 +5,8 @@ Claim: a schedule that forgets fast at first and slowly later is best (data2vec 
     health/target_std and collapse/target_std.
 Cost: 7 variants × 3 seeds = 21 runs of 1,000 steps, about 0.9 hours of one core, at the rate that
     experiments/small/speech.py names.
-Expected: not run yet.
+Expected: run in part, seed 0 and torch 2.14: linear 90.0 (base) and 83.0 (decay 0). Of the last variant
+    collapse/target_std falls from 0.59 to 0.005 within 140 steps, and the loss with it; the others stay near 1.
 Command: didact run experiments/ablations/decay_speech.py --jobs 2
 """
 

@@ -1,11 +1,29 @@
-"""The first sign of collapse: how much targets and predictions still vary."""
+"""Collapse: how much targets and predictions still vary, and what becomes of a run in which they do not."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from didact.distributed import World
+from didact.errors import RunError
+from didact.observing import Observers, read_metrics
+
+if TYPE_CHECKING:
+    from didact.experiment import Training
+    from didact.folder import RunFolder
+
+TARGETS, PREDICTIONS = "collapse/target_std", "collapse/prediction_std"
+LEAST_OF_TARGETS = 0.1  # of the most that they varied before
+LEAST_OF_PREDICTIONS = 0.01  # of what their targets vary
+EARLY = 0.1  # share of a run in which predictions may still be all alike: first of all they learn the targets' mean
+
+
+class Collapsed(RunError):  # noqa: N818 - what it is
+    """Targets or predictions have collapsed, and the experiment says to stop; all processes stop together."""
 
 
 def standard_deviation(values: Tensor, world: World | None = None) -> Tensor:
@@ -24,3 +42,55 @@ def standard_deviation(values: Tensor, world: World | None = None) -> Tensor:
     mean = world.add(values.sum(0)) / count  # (D,)
     squares = world.add((values - mean).square().sum(0))  # (D,)
     return (squares / (count - 1) + 1e-6).sqrt().mean()
+
+
+class CollapseWatch:
+    """Sees in the logged steps of a run whether targets or predictions have ceased to vary; tells it once.
+
+    fairseq ends a run where its ``target_var`` falls below 0.1 or its ``pred_var`` below 0.01 after 5 000 steps. Here
+    both are shares, so that they fit targets of any scale. Objectives that give no targets are not watched.
+    """
+
+    def __init__(self, training: Training, world: World) -> None:
+        self._training, self._world = training, world
+        self._most = 0.0
+        self._told = training.collapse == "ignore"
+        self._observers = Observers({})
+
+    def attach(self, folder: RunFolder, observers: Observers) -> None:
+        """Takes up what a run's folder has recorded."""
+        self._observers = observers
+        recorded = read_metrics(folder.path) if self._world.main else []
+        self._most = self._world.tell(max((line.get(TARGETS, 0.0) for line in recorded), default=0.0))
+
+    def see(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Looks at what was logged of a step; all processes are given the same numbers.
+
+        Raises:
+            Collapsed: the experiment says to stop.
+        """
+        found = self._found(step, metrics)
+        if not found or self._told:
+            return
+        self._told = True
+        if self._training.collapse == "stop":
+            raise Collapsed(
+                f"{found} after step {step:,}",
+                where="training.collapse=stop",
+                mend="start anew: with a teacher that follows more slowly, normalised targets or a lower learning rate",
+            )
+        if self._world.main:
+            self._observers.warn(f"{found} after step {step:,}; training.collapse=stop would end such a run", step)
+
+    def _found(self, step: int, metrics: Mapping[str, float]) -> str:
+        """What has collapsed; empty where nothing has."""
+        targets, predictions = metrics.get(TARGETS), metrics.get(PREDICTIONS)
+        if targets is None:
+            return ""
+        self._most = max(self._most, targets)
+        if targets < LEAST_OF_TARGETS * self._most:
+            return f"the targets have collapsed: {TARGETS} is {targets:.2g}, and was {self._most:.2g}"
+        late = step >= EARLY * self._training.steps
+        if late and predictions is not None and predictions < LEAST_OF_PREDICTIONS * targets:
+            return f"the predictions have collapsed: {PREDICTIONS} is {predictions:.2g}, the targets' {targets:.2g}"
+        return ""

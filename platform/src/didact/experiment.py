@@ -89,6 +89,8 @@ class Training(Spec):
             leaves that step's batch out when it comes to it again; where a weight itself is not finite, the step that
             made it so.
         nonfinite_limit: steps in a row that ``skip`` and ``rollback`` leave out; with one more the run ends.
+        collapse: what targets or predictions that have ceased to vary do: ``warn`` says so, ``stop`` ends the run with
+            a checkpoint, ``ignore`` nothing.
     """
 
     steps: int
@@ -115,6 +117,7 @@ class Training(Spec):
     evaluate_every: int | None = None
     nonfinite: Literal["stop", "skip", "rollback"] = "stop"
     nonfinite_limit: int = 10
+    collapse: Literal["warn", "stop", "ignore"] = "warn"
 
     def validate(self) -> None:
         self.require(self.steps >= 1, "steps", "at least 1")

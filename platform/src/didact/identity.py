@@ -10,7 +10,7 @@ from didact.plugins import registry
 from didact.spec import fingerprint, from_data, to_data
 
 BESIDE_THE_METHOD = ("name", "evaluations", "observers", "labels")
-BESIDE_THE_STEPS = ("workers", "log_every", "checkpoint_every", "keep_checkpoints", "evaluate_every")
+BESIDE_THE_STEPS = ("workers", "log_every", "checkpoint_every", "keep_checkpoints", "evaluate_every", "collapse")
 
 
 def identity(experiment: Experiment) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from didact import checkpoint
 from didact.batching import BatchPlan
 from didact.checkpoint import Checkpoint, DamageError
+from didact.collapse import Collapsed
 from didact.disk import set_aside
 from didact.errors import DidactError, RunError
 from didact.folder import RunFolder
@@ -144,7 +145,7 @@ def _with_checkpoint(error: DidactError, trainer: Trainer, folder: RunFolder, ob
     the weights, so they are those of ``trainer.step``.
     """
     world = trainer.world
-    if world.size > 1 and not isinstance(error, NotFinite):
+    if world.size > 1 and not isinstance(error, (NotFinite, Collapsed)):
         return error  # the others may be anywhere: to save together with them would hang
     if trainer.step == 0 or spoilt_weight(trainer.learner, world):
         return error

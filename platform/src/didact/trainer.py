@@ -11,7 +11,7 @@ from torch import Tensor
 
 from didact import checkpoint
 from didact.batching import BatchPlan
-from didact.collapse import standard_deviation
+from didact.collapse import CollapseWatch, standard_deviation
 from didact.devices import autocast, choose_precision, peak_memory
 from didact.diagnosis import copy_buffers, put_back_buffers
 from didact.distributed import World
@@ -51,6 +51,7 @@ class Trainer:
         self.optimizer = build_optimizer(experiment.training, learner)
         self.step = 0
         self.nonfinite = Nonfinite(experiment, self.world)
+        self.collapse = CollapseWatch(experiment.training, self.world)
 
     def fit(
         self,
@@ -70,12 +71,14 @@ class Trainer:
             evaluate: judges the network as it is after a step, and says what was found.
 
         Raises:
-            RunError: the loss is not finite and the experiment says to stop, or a checkpoint cannot be written.
+            RunError: the loss is not finite, or all has collapsed, and the experiment says to stop; a checkpoint cannot
+                be written.
             RollBack: the loss is not finite and the experiment says to go back.
             DataError: a sample cannot be read.
         """
         training = self.experiment.training
         self.nonfinite.attach(folder, observers)
+        self.collapse.attach(folder, observers)
         meter = Meter(self.device)
         batches = load(self.experiment, plan, self.step, world=self.world, pin=self.device.type == "cuda")
         stopping = self.world.any(bool(stop))
@@ -93,6 +96,7 @@ class Trainer:
                     if logged:
                         known |= meter.read(scalars)
                         observers.notify("step_finished", step=self.step, metrics=known)
+                        self.collapse.see(self.step, known)
                 last = self.step == training.steps
                 stopping = self.world.any(bool(stop))
                 if not last and not stopping and _due(self.step, training.evaluate_every):

@@ -1,0 +1,77 @@
+"""Targets and predictions that cease to vary: told once, or the end of the run, as the experiment says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from didact import RunError, run
+from didact.observing import read_metrics
+from didact.trainer import Trainer
+
+TARGETS, PREDICTIONS = "collapse/target_std", "collapse/prediction_std"
+FALLING = {step: (0.5, 0.4) if step < 4 else (0.04, 0.03) for step in range(1, 9)}
+
+
+@pytest.fixture
+def spread(monkeypatch):
+    """Has the steps log so much spread of targets and predictions."""
+
+    def arrange(course: dict[int, tuple[float, float]]) -> None:
+        def logged(self, losses):
+            targets, predictions = course[self.step]
+            return {TARGETS: torch.tensor(targets), PREDICTIONS: torch.tensor(predictions)}
+
+        monkeypatch.setattr(Trainer, "_spread", logged)
+
+    return arrange
+
+
+def told(result) -> list[str]:
+    return [warning for warning in result.warnings if "collapsed" in warning]
+
+
+def test_a_collapse_is_told_once(faulty, tmp_path, spread):
+    spread(FALLING)
+    result = run.start(faulty("nan", ()), tmp_path / "r")
+    assert result.outcome == "finished"
+    (warning,) = told(result)
+    assert warning.startswith(f"the targets have collapsed: {TARGETS} is 0.04, and was 0.5 after step 4")
+    assert "training.collapse=stop would end such a run" in warning
+
+
+def test_stop_ends_the_run_with_a_checkpoint(faulty, tmp_path, spread):
+    spread(FALLING)
+    with pytest.raises(RunError, match=r"the targets have collapsed.* after step 4") as caught:
+        run.start(faulty("nan", (), collapse="stop"), tmp_path / "r")
+    assert "start anew" in caught.value.mend
+    assert "goes on from step 4" in caught.value.mend
+    assert (tmp_path / "r" / "checkpoints" / "step-00000004").is_dir()
+    assert [line["step"] for line in read_metrics(tmp_path / "r")] == [1, 2, 3, 4]
+    with pytest.raises(RunError, match=r"was 0.5 after step 5"):  # it knows what was logged before it was resumed
+        run.resume(tmp_path / "r")
+
+
+def test_ignore_says_nothing(faulty, tmp_path, spread):
+    spread(FALLING)
+    assert told(run.start(faulty("nan", (), collapse="ignore"), tmp_path / "r")) == []
+
+
+@pytest.mark.parametrize(
+    ("course", "collapsed"),
+    [
+        ((1.0, 0.0), "the predictions have collapsed: collapse/prediction_std is 0, the targets' 1 after step 1"),
+        ((1e-6, 1e-6), ""),  # a scale is no collapse
+        ((1.0, 0.02), ""),
+        ((float("nan"), 0.0), ""),  # that is another fault
+    ],
+)
+def test_what_counts_is_the_share(faulty, tmp_path, spread, course, collapsed):
+    spread(dict.fromkeys(range(1, 9), course))
+    warnings = told(run.start(faulty("nan", ()), tmp_path / "r"))
+    assert [warning.partition(";")[0] for warning in warnings] == ([collapsed] if collapsed else [])
+
+
+def test_predictions_may_be_alike_at_first(faulty, tmp_path, spread):
+    spread({step: (1.0, 0.0 if step < 3 else 0.5) for step in range(1, 31)})
+    assert told(run.start(faulty("nan", (), steps=30), tmp_path / "r")) == []
