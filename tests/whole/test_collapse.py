@@ -44,8 +44,8 @@ def test_stop_ends_the_run_with_a_checkpoint(faulty, tmp_path, spread):
     spread(FALLING)
     with pytest.raises(RunError, match=r"the targets have collapsed.* after step 4") as caught:
         run.start(faulty("nan", (), collapse="stop"), tmp_path / "r")
-    assert "start anew" in caught.value.mend
-    assert "goes on from step 4" in caught.value.mend
+    assert caught.value.mend.startswith("start anew")
+    assert "resume" not in caught.value.mend
     assert (tmp_path / "r" / "checkpoints" / "step-00000004").is_dir()
     assert [line["step"] for line in read_metrics(tmp_path / "r")] == [1, 2, 3, 4]
     with pytest.raises(RunError, match=r"was 0.5 after step 5"):  # it knows what was logged before it was resumed

@@ -154,5 +154,7 @@ def _with_checkpoint(error: DidactError, trainer: Trainer, folder: RunFolder, ob
             save_now(trainer, folder, observers)
         except DidactError:
             return error  # a full disk, say, and perhaps the error itself
+    if isinstance(error, Collapsed):
+        return error  # there is no going on
     on = f"`didact resume {folder.path}` goes on from step {trainer.step}"
     return type(error)(error.what, where=error.where, mend=f"{error.mend}; then {on}" if error.mend else on)
