@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from didact import RunError, run
+from didact import RunError, collapse, run
 from didact.observing import read_metrics
 from didact.trainer import Trainer
 
@@ -66,12 +66,16 @@ def test_ignore_says_nothing(faulty, tmp_path, spread):
         ((float("nan"), 0.0), ""),  # that is another fault
     ],
 )
-def test_what_counts_is_the_share(faulty, tmp_path, spread, course, collapsed):
+def test_what_counts_is_the_share(faulty, tmp_path, spread, monkeypatch, course, collapsed):
+    monkeypatch.setattr(collapse, "EARLY_STEPS", 0)
     spread(dict.fromkeys(range(1, 9), course))
     warnings = told(run.start(faulty("nan", ()), tmp_path / "r"))
     assert [warning.partition(";")[0] for warning in warnings] == ([collapsed] if collapsed else [])
 
 
-def test_predictions_may_be_alike_at_first(faulty, tmp_path, spread):
-    spread({step: (1.0, 0.0 if step < 3 else 0.5) for step in range(1, 31)})
-    assert told(run.start(faulty("nan", (), steps=30), tmp_path / "r")) == []
+@pytest.mark.parametrize(("early", "steps", "told_after"), [(0, 30, 4), (7, 30, 8), (100, 30, None)])
+def test_predictions_may_be_alike_at_first(faulty, tmp_path, spread, monkeypatch, early, steps, told_after):
+    monkeypatch.setattr(collapse, "EARLY_STEPS", early)
+    spread(dict.fromkeys(range(1, steps + 1), (1.0, 0.0)))
+    warnings = told(run.start(faulty("nan", (), steps=steps), tmp_path / "r"))
+    assert [f"after step {told_after};" in warning for warning in warnings] == ([True] if told_after else [])

@@ -31,10 +31,11 @@ EVERYTHING = {
 def test_twenty_kills_change_nothing(modality, make_experiment, project):
     experiment = make_experiment(modality).evolve(**{"training.workers": 0})
     experiment = attrs.evolve(experiment, evaluations={"health": Health(samples=8)})
-    proof = prove(experiment, project / "proof", steps=2 * KILLS, kills=KILLS)
+    # one more than counts: the last may come when the run has just ended
+    proof = prove(experiment, project / "proof", steps=2 * KILLS + 2, kills=KILLS + 1)
     assert [c.different for c in proof.comparisons] == [()] * len(proof.comparisons)
     assert {c.what for c in proof.comparisons if c.count} >= EVERYTHING
-    assert len(proof.kills) == KILLS
+    assert len(proof.kills) >= KILLS
     assert any(kill.writing for kill in proof.kills), "no kill met a checkpoint that was being written"
     assert len({kill.step for kill in proof.kills}) > KILLS // 3, "all kills met the same steps"
     assert not list((project / "proof" / "killed" / "checkpoints").glob("damaged-*")), "a half checkpoint was read"

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 TARGETS, PREDICTIONS = "collapse/target_std", "collapse/prediction_std"
 LEAST_OF_TARGETS = 0.1  # of the most that they varied before
 LEAST_OF_PREDICTIONS = 0.01  # of what their targets vary
-EARLY = 0.1  # share of a run in which predictions may still be all alike: first of all they learn the targets' mean
+# predictions may be all alike at first, as a head starts and while it learns the targets' mean: for so long
+EARLY_STEPS, EARLY_SHARE = 100, 0.1  # whichever is longer
 
 
 class Collapsed(RunError):  # noqa: N818 - what it is
@@ -90,7 +91,7 @@ class CollapseWatch:
         self._most = max(self._most, targets)
         if targets < LEAST_OF_TARGETS * self._most:
             return f"the targets have collapsed: {TARGETS} is {targets:.2g}, and was {self._most:.2g}"
-        late = step >= EARLY * self._training.steps
+        late = step > max(EARLY_STEPS, EARLY_SHARE * self._training.steps)
         if late and predictions is not None and predictions < LEAST_OF_PREDICTIONS * targets:
             return f"the predictions have collapsed: {PREDICTIONS} is {predictions:.2g}, the targets' {targets:.2g}"
         return ""
