@@ -77,6 +77,14 @@ def process_of_rank(launcher: int, rank: int) -> int:
     raise AssertionError(f"no process of rank {rank}")
 
 
+def runs(process: int) -> bool:
+    """Whether a process has not ended."""
+    try:
+        return (Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def settings(*changes: str) -> list[str]:
     return [word for change in (*PLAIN, *changes) for word in ("--set", change)]
 
@@ -191,6 +199,24 @@ def test_a_launch_that_was_not_restarted_goes_on_with_no_run_by_itself(project, 
         result = torchrun(2, "run", "tiny.py", "--out", "r", *settings("training.steps=1"))
         assert (result.returncode == 0) == expected, result.stderr
     assert "there is a run in this folder already" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody notices")
+def test_a_launcher_that_is_killed_leaves_a_checkpoint_and_nobody_behind(project, launch):
+    begun = launch(2, "run", "tiny.py", "--out", "r", *settings("training.steps=3000"))
+    while len(losses(project / "r")) < 20:
+        assert begun.poll() is None, begun.communicate()[1]
+        time.sleep(0.05)
+    left = [process_of_rank(begun.pid, rank) for rank in (0, 1)]
+    begun.kill()
+    begun.communicate(timeout=60)
+    given_up = time.monotonic() + 60
+    while any(runs(process) for process in left):
+        assert time.monotonic() < given_up, "a process of the run stayed behind"
+        time.sleep(0.05)
+    newest, _ = newest_whole(project / "r" / "checkpoints")
+    assert newest is not None
+    assert newest.step == len(losses(project / "r")) < 3000
 
 
 SLURM = {  # the two commands of Slurm's that the script calls

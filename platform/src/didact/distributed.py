@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import math
 import os
+import signal
 import socket
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from didact.errors import RunError
+from didact.processes import end_with_launcher
 
 PATIENCE = datetime.timedelta(hours=2)  # for each other: an evaluation on one process keeps the others waiting
 
@@ -165,6 +167,8 @@ def joined() -> Iterator[World]:
     if world.size == 1 or dist.is_initialized():  # whoever has connected them already disconnects them too
         yield world
         return
+    if launch() is not None:
+        end_with_launcher(signal.SIGTERM)  # together, with a checkpoint
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(world.local_rank % torch.cuda.device_count())

@@ -172,13 +172,30 @@ def end_with_parent(number: signal.Signals) -> None:
     """
     parent = multiprocessing.parent_process()
     assert parent is not None
-    watched = [parent.sentinel]
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # a kernel without it, or the server is gone already
-            watched.append(os.pidfd_open(os.getppid()))
+    _signal_after([parent.sentinel, *_handles(os.getppid())], number)
 
+
+def end_with_launcher(number: signal.Signals) -> None:
+    """Has this process, which a launcher such as ``torchrun`` started, sent a signal when that one has ended.
+
+    A launcher that is killed takes nobody along. Where the system cannot watch a process, nothing happens.
+    """
+    handles = _handles(os.getppid())
+    if handles:
+        _signal_after(handles, number)
+
+
+def _handles(pid: int) -> list[int]:
+    """What becomes ready when a process ends."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a kernel without it, or the process is gone already
+            return [os.pidfd_open(pid)]
+    return []
+
+
+def _signal_after(handles: list[int], number: signal.Signals) -> None:
     def watch() -> None:
-        connection.wait(watched)
+        connection.wait(handles)
         os.kill(os.getpid(), number)
 
     threading.Thread(target=watch, name="didact-parent", daemon=True).start()
