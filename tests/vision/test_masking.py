@@ -76,11 +76,17 @@ def test_inverse_block_masks_keep_exactly_the_share_rounded_down(layout, ratio, 
     seed=st.integers(0, 2**32),
 )
 def test_block_masks_never_hide_more_than_their_share_nor_nothing(layout, ratio, seed):
-    mask = BlockMasker(ratio=ratio, masks=2, min_area=1).sample(layout, generator=chance(seed))
+    masker = BlockMasker(ratio=ratio, masks=2, min_area=1)
+    most = math.ceil(round(layout.positions * ratio, 6))
+    if most == layout.positions:
+        with pytest.raises(SpecError, match="would mask everything"):
+            masker.sample(layout, generator=chance(seed))
+        return
+    mask = masker.sample(layout, generator=chance(seed))
     check_form(mask, 2, layout, Corruption.HIDE)
     hidden = mask.predicted.sum(1)
     assert (hidden >= 1).all()
-    assert (hidden <= math.ceil(round(layout.positions * ratio, 6))).all()
+    assert (hidden <= most).all()
 
 
 @given(seed=st.integers(0, 2**32))
