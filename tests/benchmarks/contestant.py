@@ -13,10 +13,19 @@ import torch
 from workload import Workload, load
 
 from didact import Experiment
+from didact.distributed import connected, joined
 
 
 def serve(arguments: argparse.Namespace) -> None:
-    """Answers every line on standard input, a batch size and a number of steps, with the seconds of a step."""
+    """Answers every line on standard input, a batch size and a number of steps, with the seconds of a step.
+
+    Where there are several processes, all are asked the same.
+    """
+    with joined():
+        _serve(arguments)
+
+
+def _serve(arguments: argparse.Namespace) -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     experiment = load(arguments.modality, arguments.length, arguments.depth)
@@ -40,8 +49,9 @@ def didact(experiment: Experiment, arguments: argparse.Namespace) -> tuple[Calla
     from didact import build_learner
     from didact.trainer import Trainer
 
-    experiment = experiment.evolve(**{"training.precision": arguments.precision})
-    trainer = Trainer(experiment, build_learner(experiment), torch.device("cpu"))
+    changes = {"training.precision": arguments.precision, "training.parallel": arguments.parallel}
+    experiment = experiment.evolve(**changes)
+    trainer = Trainer(experiment, build_learner(experiment), torch.device("cpu"), connected())
     return lambda workload: trainer.take_step(workload.step_batch), str(trainer.precision).removeprefix("torch.")
 
 

@@ -14,12 +14,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 MODALITIES = {"images": 4, "speech": 2, "text": 2}  # and how many samples make a small batch of each
@@ -37,8 +40,12 @@ def main() -> None:
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu with --threads 1: README")
     parser.add_argument("--length", type=int, help="of a sample: pixels of a side, seconds or tokens; didact alone")
     parser.add_argument("--depth", type=int, help="blocks; didact alone")
+    parser.add_argument("--processes", type=int, default=1, help="that train together, a batch each; didact alone")
+    parser.add_argument("--parallel", choices=["ddp", "fsdp"], default="ddp", help="of several processes; README")
     parser.add_argument(
-        "--series", metavar="WHAT=SIZES", help="batch, length or depth, such as batch=1,2,4,8: what didact's step costs"
+        "--series",
+        metavar="WHAT=SIZES",
+        help="batch, length, depth or processes, such as batch=1,2,4,8: what didact's step costs",
     )
     parser.add_argument("--before", metavar="REVISION", help="an earlier didact in the place of transformers")
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
@@ -123,32 +130,53 @@ def checkout(revision: str) -> Iterator[Path]:
 
 
 class Contestant:
-    """A process that takes steps when it is asked to; of another tree where one is given."""
+    """A process, or several that train together, taking steps when asked to; of another tree where one is given."""
 
     def __init__(self, name: str, arguments: argparse.Namespace, tree: Path | None = None) -> None:
         python = sys.executable if tree is None else str(tree / ".venv" / "bin" / "python")
         file = HERE if tree is None else tree / HERE.relative_to(HERE.parents[1])
         command = [python, str(file / "step.py"), "--contestant", name]
-        for option in ("modality", "precision", "teacher", "threads", "clock", "length", "depth"):
+        options = ["modality", "precision", "teacher", "threads", "clock", "length", "depth"]
+        options += ["parallel"] if arguments.processes > 1 else []
+        for option in options:
             if getattr(arguments, option) is not None:  # an earlier didact may not know it
                 command += [f"--{option}", str(getattr(arguments, option))]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.processes = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+            for environment in ranks(arguments.processes)
+        ]
 
-    def ask(self, batch: int, steps: int) -> dict[str, float]:
-        """Seconds for each of ``steps`` steps on ``batch`` samples, and the process's peak memory so far."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        print(json.dumps({"batch": batch, "steps": steps}), file=self.process.stdin, flush=True)
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(self.process.wait() or 1)
-        answer: dict[str, float] = json.loads(line)
-        return answer
+    def ask(self, batch: int, steps: int) -> dict[str, Any]:
+        """Seconds for each of ``steps`` steps on ``batch`` samples, and the peak memory so far; the worst process's."""
+        for process in self.processes:
+            assert process.stdin is not None
+            print(json.dumps({"batch": batch, "steps": steps}), file=process.stdin, flush=True)
+        answers = []
+        for process in self.processes:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line:
+                raise SystemExit(process.wait() or 1)
+            answers.append(json.loads(line))
+        return {name: max(answer[name] for answer in answers) for name in answers[0]}
 
     def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+        for process in self.processes:
+            assert process.stdin is not None
+            process.stdin.close()
+        for process in self.processes:
+            process.wait()
+
+
+def ranks(processes: int) -> list[dict[str, str]]:
+    """The environment of each of so many processes, as torchrun would make it."""
+    if processes == 1:
+        return [dict(os.environ)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    world = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [{**os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
 
 
 if __name__ == "__main__":
