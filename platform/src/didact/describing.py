@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from didact.disk import files_below
 from didact.experiment import Experiment
 from didact.plugins import KIND_NAMES, WORDS, Plugin, Registry
 from didact.record import find_runs
@@ -84,7 +85,9 @@ def _experiments(cls: type, folders: Sequence[Path]) -> Iterator[str]:
     """Where Python files import the class from its package; the files are read, not run."""
     package = cls.__module__.split(".")[0]
     for folder in folders:
-        for path in sorted(folder.rglob("*.py")):
+        for path in files_below(folder):
+            if path.suffix != ".py":
+                continue
             try:
                 tree = ast.parse(path.read_text())
             except (OSError, SyntaxError, ValueError):

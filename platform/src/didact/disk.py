@@ -65,6 +65,11 @@ def append_line(path: Path, line: str) -> None:
             raise
 
 
+def files_below(folder: Path) -> list[Path]:
+    """The files in a folder and in those below it, sorted; a folder that is deleted meanwhile is passed over."""
+    return sorted(Path(place) / name for place, _, names in os.walk(folder) for name in names)
+
+
 def set_aside(path: Path) -> Path:
     """Renames a folder that is damaged, so that nobody takes it for whole; returns where it lies now.
 

@@ -12,6 +12,7 @@ import math
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -181,6 +182,9 @@ def joined() -> Iterator[World]:
         yield world
     except RuntimeError as error:
         if _is_lost_connection(error):
+            if threading.current_thread() is threading.main_thread():
+                # torchrun sends it to whoever is left; this one is ending anyway, and has something to say
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
             raise RunError(
                 f"process {world.rank} of {world.size} lost the others: one of them ended",
                 where=str(error).splitlines()[0],

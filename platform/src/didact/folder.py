@@ -23,7 +23,7 @@ from didact.plugins import registry
 from didact.spec import fingerprint, from_data, to_data
 
 EXPERIMENT = "experiment.json"  # what makes a folder a run's
-ATTEMPTS = 4  # to lock a folder
+ATTEMPTS = 10  # to lock a folder, within about a second
 
 
 class RunFolder:
@@ -56,21 +56,23 @@ class RunFolder:
         Raises:
             RunError: there is a run in it already, or it cannot be written.
         """
-        if (path / EXPERIMENT).exists():
-            raise RunError(
-                "there is a run in this folder already",
-                where=str(path),
-                mend=f"go on with it by `didact resume {path}`, or choose another folder with --out",
-            )
         folder = cls(path)
         data = to_data(experiment, registry().name_of)
         with writing("the run's folder", path, mend="choose another folder with --out, or free some space"):
             path.mkdir(parents=True, exist_ok=True)
+        with folder.locked():  # two runs of one name may begin in the same second
+            if (path / EXPERIMENT).exists():
+                raise RunError(
+                    "there is a run in this folder already",
+                    where=str(path),
+                    mend=f"go on with it by `didact resume {path}`, or choose another folder with --out",
+                )
             if source_file is not None:
-                shutil.copyfile(source_file, path / "experiment.py")
-        write_text(path / "overrides.json", json.dumps(dict(overrides), indent=2) + "\n")
-        folder.write_environment({"commit": commit_of(source_file), "launch": launch()})
-        write_text(path / EXPERIMENT, json.dumps(data, indent=2) + "\n")  # last: now there is a run
+                with writing("the run's folder", path, mend="choose another folder with --out, or free some space"):
+                    shutil.copyfile(source_file, path / "experiment.py")
+            write_text(path / "overrides.json", json.dumps(dict(overrides), indent=2) + "\n")
+            folder.write_environment({"commit": commit_of(source_file), "launch": launch()})
+            write_text(path / EXPERIMENT, json.dumps(data, indent=2) + "\n")  # last: now there is a run
         return folder
 
     @classmethod
@@ -119,7 +121,8 @@ class RunFolder:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except OSError:
-                    time.sleep(0.02 * attempt)  # whoever looks whether the run is held holds it for a moment
+                    if attempt < ATTEMPTS - 1:  # whoever looks whether the run is held holds it for a moment
+                        time.sleep(0.02 * (attempt + 1))
             else:
                 raise RunError(
                     "another process is running in this folder",

@@ -119,7 +119,7 @@ class Process:
         """
         try:
             answer = self.channel.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # before a message, or in the middle of one
             self._process.join()
             raise EndedError(self.code) from None
         if isinstance(answer, DidactError):

@@ -104,8 +104,8 @@ def prove(
     copy = shortened(experiment, steps)
     alone, killed = (RunFolder.create(folder / name, copy, None, {}) for name in ("alone", "killed"))
     tell(f"left alone: {steps} steps")
-    began = time.perf_counter()
     with _Running(alone.path, device) as first:
+        began = time.perf_counter()  # forked by now: what its server had to import is no part of a start
         first.wait_for(1)
         lead, to_come = time.perf_counter() - began, time.perf_counter()
         first.finish()
@@ -115,7 +115,7 @@ def prove(
         after = random.randrange(number * steps // kills, max(1, (number + 1) * steps // kills))
         with _Running(killed.path, device) as process:
             process.wait_for(after)
-            time.sleep(random.random() * (2 * per_step if after else lead))
+            process.linger(random.random() * (2 * per_step if after else lead), min(after + 2, steps - 1))
             kill = process.kill()
         if kill is None:
             break  # it ended by itself, just before
@@ -218,6 +218,12 @@ class _Running(Process):
         """Waits until the run's record tells of a step, or the run has ended."""
         while self.alive and self._logged() < step:
             time.sleep(0.005)
+
+    def linger(self, seconds: float, step: int) -> None:
+        """Waits so long, but no further than to a step: the machine may be faster now than it was."""
+        until = time.perf_counter() + seconds
+        while self.alive and time.perf_counter() < until and self._logged() < step:
+            time.sleep(0.001)
 
     def kill(self) -> Kill | None:
         """Kills the process; None where the run had ended before.

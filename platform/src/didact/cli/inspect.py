@@ -9,6 +9,7 @@ import numpy as np
 
 from didact.cli.ingest import counted
 from didact.contracts import Medium, Record
+from didact.disk import files_below
 from didact.errors import DataError
 from didact.plugins import registry
 from didact.store import Store, rejected_files
@@ -34,7 +35,7 @@ def inspect_command(store: str, samples: int) -> None:
 
 def _summary(store: Store) -> Iterator[str]:
     manifest = store.manifest
-    disk = sum(file.stat().st_size for file in store.path.rglob("*") if file.is_file())
+    disk = sum(file.stat().st_size for file in files_below(store.path) if file.exists())
     yield f"{store.path}"
     yield f"  kind         {manifest.kind}"
     yield f"  records      {manifest.count:,} from {counted(manifest.files, 'file')} ({manifest.rejected:,} rejected)"

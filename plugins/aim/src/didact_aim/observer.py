@@ -13,6 +13,7 @@ from didact_aim.repository import (
     absolute,
     close_run,
     forget_after,
+    one_at_a_time,
     open_repository,
     open_run,
     repository_exists,
@@ -73,13 +74,16 @@ class AimTracker:
         if not repository_exists(place):
             place = absolute(self.spec.repository)
         self._repository = open_repository(place)
-        self._run = tracked = open_run(self._repository, known.get("hash"))
-        record.write_text(json.dumps({"repository": place, "hash": tracked.hash}, indent=2) + "\n")
-        tracked.name = run.folder.name
-        tracked.experiment = self.spec.group or run.experiment.name
-        for tag in self.spec.tags:
-            if tag not in tracked.tags:
-                tracked.add_tag(tag)  # type: ignore[no-untyped-call]
+        with one_at_a_time(self._repository.root_path):
+            self._run = tracked = open_run(self._repository, known.get("hash"))
+            partial = record.with_name(f".partial-{RECORD}")
+            partial.write_text(json.dumps({"repository": place, "hash": tracked.hash}, indent=2) + "\n")
+            partial.replace(record)  # at once: whoever is killed now leaves the one before, or all of this
+            tracked.name = run.folder.name
+            tracked.experiment = self.spec.group or run.experiment.name
+            for tag in self.spec.tags:
+                if tag not in tracked.tags:
+                    tracked.add_tag(tag)  # type: ignore[no-untyped-call]
         # not under "experiment": queries take run.experiment for the name set above
         tracked["hparams"] = _plain(run.data)
         tracked["environment"] = _plain(run.environment)

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import random
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from aim.sdk.repo import Repo
     from aim.sdk.run import Run
 
-ATTEMPTS = 8  # to write to the index, 13 seconds in all
+ATTEMPTS = 40  # to write to the index, half a minute in all
 PATIENCE_SECONDS = 30.0  # with a server that takes nothing of what it is sent
 
 
@@ -43,7 +44,7 @@ def open_repository(place: str) -> Repo:
     from aim.sdk.repo import Repo
 
     try:
-        with _one_at_a_time(place):  # two runs that start at once must not both make it, nor one find it half made
+        with one_at_a_time(place):  # two runs that start at once must not both make it, nor one find it half made
             repository: Repo = Repo.from_path(place, init=not repository_exists(place))
     except Exception as error:  # foreign code: gRPC, SQLite and RocksDB raise what they like
         raise DataError(
@@ -142,7 +143,8 @@ def close_run(repository: Repo, run: Run) -> None:
                 where="observers, Aim.repository",
                 mend="all of it is in the run's own folder; a run that is resumed tells the server what it lacks",
             )
-    run.close()  # type: ignore[no-untyped-call]
+    with one_at_a_time(repository.root_path):
+        run.close()  # type: ignore[no-untyped-call]
     index(repository, run.hash)
 
 
@@ -207,7 +209,7 @@ def index(repository: Repo, run_hash: str) -> None:
         except RocksIOError:  # another process is writing to the index: another run that ends, or Aim's UI
             if attempt == ATTEMPTS - 1:
                 raise
-            time.sleep(0.1 * 2**attempt)
+            time.sleep(random.uniform(0.05, 0.1 * 2 ** min(attempt, 4)))
 
 
 def is_remote(place: str) -> bool:
@@ -216,8 +218,11 @@ def is_remote(place: str) -> bool:
 
 
 @contextlib.contextmanager
-def _one_at_a_time(place: str) -> Iterator[None]:
-    """Lets one process of this machine at a time open a repository."""
+def one_at_a_time(place: str) -> Iterator[None]:
+    """Lets one process of this machine at a time write to what all runs of a repository share.
+
+    Those are its folders while it is made, and the database of names and tags, on which Aim waits for five seconds.
+    """
     if is_remote(place):
         yield
         return
