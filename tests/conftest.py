@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,11 +16,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported: the
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from didact import cli
 from didact.plugins import registry
 
 sys.dont_write_bytecode = False
+
+# nothing here is timed: the machine may be busy with other things
+settings.register_profile("patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 MOST_TESTERS = 4  # processes that test; each, with those that it starts, takes up to three GiB
 
@@ -89,7 +95,9 @@ class Started:
         """Waits until something is so, which it is to bring about."""
         given_up = time.monotonic() + seconds
         while not condition():
-            assert self.poll() is None, self.said
+            if self.poll() is not None:  # perhaps it brought it about just before its end
+                assert condition(), self.said
+                return
             assert time.monotonic() < given_up, self.said
             time.sleep(0.005)
 
@@ -110,7 +118,8 @@ def begin(project, tmp_path_factory) -> Iterator[Callable[..., Started]]:
     yield start
     for command in started:
         if command.poll() is None:
-            os.killpg(command.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ends just now
+                os.killpg(command.pid, signal.SIGKILL)
         command.process.close()
 
 

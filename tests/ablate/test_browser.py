@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
 from didact.record import RunRecord
 
@@ -32,7 +33,6 @@ screenshots = _tool("take_screenshots")
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(900),
     pytest.mark.skipif(screenshots.chromium() is None, reason="needs Chromium"),
 ]
 
@@ -66,8 +66,9 @@ def test_the_curves_are_those_of_the_variants_averaged_over_seeds(study):
     folder, _, curves = study
     with screenshots.page() as page:
         screenshots.open_when_ready(page, curves, "path.AggrLine")
-        legend = page.locator("text.Legend-cell").all_text_contents()
+        expect(page.locator("path.AggrLine")).to_have_count(6, timeout=screenshots.PATIENCE_MS)
         page.locator(".Table__groupsColumn__cell").first.wait_for()
+        legend = page.locator("text.Legend-cell").all_text_contents()
         rows = " ".join(page.locator(".Table__groupsColumn__cell").all_text_contents())
         drawn = [_curve_of(path) for path in page.locator("path.AggrLine").all()]
     assert {'"k=2"', '"k=1"', '"shallow"'} <= set(legend)
@@ -96,5 +97,6 @@ def test_every_run_is_in_the_table(study):
         screenshots.open_when_ready(page, f"{address}/runs", "text=k=2-seed-0")
         for variant in ("k=2", "k=1", "shallow"):
             for seed in (0, 1):
-                assert page.get_by_text(f"{variant}-seed-{seed}", exact=True).count() == 1
+                named = page.get_by_text(f"{variant}-seed-{seed}", exact=True)
+                expect(named).to_have_count(1, timeout=screenshots.PATIENCE_MS)
         assert page.get_by_text("toys", exact=True).count() >= 1

@@ -44,7 +44,6 @@ def digits(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 def test_the_how_to_can_be_followed(tmp_path):
     digits(tmp_path / "quickstart" / "stores")
     (tmp_path / "layers.py").write_text(blocks("python")[0])

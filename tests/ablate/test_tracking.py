@@ -65,13 +65,13 @@ def kill_one(runs: Path) -> bool:
     """Kills a run that is under way, and thus in Aim, if there is one."""
     for run in find_runs(runs):
         if 20 <= run.step < 300 and (holder := holder_of(run.folder)) is not None:
-            os.kill(holder, signal.SIGKILL)
-            return True
+            with contextlib.suppress(ProcessLookupError):  # it ends just now
+                os.kill(holder, signal.SIGKILL)
+                return True
     return False
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_a_study_is_in_aim_also_after_a_run_was_killed(project, begin, didact):
     tracked(project)
@@ -113,7 +113,6 @@ def test_a_study_is_in_aim_also_after_a_run_was_killed(project, begin, didact):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 def test_the_browser_opens_and_ends_what_was_killed(project, begin, didact):
     tracked(project)
     process = begin("run", "study.py:base", "--out", "alone", "--set", "training.steps=100000")
@@ -123,8 +122,8 @@ def test_the_browser_opens_and_ends_what_was_killed(project, begin, didact):
     known = json.loads((project / "alone" / "aim.json").read_text())["hash"]
     browser = begin("ui", "--port", "0")
     try:
-        browser.until(lambda: browser.said.count("\n") >= 2)
-        first, second = browser.said.splitlines(keepends=True)[:2]
+        browser.until(lambda: browser.files[0].exists() and browser.files[0].read_text().count("\n") >= 2)
+        first, second = browser.files[0].read_text().splitlines(keepends=True)[:2]
         assert first == "1 run was killed; `didact resume` goes on with them\n"
         address = re.match(r"(http://127.0.0.1:\d+) shows", second).group(1)
         activity = json.loads(_get(f"{address}/api/projects/activity", browser))

@@ -156,6 +156,8 @@ class Contestant:
             assert process.stdout is not None
             line = process.stdout.readline()
             if not line:
+                for other in self.processes:  # they would wait for the one that ended
+                    other.terminate()
                 raise SystemExit(process.wait() or 1)
             answers.append(json.loads(line))
         return {name: max(answer[name] for answer in answers) for name in answers[0]}

@@ -56,14 +56,17 @@ def stay(channel, file=None):
 """
 
 ASKS = """
-import json, os
+import contextlib, json, os
 import works
 from didact.processes import Process
 if __name__ == "__main__":
     with Process(works.look) as process:
         found = process.receive()
         server = f"/proc/{found['server']}"
-        opened = [os.readlink(f"{server}/fd/{file}") for file in os.listdir(f"{server}/fd")]
+        opened = []
+        for file in os.listdir(f"{server}/fd"):
+            with contextlib.suppress(OSError):  # it may be closing what it had open for this process
+                opened.append(os.readlink(f"{server}/fd/{file}"))
         print(json.dumps([found["ready"], found["gpu"], len(os.listdir(f"{server}/task")), opened]))
 """
 

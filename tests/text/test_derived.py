@@ -19,6 +19,15 @@ def write_slowly(folder: Path, log: Path) -> None:
     (folder / "value").write_text("whole")
 
 
+def begin_and_stay(folder: Path, log: Path) -> None:
+    def make(partial: Path) -> None:
+        (partial / "value").write_text("half")
+        log.write_text("made\n")
+        time.sleep(600)
+
+    derived.derive(folder, make)
+
+
 def derive_in_process(folder: Path, log: Path) -> None:
     derived.derive(folder, lambda partial: write_slowly(partial, log))
 
@@ -45,9 +54,10 @@ def test_of_two_processes_one_makes_it_and_the_other_waits(tmp_path):
 
 def test_a_killed_process_leaves_nothing_that_counts(tmp_path):
     folder, log = tmp_path / "derived" / "a-0", tmp_path / "log"
-    process = multiprocessing.get_context("fork").Process(target=derive_in_process, args=(folder, log))
+    process = multiprocessing.get_context("fork").Process(target=begin_and_stay, args=(folder, log))
     process.start()
     while not log.exists():
+        assert process.is_alive()
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.join()

@@ -310,7 +310,7 @@ def test_two_processes_agree_on_a_step_that_is_bad_on_one(faulty, tmp_path, dida
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "didact"]
     settings = ["--set", f"training.nonfinite={policy}", "--set", f"training.parallel={parallel}"]
     result = subprocess.run(
-        [*command, "run", "bad.py", "--out", "r", *settings], cwd=tmp_path, capture_output=True, text=True, timeout=300
+        [*command, "run", "bad.py", "--out", "r", *settings], cwd=tmp_path, capture_output=True, text=True, timeout=900
     )
     assert (result.returncode == 0) == (policy != "stop"), result.stderr
     bundle = tmp_path / "r" / "bundles" / f"step-{bad[0]:08d}"
@@ -346,7 +346,7 @@ def test_a_process_that_is_killed_while_all_go_back_changes_nothing(faulty, tmp_
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         command += ["--max-restarts", "1", "-m", "didact", "run", f"{name}.py", "--out", name]
         command += ["--set", "training.nonfinite=rollback"]
-        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900)
         assert result.returncode == 0, result.stderr
         events = [json.loads(line)["event"] for line in (tmp_path / name / "events.jsonl").read_text().splitlines()]
         assert events.count("started") == (1 if name == "left" else 2)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,21 +35,29 @@ Finish = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def launch(project) -> Start:
-    """Begins a command on several processes of this machine."""
+def launch(project) -> Iterator[Start]:
+    """Begins a command on several processes of this machine; what is still running after the test is stopped."""
+    begun: list[subprocess.Popen[str]] = []
 
     def start(processes: int, *arguments: object, restarts: int = 0) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-        return subprocess.Popen(
-            [*command, "--max-restarts", str(restarts), "-m", "didact", *map(str, arguments)],
-            cwd=project,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        begun.append(
+            subprocess.Popen(
+                [*command, "--max-restarts", str(restarts), "-m", "didact", *map(str, arguments)],
+                cwd=project,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
         )
+        return begun[-1]
 
-    return start
+    yield start
+    for process in begun:
+        if process.poll() is None:
+            process.terminate()
+            process.communicate()
 
 
 @pytest.fixture
@@ -58,7 +66,7 @@ def torchrun(launch) -> Finish:
 
     def run(processes: int, *arguments: object) -> subprocess.CompletedProcess[str]:
         started = launch(processes, *arguments)
-        out, err = started.communicate(timeout=300)
+        out, err = started.communicate(timeout=900)
         return subprocess.CompletedProcess(started.args, started.returncode, out, err)
 
     return run
@@ -166,7 +174,7 @@ def test_a_killed_process_ends_the_job_and_the_run_goes_on_from_its_checkpoint(p
         assert begun.poll() is None, begun.communicate()[1]
         time.sleep(0.05)
     os.kill(process_of_rank(begun.pid, 1), signal.SIGKILL)
-    _, err = begun.communicate(timeout=120)
+    _, err = begun.communicate(timeout=900)
     assert begun.returncode != 0
     assert "process 0 of 2 lost the others: one of them ended" in err
     resumed = torchrun(2, "resume", "r")
@@ -184,7 +192,7 @@ def test_torchrun_restarts_a_run_where_its_checkpoint_left_it(project, launch, t
         assert begun.poll() is None, begun.communicate()[1]
         time.sleep(0.05)
     os.kill(process_of_rank(begun.pid, rank), signal.SIGKILL)
-    said, err = begun.communicate(timeout=120)
+    said, err = begun.communicate(timeout=900)
     assert begun.returncode == 0, err
     (run,) = find_runs(project)
     assert said.count(f"finished: {run.folder.relative_to(project)}") == 1
@@ -209,8 +217,8 @@ def test_a_launcher_that_is_killed_leaves_a_checkpoint_and_nobody_behind(project
         time.sleep(0.05)
     left = [process_of_rank(begun.pid, rank) for rank in (0, 1)]
     begun.kill()
-    begun.communicate(timeout=60)
-    given_up = time.monotonic() + 60
+    begun.communicate(timeout=300)
+    given_up = time.monotonic() + 300
     while any(runs(process) for process in left):
         assert time.monotonic() < given_up, "a process of the run stayed behind"
         time.sleep(0.05)
@@ -248,12 +256,12 @@ def test_the_slurm_script_requeues_a_run_that_was_stopped_and_ends_with_one_that
         time.sleep(0.05)
     (torchrun,) = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
     os.kill(int(torchrun), signal.SIGTERM)  # which is what srun hands on
-    _, err = job.communicate(timeout=120)
+    _, err = job.communicate(timeout=900)
     assert (project / "scontrol.log").read_text() == "requeue 7\n", err
     assert 20 <= len(losses(project / "r")) < 300
 
     again = submitted()
-    out, err = again.communicate(timeout=240)
+    out, err = again.communicate(timeout=900)
     assert again.returncode == 0, err
     assert "finished: r" in out
     assert len(losses(project / "r")) == 300
@@ -273,7 +281,7 @@ def test_sigterm_to_one_process_stops_all_with_a_checkpoint(project, launch, tor
         assert begun.poll() is None, begun.communicate()[1]
         time.sleep(0.05)
     os.kill(process_of_rank(begun.pid, 1), signal.SIGTERM)
-    out, err = begun.communicate(timeout=120)
+    out, err = begun.communicate(timeout=900)
     assert begun.returncode == 0, err
     assert "stopped; go on with: didact resume r" in out
     newest, _ = newest_whole(project / "r" / "checkpoints")

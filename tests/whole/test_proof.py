@@ -27,12 +27,11 @@ EVERYTHING = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 def test_twenty_kills_change_nothing(modality, make_experiment, project):
     experiment = make_experiment(modality).evolve(**{"training.workers": 0})
     experiment = attrs.evolve(experiment, evaluations={"health": Health(samples=8)})
-    # one more than counts: the last may come when the run has just ended
-    proof = prove(experiment, project / "proof", steps=2 * KILLS + 2, kills=KILLS + 1)
+    # more than count: the last may come when the run has just ended
+    proof = prove(experiment, project / "proof", steps=2 * (KILLS + 5), kills=KILLS + 5)
     assert [c.different for c in proof.comparisons] == [()] * len(proof.comparisons)
     assert {c.what for c in proof.comparisons if c.count} >= EVERYTHING
     assert len(proof.kills) >= KILLS

@@ -63,10 +63,10 @@ def test_a_stopped_and_resumed_run_is_the_run_left_alone(project, assert_equal_r
 @pytest.mark.slow
 def test_a_killed_run_goes_on_from_its_last_checkpoint(project, begin, didact, assert_equal_runs):
     experiment, _ = load_experiment("tiny.py")
-    run.start(experiment, project / "whole")
+    run.start(experiment.evolve(**{"training.steps": 60}), project / "whole")
     folder = project / "killed"
-    process = begin("run", "tiny.py", "--out", folder)
-    process.until((folder / "checkpoints" / "step-00000003" / "checkpoint.json").exists)
+    process = begin("run", "tiny.py", "--out", folder, "--set", "training.steps=60")
+    process.until(lambda: any((folder / "checkpoints").glob("step-*")))
     process.kill()
     process.wait()
     resumed = didact("resume", folder)

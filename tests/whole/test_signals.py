@@ -56,7 +56,7 @@ def test_a_signal_stops_politely_and_the_run_goes_on_as_if_nothing_were(
     process = start(folder)
     process.until(lambda: lines_in(folder / "metrics.jsonl") >= 3)
     stop(process)
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
     assert "error" not in errors
@@ -80,7 +80,7 @@ def test_a_signal_while_a_checkpoint_is_written_loses_nothing(project, start, di
     while not any((folder / "checkpoints").glob(".partial-*")):
         assert process.poll() is None, process.said
     terminate(process)
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     assert f"stopped; go on with: didact resume {folder}" in output
     assert not any((folder / "checkpoints").glob(".partial-*"))
@@ -98,7 +98,7 @@ def test_ctrl_c_while_workers_start_is_polite_too(project, start):
     process.until(lambda: lines_in(folder / "events.jsonl") >= 1)  # from here on the loader starts
     time.sleep(0.3)  # its fork server imports
     interrupt_group(process)
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
     assert "stopped; go on with" in output

@@ -21,7 +21,6 @@ REMOVAL = re.compile(r"Take `([^`]+)` out of the call of `[^`]+` in\s+`([^`]+)`"
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(1800),
     pytest.mark.skipif(shutil.which("uv") is None, reason="uv makes the environment"),
 ]
 
