@@ -35,6 +35,7 @@ from didact import (
 from didact.testing import (
     TinyBackbone,
     TinyMasker,
+    TinySource,
     check_objective,
     check_target_builder,
     tiny_batch,
@@ -124,7 +125,7 @@ def test_bert_ties_its_head_to_the_table_of_an_encoder_that_it_does_not_know():
     signal = Signal(kind="tokens", axes=(None,), vocabulary=20)
     network = Network(WordsModule(20, 8), TinyBackbone().build(8, None), signal, None)
     targets = Ids(network)
-    learner = Learner(network, targets, TiedCrossEntropy(network))
+    learner = Learner(network, targets, TiedCrossEntropy(network), TinySource())
     mask = tiny_batch(masker=TinyMasker()).views[0].mask
     content = torch.randint(20, (4, 12), generator=torch.Generator().manual_seed(0))
     batch = Batch(views=(View(content=content, layout=Layout((12,)), mask=mask),), ids=torch.arange(4))
@@ -200,7 +201,7 @@ def test_wav2vec2_trains_its_targets_and_draws_distractors_that_no_split_changes
     check_objective(Contrastive(), LatentTargets(), learns=True)
     network = tiny_network()
     targets = LatentTargets().build(network)
-    learner = Learner(network, targets, Contrastive().build(network, targets))
+    learner = Learner(network, targets, Contrastive().build(network, targets), TinySource())
     batch = tiny_batch(masker=TinyMasker())
     loss, _ = learner(batch, learner.objective.counts(batch))
     loss.backward()

@@ -10,6 +10,7 @@ import torch
 
 from didact import Learner, SpecError
 from didact.learner import add_counts
+from didact.testing import TinySource
 from didact_distill import EMATeacher, LatentRegression, LinearHead, TopKTargets
 
 
@@ -18,7 +19,7 @@ def make_learner(make_network):
     def make(objective: LatentRegression) -> Learner:
         network = make_network()
         targets = TopKTargets(k=2, teacher=EMATeacher(shares="nothing")).build(network)
-        return Learner(network, targets, objective.build(network, targets))
+        return Learner(network, targets, objective.build(network, targets), TinySource())
 
     return make
 

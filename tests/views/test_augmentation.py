@@ -1,12 +1,16 @@
-"""Views: torchvision's operations, drawn from the sample's generator alone, as the papers have them."""
+"""Views: torchvision's operations, drawn from the sample's generator and key alone, as the papers have them."""
 
 import pytest
 import torch
 import torchvision.transforms.v2.functional as functional
 
-from didact import SpecError
+from didact import Batch, Layout, SpecError, View
+from didact.randomness import key, uniform
+from didact.testing import check_source
 from didact.testing.closeness import untouched_randomness
 from didact_views import DistortedViews, ViewRecipe
+from didact_vision import Images
+from didact_vision.examples import examples as vision_examples
 
 PLAIN = {"flip": 0.0, "jitter_probability": 0.0, "grey": 0.0, "blur": 0.0, "solarize": 0.0}
 
@@ -23,8 +27,23 @@ def image() -> torch.Tensor:
 
 
 def one(image: torch.Tensor, seed: int = 0, size: int = 24, **fields) -> torch.Tensor:
-    (view,) = DistortedViews(recipes=(ViewRecipe(**fields),)).views(image, size, generator=chance(seed))
-    return view
+    """A view (3, size, size) uint8, as both halves make it."""
+    views = DistortedViews(recipes=(ViewRecipe(**fields),))
+    (view,) = views.views(image, size, generator=chance(seed))
+    finished = views.finish(view[None] / 255, 0, torch.tensor([key(seed)]))
+    return (finished[0] * 255).round().to(torch.uint8)
+
+
+def batch_of(size: int, count: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
+    """Smooth images (count, 3, size, size) from 0 to 1, and their keys."""
+    coarse = torch.rand(count, 3, 5, 5, generator=chance())
+    images = torch.nn.functional.interpolate(coarse, (size, size), mode="bicubic").clamp(0, 1)
+    return images, torch.tensor([key(7, index) for index in range(count)])
+
+
+def assert_within_a_shade(pixels: torch.Tensor, expected: torch.Tensor) -> None:
+    """torchvision drops the fractions of a shade that Kornia keeps."""
+    assert int((pixels.int() - expected.int()).abs().max()) <= 1
 
 
 @pytest.mark.parametrize("views", [DistortedViews.byol(), DistortedViews.simsiam(), DistortedViews.vicreg()])
@@ -53,13 +72,75 @@ def test_each_operation_does_what_its_name_says(image):
     whole = {"size": 40, "scale": (1.0, 1.0)} | PLAIN
     assert torch.equal(one(square, **whole | {"flip": 1.0}), square.flip(-1))
     grey = one(square, **whole | {"grey": 1.0})
-    assert torch.equal(grey, functional.rgb_to_grayscale(square, 3))
+    assert_within_a_shade(grey, functional.rgb_to_grayscale(square, 3))
     assert torch.equal(one(square, **whole | {"solarize": 1.0}), functional.solarize(square, 128))
     blurred = one(square, **whole | {"blur": 1.0, "blur_sigma": (2.0, 2.0)})
-    assert torch.equal(blurred, functional.gaussian_blur(square, 5, [2.0, 2.0]))  # 5 is the odd tenth of 40
+    assert_within_a_shade(blurred, functional.gaussian_blur(square, 5, [2.0, 2.0]))  # 5 is the odd tenth of 40
     brighter = one(square, **whole | {"jitter_probability": 1.0, "jitter": (0.9, 0.0, 0.0, 0.0)})
     factor = brighter.float().mean() / square.float().mean()
     assert abs(factor - 1) > 0.05
+
+
+def test_a_batch_is_distorted_as_torchvision_distorts_each_image_by_the_same_numbers():
+    recipe = ViewRecipe(jitter_probability=0.7, grey=0.4, blur=0.6, solarize=0.5)
+    images, keys = batch_of(40, count=40)
+    finished = DistortedViews(recipes=(recipe,)).finish(images, 0, keys)
+    changes = (
+        functional.adjust_brightness,
+        functional.adjust_contrast,
+        functional.adjust_saturation,
+        functional.adjust_hue,
+    )
+    for image, found, draws in zip(images, finished, uniform(keys, 13).double().tolist(), strict=True):
+        expected = image
+        jitter, grey, blur, solarize, *rest = draws
+        if jitter < 0.7:
+            factors = [1 + most * (2 * rest[i] - 1) for i, most in enumerate(recipe.jitter[:3])]
+            factors.append(recipe.jitter[3] * (2 * rest[3] - 1))
+            for index in sorted(range(4), key=lambda index, rest=rest: rest[4 + index]):
+                expected = changes[index](expected, factors[index])
+        if grey < 0.4:
+            expected = functional.rgb_to_grayscale(expected, 3)
+        if blur < 0.6:
+            expected = functional.gaussian_blur(expected, [5, 5], [0.1 + 1.9 * rest[8]])
+        if solarize < 0.5:
+            near = (expected - 0.5).abs() < 1e-3  # where a rounding decides, any of the two is right
+            expected = torch.where(near, found, functional.solarize(expected, 0.5))
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+
+
+def test_an_image_is_distorted_alike_in_any_batch_and_its_batch_is_left_as_it_was():
+    images, keys = batch_of(24)
+    given = images.clone()
+    views = DistortedViews.byol()
+    with untouched_randomness("finish"):
+        whole = views.finish(images, 1, keys)
+    assert torch.equal(images, given)
+    for row in range(len(images)):
+        torch.testing.assert_close(views.finish(images[row : row + 1], 1, keys[row : row + 1])[0], whole[row])
+    assert not torch.equal(views.finish(images, 1, keys + 1), whole)
+    assert not torch.equal(views.finish(images, 0, keys), whole)  # another recipe
+
+
+def test_a_source_of_images_finishes_them_between_augmentation_and_network(tmp_path):
+    vision_examples(tmp_path)  # a store among them
+    recipe = ViewRecipe(**PLAIN | {"scale": (1.0, 1.0), "solarize": 1.0})
+    plain, solarized = (
+        Images(store=str(tmp_path / "images"), size=16, views=2, augmentation=DistortedViews(recipes=(made,) * 2))
+        for made in (recipe.evolve(solarize=0.0), recipe)
+    )
+    check_source(solarized)
+    views = solarized.open().views(0, length=None, generator=chance())
+    assert len(views) == 4
+    layout = Layout(shape=(1,))
+    batch = Batch(
+        views=tuple(View(content=view[None], layout=layout, keys=torch.tensor([3])) for view in views),
+        ids=torch.tensor([0]),
+    )
+    for before, same, after in zip(batch.views, plain.finish(batch).views, solarized.finish(batch).views, strict=True):
+        torch.testing.assert_close(same.content, before.content)
+        pixels = plain.picture(before.content[0]).permute(2, 0, 1)
+        assert torch.equal(plain.picture(after.content[0]).permute(2, 0, 1), functional.solarize(pixels, 128))
 
 
 def test_probabilities_are_shares_of_many_draws(image):

@@ -159,7 +159,7 @@ def test_a_resumed_teacher_is_as_warm_as_it_was(network):
 def test_gradients_reach_projector_and_predictor_and_no_teacher(network):
     tiny = network(MLP(hidden=8, out=6))
     targets = TeacherSummaries(teacher=EMATeacher(start=0.5, end=0.5, shares="nothing")).build(tiny)
-    learner = Learner(tiny, targets, CosinePrediction(hidden=8).build(tiny, targets))
+    learner = Learner(tiny, targets, CosinePrediction(hidden=8).build(tiny, targets), TinySource())
     batch = tiny_batch(views=2)
     loss, _ = learner(batch, learner.objective.counts(batch))
     loss.backward()

@@ -25,6 +25,7 @@ from didact.trainer import Trainer
 
 STAGES = (
     "data wait",
+    "augmentation",
     "encoder",
     "student forward",
     "teacher",

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from didact.contracts import BackboneModule, FeatureEncoderModule, ObjectiveModule, TargetBuilderModule
+from didact.contracts import BackboneModule, FeatureEncoderModule, ObjectiveModule, Source, TargetBuilderModule
 from didact.errors import of_field
 from didact.experiment import Experiment
 from didact.randomness import seeded
@@ -52,10 +52,20 @@ class Network(nn.Module):
 
 
 class Learner(nn.Module):
-    """A network, what it must predict, and how that is measured."""
+    """A network, what it must predict, and how that is measured.
 
-    def __init__(self, network: Network, targets: TargetBuilderModule, objective: ObjectiveModule) -> None:
+    Args:
+        network: the student.
+        targets: what it must predict.
+        objective: how that is measured.
+        source: of the samples, which finishes batches.
+    """
+
+    def __init__(
+        self, network: Network, targets: TargetBuilderModule, objective: ObjectiveModule, source: Source
+    ) -> None:
         super().__init__()
+        self.source = source
         self.network = network
         self.targets = targets
         self.objective = objective
@@ -71,6 +81,9 @@ class Learner(nn.Module):
             The loss to minimise, a scalar with gradient, of which the parts of a global batch add up to the whole's;
             and what the objective said.
         """
+        device = batch.views[0].content.device.type
+        with span("augmentation"), torch.no_grad(), torch.autocast(device, enabled=False):
+            batch = self.source.finish(batch)
         passes = tuple(self.network(view) for view in batch.views)
         with span("targets"):
             targets = self.targets(passes, self.network)
@@ -115,7 +128,7 @@ def build_learner(experiment: Experiment) -> Learner:
         targets = experiment.targets.build(network)
     with of_field("objective"), seeded(seed, "initialise", "objective"):
         objective = experiment.objective.build(network, targets)
-    return Learner(network, targets, objective)
+    return Learner(network, targets, objective, experiment.source)
 
 
 def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

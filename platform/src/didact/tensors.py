@@ -167,8 +167,8 @@ class View:
         lengths: (B,) int64 or None; the sizes of the samples along the axis that varies, before padding.
         mask: what the student must predict in this view; None: nothing, it sees all of it.
         keys: (B,) int64, on the CPU, or None outside training; a random number for each (seed, step, view, sample),
-            for targets and objectives that draw at random (the distractors of wav2vec 2.0) without depending on how
-            the batch is split.
+            for what draws at random where the network computes (colours of images, the distractors of wav2vec 2.0)
+            without depending on how the batch is split.
     """
 
     content: Tensor

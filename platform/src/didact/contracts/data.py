@@ -12,7 +12,7 @@ from torch import Tensor
 
 from didact.sounds import Sound
 from didact.spec import Spec
-from didact.tensors import Signal
+from didact.tensors import Batch, Signal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +48,20 @@ class Source(Spec, abc.ABC):
             DataError: the store is missing, incomplete, empty or of another kind.
         """
 
+    def finish(self, batch: Batch) -> Batch:
+        """Does to a batch what is better done to many samples at once, where the network computes, before it sees them.
+
+        For training alone, without gradients and without autocast. What happens to a sample follows from its key
+        (`View.keys`, `didact.randomness.uniform`), whatever else is in the batch. The default changes nothing.
+
+        Args:
+            batch: views whose content (B, *axes) is as `Samples.views` gave it, on the device; keys are on the CPU.
+
+        Returns:
+            The batch; its views' content may differ, in values alone.
+        """
+        return batch
+
     def raw_features(self, content: Tensor) -> Tensor:
         """A sample's content (*axes) as the plain features (F,) that a classifier would get without any network.
 
@@ -77,7 +91,15 @@ class Augmentation(Spec, abc.ABC):
 
     It stands in a field of a source, so that a method can bring views of its own to a source of another distribution.
     What a sample is before that, is its source's to say: one of images hands over (3, H, W) uint8.
+
+    It has two halves, as an encoder has. `views` runs in the loader's workers, sample by sample, whatever the samples'
+    sizes. `finish` runs where the network computes, on a view of a whole batch.
+
+    Class attributes:
+        finishes: whether there is anything to `finish`.
     """
+
+    finishes: ClassVar[bool] = False
 
     @abc.abstractmethod
     def views(self, sample: Tensor, size: int, *, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -91,6 +113,19 @@ class Augmentation(Spec, abc.ABC):
         Returns:
             one or more views, each (*axes); they may differ in size from each other, not from sample to sample.
         """
+
+    def finish(self, content: Tensor, view: int, keys: Tensor) -> Tensor:
+        """What remains to be done to one view of a batch; see `Source.finish`.
+
+        Args:
+            content: (B, *axes) of the view; of images, (B, 3, H, W) float32 from 0 to 1. On the device.
+            view: which of those that `views` makes.
+            keys: (B,) int64, on the CPU; of the samples. Nothing else is random.
+
+        Returns:
+            The content, of the same shape and in the same range.
+        """
+        return content
 
     def shortest(self, size: int) -> int | None:
         """How long a sample's shorter side must be so that a larger one would give no sharper view.

@@ -8,7 +8,7 @@ import torch
 from didact.contracts import Samples, Source
 from didact.sounds import Sound
 from didact.tensors import Signal
-from didact.testing.closeness import untouched_randomness
+from didact.testing.closeness import assert_close, untouched_randomness
 from didact.testing.examples import Case
 from didact.testing.rules import NotJudged
 
@@ -84,6 +84,28 @@ def check_features(case: Case) -> None:
             assert all(isinstance(word, str) for word in words), f"words are str, got {words[:4]}"
     if not seen:
         raise NotJudged("it has neither raw features nor pictures, sounds or words")
+
+
+def check_finish(case: Case) -> None:
+    """A finished batch is its samples, each finished alone."""
+    from didact.bundle import sample_alone  # here: it brings what reads checkpoints along
+
+    source: Source = case.spec
+    if type(source).finish is Source.finish:
+        raise NotJudged("it finishes nothing")
+    batch = case.batch(masked=False)
+    before = [view.content.clone() for view in batch.views]
+    with untouched_randomness("finish"):
+        whole, again = source.finish(batch), source.finish(batch)
+    for number, (view, given) in enumerate(zip(batch.views, before, strict=True)):
+        done = whole.views[number].content
+        assert torch.equal(view.content, given), f"it writes into view {number} of the batch that it was given"
+        assert done.shape == given.shape, f"view {number} is {tuple(given.shape)}, and finished {tuple(done.shape)}"
+        assert done.dtype == given.dtype, f"view {number} is of {given.dtype}, and finished of {done.dtype}"
+        assert torch.equal(done, again.views[number].content), f"finished twice, view {number} differs"
+        for row in range(len(batch.ids)):
+            alone = source.finish(sample_alone(batch, row)).views[number].content[0]
+            assert_close(done[row], alone, f"sample {row} of view {number}, finished among others and alone")
 
 
 def check_sound(sound: Sound, what: str) -> None:

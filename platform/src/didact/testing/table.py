@@ -170,6 +170,13 @@ RULES: tuple[Rule, ...] = (
         look=sources.check_samples,
     ),
     Rule(
+        name="finish",
+        kinds=SOURCE,
+        promise="what it does to a whole batch follows from each sample's key, and changes values alone",
+        mend="draw by didact.randomness.uniform(view.keys, …), and change no sample by another",
+        look=sources.check_finish,
+    ),
+    Rule(
         name="features",
         kinds=SOURCE,
         promise="raw features are (F,) and finite, pictures (H, W, 3) uint8, sounds (S,) in ±1, words one for each id",

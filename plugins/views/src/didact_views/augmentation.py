@@ -1,28 +1,33 @@
-"""Views of an image: crops with other colours, blur and solarisation, each way of making one written as a recipe."""
+"""Views of an image: crops with other colours, blur and solarisation, each way of making one written as a recipe.
+
+What depends on the image's own size, the crop, is made in the loader's workers; the rest for whole batches, on the GPU
+where there is one: of two views of 224 pixels, the crops are a fifteenth of the work.
+"""
 
 from __future__ import annotations
 
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import attrs
 import torch
 from torch import Tensor
 
 from didact import Augmentation, Spec
-from didact.randomness import seeded
+from didact.randomness import seeded, uniform
 
 BLUR_SHARE = 10  # of an image's side is the blur's kernel: 23 of 224 pixels (SimCLR, appendix A)
+SOLARIZE_FROM = 0.5  # what is as bright as that is inverted (BYOL, appendix B)
 
 
 @attrs.frozen(kw_only=True)
 class ViewRecipe(Spec):
     """How one view is made: SimCLR's chain (Chen et al. 2020, appendix A) with BYOL's solarisation; BYOL's first view.
 
-    A random part of the image, mirrored or not; then, each with its probability: brightness, contrast, saturation and
-    hue in random order; grey; blur; solarisation. Every operation is torchvision's.
+    A random part of the image, mirrored or not, by torchvision; then, each with its probability: brightness, contrast,
+    saturation and hue in random order; grey; blur; solarisation, by Kornia.
 
     Attributes:
         size: side of the view in pixels; None: as large as the source says.
@@ -68,6 +73,8 @@ class DistortedViews(Augmentation):
             only take the first.
     """
 
+    finishes: ClassVar[bool] = True
+
     recipes: tuple[ViewRecipe, ...] = (ViewRecipe(), ViewRecipe(blur=0.1, solarize=0.2))
 
     def validate(self) -> None:
@@ -103,10 +110,14 @@ class DistortedViews(Augmentation):
         return cls(recipes=_changed((first, first.evolve(blur=0.1, solarize=0.2), *(local,) * local_views), changes))
 
     def views(self, sample: Tensor, size: int, *, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """One view (3, size, size) uint8 for each recipe, of an image (3, H, W) uint8."""
+        """A crop (3, size, size) uint8 for each recipe, of an image (3, H, W) uint8."""
         seed = int(torch.randint(2**62, (), generator=generator))
         with seeded(seed, "views"):  # torchvision's transforms know PyTorch's global generator alone
-            return tuple(_transform(recipe, recipe.size or size)(sample) for recipe in self.recipes)
+            return tuple(_crop(recipe.scale, recipe.flip, recipe.size or size)(sample) for recipe in self.recipes)
+
+    def finish(self, content: Tensor, view: int, keys: Tensor) -> Tensor:
+        """The crops (B, 3, size, size) of one recipe, distorted as it says; from 0 to 1, as what comes back."""
+        return distort(content, self.recipes[view], keys)
 
     def shortest(self, size: int) -> int:
         # the shorter side of the smallest crop, of aspect 3:4, as a share of the image's shorter side
@@ -118,21 +129,70 @@ def _changed(recipes: tuple[ViewRecipe, ...], changes: dict[str, Any]) -> tuple[
 
 
 @functools.cache
-def _transform(recipe: ViewRecipe, size: int) -> Callable[[Tensor], Tensor]:
-    """From an image (3, H, W) uint8 to a view (3, size, size) uint8."""
+def _crop(scale: tuple[float, float], flip: float, size: int) -> Callable[[Tensor], Tensor]:
+    """From an image (3, H, W) uint8 to a part of it (3, size, size) uint8, mirrored or not."""
     # Here and not above: it takes seconds, and who composes an experiment need not wait.
     from torchvision.transforms import v2 as transforms
 
-    kernel = size // BLUR_SHARE // 2 * 2 + 1
+    bicubic = transforms.InterpolationMode.BICUBIC
     steps = [
-        transforms.RandomResizedCrop(
-            size, scale=recipe.scale, interpolation=transforms.InterpolationMode.BICUBIC, antialias=True
-        ),
-        transforms.RandomHorizontalFlip(recipe.flip),
-        transforms.RandomApply([transforms.ColorJitter(*recipe.jitter)], recipe.jitter_probability),
-        transforms.RandomGrayscale(recipe.grey),
-        transforms.RandomApply([transforms.GaussianBlur(kernel, recipe.blur_sigma)], recipe.blur),
-        transforms.RandomSolarize(128, recipe.solarize),
+        transforms.RandomResizedCrop(size, scale=scale, interpolation=bicubic, antialias=True),
+        transforms.RandomHorizontalFlip(flip),
     ]
     chain: Callable[[Tensor], Tensor] = transforms.Compose(steps)
     return chain
+
+
+def distort(pixels: Tensor, recipe: ViewRecipe, keys: Tensor) -> Tensor:
+    """Colours, grey, blur and solarisation of a recipe, each image's drawn from its own key.
+
+    Args:
+        pixels: (B, 3, H, W) float32 from 0 to 1.
+        recipe: what is done, how much of it, and how often.
+        keys: (B,) int64, on the CPU.
+
+    Returns:
+        (B, 3, H, W), from 0 to 1.
+    """
+    # Here and not above: it takes seconds.
+    from kornia import color, enhance, filters
+
+    low = torch.tensor([*(max(0.0, 1 - most) for most in recipe.jitter[:3]), -2 * math.pi * recipe.jitter[3]])
+    high = torch.tensor([*(1 + most for most in recipe.jitter[:3]), 2 * math.pi * recipe.jitter[3]])
+    changes = (
+        enhance.adjust_brightness_accumulative,
+        enhance.adjust_contrast_with_mean_subtraction,
+        enhance.adjust_saturation_with_gray_subtraction,
+        enhance.adjust_hue,
+    )
+    # drawn on the CPU, where it is known which images are changed without a wait for the device
+    draws = uniform(keys, 13)  # (B, 13)
+    odds = torch.tensor([recipe.jitter_probability, recipe.grey, recipe.blur, recipe.solarize])
+    jittered, greyed, blurred, solarized = (draws[:, :4] < odds).unbind(1)  # (B,) each
+    factors, order = low + (high - low) * draws[:, 4:8], draws[:, 8:12].argsort(1)  # (B, 4) each
+    sigma = recipe.blur_sigma[0] + (recipe.blur_sigma[1] - recipe.blur_sigma[0]) * draws[:, 12:]  # (B, 1)
+    kernel = pixels.shape[-1] // BLUR_SHARE // 2 * 2 + 1
+
+    pixels = pixels.clone()
+    for turn in range(len(changes)):
+        for index, change in enumerate(changes):
+            _change(pixels, jittered & (order[:, turn] == index), change, factors[:, index])
+    _change(pixels, greyed, lambda some, _: color.rgb_to_grayscale(some).expand_as(some), sigma)
+    _change(pixels, blurred, lambda some, by: filters.gaussian_blur2d(some, (kernel, kernel), by.expand(-1, 2)), sigma)
+    _change(pixels, solarized, enhance.solarize, torch.full_like(sigma[:, 0], SOLARIZE_FROM))
+    return pixels
+
+
+def _change(pixels: Tensor, chosen: Tensor, change: Callable[[Tensor, Tensor], Tensor], amounts: Tensor) -> None:
+    """Puts what ``change`` makes of the chosen images and their amounts in their place.
+
+    Args:
+        pixels: (B, 3, H, W).
+        chosen: (B,) bool, on the CPU.
+        change: from images (b, 3, H, W) and amounts (b, …), on the CPU, to images.
+        amounts: (B, …), on the CPU.
+    """
+    rows = chosen.nonzero()[:, 0]  # (b,)
+    if len(rows):
+        places = rows.to(pixels.device, non_blocking=True)
+        pixels.index_copy_(0, places, change(pixels[places], amounts[rows]))

@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from didact import Augmentation, Signal, Source
+from didact import Augmentation, Batch, Signal, Source
 from didact.store import Store, StoredSamples
 from didact_vision.augmentation import RandomCrop, resize
 from didact_vision.decoding import decode
@@ -54,6 +54,21 @@ class Images(Source):
 
     def open(self) -> ImageSamples:
         return ImageSamples(self)
+
+    def finish(self, batch: Batch) -> Batch:
+        """Lets the augmentation finish each view, (B, 3, H, W), as pixels from 0 to 1."""
+        augmentation = self.augmentation
+        if augmentation is None or not augmentation.finishes:
+            return batch
+        device, drawn = batch.views[0].content.device, len(batch.views) // self.views
+        # (3, 1, 1) each; what is copied so waits for nothing
+        mean, std = (torch.tensor(of)[:, None, None].to(device, non_blocking=True) for of in (self.mean, self.std))
+        views = []
+        for number, view in enumerate(batch.views):
+            assert view.keys is not None  # training's views have them
+            pixels = augmentation.finish((view.content * std + mean).clamp_(0, 1), number % drawn, view.keys)
+            views.append(attrs.evolve(view, content=(pixels - mean) / std))
+        return attrs.evolve(batch, views=tuple(views))
 
     def raw_features(self, content: Tensor) -> Tensor:
         """The pixels themselves, averaged down to at most 32 × 32.
