@@ -142,14 +142,14 @@ def _help(command: click.Command) -> Iterator[str]:
 
 def _argument(argument: click.Argument) -> str:
     name = argument.metavar or (argument.name or "").upper()
-    return f"{name}…" if argument.nargs == -1 else name
+    return f"{name.rstrip('…')}…" if argument.nargs == -1 else name
 
 
 def _option(option: click.Option) -> str:
     choices = "|".join(option.type.choices) if isinstance(option.type, click.Choice) else option.type.name.upper()
     value = "" if option.is_flag else f" {option.metavar or choices}"
-    default = f" Default: {option.default}." if option.show_default and option.default is not None else ""
-    return _row(f"`{', '.join(option.opts)}{value}`", f"{option.help or ''}{default}")
+    default = f" Default: `{option.default}`." if option.show_default and option.default is not None else ""
+    return _row(f"`{', '.join([*option.opts, *option.secondary_opts])}{value}`", f"{option.help or ''}{default}")
 
 
 def _row(*cells: str) -> str:

@@ -4,12 +4,15 @@ import pytest
 import torch
 import torchvision.transforms.v2.functional as functional
 
-from didact import Batch, Layout, SpecError, View
+from didact import Batch, Experiment, Layout, SpecError, Training, View, samples
+from didact.batching import BatchPlan
+from didact.loading import Steps
 from didact.randomness import key, uniform
-from didact.testing import check_source
+from didact.testing import TinyBackbone, TinyObjective, TinyTargets, check_source
 from didact.testing.closeness import untouched_randomness
+from didact_evaluate.batches import first_batch, training_batches
 from didact_views import DistortedViews, ViewRecipe
-from didact_vision import Images
+from didact_vision import Images, Patches
 from didact_vision.examples import examples as vision_examples
 
 PLAIN = {"flip": 0.0, "jitter_probability": 0.0, "grey": 0.0, "blur": 0.0, "solarize": 0.0}
@@ -141,6 +144,26 @@ def test_a_source_of_images_finishes_them_between_augmentation_and_network(tmp_p
         torch.testing.assert_close(same.content, before.content)
         pixels = plain.picture(before.content[0]).permute(2, 0, 1)
         assert torch.equal(plain.picture(after.content[0]).permute(2, 0, 1), functional.solarize(pixels, 128))
+
+
+def test_evaluations_see_what_training_sees(tmp_path):
+    vision_examples(tmp_path)
+    augmentation = DistortedViews(recipes=(ViewRecipe(**PLAIN | {"solarize": 1.0}),))
+    images = Images(store=str(tmp_path / "images"), size=16, augmentation=augmentation)
+    experiment = Experiment(
+        name="views",
+        source=images,
+        encoder=Patches(width=16, patch=4),
+        backbone=TinyBackbone(),
+        targets=TinyTargets(),
+        objective=TinyObjective(),
+        training=Training(steps=1, batch=samples(4), learning_rate=1e-3, workers=0),
+    )
+    loaded = Steps(experiment, BatchPlan(images.open().lengths, samples(4), 0))[0].parts[0]
+    (trained,) = images.finish(loaded).views
+    assert not torch.equal(trained.content, loaded.views[0].content)
+    assert torch.equal(first_batch(experiment, None, 4).views[0].content, trained.content)
+    assert torch.equal(next(training_batches(experiment, None, 4, 4)).views[0].content, trained.content)
 
 
 def test_probabilities_are_shares_of_many_draws(image):

@@ -10,8 +10,8 @@ Expected: accuracy in percent on 500 machines that were not trained on, as run t
     of the values themselves find 100: machines of the same speed and phase are waves of the same shape, and there are
     4 000 to compare with.
 Command:
-    pip install didact-timeseries didact-distill didact-evaluate didact-perceiver didact-transformer
-    didact run experiment.py
+    uv pip install -e docs/examples/didact-timeseries  # in a clone of didact
+    uv run didact run docs/examples/didact-timeseries/experiment.py
 """
 
 from didact import Cosine, Experiment, Training, samples

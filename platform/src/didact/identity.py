@@ -10,7 +10,8 @@ from didact.plugins import registry
 from didact.spec import fingerprint, from_data, to_data
 
 BESIDE_THE_METHOD = ("name", "evaluations", "observers", "labels")
-BESIDE_THE_STEPS = ("workers", "log_every", "checkpoint_every", "keep_checkpoints", "evaluate_every", "collapse")
+KEPT = ("checkpoint_every", "keep_checkpoints", "keep_every", "keep_best")
+BESIDE_THE_STEPS = (*KEPT, "workers", "log_every", "evaluate_every", "collapse")
 
 
 def identity(experiment: Experiment) -> str:

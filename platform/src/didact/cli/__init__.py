@@ -54,7 +54,7 @@ def cli() -> None:
 
     \b
         didact ingest images photos/ --out stores/photos
-        didact run experiments/small/images.py --set source.store=photos
+        didact run experiments/small/images.py --set source.store=photos --set evaluations={}
     """
 
 

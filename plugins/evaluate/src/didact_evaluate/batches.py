@@ -1,4 +1,4 @@
-"""Batches as training would see them, for evaluations that look at predictions and targets."""
+"""Batches as training sees them, finished, for evaluations that look at predictions and targets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def training_batches(experiment: Experiment, source: Source | None, count: int, 
     plan = BatchPlan(lengths, samples(per_batch), experiment.training.seed)
     steps = Steps(experiment, plan)
     for step in range(max(1, min(count, len(lengths)) // per_batch)):
-        yield steps[step].parts[0]
+        yield experiment.source.finish(steps[step].parts[0])
 
 
 def first_batch(experiment: Experiment, source: Source | None, most: int) -> Batch:
@@ -44,5 +44,5 @@ def first_batch(experiment: Experiment, source: Source | None, most: int) -> Bat
     experiment = attrs.evolve(experiment, source=source or experiment.source)
     lengths = experiment.source.open().lengths
     plan = BatchPlan(lengths, experiment.training.batch, experiment.training.seed)
-    batch = Steps(experiment, plan)[0].parts[0]
+    batch = experiment.source.finish(Steps(experiment, plan)[0].parts[0])
     return batch if len(batch.ids) <= most else next(training_batches(experiment, source, most, most))
