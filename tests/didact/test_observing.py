@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import wave
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,8 @@ import torch
 from PIL import Image
 
 from didact import Report, RunError, Sound, hookimpl
-from didact.observing import Observers, Recorder, read_metrics
+from didact.disk import append_line
+from didact.observing import Observers, Recorder, read_lines, read_metrics
 
 
 def info(step: int) -> Any:
@@ -22,12 +24,28 @@ def info(step: int) -> Any:
     return SimpleNamespace(step=step, data={"evaluations": {"probe": {"spec": "evaluate/probe", "limit": 5}}})
 
 
+def test_a_line_that_was_cut_off_hides_none_that_follow(tmp_path):
+    """As a power cut leaves it."""
+    path = tmp_path / "events.jsonl"
+    append_line(path, '{"event": "started"}')
+    with path.open("a") as file:
+        file.write('{"event": "check')
+    append_line(path, '{"event": "started", "again": true}')
+    append_line(path, '{"event": "finished"}')
+    assert [line["event"] for line in read_lines(path)] == ["started", "started", "finished"]
+
+
 @pytest.fixture
 def full_disk(monkeypatch):
     """Has every write to a file refused, from the call on."""
 
     def fill() -> None:
-        monkeypatch.setattr("pathlib.Path.open", lambda *_, **__: open("/dev/full", "w"))  # noqa: SIM115
+        real = Path.open
+
+        def refusing(path, mode="r", *arguments, **named):
+            return real(path, mode, *arguments, **named) if "r" in mode else open("/dev/full", mode)
+
+        monkeypatch.setattr(Path, "open", refusing)
 
     return fill
 

@@ -51,6 +51,12 @@ def test_only_the_layers_asked_for_matter(make_network, make_batch):
     torch.testing.assert_close(target.values, features_of(network, batch.views[0])[-1])
 
 
+@pytest.mark.parametrize("field", ["normalize", "normalize_average"])
+def test_statistics_of_a_batch_are_not_those_of_its_parts(field):
+    assert TopKTargets(k=2).divisible
+    assert not TopKTargets(k=2, **{field: "batch"}).divisible
+
+
 def test_more_layers_than_the_backbone_has_is_an_error_before_training(make_network):
     with pytest.raises(SpecError, match=r"TopKTargets.k must be at most the backbone's depth, 3, got 5"):
         TopKTargets(k=5).build(make_network(depth=3))

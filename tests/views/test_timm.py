@@ -1,5 +1,7 @@
 """timm's models as backbones."""
 
+import copy
+
 import attrs
 import pytest
 import torch
@@ -48,6 +50,25 @@ def test_it_trains():
     module = build("test_resnet").train()
     module(tokens()).output.square().mean().backward()
     assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_its_blocks_are_what_a_forward_pass_calls(name):
+    """So that what wraps a block (sharding, computing anew, compiling) has an effect, a copy's too."""
+    for module in (build(name), copy.deepcopy(build(name))):
+        called = []
+        for block in module.blocks:
+            block.register_forward_hook(lambda block, *_, called=called: called.append(id(block)))
+        module(tokens())
+        assert called == [id(block) for block in module.blocks]
+
+
+def test_a_model_that_keeps_its_blocks_nowhere_is_one_block():
+    module = build("test_resnet")
+    module.model.layer1.register_forward_hook(lambda *_: None)
+    names = {name for name, _ in module.model.named_children()}
+    assert {"layer1", "layer4"} <= names
+    assert len(module.blocks) >= 4
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,16 @@ def test_the_stages_of_a_step_add_up_to_it(project):
     assert speed.flops > 0
 
 
+def test_a_steps_products_are_counted_whatever_computes_them(project):
+    experiment, _ = load_experiment("tiny.py")
+    flops = []
+    for precision in ("float32", "bfloat16"):  # by oneDNN's own operation, and by PyTorch's
+        bench = Bench(experiment.evolve(**{"training.precision": precision}), CPU, 1, 1)
+        bench.take(1)
+        flops.append(bench.speed().flops)
+    assert flops[0] == pytest.approx(flops[1], rel=0.05)
+
+
 @pytest.mark.slow
 def test_settings_take_turns_on_the_same_batches(project):
     experiment, _ = load_experiment("tiny.py")

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from didact import RunError
 from didact.checkpoint import read_tensors
+from didact.distributed import require_gpus
 from didact.observing import read_lines, read_metrics
 from didact.record import find_runs
 from didact.recovery import newest_whole
@@ -225,6 +227,17 @@ def test_a_launcher_that_is_killed_leaves_a_checkpoint_and_nobody_behind(project
     newest, _ = newest_whole(project / "r" / "checkpoints")
     assert newest is not None
     assert newest.step == len(losses(project / "r")) < 3000
+
+
+def test_each_process_needs_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    require_gpus(torch.device("cpu"))
+    with pytest.raises(RunError, match="2 processes would share 1 GPUs") as caught:
+        require_gpus(torch.device("cuda"))
+    assert "--device cpu" in caught.value.mend
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    require_gpus(torch.device("cuda"))
 
 
 SLURM = {  # the two commands of Slurm's that the script calls

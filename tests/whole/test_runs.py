@@ -8,11 +8,13 @@ import signal
 
 import attrs
 import pytest
+import torch
 
-from didact import DidactError, Observer, RunError, hookimpl, run
+from didact import DidactError, Learner, Observer, RunError, hookimpl, run
 from didact.experiment_file import load_experiment
 from didact.observing import read_metrics
 from didact_distill import LatentRegression, LinearHead
+from didact_evaluate import Health
 from didact_vision import RandomMasker
 
 
@@ -58,6 +60,50 @@ def test_a_stopped_and_resumed_run_is_the_run_left_alone(project, assert_equal_r
         assert (stopped.outcome, stopped.step) == ("stopped", stop_at)
         assert run.resume(folder).outcome == "finished"
         assert_equal_runs(project / "whole", folder)
+
+
+def test_an_evaluation_that_a_stop_came_before_is_made_up_for(project):
+    experiment, _ = load_experiment("tiny.py")
+    experiment = attrs.evolve(experiment, evaluations={"health": Health(samples=8)})
+    experiment = experiment.evolve(**{"training.evaluate_every": 4})
+    run.start(experiment, project / "whole")
+    run.start(experiment, project / "stopped", observers={"stopper": StopAfter(4)})
+    found = [path.name for path in (project / "stopped" / "evaluations").glob("*.json")]
+    assert found == []
+    run.resume(project / "stopped")
+    ends = [
+        {path.name: json.loads(path.read_text())["metrics"] for path in (project / name / "evaluations").glob("*.json")}
+        for name in ("whole", "stopped")
+    ]
+    assert ends[0].keys() == {"health-00000004.json", "health-00000008.json"}
+    assert ends[0] == ends[1]
+
+
+def test_a_step_that_does_not_fit_into_memory_ends_the_run_with_a_checkpoint(project):
+    experiment, _ = load_experiment("tiny.py")
+    run.start(experiment, project / "whole")
+    forward, calls = Learner.forward, []
+
+    def run_out(learner, batch, totals):
+        calls.append(len(batch.ids))
+        if torch.is_grad_enabled() and sum(count == 6 for count in calls) == 6:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return forward(learner, batch, totals)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "forward", run_out)
+        with pytest.raises(RunError) as caught:
+            run.start(experiment, project / "short")
+    assert caught.value.what.startswith("step 6 does not fit into memory: CUDA out of memory")
+    assert "training.micro_batches=2" in caught.value.mend
+    assert "goes on from step 5" in caught.value.mend
+    run.resume(project / "short")
+    assert read_metrics(project / "short")[-1]["train/loss"] == read_metrics(project / "whole")[-1]["train/loss"]
+
+
+def test_a_smoke_run_keeps_no_checkpoints_whatever_the_experiment_keeps(project, didact):
+    result = didact("run", "tiny.py", "--smoke", "--out", "r", "--set", "training.keep_every=3")
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.slow

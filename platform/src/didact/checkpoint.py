@@ -33,7 +33,7 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 from torch.distributed.tensor import DTensor
 
 from didact.disk import writing
-from didact.distributed import World
+from didact.distributed import PATIENCE, World
 from didact.errors import RunError
 from didact.learner import named_tensors
 from didact.optimization import empty_optimizer_state, load_optimizer_state, named_optimizer_state
@@ -137,6 +137,9 @@ class Writer:
     def close(self) -> None:
         """Waits for what is being written; what went wrong with it is no longer asked for."""
         self._thread.shutdown()
+        if self._group is not None:
+            dist.destroy_process_group(self._group)
+            self._group = None
 
     def _write(self, staged: Mapping[str, dict[str, Tensor]], stored: Checkpoint) -> Checkpoint:
         """Writes a checkpoint; it appears below the folder at once and whole, or not at all."""
@@ -158,6 +161,7 @@ class Writer:
         with _one_process_is_fine(), _as_os_error():
             # all of the tensors pass the host already: one thread writes as fast as the disk
             storage = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+            storage.per_thread_copy_ahead = 0  # all lies on the host: no copies in a stream of this thread's own GPU
             save_tensors(tensors, storage_writer=storage, process_group=self._group, no_dist=self._group is None)
 
     def _complete(self, partial: Path, stored: Checkpoint) -> None:
@@ -296,7 +300,7 @@ def _damaged(folder: Path, what: str) -> DamageError:
 
 
 def _new_group() -> dist.ProcessGroup:
-    group = dist.new_group(backend="gloo")
+    group = dist.new_group(backend="gloo", timeout=PATIENCE)
     assert isinstance(group, dist.ProcessGroup)  # every process of the run is in it
     return group
 
@@ -329,17 +333,9 @@ def _fill(tensors: dict[str, Tensor], checkpoint: Checkpoint, part: str) -> None
 
 def _on_host(tensor: Tensor) -> Tensor:
     """A copy in the host's memory; of a sharded tensor, of the shard that is here."""
-    tensor = tensor.detach()
-    if not isinstance(tensor, DTensor):
-        return tensor.to("cpu", copy=True).contiguous()
-    return DTensor.from_local(
-        tensor.to_local().to("cpu", copy=True).contiguous(),
-        tensor.device_mesh,
-        tensor.placements,
-        run_check=False,
-        shape=tensor.shape,
-        stride=tensor.stride(),
-    )
+    copied = tensor.detach().to("cpu", copy=True)
+    # `DTensor.from_local` would take it back to the mesh's device
+    return copied if isinstance(copied, DTensor) else copied.contiguous()
 
 
 @contextlib.contextmanager

@@ -57,12 +57,19 @@ def append_line(path: Path, line: str) -> None:
     with writing(path.name, path):
         before = path.stat().st_size if path.exists() else 0
         try:
+            begin = "\n" if before and not _ends_a_line(path) else ""  # the machine went down in the middle of one
             with path.open("a") as file:
-                file.write(f"{line}\n")
+                file.write(f"{begin}{line}\n")
         except OSError:
             if path.exists():
                 os.truncate(path, before)  # half a line would spoil the next one too
             raise
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
 
 
 def files_below(folder: Path) -> list[Path]:

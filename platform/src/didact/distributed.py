@@ -132,6 +132,21 @@ def current() -> World:
     return World(rank=int(os.environ["RANK"]), size=size, local_rank=int(os.environ["LOCAL_RANK"]))
 
 
+def require_gpus(device: torch.device) -> None:
+    """Sees that each process that ``torchrun`` started on this machine has a GPU of its own, where it computes on one.
+
+    Raises:
+        RunError: there are fewer.
+    """
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if device.type == "cuda" and here > torch.cuda.device_count():
+        raise RunError(
+            f"{here} processes would share {torch.cuda.device_count()} GPUs",
+            where="torchrun --nproc-per-node",
+            mend="start as many processes as there are GPUs, or compute on the CPU with --device cpu",
+        )
+
+
 def launch() -> str | None:
     """What tells the launch by ``torchrun`` that this process is of from others, before and after its restarts.
 

@@ -222,4 +222,5 @@ class Experiment(Spec):
 
     def needs_whole_batch(self) -> str:
         """The part that needs a whole batch at once; empty where a batch may be computed in micro-batches."""
-        return next((type(part).__name__ for part in (self.backbone, self.objective) if not part.divisible), "")
+        parts = (self.backbone, self.targets, self.objective)
+        return next((type(part).__name__ for part in parts if not part.divisible), "")

@@ -211,7 +211,8 @@ def load(
     except (RuntimeError, OSError, EOFError) as error:
         # a worker that ends while a tensor of its comes over breaks the connection before anybody looks after it
         broken = isinstance(error, (ConnectionError, EOFError, FileNotFoundError)) and "Caught " not in str(error)
-        if not workers or not (broken or "DataLoader worker (pid" in str(error)):
+        told = ("DataLoader worker (pid", "Pin memory thread")  # that thread ends where a worker's tensor breaks off
+        if not workers or not (broken or any(words in str(error) for words in told)):
             raise
         raise RunError(
             f"a process that loads data ended: {error}",

@@ -197,13 +197,13 @@ def decided_by_the_seed(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """What a file of JSON lines holds, from its start to its end or to the first line that is cut off."""
+    """What a file of JSON lines holds, but for lines that were cut off where the machine went down."""
     read = []
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
             read.append(json.loads(line))
         except ValueError:
-            break
+            continue
     return read
 
 

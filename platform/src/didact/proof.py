@@ -112,7 +112,8 @@ def prove(
     per_step = (time.perf_counter() - to_come) / max(1, steps - 1)
     told = []
     for number in range(kills):
-        after = random.randrange(number * steps // kills, max(1, (number + 1) * steps // kills))
+        first_step = number * steps // kills
+        after = random.randrange(first_step, max(first_step + 1, (number + 1) * steps // kills))
         with _Running(killed.path, device) as process:
             process.wait_for(after)
             process.linger(random.random() * (2 * per_step if after else lead), min(after + 2, steps - 1))

@@ -14,7 +14,7 @@ from didact import environment
 from didact.batching import BatchPlan
 from didact.contracts import Report, RunInfo
 from didact.devices import choose_device
-from didact.distributed import World, joined, restarts
+from didact.distributed import World, joined, require_gpus, restarts
 from didact.doctor import admit
 from didact.errors import RunError, of_field
 from didact.experiment import Experiment
@@ -163,6 +163,7 @@ def _prepare(experiment: Experiment, device: torch.device, world: World) -> tupl
 
     Data are looked for, those of the evaluations too; the parts are built; and one sample goes through all of them.
     """
+    require_gpus(device)
     with world.main_first():  # what is prepared is kept on disk, and made once
         with of_field("source"):
             experiment.source.prepare()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 
+import attrs
 import torch
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from didact.experiment import Experiment
 from didact.folder import RunFolder
 from didact.learner import Learner, add_counts, build_learner, named_tensors
 from didact.loading import StepBatch, load
+from didact.memory import does_not_fit, ran_out
 from didact.nonfinite import Nonfinite, all_finite
 from didact.observing import Observers
 from didact.optimization import build_optimizer, clip_gradients, gradient_norm, set_learning_rate
@@ -82,6 +84,8 @@ class Trainer:
         meter = Meter(self.device)
         batches = load(self.experiment, plan, self.step, world=self.world, pin=self.device.type == "cuda")
         stopping = self.world.any(bool(stop))
+        if 0 < self.step < training.steps and not stopping and _due(self.step, training.evaluate_every):
+            evaluate(self.step)  # if the run was stopped before it
         with closing(checkpoint.Writer(folder.checkpoints, training.retention, self.world)) as writer:
             while self.step < training.steps and not stopping:
                 with span("data wait"):
@@ -126,7 +130,15 @@ class Trainer:
         totals = self.world.sum(add_counts(learner.objective.counts(part) for part in batch.parts))
         buffers = copy_buffers(learner)
         self.optimizer.zero_grad(set_to_none=True)
-        losses = [self._backward(part, totals, last=part is batch.parts[-1]) for part in batch.parts]
+        try:
+            losses = [self._backward(part, totals, last=part is batch.parts[-1], logged=logged) for part in batch.parts]
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out(error):
+                raise
+            put_back_buffers(learner, buffers)
+            self.optimizer.zero_grad(set_to_none=True)
+            told, first = str(error).splitlines()[0], "free what others use of it, or begin anew: "
+            raise does_not_fit(f"step {self.step + 1}", told, self.experiment, first) from error
         norm = whole(gradient_norm(learner))
         finite = all_finite(norm, losses, self.world)
         if finite:
@@ -167,14 +179,15 @@ class Trainer:
         checkpoint.load(stored, self.learner, self.optimizer)
         self.step = stored.step
 
-    def _backward(self, part: Batch, totals: Mapping[str, int], *, last: bool) -> Loss:
+    def _backward(self, part: Batch, totals: Mapping[str, int], *, last: bool, logged: bool) -> Loss:
         batch = move(part, self.device)
         with self.engine.gathering(last):
             with autocast(self.device, self.precision):
                 total, loss = self.engine(batch, totals)
             with span("backward"):
                 total.backward()  # type: ignore[no-untyped-call]
-        return loss
+        # of many parts, what was predicted would fill the memory that parts are to spare
+        return loss if logged else attrs.evolve(loss, predictions=None, targets=None)
 
     def _losses(self, losses: list[Loss], totals: Mapping[str, int]) -> dict[str, Tensor]:
         """The loss, and where it has several terms each of them, over the whole global batch."""

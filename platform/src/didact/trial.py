@@ -16,9 +16,11 @@ from didact.errors import RunError
 from didact.experiment import Experiment
 from didact.learner import build_learner
 from didact.loading import Steps, load
+from didact.memory import does_not_fit, ran_out
 from didact.processes import EndedError, Process
 from didact.trainer import Trainer
 
+LARGEST = "the largest batch"
 TIMED_STEPS = 8
 TIMED_SECONDS = 60.0  # no further step is timed after so many
 
@@ -113,32 +115,16 @@ def _work(channel: Connection, experiment: Experiment, device: str) -> None:
     try:
         channel.send(measure(experiment, torch.device(device)))
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not ran_out(error):
             raise
-        raise _out_of_memory(str(error).splitlines()[0], experiment) from None
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # PyTorch has a class for a GPU's memory and none for the host's
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+        raise does_not_fit(LARGEST, str(error).splitlines()[0], experiment) from None
 
 
 def _ended(code: int | None, experiment: Experiment) -> RunError:
     if code == -signal.SIGKILL:
-        return _out_of_memory("the system killed the process, as it does when memory runs out", experiment)
+        return does_not_fit(LARGEST, "the system killed the process, as it does when memory runs out", experiment)
     return RunError(
         f"the process that tried a few steps ended with code {code}",
         where="training",
         mend="its traceback stands above; this is a bug of didact or of a plugin",
-    )
-
-
-def _out_of_memory(reason: str, experiment: Experiment) -> RunError:
-    parts = experiment.training.micro_batches
-    return RunError(
-        f"the largest batch does not fit into memory: {reason}",
-        where="training.batch",
-        mend=f"training.micro_batches={2 * parts} computes the same batch in smaller parts"
-        if not (whole := experiment.needs_whole_batch())
-        else f"a smaller batch; {whole} needs a whole one at once",
     )

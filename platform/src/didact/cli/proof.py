@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from didact.errors import RunError
-from didact.folder import RunFolder, new_folder
+from didact.folder import RunFolder
 from didact.proof import Proof, prove
 
 SHOWN = 3  # differences of each kind
@@ -23,7 +23,8 @@ def prove_run(folder: Path, *, steps: int, kills: int, device: str) -> None:
     """
     experiment = RunFolder.open(folder).experiment()
     console = Console(highlight=False)
-    place = new_folder(folder.parent, experiment).with_name(f"{folder.name}-proof")
+    folder = folder.resolve()
+    place = folder.with_name(f"{folder.name}-proof")
     if place.exists():
         shutil.rmtree(place)  # of a proof that was interrupted, or failed and has been seen
     console.print(f"{experiment.name}: {steps} steps twice, in {place}")

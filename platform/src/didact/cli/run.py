@@ -159,15 +159,19 @@ def load_one(reference: str, settings: tuple[str, ...]) -> Experiment:
 
 
 def smoke_of(experiment: Experiment) -> Experiment:
-    """Two steps of two samples each, whatever the experiment is."""
+    """Two steps of two samples each, or one for each process, whatever the experiment is."""
+    from didact.distributed import current
+
     training = attrs.evolve(
         experiment.training,
         steps=2,
-        batch=samples(2),
+        batch=samples(max(2, current().size)),
         micro_batches=1,
         workers=0,
         log_every=1,
         checkpoint_every=None,
+        keep_every=None,
+        keep_best=None,
         evaluate_every=None,
         nonfinite="stop",
     )

@@ -223,6 +223,11 @@ class BackboneModule(nn.Module, abc.ABC):
 class TargetBuilder(Spec, abc.ABC):
     """Makes the targets, with a teacher or without."""
 
+    @property
+    def divisible(self) -> bool:
+        """Whether a sample's targets come out alike whatever samples are beside it; see `Backbone.divisible`."""
+        return True
+
     @abc.abstractmethod
     def build(self, network: Network) -> TargetBuilderModule:
         """The module.

@@ -68,7 +68,7 @@ class Share:
 
 def shares(jobs: int, device: str) -> list[Share]:
     """The machine in ``jobs`` equal parts: cores are shared out, each job gets one GPU, GPUs are used in turn."""
-    gpus = _gpus() if device != "cpu" else []
+    gpus = _gpus() if device in ("auto", "cuda") else []  # ``cuda:1`` is where all of them shall be
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = int(os.environ.get(THREADS, max(1, cores // jobs)))
     return [Share(threads=threads, gpu=gpus[slot % len(gpus)] if gpus else "") for slot in range(jobs)]

@@ -56,6 +56,10 @@ class TopKTargets(TargetBuilder):
     def validate(self) -> None:
         self.require(self.k >= 1, "k", "at least 1")
 
+    @property
+    def divisible(self) -> bool:
+        return "batch" not in (self.normalize, self.normalize_average)
+
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
         """Whether one of the averaged layers may drown the others."""
         if self.k > 1 and self.normalize == "none":

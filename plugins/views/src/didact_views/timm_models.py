@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Any
 
 import attrs
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from didact import Backbone, BackboneModule, Collect, Context, Layout, SpecError, Tokens
 from didact_views.normalization import BatchNorm, synchronize
 
-STAGES = ("blocks", "stages", "layers", "features")  # where timm's models keep what repeats
+STAGES = re.compile(r"blocks|stages|layers|features|layer\d+")  # where timm's models keep what repeats
 
 
 @attrs.frozen(kw_only=True)
@@ -25,7 +26,8 @@ class TimmModel(Backbone):
         name: as ``timm.list_models()`` gives it: ``resnet50``, ``vit_small_patch16_224``, ``convnext_tiny``.
         drop_path: probability that a row skips a residual branch in training (stochastic depth).
         normalizes_batches: whether it has batch normalisation, as ResNets have and Vision Transformers and ConvNeXts
-            have not. With it a batch cannot be computed in micro-batches.
+            have not. With it a batch cannot be computed in micro-batches, and where ``training.recompute`` computes it
+            again, its running averages, which evaluations use, move twice.
     """
 
     name: str = "resnet50"
@@ -66,12 +68,13 @@ class TimmModelModule(BackboneModule):
         super().__init__()
         self.name = name
         self.model = model
+        model.forward = model.forward_features  # so that a call of it is what is sharded, computed anew or compiled
         self.width = int(model.num_features)
 
     @property
     def blocks(self) -> nn.ModuleList:  # type: ignore[override]  # a second reference would be a second name of each weight
         """Its stages or blocks, where it keeps them in one place; else the whole of it."""
-        stages = [child for name, child in self.model.named_children() if name in STAGES]
+        stages = [child for name, child in self.model.named_children() if STAGES.fullmatch(name)]
         repeated = [child for stage in stages if isinstance(stage, (nn.Sequential, nn.ModuleList)) for child in stage]
         return nn.ModuleList(repeated or [self.model])
 
@@ -94,7 +97,7 @@ class TimmModelModule(BackboneModule):
         rows, _, channels = tokens.features.shape
         height, width = tokens.layout.shape
         pixels = tokens.features.transpose(1, 2).reshape(rows, channels, height, width)  # (R, H·W, C) -> (R, C, H, W)
-        return self._context(self.model.forward_features(pixels))
+        return self._context(self.model(pixels))
 
     def _context(self, features: Tensor) -> Context:
         """Features as timm gives them, (R, N, D), (R, D, h, w) or (R, h, w, D), as vectors that stand for a grid."""

@@ -178,7 +178,7 @@ class PatchesModule(FeatureEncoderModule):
             return self.positions
         if self.positions is not None and self.built_for is not None and self.spec.positions == "learned":
             return resize_positions(self.positions, self.built_for, layout)
-        return sincos_positions(layout, self.spec.width).to(self.projection.proj.weight.device)
+        return sincos_positions(layout, self.spec.width).to(self.projection.proj.weight.device, non_blocking=True)
 
     @torch.no_grad()
     def _initialize(self) -> None:
