@@ -137,9 +137,6 @@ class Writer:
     def close(self) -> None:
         """Waits for what is being written; what went wrong with it is no longer asked for."""
         self._thread.shutdown()
-        if self._group is not None:
-            dist.destroy_process_group(self._group)
-            self._group = None
 
     def _write(self, staged: Mapping[str, dict[str, Tensor]], stored: Checkpoint) -> Checkpoint:
         """Writes a checkpoint; it appears below the folder at once and whole, or not at all."""
