@@ -3,8 +3,9 @@
 Claim: none is made; the question is which method, at this size and in ten minutes, gives the features that a linear
     probe and nearest neighbours can use best, and whether each beats its own random initialisation.
 Cost: 6 methods × 3 seeds = 18 runs; how long each takes is what docs/how-to/compare-methods.md sets equal.
-Expected: run in part, seed 0 and torch 2.14: linear 54.0 (VICReg), 53.9 (data2vec), 51.0 (BYOL), 51.0 (SimSiam),
-    against 46.7 of the network at random initialisation; docs/how-to/compare-methods.md has the table.
+Expected: torch 2.14, mean over seeds 0, 1 and 2: linear 54.6 (VICReg), 54.5 (data2vec), 51.1 (SimSiam), 51.0 (BYOL),
+    50.0 (DINO), against 47.0 of the network at random initialisation; data2vec on Perceiver, seed 0 alone, 45.6 against
+    41.4. docs/how-to/compare-methods.md has the table, and says what has changed since.
 Command: didact run experiments/ablations/methods_images.py --jobs 2
 """
 

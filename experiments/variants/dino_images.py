@@ -6,7 +6,9 @@ Claim: a small Transformer learns to find in small crops the prototypes that its
     have 32 × 32.
 Cost: 800 steps are ten minutes on two cores of an AMD EPYC with bfloat16 instructions, 0.75 s each, as `didact bench`
     measured with nothing beside it.
-Expected: not run at this length yet.
+Expected: accuracy in percent on 3 000 test images, as experiments/ablations/methods_images.py gave it with seeds 0,
+    1, 2 and torch 2.14: linear 50.9, 48.8, 50.2 (same network at random initialisation 46.7, 47.4, 46.9), 20-NN
+    38.7, 38.0, 36.8 (28.3, 27.6, 27.1).
 Command:
     didact ingest images cifar10_train.tar --label-from folder --out stores/cifar10-train
     didact ingest images cifar10_test.tar --label-from folder --out stores/cifar10-test
