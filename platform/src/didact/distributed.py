@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from didact.errors import RunError
 from didact.processes import end_with_launcher
 
 PATIENCE = datetime.timedelta(hours=2)  # for each other: an evaluation on one process keeps the others waiting
+LET_GO = 0.25  # seconds that gloo's threads have for it once the processes have come to their end
 
 Value = TypeVar("Value")
 
@@ -208,6 +210,11 @@ def joined() -> Iterator[World]:
         raise
     else:
         dist.destroy_process_group()  # after an error it could wait for those that are gone
+    finally:
+        # gloo's threads need the interpreter to let go of the tensors they summed last, even where nobody waits for
+        # them: sharded weights keep their groups. One that asks for it while Python ends takes the process along, see
+        # https://github.com/pytorch/pytorch/issues/190489
+        time.sleep(LET_GO)
 
 
 class _Sum(torch.autograd.Function):
