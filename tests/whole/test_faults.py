@@ -161,17 +161,21 @@ def make_read_only() -> Iterator[Callable[[Path], None]]:
     """Turns a folder read-only under a running process, as a file system does that finds itself damaged."""
     mounted: list[Path] = []
 
-    def mount(folder: Path) -> None:
-        for options in (["--bind", folder], ["-o", "remount,ro,bind"]):
-            done = subprocess.run(["mount", *options, folder], capture_output=True, text=True)
-            if done.returncode != 0:
-                pytest.skip(f"no file system can be mounted here: {done.stderr}")
-            mounted.append(folder)
+    def mount(*options: str | Path) -> str:
+        return subprocess.run(["mount", *options], capture_output=True, text=True).stderr
+
+    def turn(folder: Path) -> None:
+        if refused := mount("--bind", folder, folder):
+            pytest.skip(f"no file system can be mounted here: {refused}")
+        mounted.append(folder)
+        while "busy" in (refused := mount("-o", "remount,ro,bind", folder)):
+            time.sleep(0.01)  # the run is just writing there
+        assert not refused
 
     if os.geteuid() != 0:
         pytest.skip("only root can mount a file system")
-    yield mount
-    for folder in set(mounted):
+    yield turn
+    for folder in mounted:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
