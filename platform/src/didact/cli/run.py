@@ -65,12 +65,14 @@ def _run_experiment(
     experiment: Experiment, path: Path, overrides: dict[str, str], out: Path | None, smoke: bool, device: str
 ) -> None:
     from didact.cli.progress import Progress
+    from didact.distributed import current
     from didact.folder import new_folder
     from didact.run import start
 
     if smoke:
         experiment = smoke_of(experiment)
-        click.echo("smoke: two steps of two samples each; evaluations are left out")
+        if current().main:
+            click.echo("smoke: two steps of two samples each; evaluations are left out")
     folder = out if out is not None else new_folder(Path("runs"), experiment)
     progress = Progress()
     result = start(
