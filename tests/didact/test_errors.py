@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from didact import DataError, DidactError, PluginError, RunError, SpecError
-from didact.errors import did_you_mean
+from didact.errors import did_you_mean, of_field
 
 KINDS = (DidactError, SpecError, DataError, PluginError, RunError)
 
@@ -28,6 +28,22 @@ def test_whoever_is_closer_to_the_user_adds_the_outer_place(kind):
     assert type(error) is kind
     assert error.where == 'mine.py, experiment "mine", masker.length'
     assert kind("odd").at("mine.py").where == "mine.py"
+
+
+@pytest.mark.parametrize(
+    ("where", "seen"),
+    [
+        ("", "objective"),
+        ("beta", "objective.beta"),
+        ("head.groups", "objective.head.groups"),
+        ("experiment.masker", "experiment.masker"),  # another part's
+        ("stores/a.wav", "objective, stores/a.wav"),  # no field
+    ],
+)
+def test_a_field_is_named_as_it_is_seen_from_the_experiment(where, seen):
+    with pytest.raises(SpecError) as caught, of_field("objective"):
+        raise SpecError("odd", where=where, mend="so")
+    assert (caught.value.where, caught.value.mend) == (seen, "so")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -34,6 +34,7 @@ def test_lengths_are_capped_and_short_samples_left_out(store: str) -> None:
     assert [samples.classes[label] for label in samples.labels] == ["high", "low", "low"]
     assert [samples.name(index) for index in range(3)] == ["1.wav", "2.wav", "3.wav"]
     assert [samples.record(index).length for index in range(3)] == [1.0, 0.5, 2.5]
+    assert [samples.place(index) for index in range(3)] == samples.places.tolist() == [1, 2, 3]
     assert len(samples) == 3
 
 
@@ -49,6 +50,16 @@ def test_what_is_left_out_changes_the_fingerprint(store: str) -> None:
 def test_what_is_left_out_by_a_condition_and_by_its_length_add_up(store: str) -> None:
     samples = Waveforms(store=store, min_seconds=0.6, where="speaker == bob").open()
     assert [samples.name(index) for index in range(len(samples))] == ["1.wav"]
+    assert samples.places.tolist() == [1]
+
+
+def test_the_same_samples_have_the_same_fingerprint_however_they_were_chosen(store: str) -> None:
+    one, other, all_but_one = (
+        Waveforms(store=store, min_seconds=seconds, where=where).open().fingerprint
+        for seconds, where in ((0.6, "speaker == bob"), (0.6, "speaker  ==  bob"), (0.4, None))
+    )
+    assert one == other != all_but_one
+    assert Waveforms(store=store, min_seconds=None, where="speaker != ann").open().fingerprint == all_but_one
 
 
 def test_nothing_is_left_out_or_cut_where_no_limits_are_set(store: str) -> None:

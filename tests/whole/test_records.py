@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import attrs
 import pytest
+import torch
 
 from didact import DidactError, RunError, run
+from didact.checkpoint import all_complete, read_tensors
 from didact.experiment_file import load_experiment
 from didact.record import RunRecord, find_runs
 from didact_evaluate import Health, Probe
@@ -45,6 +50,34 @@ def test_a_record_says_what_ran_how_far_it_came_and_what_was_found(project, expe
     assert 0 < record.cost.training_seconds < record.cost.seconds
     assert record.cost.peak_gib > 0.05
     assert [found.folder for found in find_runs(project)] == [project / "r"]
+
+
+def test_what_a_run_trained_is_a_module_for_something_else(project, experiment):
+    """Read back, it judges as it did in the run; student, teacher and earlier steps are told apart."""
+    experiment = experiment.evolve(**{"training.checkpoint_every": 2, "training.keep_checkpoints": 2})
+    result = run.start(experiment, project / "r")
+    record = RunRecord.open(project / "r")
+    student, teacher, earlier = record.network(), record.network("teacher"), record.network(step=2)
+    written = read_tensors(max(all_complete(project / "r" / "checkpoints"), key=lambda checkpoint: checkpoint.step))
+    for name, weight in student.state_dict().items():
+        assert torch.equal(weight, written[f"network.{name}"]), name
+    weights = [next(one.backbone.parameters()) for one in (student, teacher, earlier)]
+    assert not any(torch.equal(one, other) for one, other in itertools.combinations(weights, 2))
+    assert not student.training
+    assert student.backbone.width == experiment.backbone.width
+    subject = SimpleNamespace(experiment=experiment, student=lambda: student, step=2, device=torch.device("cpu"))
+    judged = experiment.evaluations["probe"].evaluate(subject)
+    assert judged.metrics == result.reports["probe"].metrics
+
+
+@pytest.mark.parametrize("step", [None, 7])
+def test_a_network_of_a_checkpoint_that_is_not_there_is_told(project, experiment, step):
+    run.start(experiment, project / "r")
+    if step is None:
+        shutil.rmtree(project / "r" / "checkpoints")
+    with pytest.raises(RunError, match="no checkpoint yet" if step is None else "no checkpoint of step 7") as caught:
+        RunRecord.open(project / "r").network(step=step)
+    assert caught.value.mend
 
 
 def test_a_run_that_is_over_is_asked_only_what_is_new(project, experiment, monkeypatch):

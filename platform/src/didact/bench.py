@@ -48,7 +48,7 @@ class Speed:
         samples_per_second: at that median.
         length_per_second: likewise, in the source's unit.
         unit: that unit.
-        stages: seconds of a step in each stage, the mean over the steps.
+        stages: seconds of a step in each stage, the mean over the steps; the usual ones, then those of other spans.
         peak_gib: the most memory that was in use, of the device or of this process.
         flops: floating-point operations of a step's matrix products and convolutions, the backward pass included.
         ceiling_flops: what the device reaches per second in one large matrix product of the same precision.
@@ -120,13 +120,14 @@ class Bench:
         step_seconds = statistics.median(self._taken)
         ids = [int(index) for batch in self._trained for part in batch.parts for index in part.ids]
         lengths = [self._plan.batch(batch.step).length for batch in self._trained for p in batch.parts for _ in p.ids]
+        stages = dict.fromkeys(STAGES, 0.0) | self._stopwatch.seconds
         length = sum(lengths) if self.source.crops else float(self._samples.lengths[ids].sum())
         return Speed(
             step_seconds=step_seconds,
             samples_per_second=len(ids) / steps / step_seconds,
             length_per_second=length / steps / step_seconds,
             unit=self.source.unit,
-            stages={name: self._stopwatch.seconds.get(name, 0.0) / steps for name in STAGES},
+            stages={name: seconds / steps for name, seconds in stages.items()},
             peak_gib=peak,
             flops=_count_flops(self.trainer, self._trained[-1]),
             ceiling_flops=matrix_product_ceiling(device, self.trainer.precision),

@@ -246,7 +246,7 @@ def all_complete(folder: Path) -> Iterator[Checkpoint]:
 
 
 def read(folder: Path) -> Checkpoint:
-    """The checkpoint in a folder, by its index alone; `load` looks at its files.
+    """The checkpoint in a folder, by its index alone; `verify` looks at its files.
 
     Raises:
         DamageError: the index is missing or not what was written.

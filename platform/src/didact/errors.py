@@ -15,7 +15,8 @@ class DidactError(Exception):
 
     Attributes:
         what: what is wrong, in the user's terms.
-        where: the file, field, plugin or sample that it is about; empty where nobody knows yet.
+        where: the file, field, plugin or sample that it is about; empty where nobody knows yet. `inside` says how a
+            field is named.
         mend: what to do about it; empty where nothing sensible can be said.
     """
 
@@ -64,15 +65,29 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     return f"known: {', '.join(known)}" if known else "none is known"
 
 
+def inside(field: str, where: str) -> str:
+    """A place, seen from one part further out: ``ratio`` inside ``masker`` is ``masker.ratio``.
+
+    A part names its own fields as it sees them, and those of other parts from the experiment on, such as
+    ``experiment.encoder.max_tokens``, which stay as they are. What is no field, such as a file, follows behind a comma.
+
+    Args:
+        field: of the outer part, that holds the one which named the place; may be empty.
+        where: the place; may be empty.
+    """
+    if not field or not where or where.startswith("experiment."):
+        return where or field
+    is_field = all(part.isidentifier() for part in where.split("."))
+    return f"{field}.{where}" if is_field else f"{field}, {where}"
+
+
 @contextlib.contextmanager
 def of_field(field: str) -> Iterator[None]:
-    """Says of which field of the experiment an error inside the ``with`` is: ``ratio`` becomes ``masker.ratio``."""
+    """Says of which field of the experiment an error inside the ``with`` is, as `inside` words it."""
     try:
         yield
     except DidactError as error:
-        joint = "." if error.where.isidentifier() else ", "
-        place = f"{field}{joint}{error.where}" if error.where else field
-        raise type(error)(error.what, where=place, mend=error.mend) from None
+        raise type(error)(error.what, where=inside(field, error.where), mend=error.mend) from None
 
 
 def _rebuild(cls: type[DidactError], what: str, where: str, mend: str) -> DidactError:

@@ -42,12 +42,13 @@ class Network(nn.Module):
         """What the student makes of a view, behind the view's mask."""
         with span("encoder"):
             tokens = self.encoder.embed(view)
-        return StudentPass(view=view, tokens=tokens, context=self.contextualize(tokens, view.mask))
+        with span("student forward"):
+            context = self.contextualize(tokens, view.mask)
+        return StudentPass(view=view, tokens=tokens, context=context)
 
     def contextualize(self, tokens: Tokens, mask: BatchMask | None, collect: Collect | None = None) -> Context:
         """Places the tokens behind a mask, or all of them where it is None, and relates them: (R, V, D)."""
-        with span("student forward"):
-            context: Context = self.backbone(self.encoder.place(tokens, mask), collect)
+        context: Context = self.backbone(self.encoder.place(tokens, mask), collect)
         return context
 
 

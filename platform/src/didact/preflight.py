@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import attrs
 import numpy as np
 
-from didact.errors import DidactError
+from didact.errors import DidactError, inside
 
 if TYPE_CHECKING:
     from didact.experiment import Training
@@ -57,7 +57,7 @@ class Finding:
 
     def at(self, field: str) -> Finding:
         """The same finding, seen from where ``field`` is a field: ``end`` becomes ``targets.teacher.end``."""
-        return attrs.evolve(self, where=".".join(part for part in (field, self.where) if part))
+        return attrs.evolve(self, where=inside(field, self.where))
 
     def __str__(self) -> str:
         about = f"{self.where}: {self.says}" if self.where else self.says

@@ -14,8 +14,10 @@ from typing import Any, Literal, Self
 
 import attrs
 
+from didact.errors import RunError
 from didact.experiment import Experiment
 from didact.folder import EXPERIMENT, RunFolder
+from didact.learner import Network, build_learner
 from didact.observing import read_lines, read_metrics
 
 TAIL_BYTES = 16_384  # hold the last lines of metrics
@@ -65,6 +67,34 @@ class RunRecord:
     def experiment(self) -> Experiment:
         """What ran, as specs; needs the plugins that it was composed of."""
         return RunFolder(self.folder).experiment()
+
+    def network(self, which: Literal["student", "teacher"] = "student", *, step: int | None = None) -> Network:
+        """A network that it trained, an ordinary PyTorch module: on the CPU, in evaluation mode.
+
+        Args:
+            which: the ``student``, or the ``teacher`` that averages it; the student where the method has no teacher.
+            step: of one of its checkpoints; None for the newest.
+
+        Raises:
+            RunError: there is no such checkpoint, it is damaged, or it holds another network.
+            DidactError: what the network is built from cannot be found: a plugin, or the data of a tokenizer.
+        """
+        from didact import checkpoint  # here: whoever looks at records alone need not wait for PyTorch's part of it
+
+        stored = {one.step: one for one in checkpoint.all_complete(RunFolder(self.folder).checkpoints)}
+        if not stored:
+            raise RunError("the run has no checkpoint yet", where=str(self.folder), mend="wait for its first one")
+        if step is not None and step not in stored:
+            kept = ", ".join(map(str, stored))
+            raise RunError(f"there is no checkpoint of step {step}", where=str(self.folder), mend=f"take one of {kept}")
+        chosen = stored[max(stored) if step is None else step]
+        checkpoint.verify(chosen)
+        experiment = self.experiment
+        experiment.source.prepare()
+        learner = build_learner(experiment)
+        checkpoint.load(chosen, learner)
+        network = learner.network if which == "student" else learner.targets.subject(learner.network)
+        return network.eval()
 
     @functools.cached_property
     def environment(self) -> Mapping[str, Any]:

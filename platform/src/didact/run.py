@@ -132,12 +132,13 @@ def close(path: Path) -> bool:
     folder = RunFolder(path)
     with folder.locked():
         experiment = folder.experiment()
-        listed = {f"{type(spec).__name__}-{index}": spec.build() for index, spec in enumerate(experiment.observers)}
-        watching = Observers(listed)
+        watching = Observers({}, experiment.observers)
         info = RunInfo(
             folder=path, experiment=experiment, data=record.data, step=record.step, environment=record.environment
         )
         watching.notify("run_started", run=info)
+        for found in watching.unfit:
+            watching.warn(found, record.step)
         Recorder(path).run_ended(outcome="killed", step=record.step)
         watching.notify("run_ended", outcome="killed", step=record.step)
         folder.write_readme("killed", record.step, folder.found(record.step))

@@ -232,20 +232,32 @@ class StoredSamples(Samples):
 
     def __init__(self, store: Store, where: str | None = None) -> None:
         self.store = store
-        chosen = None if where is None else np.flatnonzero(_matches(store, where))
-        if chosen is not None and len(chosen) == 0:
-            raise DataError(
-                f"no sample is left where {where}", where=str(store.path), mend="loosen the source's condition"
-            )
-        self._chosen = chosen
-        self.lengths = store.lengths if chosen is None else store.lengths[chosen]
+        self.fingerprint = store.fingerprint
+        self.lengths = store.lengths
         self.labels: np.ndarray | None = None
         self.classes: tuple[str, ...] = ()
         if "label" in store.manifest.fields:
-            labels, self.classes = store.column("label")  # all the store's classes, so that two parts of it agree
-            self.labels = labels if chosen is None else labels[chosen]
-        identity = store.fingerprint if where is None else f"{store.fingerprint} where {where}"
-        self.fingerprint = identity if where is None else hashlib.sha256(identity.encode()).hexdigest()
+            self.labels, self.classes = store.column("label")  # all the store's classes, so that two parts of it agree
+        self._chosen: np.ndarray | None = None
+        if where is not None:
+            chosen = np.flatnonzero(_matches(store, where))
+            if len(chosen) == 0:
+                raise DataError(
+                    f"no sample is left where {where}", where=str(store.path), mend="loosen the source's condition"
+                )
+            self.keep(chosen)
+
+    def keep(self, chosen: np.ndarray) -> None:
+        """Leaves out all samples but some; for a source to call before anybody reads.
+
+        Args:
+            chosen: (N,) int64; the samples that stay, ascending.
+        """
+        self._chosen = chosen if self._chosen is None else self._chosen[chosen]
+        self.lengths = self.lengths[chosen]
+        self.labels = None if self.labels is None else self.labels[chosen]
+        which = self._chosen.astype("<i8").tobytes()  # of the store: which samples they are, however they were chosen
+        self.fingerprint = hashlib.sha256(self.store.fingerprint.encode() + which).hexdigest()
 
     def __len__(self) -> int:
         return len(self.lengths)

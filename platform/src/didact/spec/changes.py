@@ -10,9 +10,9 @@ from typing import Any
 
 import attrs
 
-from didact.errors import SpecError, did_you_mean
+from didact.errors import SpecError, did_you_mean, inside
 from didact.spec.base import Spec, field_documentation, field_types, type_words
-from didact.spec.data import from_data, join
+from didact.spec.data import from_data
 
 SpecT = typing.TypeVar("SpecT", bound=Spec)
 
@@ -41,7 +41,7 @@ def _evolve(spec: SpecT, changes: _Changes, where: str, class_of: _ClassOf) -> S
     cls, hints = type(spec), field_types(type(spec))
     values = {}
     for name, inner in _by_first(changes).items():
-        place = join(where, name)
+        place = inside(where, name)
         if name not in hints:
             raise SpecError(f"{cls.__name__} has no field {name!r}", where=place, mend=did_you_mean(name, hints))
         values[name] = _change(
@@ -50,7 +50,7 @@ def _evolve(spec: SpecT, changes: _Changes, where: str, class_of: _ClassOf) -> S
     try:
         return attrs.evolve(spec, **values)
     except SpecError as error:
-        raise SpecError(error.what, where=join(where, error.where), mend=error.mend) from None
+        raise SpecError(error.what, where=inside(where, error.where), mend=error.mend) from None
 
 
 def _change(value: Any, changes: _Changes, hint: Any, where: str, class_of: _ClassOf, text: str) -> Any:
@@ -64,15 +64,17 @@ def _change(value: Any, changes: _Changes, hint: Any, where: str, class_of: _Cla
     if isinstance(value, Spec):
         return _evolve(value, inner, where, class_of)
     if not isinstance(value, (Mapping, tuple)):
-        raise SpecError(f"{where} has no fields of its own: it is {value!r}", where=join(where, ".".join(inner[0][0])))
+        raise SpecError(
+            f"{where} has no fields of its own: it is {value!r}", where=inside(where, ".".join(inner[0][0]))
+        )
     items: dict[str, Any] = dict(value if isinstance(value, Mapping) else {str(i): v for i, v in enumerate(value)})
     arguments = typing.get_args(hint) or (Any,)
     for key, deeper in _by_first(inner).items():
         if key not in items:
-            raise SpecError(f"{where} has no {key!r}", where=join(where, key), mend=did_you_mean(key, items))
+            raise SpecError(f"{where} has no {key!r}", where=inside(where, key), mend=did_you_mean(key, items))
         of_item = arguments[int(key)] if isinstance(value, tuple) and Ellipsis not in arguments else arguments[-1]
         of_item = arguments[0] if of_item is Ellipsis else of_item
-        items[key] = _change(items[key], deeper, of_item, join(where, key), class_of, text)
+        items[key] = _change(items[key], deeper, of_item, inside(where, key), class_of, text)
     return items if isinstance(value, Mapping) else tuple(items.values())
 
 

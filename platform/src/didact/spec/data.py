@@ -15,7 +15,7 @@ import attrs
 import cattrs
 import typeguard
 
-from didact.errors import SpecError
+from didact.errors import SpecError, inside
 from didact.spec.base import Spec, field_documentation, field_types, type_words
 
 TAG = "spec"  # the key under which a spec's data holds its registered name
@@ -72,11 +72,6 @@ def _whole_numbers(data: Any) -> Any:
     return int(data) if isinstance(data, float) and data.is_integer() else data
 
 
-def join(where: str, field: str) -> str:
-    """A field's dotted place inside another's; either may be empty."""
-    return f"{where}.{field}" if where and field else where or field
-
-
 class _Reader:
     """Makes specs of data through cattrs, strictly: a value of another type is an error, never converted."""
 
@@ -121,7 +116,7 @@ class _Reader:
                 if not error.where and not isinstance(value, Mapping):
                     what = f"{cls.__name__}.{key} must be {type_words(hints[key])}, got {value!r}"
                     mend = field_documentation(cls).get(key, "")
-                raise SpecError(what, where=join(key, error.where), mend=mend) from None
+                raise SpecError(what, where=inside(key, error.where), mend=mend) from None
         return cls(**values)
 
     def union(self, data: Any, hint: Any) -> Any:
@@ -178,7 +173,7 @@ class _Reader:
             try:
                 values[key] = self.read(value, of_value)
             except SpecError as error:
-                raise SpecError(error.what, where=join(str(key), error.where), mend=error.mend) from None
+                raise SpecError(error.what, where=inside(str(key), error.where), mend=error.mend) from None
         return values
 
 

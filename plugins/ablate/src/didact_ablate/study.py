@@ -124,8 +124,7 @@ def conclude(ablation: Ablation, findings: Findings, folder: Path, console: Cons
     figures = findings.write(folder / COMPARISON)
     show(findings, console)
     console.print(f"tables and figures: {folder / COMPARISON}", markup=False, soft_wrap=True)
-    observers = {f"{type(spec).__name__}-{place}": spec.build() for place, spec in enumerate(ablation.base.observers)}
-    watching = Observers(observers)
+    watching = Observers({}, ablation.base.observers)
     experiment = ablation.base.evolve(name=ablation.name, labels={**ablation.base.labels, "study": ablation.name})
     environment = RunRecord.open(next(one.folder for one in findings.results if one.cost)).environment
     data = to_data(ablation, registry().name_of)
@@ -133,7 +132,7 @@ def conclude(ablation: Ablation, findings: Findings, folder: Path, console: Cons
     watching.notify("run_started", run=info)
     watching.notify("evaluation_finished", step=0, name=COMPARISON, report=findings.report(figures))
     watching.notify("run_ended", outcome="finished", step=0)
-    for warning in watching.warnings:
+    for warning in [*watching.unfit, *watching.warnings]:
         console.print(f"warning: {warning}", markup=False, soft_wrap=True)
 
 

@@ -86,7 +86,7 @@ class ProjectionHead(HeadModule):
             raise SpecError(
                 "this head predicts a position from the student's output there, but the masker drops the positions "
                 "that are to be predicted",
-                where="objective.head",
+                where="experiment.objective.head",
                 mend="use didact_distill.ConvDecoder, or a masker that hides",
             )
         rows = context.positions_only(context.output).flatten(0, 1)  # (R, T, D) -> (R·T, D)
@@ -133,7 +133,7 @@ class ConvDecoder(Head):
         if width % self.groups:
             raise SpecError(
                 f"ConvDecoder.groups must divide the backbone's width, {width}, got {self.groups}",
-                where="head.groups",
+                where="groups",
                 mend="choose a common divisor of the backbone's and the decoder's width",
             )
         dimensions = 1 if network.layout is None else len(network.layout.shape)

@@ -22,6 +22,7 @@ from didact import (
     TargetBuilderModule,
     View,
 )
+from didact.errors import of_field
 from didact_distill.heads import Head, LinearHead
 
 
@@ -54,7 +55,9 @@ class LatentRegression(Objective):
         self.require(self.class_weight >= 0, "class_weight", "at least 0")
 
     def build(self, network: Network, targets: TargetBuilderModule) -> LatentRegressionModule:
-        return LatentRegressionModule(self, self.head.build(network, targets.width), targets.width)
+        with of_field("head"):
+            head = self.head.build(network, targets.width)
+        return LatentRegressionModule(self, head, targets.width)
 
 
 class LatentRegressionModule(ObjectiveModule):
@@ -96,7 +99,7 @@ class LatentRegressionModule(ObjectiveModule):
         if not student.context.tokens.extra:
             raise SpecError(
                 "LatentRegression.class_weight needs a class token, and the encoder gives none",
-                where="objective.class_weight",
+                where="experiment.objective.class_weight",
                 mend="give the encoder a class token, or set the weight to 0",
             )
         if (padding := student.view.padding) is None:
@@ -118,7 +121,7 @@ def _mask(view: View) -> BatchMask:
     if view.mask is None:
         raise SpecError(
             "LatentRegression predicts masked positions, and the experiment has no masker",
-            where="masker",
+            where="experiment.masker",
             mend="give the experiment a masker, or another objective",
         )
     return view.mask

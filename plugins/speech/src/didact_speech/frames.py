@@ -66,7 +66,7 @@ class FrameEncoder(FeatureEncoder):
         """The error of a waveform of ``samples`` that has no frame, of which each sees ``seen``."""
         return SpecError(
             f"a waveform of {samples} samples gives no frame: {type(self).__name__} sees {seen} at a time",
-            where="source",
+            where="experiment.source",
             mend=f"leave shorter ones out (min_seconds: at least {seen} / sample_rate_hz)",
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import ClassVar
 
 import attrs
@@ -12,7 +11,7 @@ import torchaudio
 from torch import Tensor
 
 from didact import DataError, Signal, Sound, Source
-from didact.store import Store, StoredRecord, StoredSamples
+from didact.store import Store, StoredSamples
 from didact_speech import spectrogram
 from didact_speech.audio import decode
 
@@ -94,7 +93,6 @@ class WaveformSamples(StoredSamples):
         super().__init__(Store.open(waveforms.store, "audio"), waveforms.where)
         self.waveforms = waveforms
         self._resamplers: dict[int, torchaudio.transforms.Resample] = {}
-        self._kept: np.ndarray | None = None
         if waveforms.min_seconds is not None:
             self._leave_out_shorter_than(waveforms.min_seconds)
         if waveforms.max_seconds is not None:
@@ -122,12 +120,6 @@ class WaveformSamples(StoredSamples):
             return waveform
         return waveform[: round(self.waveforms.max_seconds * self.waveforms.sample_rate_hz)]
 
-    def record(self, index: int) -> StoredRecord:
-        return super().record(index if self._kept is None else int(self._kept[index]))
-
-    def name(self, index: int) -> str:
-        return super().name(index if self._kept is None else int(self._kept[index]))
-
     def _leave_out_shorter_than(self, seconds: float) -> None:
         kept = np.flatnonzero(self.lengths >= seconds)
         if len(kept) == len(self.lengths):
@@ -139,10 +131,7 @@ class WaveformSamples(StoredSamples):
                 where=str(self.store.path),
                 mend="lower the source's min_seconds",
             )
-        self._kept = kept
-        self.lengths = self.lengths[kept]
-        self.labels = None if self.labels is None else self.labels[kept]
-        self.fingerprint = hashlib.sha256(f"{self.fingerprint} of {seconds!r} seconds".encode()).hexdigest()
+        self.keep(kept)
 
     def _decode(self, index: int) -> tuple[Tensor, str]:
         """The whole waveform (S,) float32 at the source's rate, and its name."""

@@ -51,13 +51,13 @@ class TokenEmbeddings(FeatureEncoder):
         if len(size) != 1 or size[0] < 1:
             raise SpecError(
                 f"TokenEmbeddings reads sequences of ids (T,), got a sample of shape {size}",
-                where="encoder",
+                where="experiment.encoder",
                 mend="use a source of text, such as TextBlocks",
             )
         if size[0] > self.max_tokens:
             raise SpecError(
                 f"a sample of {size[0]} tokens is longer than TokenEmbeddings.max_tokens, {self.max_tokens}",
-                where="encoder.max_tokens",
+                where="experiment.encoder.max_tokens",
                 mend="raise it, or shorten the samples: TextBlocks.block_tokens, Sentences.max_tokens",
             )
         return Layout((size[0],))
@@ -66,7 +66,7 @@ class TokenEmbeddings(FeatureEncoder):
         if signal.kind != "tokens" or signal.vocabulary is None:
             raise SpecError(
                 f"TokenEmbeddings reads tokens, but the source gives {signal.kind}",
-                where="encoder",
+                where="experiment.encoder",
                 mend="use a source of text, such as TextBlocks, or an encoder for that signal",
             )
         return TokenEmbeddingsModule(self, signal.vocabulary)

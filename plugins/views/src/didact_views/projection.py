@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from didact import Backbone, BackboneModule, Collect, Context, Layout, Spec, SpecError, Tokens
+from didact.errors import of_field
 from didact_views.normalization import BatchNorm
 
 
@@ -184,7 +185,9 @@ class Projected(Backbone):
         return self.backbone.divisible and self.projector.divisible
 
     def build(self, width: int, layout: Layout | None) -> ProjectedModule:
-        return ProjectedModule(self, self.backbone.build(width, layout))
+        with of_field("backbone"):
+            backbone = self.backbone.build(width, layout)
+        return ProjectedModule(self, backbone)
 
 
 class ProjectedModule(BackboneModule):
@@ -214,7 +217,7 @@ class ProjectedModule(BackboneModule):
             if not context.tokens.extra:
                 raise SpecError(
                     'Projected.pooling="class" takes the class token, and the encoder gives none',
-                    where="backbone.pooling",
+                    where="experiment.backbone.pooling",
                     mend='give the encoder a class token, or take pooling="mean"',
                 )
             return context.output[:, 0]

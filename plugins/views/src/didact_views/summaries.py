@@ -122,7 +122,7 @@ def require_views(passes: tuple[StudentPass, ...]) -> None:
     if len(passes) < 2:
         raise SpecError(
             "a view must predict another one, and the source gives one view of each sample",
-            where="source",
+            where="experiment.source",
             mend="give the source an augmentation that makes several, such as "
             "Images(augmentation=didact_views.DistortedViews.byol())",
         )

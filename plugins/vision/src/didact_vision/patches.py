@@ -167,7 +167,7 @@ class PatchesModule(FeatureEncoderModule):
         if mask is not None and mask.hidden is not None:
             raise SpecError(
                 "the masker hides patches behind a mask token, but Patches has none",
-                where="encoder.mask_token",
+                where="experiment.encoder.mask_token",
                 mend="set mask_token=True, or use a masker that drops, such as InverseBlockMasker",
             )
         return features.new_empty(())  # nothing is hidden, so nobody looks at it
