@@ -8,8 +8,8 @@ Expected: images: accuracy in percent on 3 000 test images, as experiments/ablat
     seed 0 and torch 2.14: linear 45.6 (same network at random initialisation 41.4), 20-NN 37.9 (28.8). With
     backbone.queries=positions, after 300 steps of 48 images, linear 35.1 (33.3): targets then differed between
     positions (spread 1.01) and hardly between images (0.22). speech, after 100 steps of 16
-    (evaluations.classes.limit=1000): linear 34.2 (30.2, log-mel 77.6), 20-NN 22.2 (25.4): far too few. text was run
-    for 20 steps, to see that it runs.
+    (evaluations.classes.limit=1000, drawn without regard to classes then): linear 34.2 (30.2, log-mel 77.6), 20-NN 22.2
+    (25.4): far too few. text was run for 20 steps, to see that it runs.
 Command:
     didact ingest images cifar10_train.tar --label-from folder --out stores/cifar10-train
     didact ingest images cifar10_test.tar --label-from folder --out stores/cifar10-test

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -20,7 +21,6 @@ from didact_ablate.tables import (
     decimals,
     drawn,
     numbers_table,
-    read_values,
     results_table,
     values_table,
 )
@@ -58,6 +58,21 @@ def results(draw) -> list[Result]:
         Result(variant=name, seed=seed, values={"a/b": draw(moderate), "c/d": draw(finite)})
         for name in names
         for seed in range(draw(st.integers(1, 4)))
+    ]
+
+
+def read_values(table: Table) -> list[Result]:
+    """The results that `values_table` wrote, without what they cost."""
+    _, _, *metrics, _, _ = table.columns
+    return [
+        Result(
+            variant=variant,
+            seed=int(seed),
+            values={metric: float(cell) for metric, cell in zip(metrics, cells, strict=True) if cell},
+            trouble=trouble,
+            folder=Path(folder),
+        )
+        for variant, seed, *cells, trouble, folder in table.rows
     ]
 
 

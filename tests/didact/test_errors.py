@@ -37,13 +37,17 @@ def test_whoever_is_closer_to_the_user_adds_the_outer_place(kind):
         ("beta", "objective.beta"),
         ("head.groups", "objective.head.groups"),
         ("experiment.masker", "experiment.masker"),  # another part's
-        ("stores/a.wav", "objective, stores/a.wav"),  # no field
+        ("layers.7.my-head", "objective.layers.7.my-head"),
+        ("stores/a.wav, patch", "objective, stores/a.wav, patch"),  # no field
     ],
 )
 def test_a_field_is_named_as_it_is_seen_from_the_experiment(where, seen):
     with pytest.raises(SpecError) as caught, of_field("objective"):
         raise SpecError("odd", where=where, mend="so")
     assert (caught.value.where, caught.value.mend) == (seen, "so")
+    with pytest.raises(DataError) as caught, of_field("source"):
+        raise DataError("gone", where="digits.tsv")
+    assert caught.value.where == "source, digits.tsv"
 
 
 @pytest.mark.parametrize("kind", KINDS)

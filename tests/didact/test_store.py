@@ -6,6 +6,8 @@ import json
 import multiprocessing
 import os
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +160,31 @@ def test_conditions_choose_records(tmp_path):
     assert [both.name(i) for i in range(len(both))] == ["3.wav", "7.wav"]
     assert len({everyone.fingerprint, theo.fingerprint, others.fingerprint}) == 3
     assert everyone.fingerprint == store.fingerprint
+
+
+def test_a_value_may_hold_the_word_and(tmp_path):
+    records = [
+        Record(data=b"x", length=1, name=name, fields={"label": name, "set": "a"}) for name in ("rock and roll", "jazz")
+    ]
+    write_store(tmp_path / "s", "things", "units", records)
+    store = Store.open(str(tmp_path / "s"))
+    assert Plain(store, "set == a and label == rock and roll").places.tolist() == [0]
+    assert Plain(store, "label != rock and roll and set == a").places.tolist() == [1]
+
+
+def test_several_threads_may_be_the_first_to_read(tmp_path):
+    path = str(digits(tmp_path / "s"))
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(50):
+            store = Store.open(path)
+            together = threading.Barrier(4, timeout=60)
+
+            def read(index, store=store, together=together):
+                together.wait()
+                return store.get(index).name
+
+            assert list(pool.map(read, range(4))) == [store.name(index) for index in range(4)]
+            del store, read
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The probe: accuracies of what was trained and of its controls, and what makes it refuse."""
 
 import attrs
+import numpy as np
 import pytest
 import torch
 
@@ -90,6 +91,23 @@ def test_a_limit_takes_the_same_samples_every_time(world):
     assert len(train.labels) == len(test.labels) == 10
     assert (train.indices == again.indices).all()
     assert len(set(train.indices.tolist())) == 10
+
+
+def test_a_limit_takes_of_each_class_its_share(world):
+    names = tuple(f"{letter}{number}" for letter in "ab" for number in range(20))
+    present = tuple(range(40))
+    many = world.Sequences(names=names, present=present, count=400)
+    fewer = world.Sequences(names=names, present=present, count=200, seed=1)
+    train, test = open_pair(many, fewer, 80)
+    assert len(train.labels) == 80
+    whole = np.bincount(open_pair(many, fewer, None)[0].labels, minlength=40)
+    share = 80 / 400 * whole
+    assert (np.abs(np.bincount(train.labels, minlength=40) - share) < 1).all()
+    assert set(test.labels.tolist()) <= set(train.labels.tolist())
+    train, test = open_pair(many, fewer, 10)  # fewer than there are classes
+    assert len(train.labels) == 10
+    assert 0 < len(test.labels) <= 10
+    assert set(test.labels.tolist()) <= set(train.labels.tolist())
 
 
 def test_classes_are_matched_by_name(world):

@@ -220,5 +220,5 @@ def test_functions_of_the_whole_batch_refuse_micro_batches():
     ):
         with pytest.raises(SpecError, match=f"micro_batches must be 1 with {whole}"):
             compose(projector, objective)
-    assert compose(PrototypeHead(), PrototypeCrossEntropy()).needs_whole_batch() == ""
-    assert compose(FLAT, CosinePrediction(norm="none")).needs_whole_batch() == ""
+    assert compose(PrototypeHead(), PrototypeCrossEntropy()).needs_whole_batch() is None
+    assert compose(FLAT, CosinePrediction(norm="none")).needs_whole_batch() is None

@@ -76,6 +76,7 @@ def test_a_model_that_keeps_its_blocks_nowhere_is_one_block():
     [
         (TimmModel(name="resnet5"), r"timm has no model 'resnet5'(?s:.*)resnet50"),
         (TimmModel(name="test_vit"), "test_vit has no batch normalisation"),
+        (TimmModel(name="densenet121", normalizes_batches=True, drop_path=0.1), "densenet121 has no drop path"),
         (TimmModel(name="test_resnet", normalizes_batches=False), "test_resnet has batch normalisation"),
     ],
 )

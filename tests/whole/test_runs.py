@@ -13,6 +13,7 @@ import torch
 from didact import DidactError, Learner, Observer, RunError, hookimpl, run
 from didact.experiment_file import load_experiment
 from didact.observing import read_metrics
+from didact.record import RunRecord
 from didact_distill import LatentRegression, LinearHead
 from didact_evaluate import Health
 from didact_vision import RandomMasker
@@ -95,10 +96,27 @@ def test_a_step_that_does_not_fit_into_memory_ends_the_run_with_a_checkpoint(pro
         with pytest.raises(RunError) as caught:
             run.start(experiment, project / "short")
     assert caught.value.what.startswith("step 6 does not fit into memory: CUDA out of memory")
-    assert "training.micro_batches=2" in caught.value.mend
+    assert "resume with --set training.micro_batches=2" in caught.value.mend
     assert "goes on from step 5" in caught.value.mend
-    run.resume(project / "short")
-    assert read_metrics(project / "short")[-1]["train/loss"] == read_metrics(project / "whole")[-1]["train/loss"]
+    run.resume(project / "short", overrides={"training.micro_batches": "2", "training.nonfinite": "skip"})
+    whole, short = ([line["train/loss"] for line in read_metrics(project / name)] for name in ("whole", "short"))
+    assert len(short) == len(whole) == 8
+    assert short[:5] == whole[:5]  # then dropout is drawn for each part by itself
+    record = RunRecord.open(project / "short")
+    assert (record.experiment.training.micro_batches, record.experiment.training.nonfinite) == (2, "skip")
+    assert "`training.micro_batches = 2`" in (project / "short" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("setting", ["training.learning_rate=0.1", "masker.ratio=0.4", "training.steps=9"])
+def test_a_run_that_has_begun_is_not_changed_into_another(project, didact, setting):
+    experiment, _ = load_experiment("tiny.py")
+    run.start(experiment, project / "r", observers={"stopper": StopAfter(2)})
+    before = (project / "r" / "experiment.json").read_text()
+    refused = didact("resume", "r", "--set", setting)
+    assert refused.returncode == 1
+    assert "trains something else" in refused.stderr
+    assert (project / "r" / "experiment.json").read_text() == before
+    assert RunRecord.open(project / "r").step == 2
 
 
 def test_a_smoke_run_keeps_no_checkpoints_whatever_the_experiment_keeps(project, didact):

@@ -110,9 +110,9 @@ class BatchPlan:
         count, n = int(self.size.amount), len(self.lengths)
         first = step * count
         epochs = range(first // n, (first + count - 1) // n + 1)
-        stream = np.concatenate([self._permutation(epoch) for epoch in epochs])  # a batch may span the turn of an epoch
-        offset = first - epochs[0] * n
-        return self._global_batch(step, epochs[0], stream[offset : offset + count])
+        # a batch may span the turn of an epoch
+        turns = [self._permutation(epoch)[max(0, first - epoch * n) : first + count - epoch * n] for epoch in epochs]
+        return self._global_batch(step, epochs[0], np.concatenate(turns))
 
     def _global_batch(self, step: int, epoch: int, samples: np.ndarray) -> GlobalBatch:
         return GlobalBatch(step=step, epoch=epoch, samples=samples, length=float(self.lengths[samples].min()))

@@ -150,7 +150,7 @@ def require_gpus(device: torch.device) -> None:
 
 
 def launch() -> str | None:
-    """What tells the launch by ``torchrun`` that this process is of from others, before and after its restarts.
+    """An identifier of the ``torchrun`` launch that started this process, the same across its restarts.
 
     None for a process that torchrun did not start. A launch without a name (``--rdzv-id``) is known by its process.
     """
@@ -164,7 +164,7 @@ def restarts() -> int:
 
 
 def connected() -> World:
-    """The processes that train together at the moment: what a part asks whose statistics are those of the whole batch.
+    """The processes that train together at the moment, for parts whose statistics are those of the whole batch.
 
     In training alone, where all processes call a part together. An evaluation is the main one's, and a trial has none.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 
 
@@ -77,8 +78,7 @@ def inside(field: str, where: str) -> str:
     """
     if not field or not where or where.startswith("experiment."):
         return where or field
-    is_field = all(part.isidentifier() for part in where.split("."))
-    return f"{field}.{where}" if is_field else f"{field}, {where}"
+    return f"{field}.{where}" if re.fullmatch(r"[\w-]+(\.[\w-]+)*", where) else f"{field}, {where}"
 
 
 @contextlib.contextmanager
@@ -86,8 +86,10 @@ def of_field(field: str) -> Iterator[None]:
     """Says of which field of the experiment an error inside the ``with`` is, as `inside` words it."""
     try:
         yield
-    except DidactError as error:
-        raise type(error)(error.what, where=inside(field, error.where), mend=error.mend) from None
+    except SpecError as error:
+        raise SpecError(error.what, where=inside(field, error.where), mend=error.mend) from None
+    except DidactError as error:  # of a file or a sample
+        raise error.at(field) from None
 
 
 def _rebuild(cls: type[DidactError], what: str, where: str, mend: str) -> DidactError:

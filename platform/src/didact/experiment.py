@@ -220,7 +220,7 @@ class Experiment(Spec):
                 mend=f"give it in {self.source.unit} or in samples",
             )
 
-    def needs_whole_batch(self) -> str:
-        """The part that needs a whole batch at once; empty where a batch may be computed in micro-batches."""
+    def needs_whole_batch(self) -> str | None:
+        """The part that needs a whole batch at once; None where a batch may be computed in micro-batches."""
         parts = (self.backbone, self.targets, self.objective)
-        return next((type(part).__name__ for part in parts if not part.divisible), "")
+        return next((type(part).__name__ for part in parts if not part.divisible), None)

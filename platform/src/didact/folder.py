@@ -18,7 +18,7 @@ from didact.distributed import launch, restarts
 from didact.environment import commit_of
 from didact.errors import RunError
 from didact.experiment import Experiment
-from didact.identity import identity
+from didact.identity import goes_on_as
 from didact.plugins import registry
 from didact.spec import fingerprint, from_data, to_data
 
@@ -31,7 +31,7 @@ class RunFolder:
 
     ========================  ================================================================================
     ``README.md``             what this is, how it went, how to go on
-    ``experiment.json``       the experiment as data, exactly as it ran
+    ``experiment.json``       the experiment as data, with everything that the command line changed
     ``experiment.py``         the file that it came from, and what the command line changed
     ``environment.json``      versions, plugins, machine, fingerprints of the data
     ``metrics.jsonl``         one line for each logged step
@@ -131,18 +131,27 @@ class RunFolder:
                 ) from None
             yield
 
-    def amend(self, experiment: Experiment) -> None:
-        """Replaces the experiment by one that trains the same: with other evaluations, observers or labels.
+    def amend(self, experiment: Experiment, overrides: Mapping[str, str] | None = None) -> None:
+        """Replaces the experiment by one that a run of it may go on as; see `didact.identity`.
+
+        Args:
+            experiment: to go on as.
+            overrides: what the command line changed, for the record.
 
         Raises:
-            RunError: it would train something else.
+            RunError: it trains something else.
         """
-        if identity(experiment) != identity(self.experiment()):
+        if not goes_on_as(self.experiment(), experiment):
             raise RunError(
                 "this run is of an experiment that trains something else",
                 where=str(self.path),
-                mend="start a run of its own",
+                mend="start a run of its own; of one that has begun, you can change what judges, watches and labels "
+                "it, how a step is computed (micro_batches, parallel, recompute, compile), how often something is "
+                "recorded, and nonfinite",
             )
+        if overrides:
+            changed = {**self._overrides(), **overrides}
+            write_text(self.path / "overrides.json", json.dumps(changed, indent=2) + "\n")
         data = to_data(experiment, registry().name_of)
         write_text(self.path / EXPERIMENT, json.dumps(data, indent=2) + "\n")
 
@@ -155,6 +164,10 @@ class RunFolder:
             if stored.get("spec") == spec:
                 reports[name] = Report(metrics=stored["metrics"])
         return reports
+
+    def _overrides(self) -> dict[str, str]:
+        overrides: dict[str, str] = json.loads((self.path / "overrides.json").read_text())
+        return overrides
 
     def environment(self) -> dict[str, Any]:
         """Where the run took place last; nearly empty before its first step."""
@@ -169,7 +182,7 @@ class RunFolder:
     def write_readme(self, outcome: str, step: int, reports: Mapping[str, Report]) -> None:
         """Tells what the run is and how it stands."""
         data = self.experiment_data()
-        overrides = json.loads((self.path / "overrides.json").read_text())
+        overrides = self._overrides()
         lines = [
             f"# {data['name']}",
             "",

@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import click
 
     from didact import contracts
@@ -100,11 +98,14 @@ class Registration:
 
 
 class Lifecycle:
-    """What an observer is told, in this order. Only the main process of a run calls these."""
+    """What an observer is told between `run_started` and `run_ended`, as it happens.
+
+    The main process of a run calls these; of a run that was killed, whoever notices it (`didact.run.close`).
+    """
 
     @hookspec
     def run_started(self, run: contracts.RunInfo) -> None:
-        """The parts are built; the next thing is a step."""
+        """The parts are built, and the run goes on from ``run.step``."""
 
     @hookspec
     def step_finished(self, step: int, metrics: Mapping[str, float]) -> None:

@@ -116,7 +116,7 @@ class Nonfinite:
         if self.policy == "rollback":
             raise RollBack
 
-    def _ending(self, what: str, row: int, spoilt: str) -> str:
+    def _ending(self, what: str, row: int, spoilt: str | None) -> str:
         if self.policy != "stop" and row > self.limit:
             return f"{what}; {row} steps in a row are not, and training.nonfinite_limit lets {self.limit} be left out"
         if self.policy == "skip" and spoilt:
@@ -241,11 +241,11 @@ def all_finite(norm: Tensor, losses: Sequence[Loss], world: World) -> bool:
     return not world.any(not bool(torch.isfinite(norm + said)))
 
 
-def spoilt_weight(learner: nn.Module, world: World) -> str:
-    """The name of the first weight that is not finite, on any process; empty where all are."""
+def spoilt_weight(learner: nn.Module, world: World) -> str | None:
+    """The name of the first weight that is not finite, on any process; None where all are."""
     named = learner.named_parameters()
-    here = next((name for name, parameter in named if not local(parameter.detach()).isfinite().all()), "")
-    return next((name for name in world.gather(here) if name), "")
+    here = next((name for name, parameter in named if not local(parameter.detach()).isfinite().all()), None)
+    return next((name for name in world.gather(here) if name is not None), None)
 
 
 def describe_samples(ids: tuple[int, ...], named: Mapping[int, str]) -> str:

@@ -50,7 +50,7 @@ def uniform(keys: Tensor, count: int) -> Tensor:
 
 
 def seed_step(seed: int, step: int, rank: int = 0) -> None:
-    """Seeds all that a training step draws globally: PyTorch's generators, each process's its own, and `common`."""
+    """Seeds what a training step draws: PyTorch's global generators, otherwise on each process, and `common`, alike."""
     torch.manual_seed(key(seed, "dropout", step, rank))
     common.manual_seed(key(seed, "common", step))
 

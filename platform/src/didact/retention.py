@@ -55,9 +55,8 @@ class Retention:
         names = [metric for metric in found if metric.partition("/")[0] == wanted.partition("/")[0]]
         if not names or wanted in names:
             return None
-        return f"no checkpoint is kept for training.keep_best={self.best}, of which nobody tells: " + did_you_mean(
-            wanted, names
-        )
+        near = did_you_mean(wanted, names)
+        return f"no checkpoint is kept for training.keep_best={self.best}, which no evaluation reports: {near}"
 
 
 def require_what_is_kept(training: Training, evaluations: Collection[str]) -> None:

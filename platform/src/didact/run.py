@@ -23,9 +23,11 @@ from didact.judging import RunSubject
 from didact.learner import build_learner
 from didact.loading import Steps
 from didact.observing import Observers, Recorder
+from didact.plugins import registry
 from didact.record import RunRecord
 from didact.recovery import fit, restore_newest
 from didact.signals import stop_requests
+from didact.spec import evolve
 from didact.trainer import Trainer
 
 Outcome = Literal["finished", "stopped", "failed"]
@@ -145,16 +147,32 @@ def close(path: Path) -> bool:
     return True
 
 
-def resume(path: Path, *, device: str = "auto", observers: Mapping[str, Any] | None = None) -> RunResult:
+def resume(
+    path: Path,
+    *,
+    device: str = "auto",
+    observers: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, str] | None = None,
+) -> RunResult:
     """Goes on with a run from its newest checkpoint, or from the start where it has none.
 
     Of a run that took its last step, what is missing of its evaluations is done, and nothing else.
+
+    Args:
+        path: the run's folder.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        observers: by name, objects with lifecycle hooks, beside those that the experiment lists.
+        overrides: ``dotted field → value`` to change before, for the record too: how a step is computed, judged or
+            recorded, not what is trained.
 
     Raises:
         DidactError: as for `start`, or there is no run in the folder, or another process is running it.
     """
     folder = RunFolder.open(path)
     with joined() as world, folder.locked() if world.main else contextlib.nullcontext():
+        with world.main_first():
+            if world.main and overrides:
+                folder.amend(evolve(folder.experiment(), overrides, registry().class_of), overrides)
         trainer, plan = _prepare(folder.experiment(), choose_device(device), world)
         return _run(trainer, plan, folder, observers or {}, None)
 

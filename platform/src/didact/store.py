@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -344,10 +345,11 @@ class _Reader:
     """An environment opened for reading by this process.
 
     LMDB forbids to open one file twice in a process, and an experiment's source and its evaluation's may well name the
-    same store: those share a reader, which is closed with the last of them.
+    same store: those share a reader, which is closed with the last of them. Several threads may ask for it at once.
     """
 
     _opened: ClassVar[weakref.WeakValueDictionary[tuple[int, int], _Reader]] = weakref.WeakValueDictionary()
+    _opening: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, path: Path) -> None:
         self.process = os.getpid()
@@ -362,19 +364,28 @@ class _Reader:
         """This process's reader of the store in ``path``."""
         file = (path / "data.mdb").stat()
         key = (file.st_dev, file.st_ino)
-        reader = cls._opened.get(key)
-        if reader is not None and reader.process != os.getpid():
-            reader.environment.close()  # inherited over a fork: unusable here, and in the way of a second one
-            reader = None
-        if reader is None:
-            reader = cls._opened[key] = cls(path)
-        return reader
+        with cls._opening:
+            reader = cls._opened.get(key)
+            if reader is not None and reader.process != os.getpid():
+                reader.environment.close()  # inherited over a fork: unusable here, and in the way of a second one
+                reader = None
+            if reader is None:
+                reader = cls._opened[key] = cls(path)
+            return reader
+
+    @classmethod
+    def renew_lock(cls) -> None:
+        """For a forked process, whose parent may have held the lock in another thread."""
+        cls._opening = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_Reader.renew_lock)
 
 
 def _matches(store: Store, where: str) -> np.ndarray:
     """Which records fulfil a condition: (N,) bool."""
     matches = np.ones(len(store), dtype=bool)
-    for term in re.split(r"\s+and\s+", where.strip()):
+    for term in re.split(r"\s+and\s+(?=\S+\s*(?:==|!=))", where.strip()):
         parsed = re.fullmatch(r"\s*(\S+?)\s*(==|!=)\s*(.+?)\s*", term)
         if parsed is None:
             raise DataError(

@@ -191,10 +191,6 @@ class Batch:
     views: tuple[View, ...]
     ids: Tensor
 
-    def counts(self) -> tuple[int, int]:
-        """Samples, and predicted positions over all views."""
-        return self.ids.shape[0], sum(view.mask.count for view in self.views if view.mask is not None)
-
 
 @attrs.frozen(kw_only=True, eq=False)
 class Tokens:

@@ -137,8 +137,8 @@ class Trainer:
                 raise
             put_back_buffers(learner, buffers)
             self.optimizer.zero_grad(set_to_none=True)
-            told, first = str(error).splitlines()[0], "free what others use of it, or begin anew: "
-            raise does_not_fit(f"step {self.step + 1}", told, self.experiment, first) from error
+            told = str(error).splitlines()[0]
+            raise does_not_fit(f"step {self.step + 1}", told, self.experiment, begun=True) from error
         norm = whole(gradient_norm(learner))
         finite = all_finite(norm, losses, self.world)
         if finite:

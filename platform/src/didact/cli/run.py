@@ -114,8 +114,16 @@ def _try_study(study: Study, device: str) -> None:
 )
 @click.option("--steps", default=8, show_default=True, type=click.IntRange(min=1), help="Steps of that copy.")
 @click.option("--kills", default=3, show_default=True, type=click.IntRange(min=1), help="How often it is killed.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change a field before going on, such as training.micro_batches=2: how the run is computed, judged or "
+    "recorded, not what is trained. Checked and recorded. Repeatable.",
+)
 @DEVICE
-def resume_command(folder: Path, prove: bool, steps: int, kills: int, device: str) -> None:
+def resume_command(folder: Path, prove: bool, steps: int, kills: int, settings: tuple[str, ...], device: str) -> None:
     """Goes on with the run in FOLDER from its newest checkpoint; the curve is that of a run left alone.
 
     With --prove the run is not touched. A short copy of its experiment, in a folder beside it, is run twice: once left
@@ -123,7 +131,10 @@ def resume_command(folder: Path, prove: bool, steps: int, kills: int, device: st
     be equal to the bit.
     """
     _warn_of_broken_plugins()
+    overrides = _parse(settings)
     if prove:
+        if overrides:
+            raise DidactError("a proof is of the run as it is", where="--set", mend="leave it out")
         from didact.cli.proof import prove_run
 
         prove_run(folder, steps=steps, kills=kills, device=device)
@@ -132,7 +143,7 @@ def resume_command(folder: Path, prove: bool, steps: int, kills: int, device: st
     from didact.run import resume
 
     progress = Progress()
-    result = resume(folder, device=device, observers={"terminal": progress})
+    result = resume(folder, device=device, observers={"terminal": progress}, overrides=overrides)
     _tell(result, progress.warned)
 
 

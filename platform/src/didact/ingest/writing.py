@@ -260,13 +260,14 @@ def discard(folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def difference(kind: str, inputs: Mapping[str, Any], new_kind: str, new_inputs: Mapping[str, Any]) -> str:
-    """What distinguishes two ingestions, in words; empty where nothing does."""
+def difference(kind: str, inputs: Mapping[str, Any], new_kind: str, new_inputs: Mapping[str, Any]) -> str | None:
+    """What distinguishes two ingestions, in words; None where nothing does."""
     if kind != new_kind:
         return f"it holds {kind}, not {new_kind}"
     changes = [key for key in sorted(inputs.keys() | new_inputs.keys()) if inputs.get(key) != new_inputs.get(key)]
     words = {"files": "the files differ in name, size or time of change"}
-    return "; ".join(words.get(key, f"{key} was {inputs.get(key)!r}, is {new_inputs.get(key)!r}") for key in changes)
+    said = [words.get(key, f"{key} was {inputs.get(key)!r}, is {new_inputs.get(key)!r}") for key in changes]
+    return "; ".join(said) or None
 
 
 def _cell(text: str) -> str:

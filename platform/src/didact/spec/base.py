@@ -58,7 +58,7 @@ class Spec(metaclass=SpecType):
         """
 
     def examine(self, preflight: Preflight) -> Iterable[Finding]:
-        """What this part thinks of the run that it is about to be part of; the default thinks nothing of it.
+        """What this part thinks of the run that it is about to be part of; the default reports nothing.
 
         `validate` judges fields by themselves; this judges them by the data and the length of the run: a span against
         the samples there are, a teacher's memory against the steps. ``didact doctor`` asks every spec in the experiment

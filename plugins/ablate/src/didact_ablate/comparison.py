@@ -132,7 +132,7 @@ def result_of(record: RunRecord, variant: str, metrics: Sequence[str]) -> Result
     if not trouble:
         last = record.metrics[-1] if record.metrics else {}
         values = {name: known[name] for name in metrics for known in (last, record.found) if name in known}
-        values = {name: value for name, value in values.items() if not math.isnan(value)}
+        values = {name: value for name, value in values.items() if math.isfinite(value)}
         trouble = "" if metrics[0] in values else f"no {metrics[0]}"
     return Result(
         variant=variant, seed=record.seed, values=values, folder=record.folder, cost=record.cost, trouble=trouble

@@ -141,23 +141,6 @@ def values_table(results: Sequence[Result], metrics: Sequence[str]) -> Table:
     return Table(columns=("variant", "seed", *metrics, "trouble", "folder"), rows=rows)
 
 
-def read_values(table: Table) -> list[Result]:
-    """The results that `values_table` wrote, without what they cost."""
-    from pathlib import Path
-
-    _, _, *metrics, _, _ = table.columns
-    return [
-        Result(
-            variant=variant,
-            seed=int(seed),
-            values={metric: float(cell) for metric, cell in zip(metrics, cells, strict=True) if cell},
-            trouble=trouble,
-            folder=Path(folder),
-        )
-        for variant, seed, *cells, trouble, folder in table.rows
-    ]
-
-
 def caption(comparison: Comparison) -> str:
     """How to read the table: what was compared, what the test assumes."""
     setting, base = comparison.setting, comparison.base

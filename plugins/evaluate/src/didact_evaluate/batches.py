@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import attrs
@@ -44,5 +45,6 @@ def first_batch(experiment: Experiment, source: Source | None, most: int) -> Bat
     experiment = attrs.evolve(experiment, source=source or experiment.source)
     lengths = experiment.source.open().lengths
     plan = BatchPlan(lengths, experiment.training.batch, experiment.training.seed)
-    batch = experiment.source.finish(Steps(experiment, plan)[0].parts[0])
-    return batch if len(batch.ids) <= most else next(training_batches(experiment, source, most, most))
+    if math.ceil(len(plan.batch(0).samples) / experiment.training.micro_batches) > most:
+        return next(training_batches(experiment, source, most, most))
+    return experiment.source.finish(Steps(experiment, plan)[0].parts[0])

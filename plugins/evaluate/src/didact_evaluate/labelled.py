@@ -36,13 +36,14 @@ def open_pair(train: Source, test: Source, limit: int | None) -> tuple[Labelled,
     Args:
         train: a source.
         test: another, whose classes are among those of ``train``.
-        limit: of each, at most so many; the same ones every time.
+        limit: of each, at most so many, of each class its share; the same ones every time. What is tested is then of
+            classes that are trained on.
 
     Raises:
         DataError: a source has no labels; there is only one class; a class is tested that no training sample has.
     """
-    known = _open(train, "train", limit)
-    asked = _open(test, "test", limit)
+    known = _open(train, "train")
+    asked = _open(test, "test")
     known_names = sorted({known.classes[label] for label in known.labels.tolist()})
     asked_names = {asked.classes[label] for label in asked.labels.tolist()}
     if len(known_names) < 2:
@@ -61,10 +62,15 @@ def open_pair(train: Source, test: Source, limit: int | None) -> tuple[Labelled,
             f"{' …' if len(known_names) > 10 else ''}",
         )
     names = tuple(known_names)
-    return _renumber(known, names), _renumber(asked, names)
+    known, asked = _renumber(known, names), _renumber(asked, names)
+    if limit is None:
+        return known, asked
+    known = _some(known, limit, "train")
+    drawn = np.isin(asked.labels.numpy(), known.labels.numpy())
+    return known, _some(_chosen(asked, np.flatnonzero(drawn)), limit, "test")
 
 
-def _open(source: Source, field: str, limit: int | None) -> Labelled:
+def _open(source: Source, field: str) -> Labelled:
     samples = source.open()
     indices = np.flatnonzero(samples.labels >= 0) if samples.labels is not None else np.zeros(0, dtype=np.int64)
     if samples.labels is None or len(indices) == 0:
@@ -73,10 +79,6 @@ def _open(source: Source, field: str, limit: int | None) -> Labelled:
             where=field,
             mend="ingest them with labels: from folder names, a file-name pattern or a column (`didact ingest --help`)",
         )
-    if limit is not None:
-        # of seed 0 whatever the run's: two runs are then judged by the same samples
-        order = torch.randperm(len(indices), generator=generator(0, "probe", field)).numpy()
-        indices = np.sort(indices[order[:limit]])
     labels = torch.from_numpy(np.ascontiguousarray(samples.labels[indices])).long()
     return Labelled(source=source, samples=samples, indices=indices, labels=labels, classes=samples.classes)
 
@@ -84,3 +86,20 @@ def _open(source: Source, field: str, limit: int | None) -> Labelled:
 def _renumber(labelled: Labelled, names: tuple[str, ...]) -> Labelled:
     numbers = torch.tensor([names.index(name) if name in names else -1 for name in labelled.classes])
     return attrs.evolve(labelled, labels=numbers[labelled.labels], classes=names)
+
+
+def _some(labelled: Labelled, limit: int, field: str) -> Labelled:
+    """At most ``limit`` samples, of each class its share as far as whole samples go."""
+    labels = labelled.labels.numpy()
+    # of seed 0 whatever the run's: two runs are then judged by the same samples
+    shuffled = torch.randperm(len(labels), generator=generator(0, "probe", field)).numpy()
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]  # (N,), one class after the other
+    sizes = np.bincount(labels)  # (C,)
+    classes = labels[by_class]
+    numbers = np.arange(len(labels)) - (np.cumsum(sizes) - sizes)[classes]  # (N,), from 0 in each class
+    turns = np.argsort((numbers + 0.5) / sizes[classes], kind="stable")
+    return _chosen(labelled, np.sort(by_class[turns[:limit]]))
+
+
+def _chosen(labelled: Labelled, places: np.ndarray) -> Labelled:
+    return attrs.evolve(labelled, indices=labelled.indices[places], labels=labelled.labels[places])

@@ -88,11 +88,12 @@ def stratified(labels: Tensor, share: float, generator: torch.Generator) -> Tens
     A class of which one sample alone is known stays out of the part, any other has at least one sample in it.
     """
     shuffled = torch.randperm(len(labels), generator=generator)
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]  # (N,), one class after the other
+    sizes = labels.bincount()  # (C,)
+    numbers = torch.arange(len(labels)) - (sizes.cumsum(0) - sizes)[labels[by_class]]  # (N,), from 0 in each class
+    counts = torch.where(sizes > 1, (share * sizes.double()).round().clamp(min=1), 0)  # (C,)
     part = torch.zeros(len(labels), dtype=torch.bool)
-    for label in range(int(labels.max()) + 1):
-        members = shuffled[labels[shuffled] == label]
-        count = max(1, round(share * len(members))) if len(members) > 1 else 0
-        part[members[:count]] = True
+    part[by_class[numbers < counts[labels[by_class]]]] = True
     return part
 
 

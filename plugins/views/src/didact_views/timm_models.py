@@ -121,15 +121,18 @@ def _create(name: str, channels: int, layout: Layout, drop_path: float) -> Any:
         raise SpecError(
             f"timm has no model {name!r}", where="name", mend=f"{', '.join(near) or 'any'} of timm.list_models()"
         )
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"drop_path_rate": drop_path}  # told also where it is 0, which is not every default
     configuration = timm.get_pretrained_cfg(name)
     if configuration is not None and configuration.fixed_input_size:  # Vision Transformers have a vector for each place
-        options = {"img_size": layout.shape, "dynamic_img_size": True}
-    try:
-        return timm.create_model(name, num_classes=0, in_chans=channels, drop_path_rate=drop_path, **options)
-    except TypeError as error:
-        if "dynamic_img_size" not in str(error):
-            raise
-        return timm.create_model(
-            name, num_classes=0, in_chans=channels, drop_path_rate=drop_path, img_size=layout.shape
-        )
+        options |= {"img_size": layout.shape, "dynamic_img_size": True}
+    while True:
+        try:
+            return timm.create_model(name, num_classes=0, in_chans=channels, **options)
+        except TypeError as error:  # not every model knows every option
+            known = [option for option in ("dynamic_img_size", "drop_path_rate") if option in options]
+            refused = next((option for option in known if f"'{option}'" in str(error)), None)
+            if refused is None:
+                raise
+            if refused == "drop_path_rate" and drop_path > 0:
+                raise SpecError(f"{name} has no drop path", where="drop_path", mend="drop_path=0") from None
+            del options[refused]
