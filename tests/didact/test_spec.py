@@ -303,6 +303,9 @@ NESTED = Recipe(name="x", head=Deep(width=6, layers=3), heads={"a": Head(), "b.c
         ("name", "5", "5"),
         ("name", "None", "None"),
         ("sizes", "[1, 2]", (1, 2)),
+        ("sizes", "(1, 2)", (1, 2)),
+        ("sizes", "1,2", (1, 2)),
+        ("name", "1,2", "1,2"),
         ("folder", "a/b", Path("a/b")),
     ],
 )

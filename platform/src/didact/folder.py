@@ -198,11 +198,14 @@ class RunFolder:
                 "",
             ]
         for name, report in reports.items():
+            if not report.metrics:
+                continue
             lines += [f"## {name}", "", "| metric | value |", "| --- | ---: |"]
             lines += [f"| {metric} | {value:.4g} |" for metric, value in report.metrics.items()]
             lines += [""]
         if outcome != "finished":
-            lines += [f"It goes on with `didact resume {self.path}`.", ""]
+            stopped = "If no process is running it, it goes on" if outcome == "started" else "It goes on"
+            lines += [f"{stopped} with `didact resume {self.path}`.", ""]
         lines += [
             "`experiment.json` is what ran, `experiment.py` the file it came from, `environment.json` where it ran,",
             "`metrics.jsonl` its curves, `evaluations/` what was found, `checkpoints/` the newest weights.",

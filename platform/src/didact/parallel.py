@@ -45,7 +45,7 @@ class Engine:
         self.module: nn.Module = learner
         device = next(learner.parameters()).device
         if training.recompute:
-            recompute_blocks(learner.network.backbone)
+            recompute_blocks(learner)
         if training.compile:
             compile_blocks(learner)
         self.sharded = world.size > 1 and training.parallel == "fsdp"
@@ -96,12 +96,16 @@ def compile_blocks(learner: Learner) -> None:
         block.compile()
 
 
-def recompute_blocks(backbone: BackboneModule) -> None:
-    """Has each block computed again in the backward pass instead of keeping what it computed (Chen et al. 2016)."""
+def recompute_blocks(learner: Learner) -> None:
+    """Has each block that learns computed again in the backward pass instead of kept (Chen et al. 2016).
+
+    The blocks of every backbone in the learner, a predictor's too; the teacher's keep nothing anyway.
+    """
     from torch.utils.checkpoint import checkpoint
 
-    for block in backbone.blocks:
-        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
+    for block in _blocks(learner):
+        if any(parameter.requires_grad for parameter in block.parameters()):
+            block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -234,6 +234,8 @@ def _run(
     outcome: Outcome = "failed"
     with stop_requests() as stop, watching.threads_told():
         try:
+            if world.main:
+                folder.write_readme("started", trainer.step, reports)
             watching.notify("run_started", run=info)
             for found in (*warnings, *damaged, *watching.unfit) if world.main else ():
                 watching.warn(found, trainer.step)

@@ -66,7 +66,7 @@ class Progress:
     @hookimpl
     def evaluation_finished(self, step: int, name: str, report: Report) -> None:
         found = "  ".join(f"{metric} {value:.4g}" for metric, value in report.metrics.items())
-        self.console.print(f"{name} at step {step}: {found}")
+        self.console.print(f"{name} at step {step}: {found or 'written'}")
 
     @hookimpl
     def rolled_back(self, step: int) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ast
 import json
-import re
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -86,12 +86,8 @@ def _by_first(changes: _Changes) -> dict[str, _Changes]:
 
 
 def _read(text: str, hint: Any, where: str, class_of: _ClassOf, mend: str) -> Any:
-    """A command line's text as a value of ``hint``: itself where text fits, else JSON with Python's words allowed."""
-    words = {"None": "null", "True": "true", "False": "false"}
-    try:
-        value = json.loads(words.get(text, re.sub(r"(?<=\d)_(?=\d)", "", text)))
-    except json.JSONDecodeError:
-        value = text
+    """A command line's text as a value of ``hint``: JSON, Python such as ``0.1, 0.3`` or ``None``, or the text."""
+    value = _literal(text)
     if isinstance(value, Mapping):
         return from_data(value, hint, class_of)  # its own error says more than that the text does not fit
     for candidate in (value, text):
@@ -100,3 +96,15 @@ def _read(text: str, hint: Any, where: str, class_of: _ClassOf, mend: str) -> An
         except SpecError:
             continue
     raise SpecError(f"{where} must be {type_words(hint)}, got {text!r}", where=where, mend=mend)
+
+
+def _literal(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        pass
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return list(value) if isinstance(value, tuple) else value

@@ -42,6 +42,7 @@ class Example:
         objective: that predicts the targets.
         layouts: which layouts a masker under test serves.
         draws: whether a masker's masks differ from draw to draw; False for one that is meant to give the same always.
+        hides_more: whether a masker hides positions that it does not predict, as I-JEPA's contexts do.
         sees_mask: whether targets depend on what the student sees of the input.
         learns: whether a gradient flows through the targets (VICReg's other view, wav2vec 2.0's codebook).
         good: ``name → bytes`` of files that a medium reads.
@@ -58,6 +59,7 @@ class Example:
     objective: Objective = TinyObjective()
     layouts: Sequence[Layout] = LAYOUTS
     draws: bool = True
+    hides_more: bool = False
     sees_mask: bool = False
     learns: bool = False
     good: Mapping[str, bytes] = attrs.field(factory=dict)

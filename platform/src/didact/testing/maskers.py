@@ -30,9 +30,10 @@ def check_prediction(case: Case) -> None:
     """Every mask predicts something, leaves something, and hides nothing for nothing; one position may be refused."""
     for _, masks in _drawn(case):
         for mask in masks:
-            check_mask_prediction(mask)
+            check_mask_prediction(mask, hides_more=case.example.hides_more)
     with contextlib.suppress(SpecError):  # one position can only be wholly hidden or not at all
-        check_mask_prediction(case.spec.sample(Layout((1,)), generator=torch.Generator().manual_seed(0)))
+        single = case.spec.sample(Layout((1,)), generator=torch.Generator().manual_seed(0))
+        check_mask_prediction(single, hides_more=case.example.hides_more)
 
 
 def check_determinism(case: Case) -> None:
@@ -61,7 +62,7 @@ def check_equalization(case: Case) -> None:
         for mask, before in zip(equal, masks, strict=True):
             if mask is not before:
                 check_mask_shapes(mask, layout.positions)
-                check_mask_prediction(mask)
+                check_mask_prediction(mask, hides_more=case.example.hides_more)
         assert all(map(_same, equal, again)), "equalize gives other masks for the same generator"
 
 
@@ -84,14 +85,16 @@ def check_mask_shapes(mask: Mask, positions: int) -> None:
         assert int(mask.replacement.min()) >= 0, "replacement numbers are not negative"
 
 
-def check_mask_prediction(mask: Mask) -> None:
-    """Raises `AssertionError` where masks predict nothing, leave nothing, or lose something."""
+def check_mask_prediction(mask: Mask, *, hides_more: bool = False) -> None:
+    """Raises `AssertionError` where masks predict nothing, leave nothing, or, unless they may, lose something."""
     predicted, corruption = mask.predicted, mask.corruption
     hidden = (corruption == Corruption.HIDE) | (corruption == Corruption.DROP)
     positions = predicted.shape[1]
-    assert bool(predicted.any(1).all()), f"a mask over {positions} positions predicts nothing"
-    assert not bool(hidden.all(1).any()), f"a mask over {positions} positions hides everything"
-    assert not bool((hidden & ~predicted).any()), "a position is hidden or dropped and not predicted: lost for nothing"
+    short = "raise a SpecError for a layout too short for the settings"
+    assert bool(predicted.any(1).all()), f"a mask over {positions} positions predicts nothing: {short}"
+    assert not bool(hidden.all(1).any()), f"a mask over {positions} positions hides everything: {short}"
+    lost = bool((hidden & ~predicted).any())
+    assert hides_more or not lost, "a position is hidden or dropped and not predicted: lost for nothing"
 
 
 def _drawn(case: Case) -> Iterator[tuple[Layout, list[Mask]]]:

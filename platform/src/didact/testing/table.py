@@ -264,8 +264,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         name="prediction",
         kinds=MASKER,
-        promise="every mask predicts something, leaves something, and hides nothing that is not predicted",
-        mend="raise a SpecError for a layout too short for the settings",
+        promise="every mask predicts something, leaves something, and hides nothing else (unless hides_more=True)",
+        mend="predict what is hidden, raise a SpecError for a layout too short, or say hides_more=True in the example",
         look=maskers.check_prediction,
     ),
     # ── randomness ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from didact import Batch, BatchMask
 from didact_evaluate.filling import Found, filled
-from didact_evaluate.marking import fates, marked, refilled
+from didact_evaluate.marking import Fate, fates, marked, refilled
 from didact_evaluate.mosaic import hide
 from didact_evaluate.sheets import APART, flowed, headed
 from didact_evaluate.shown import Shown
@@ -30,7 +31,7 @@ def inputs_sheet(batch: Batch, views: Sequence[Sequence[Shown]], samples: int, m
     about = "What training sees of each sample."
     if any(view.mask is not None for view in batch.views):
         red = "" if views[0][0].is_grid else ", and red in the strips"
-        about = f"What training sees of each sample, and what its masks leave. Covered in grey{red}: to be predicted."
+        about = f"What training sees of each sample, and what its masks leave. Covered in grey{red}: hidden."
     return headed(flowed(rows, APART), about)
 
 
@@ -85,10 +86,15 @@ def _panels(shown: Shown, mask: BatchMask | None, index: int, masks: int) -> lis
     panels = [("", shown.picture)]
     if mask is None:
         return panels
-    predicted = mask.predicted[index, :masks, : shown.layout.positions]  # (B, M, T) -> (masks, t)
-    for number, hidden in enumerate(predicted, 1):
+    withheld = [_withheld(mask, index, number, shown.layout.positions) for number in range(min(masks, mask.masks))]
+    for number, hidden in enumerate(withheld, 1):
         if shown.is_grid or number == 1:
             panels.append((f"mask {number}", hide(shown.picture, shown.layout, hidden)))
     if not shown.is_grid:
-        panels += [(f"mask {number}", shown.bars(hidden)) for number, hidden in enumerate(predicted, 1)]
+        panels += [(f"mask {number}", shown.bars(hidden)) for number, hidden in enumerate(withheld, 1)]
     return panels
+
+
+def _withheld(mask: BatchMask, sample: int, number: int, held: int) -> Tensor:
+    """(T,) bool; the positions of a sample whose content the student does not see, predicted or not."""
+    return torch.tensor([fate in (Fate.HIDDEN, Fate.REPLACED) for fate in fates(mask, sample, number, held)])

@@ -1,0 +1,37 @@
+"""Blocks that are computed again in the backward pass."""
+
+from __future__ import annotations
+
+import functools
+
+from didact import Layout, build_learner, samples
+from didact.experiment import Experiment, Training
+from didact.parallel import recompute_blocks
+from didact.testing import TinyBackbone, TinyEncoder, TinyMasker, TinyObjective, TinySource, TinyTargets
+
+
+def test_every_block_that_learns_is_computed_again_a_predictors_too():
+    experiment = Experiment(
+        name="tiny",
+        source=TinySource(),
+        encoder=TinyEncoder(),
+        masker=TinyMasker(),
+        backbone=TinyBackbone(),
+        targets=TinyTargets(),
+        objective=TinyObjective(),
+        training=Training(steps=1, batch=samples(2), learning_rate=0.1),
+    )
+    learner = build_learner(experiment)
+    learner.objective.predictor = TinyBackbone().build(TinyEncoder().width, Layout((4,)))
+    recompute_blocks(learner)
+    places = {"network.backbone": learner.network.backbone, "objective.predictor": learner.objective.predictor}
+    again = {name for name, module in learner.named_modules() if isinstance(module.forward, functools.partial)}
+    blocks = [
+        f"{place}.{name}"
+        for place, backbone in places.items()
+        for name, module in backbone.named_modules()
+        if any(module is block for block in backbone.blocks)
+    ]
+    assert again == set(blocks)
+    assert len(blocks) == 2 * len(learner.network.backbone.blocks)
+    assert not any(name.startswith("targets.") for name in again)
