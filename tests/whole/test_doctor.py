@@ -34,6 +34,8 @@ from didact.experiment_file import load_experiment
 from didact.preflight import Finding
 from didact.testing import TinyBackbone, TinyEncoder, TinyMasker, TinySource
 from didact_distill import EMATeacher, LatentRegression, TopKTargets
+from didact_evaluate import Probe
+from didact_text import ByteBPE, Sentences
 
 CPU = torch.device("cpu")
 Usage = namedtuple("Usage", "total used free")
@@ -384,3 +386,15 @@ def _spec(data):
 
     data = {**data, "test": data["train"]} if "train" in data else data
     return from_data(data, Spec, registry().class_of)
+
+
+def test_a_probe_that_reads_by_another_tokenizer_is_refused(make_experiment):
+    experiment = make_experiment("text")
+    own = experiment.source.tokenizer
+    for tokenizer, refused in ((own, False), (ByteBPE(store=f"{own.store}/", vocabulary_size=300), True)):
+        sentences = Sentences(store=own.store, tokenizer=tokenizer, max_tokens=32)
+        judged = attrs.evolve(experiment, evaluations={"probe": Probe(train=sentences, test=sentences)})
+        with pytest.raises(DidactError) as caught:
+            judged.evaluations["probe"].prepare(judged)
+        assert ("tokenizer" in caught.value.mend) is refused
+        assert ("has a label" in caught.value.what) is not refused  # what comes next: these lines have none

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 
 import attrs
 import pytest
 import torch
 
-from didact import DidactError, Learner, Observer, RunError, hookimpl, run
+from didact import DidactError, Learner, Observer, Record, RunError, hookimpl, run
 from didact.experiment_file import load_experiment
+from didact.ingest import write_store
 from didact.observing import read_metrics
 from didact.record import RunRecord
+from didact.store import Store
 from didact_distill import LatentRegression, LinearHead
 from didact_evaluate import Health
 from didact_vision import RandomMasker
@@ -117,6 +122,62 @@ def test_a_run_that_has_begun_is_not_changed_into_another(project, didact, setti
     assert "trains something else" in refused.stderr
     assert (project / "r" / "experiment.json").read_text() == before
     assert RunRecord.open(project / "r").step == 2
+
+
+def test_a_run_is_not_gone_on_with_on_other_data(project, stores, didact, monkeypatch):
+    shutil.copytree(stores / "tiny", project / "stores" / "tiny")
+    monkeypatch.setenv("DIDACT_STORES", str(project / "stores"))
+    experiment, _ = load_experiment("tiny.py")
+    run.start(experiment, project / "r", observers={"stopper": StopAfter(3)})
+    recorded = (project / "r" / "environment.json").read_text()
+    shutil.rmtree(project / "stores" / "tiny")
+    records = [Store.open(str(stores / "tiny")).get(index) for index in range(19)]
+    again = [Record(data=r.data, length=r.length, name=r.name, fields=r.fields) for r in records]
+    write_store(project / "stores" / "tiny", "images", "images", again)
+    refused = didact("resume", "r")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: the source's samples are not those that the run began with")
+    assert (project / "r" / "environment.json").read_text() == recorded
+    shutil.rmtree(project / "stores" / "tiny")
+    shutil.copytree(stores / "tiny", project / "stores" / "tiny")
+    assert run.resume(project / "r").outcome == "finished"
+
+
+def test_a_run_whose_record_was_changed_by_hand_is_not_gone_on_with(project, didact):
+    experiment, _ = load_experiment("tiny.py")
+    run.start(experiment, project / "r", observers={"stopper": StopAfter(3)})
+    file = project / "r" / "experiment.json"
+    before = json.loads(file.read_text())
+    file.write_text(json.dumps({**before, "training": {**before["training"], "learning_rate": 0.1}}))
+    refused = didact("resume", "r")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: the run's experiment.json trains something else")
+    file.write_text("{")
+    refused = didact("resume", "r")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: the run's experiment cannot be read")
+    file.write_text(json.dumps({**before, "training": {**before["training"], "nonfinite": "skip"}}))
+    assert run.resume(project / "r").outcome == "finished"
+
+
+def test_a_run_outlives_whoever_reads_its_output(project):
+    command = [sys.executable, "-m", "didact", "run", "tiny.py", "--out", "r", "--set", "training.log_every=1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert [line["step"] for line in read_metrics(project / "r")] == list(range(1, 9))
+    assert RunRecord.open(project / "r").state == "finished", errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(("named", "mend"), [("notes.md", "ends in .py"), (".", "tiny.py")])
+def test_what_is_no_experiment_file_is_told(project, didact, named, mend):
+    (project / "notes.md").write_text("# Notes")
+    refused = didact("run", named)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: ")
+    assert mend in refused.stderr
 
 
 def test_a_smoke_run_keeps_no_checkpoints_whatever_the_experiment_keeps(project, didact):

@@ -30,6 +30,11 @@ def terminate(process) -> None:
     process.terminate()
 
 
+def hang_up_group(process) -> None:
+    """What a terminal does that is closed: every process of it gets it."""
+    os.killpg(process.pid, signal.SIGHUP)
+
+
 @pytest.fixture
 def start(begin):
     """Starts a run in a folder, of which some settings are changed."""
@@ -48,7 +53,7 @@ def lines_in(path: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stop", [interrupt_group, terminate])
+@pytest.mark.parametrize("stop", [interrupt_group, terminate, hang_up_group])
 def test_a_signal_stops_politely_and_the_run_goes_on_as_if_nothing_were(
     project, start, didact, assert_equal_runs, stop
 ):

@@ -6,6 +6,7 @@ batches, the masks that are drawn, the disk, memory and time.
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
@@ -281,6 +282,10 @@ def _disk(experiment: Experiment, learner: Learner, folder: Path) -> Iterator[Fi
         f"the run needs {in_bytes(needed)} of disk ({kept} × {in_bytes(checkpoint)} of checkpoints), and "
         f"{in_bytes(free)} are free in {place}"
     )
+    if not os.access(place, os.W_OK):
+        mend = "make it writable, or put the run's folder elsewhere with --out"
+        yield Finding.error(f"the run's folder cannot be written in {place}", where="disk", mend=mend)
+        return
     mend = "free some, put the run's folder elsewhere with --out, or lower training.keep_checkpoints"
     if needed > free:
         yield Finding.error(said, where="disk", mend=mend)

@@ -42,7 +42,8 @@ def load(reference: str) -> tuple[Experiment | Study, Path]:
     text, name = _split(reference)
     path = Path(text)
     if not path.is_file():
-        near = [str(other) for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        folder = path if path.is_dir() else path.parent
+        near = [str(other) for other in folder.glob("*.py")] if folder.is_dir() else []
         raise DidactError(f"there is no experiment file {text}", mend=did_you_mean(text, near))
     module = _execute(path)
     experiments: dict[str, Experiment | Study] = {
@@ -89,8 +90,8 @@ def _split(reference: str) -> tuple[str, str]:
 
 def _execute(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"didact_experiment_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None, "a .py file has a loader"
+    if spec is None or spec.loader is None:
+        raise DidactError("an experiment is a Python file", where=str(path), mend="name a file that ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # attrs resolves a spec's annotations through its module
     try:

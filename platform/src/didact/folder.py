@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import fcntl
 import json
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -62,10 +63,11 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
         with folder.locked():  # two runs of one name may begin in the same second
             if (path / EXPERIMENT).exists():
+                resume = f"didact resume {shlex.quote(str(path))}"
                 raise RunError(
                     "there is a run in this folder already",
                     where=str(path),
-                    mend=f"go on with it by `didact resume {path}`, or choose another folder with --out",
+                    mend=f"go on with it by `{resume}`, or choose another folder with --out",
                 )
             if source_file is not None:
                 with writing("the run's folder", path, mend="choose another folder with --out, or free some space"):
@@ -98,8 +100,19 @@ class RunFolder:
         return experiment
 
     def experiment_data(self) -> Any:
-        """The experiment as plain data."""
-        return json.loads((self.path / EXPERIMENT).read_text())
+        """The experiment as plain data.
+
+        Raises:
+            RunError: its file is damaged.
+        """
+        try:
+            return json.loads((self.path / EXPERIMENT).read_text())
+        except ValueError as error:
+            raise RunError(
+                f"the run's experiment cannot be read: {error}",
+                where=str(self.path / EXPERIMENT),
+                mend="put it back as it was; the checkpoint.json of a checkpoint holds it too",
+            ) from None
 
     def begun_by_this_launch(self) -> bool:
         """Whether there is a run, and the launch by ``torchrun`` that this process is of was the last to work on it."""
@@ -205,7 +218,7 @@ class RunFolder:
             lines += [""]
         if outcome != "finished":
             stopped = "If no process is running it, it goes on" if outcome == "started" else "It goes on"
-            lines += [f"{stopped} with `didact resume {self.path}`.", ""]
+            lines += [f"{stopped} with `didact resume {shlex.quote(str(self.path))}`.", ""]
         lines += [
             "`experiment.json` is what ran, `experiment.py` the file it came from, `environment.json` where it ran,",
             "`metrics.jsonl` its curves, `evaluations/` what was found, `checkpoints/` the newest weights.",

@@ -247,7 +247,8 @@ class _Range(Sampler[int]):
 
 def _begin(environment: dict[str, str], worker: int) -> None:
     end_with_parent(signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the run's answers it
+    for number in (signal.SIGINT, signal.SIGHUP):  # they reach every process of the terminal; the run's answers them
+        signal.signal(number, signal.SIG_IGN)
     os.environ.clear()  # a fork server's children have that of the moment when it started, long ago
     os.environ.update(environment)
     _allow_many_files(worker)

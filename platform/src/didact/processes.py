@@ -159,8 +159,9 @@ def server(*modules: str) -> ForkServerContext:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(modules))
-    resource_tracker.ensure_running()  # it unblocks SIGINT where it starts, so it comes before
-    with _without_threads(), _deaf_to(signal.SIGINT):  # Ctrl-C while it imports is not for it
+    with _deaf_to(signal.SIGHUP):
+        resource_tracker.ensure_running()  # it unblocks SIGINT where it starts, so it comes before
+    with _without_threads(), _deaf_to(signal.SIGINT, signal.SIGHUP):  # what a terminal sends to all is not for it
         forkserver.ensure_running()
     return context
 
@@ -254,9 +255,9 @@ def _without_threads() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _deaf_to(number: signal.Signals) -> Iterator[None]:
-    """Blocks a signal here, and in a process that is started here."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+def _deaf_to(*numbers: signal.Signals) -> Iterator[None]:
+    """Blocks signals here, and in a process that is started here."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:

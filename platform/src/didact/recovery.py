@@ -12,10 +12,14 @@ from didact.checkpoint import Checkpoint, DamageError
 from didact.collapse import Collapsed
 from didact.disk import set_aside
 from didact.errors import DidactError, RunError
+from didact.experiment import Experiment
 from didact.folder import RunFolder
+from didact.identity import goes_on_as
 from didact.nonfinite import NotFinite, RollBack, spoilt_weight
 from didact.observing import Observers
+from didact.plugins import registry
 from didact.signals import StopRequest
+from didact.spec import from_data
 from didact.trainer import Trainer
 
 
@@ -72,7 +76,7 @@ def restore_newest(folder: Path, trainer: Trainer) -> list[str]:
         what to tell of each such one.
 
     Raises:
-        RunError: there are some, but none is of use; or one is another network's.
+        RunError: there are some, but none is of use; or the newest is of a run that trained something else.
     """
     world = trainer.world
     told: list[str] = []
@@ -81,6 +85,7 @@ def restore_newest(folder: Path, trainer: Trainer) -> list[str]:
         told += damaged
         if stored is None:
             break
+        _require_same_training(stored, trainer.experiment)
         trainer.optimizer.state.clear()  # a checkpoint of step 0 has none
         trainer.restore(stored)
         spoilt = spoilt_weight(trainer.learner, world)
@@ -100,6 +105,18 @@ def restore_newest(folder: Path, trainer: Trainer) -> list[str]:
             mend="start the experiment in a new folder, with a lower training.learning_rate or training.clip_norm",
         )
     return told
+
+
+def _require_same_training(stored: Checkpoint, experiment: Experiment) -> None:
+    """Raises a `RunError` where an experiment trains something else than the one that left a checkpoint."""
+    before: Experiment = from_data(stored.experiment, Experiment, registry().class_of)
+    if not goes_on_as(before, experiment):
+        raise RunError(
+            "the run's experiment.json trains something else than its checkpoint was trained by",
+            where=str(stored.folder),
+            mend="put it back as the checkpoint.json there has it; `didact resume RUN --set` changes what can be "
+            "changed of a run that has begun",
+        )
 
 
 def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[str]]:

@@ -210,6 +210,8 @@ def _run(
     experiment, device, world = trainer.experiment, trainer.device, trainer.world
     damaged = restore_newest(folder.checkpoints, trainer)
     data = {"source": experiment.source.open().fingerprint}
+    if trainer.step > 0:
+        _require_same_data(world.tell(folder.environment().get("data")), data, folder)
     watching = Observers({})
     commit = environment.commit_of(source_file) or folder.environment().get("commit") if world.main else None
     place = environment.describe(device, trainer.precision, data, commit, world.size)
@@ -253,6 +255,17 @@ def _run(
     return RunResult(
         folder=folder.path, outcome=outcome, step=trainer.step, reports=reports, warnings=tuple(watching.warnings)
     )
+
+
+def _require_same_data(before: Mapping[str, str] | None, now: Mapping[str, str], folder: RunFolder) -> None:
+    """Raises a `RunError` where a run that has begun would go on with other samples than it began with."""
+    if before is not None and before != now:
+        raise RunError(
+            f"the source's samples are not those that the run began with: their fingerprint is "
+            f"{now['source'][:12]}, and was {before['source'][:12]}",
+            where=str(folder.path),
+            mend="put the data back as they were, or start a run of its own on these",
+        )
 
 
 def _judge(

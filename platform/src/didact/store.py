@@ -392,6 +392,12 @@ def _matches(store: Store, where: str) -> np.ndarray:
                 f"{term!r} is no condition", where=f"where={where!r}", mend="write `field == value` or `field != value`"
             )
         field, relation, value = parsed.groups()
+        if field not in store.manifest.fields:
+            raise DataError(
+                f"the store has no field {field!r}",
+                where=f"where={where!r} on {store.path}",
+                mend=f"{did_you_mean(field, store.manifest.fields)}; where=None takes all records",
+            )
         codes, names = store.column(field)
         if value not in names:  # a misspelt exclusion would let in what it should keep out
             raise DataError(

@@ -42,12 +42,15 @@ class Signal:
             ``(3, 224, 224)``, a text ``(None,)``.
         rate_hz: values per second along the last axis, where time is that axis.
         vocabulary: how many ids there are, where the values are ids.
+        coding: what the ids stand for, such as a tokenizer with its settings, in words; None where there is nothing to
+            tell apart. A network that learned one coding makes nothing of another.
     """
 
     kind: str
     axes: tuple[int | None, ...]
     rate_hz: int | None = None
     vocabulary: int | None = None
+    coding: str | None = None
 
 
 class Corruption(enum.IntEnum):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Mapping
 
@@ -16,6 +18,17 @@ from didact.hookspecs import hookimpl
 SECONDS_BETWEEN_LINES = 5.0
 
 
+class Terminal(Console):
+    """A console that nobody need read to its end: what is written after that is lost, and the run goes on."""
+
+    def __init__(self) -> None:
+        super().__init__(highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        """Sends further output nowhere; rich would end the process."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Progress:
     """An observer that shows a run to whoever started it.
 
@@ -24,7 +37,7 @@ class Progress:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console if console is not None else Console(highlight=False)
+        self.console = console if console is not None else Terminal()
         self.warned: list[str] = []
         self._bar: Bar | None = None
         self._task = TaskID(0)
@@ -37,7 +50,8 @@ class Progress:
         self._started = time.monotonic()
         env = run.environment
         at = f" from step {run.step}" if run.step else ""
-        self.console.print(f"{run.experiment.name}: {steps} steps{at} on {env['device']} in {env['precision']}")
+        what = f"{steps} steps{at}" if run.step < steps else f"all of its {steps} steps were taken"
+        self.console.print(f"{run.experiment.name}: {what} on {env['device']} in {env['precision']}")
         self.console.print(f"in {run.folder}")
         if self.console.is_terminal:
             self._bar = Bar(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -220,6 +221,6 @@ def _tell(result: RunResult, warned: Sequence[str]) -> None:
         if warning not in warned:
             click.echo(f"warning: {warning}", err=True)
     if result.outcome == "stopped":
-        click.echo(f"stopped; go on with: didact resume {result.folder}")
+        click.echo(f"stopped; go on with: didact resume {shlex.quote(str(result.folder))}")
     else:
         click.echo(f"{result.outcome}: {result.folder}")

@@ -197,7 +197,10 @@ def _stop_requests() -> Iterator[list[int]]:
     def handle(number: int, frame: FrameType | None) -> None:
         asked.append(number)
 
-    before: Mapping[int, object] = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
+        numbers.append(signal.SIGHUP)
+    before: Mapping[int, object] = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield asked
     finally:

@@ -34,7 +34,7 @@ class TokenSource(Source, abc.ABC):
     where: str | None = None
 
     def signal(self) -> Signal:
-        return Signal(kind="tokens", axes=(None,), vocabulary=self.tokenizer.vocabulary)
+        return Signal(kind="tokens", axes=(None,), vocabulary=self.tokenizer.vocabulary, coding=repr(self.tokenizer))
 
     def prepare(self) -> None:
         """Learns the vocabulary and turns the store into ids, each unless it was done; kept in ``STORE/derived``."""
