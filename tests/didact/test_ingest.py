@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import importlib
 import io
+import math
 import os
 import resource
 import signal
 import subprocess
+import sys
 import tarfile
+import threading
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -20,15 +25,21 @@ from hypothesis import strategies as st
 from didact import DataError, DidactError, Record, SpecError
 from didact.cli.ingest import ingest_command
 from didact.cli.inspect import inspect_command
-from didact.ingest import Ingested, Labels, Progress, StoreWriter, ingest, ingestion, reading, writing
+from didact.ingest import Ingested, Labels, Progress, StoreWriter, ingest, ingestion, reading, workers, writing
 from didact.ingest.files import find
 from didact.ingest.writing import Done, digest
 from didact.plugins import Plugin, Registry
+from didact.signals import StopRequest
 from didact.store import Store, rejected_files
 
 # also written to a file, from which worker processes import it: a test module is not importable there
 MEDIUM = '''
 import os
+import signal
+import struct
+import sys
+from pathlib import Path
+
 from didact import DataError, Medium, Record, SpecError
 
 class Notes(Medium):
@@ -48,11 +59,26 @@ class Notes(Medium):
             raise ZeroDivisionError("odd")
         if text.startswith("crash"):
             os._exit(3)
+        if text.startswith("killed"):
+            die_while_sending(text.split()[1])
         if text.startswith("nan"):
             return [Record(data=data, length=float("nan"), name=name)]
         parts = text.split(options["split"]) if "split" in options else [text]
         fields = {"label": options["label"]} if "label" in options else {}
         return [Record(data=part.encode(), length=len(part), name=name, fields=fields) for part in parts]
+
+def die_while_sending(once):
+    """Leaves the pool with the beginning of a result, as a process does that is killed while it sends one."""
+    if Path(once).exists():
+        return
+    Path(once).touch()
+    frame = sys._getframe()
+    while "result_queue" not in frame.f_locals:
+        frame = frame.f_back
+    results = frame.f_locals["result_queue"]
+    results._wlock.acquire()
+    os.write(results._writer.fileno(), struct.pack("!i", 1000) + b"the first of 1000 bytes")
+    os.kill(os.getpid(), signal.SIGKILL)
 '''
 
 
@@ -475,6 +501,49 @@ def test_workers_change_nothing_and_one_that_dies_costs_one_file(tmp_path, small
     assert here is not None
     assert (crashed.count, crashed.rejected) == (here.count - 1, here.rejected + 1)
     assert "its decoder crashes" in dict(rejected_files(tmp_path / "crashed"))[str(folder / "a/000.note")]
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_while_it_sends_costs_no_file_and_no_time(tmp_path, small_steps, monkeypatch):
+    monkeypatch.setattr(workers, "ENDED_SECONDS", 0.2)
+    folder = write(tmp_path / "in", many() | {"a/000.note": f"killed {tmp_path / 'once'}"})
+    manifest = ingest("notes", [str(folder)], tmp_path / "s", workers=2).manifest
+    assert (tmp_path / "once").exists()
+    assert manifest is not None
+    assert (manifest.count, manifest.rejected) == (17, 3)  # as many as are bad
+
+
+@pytest.mark.slow
+def test_who_waits_for_a_worker_can_be_asked_to_stop(tmp_path, small_steps, monkeypatch):
+    monkeypatch.setattr(workers, "ENDED_SECONDS", math.inf)  # so that it waits for ever
+    folder = write(tmp_path / "in", many() | {"b/001.note": f"killed {tmp_path / 'once'}"})
+
+    def ask() -> None:
+        while not (tmp_path / "once").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=ask, daemon=True).start()
+    assert ingest("notes", [str(folder)], tmp_path / "s", workers=1).manifest is None
+    assert ingest("notes", [str(folder)], tmp_path / "s", workers=0).manifest is not None
+
+
+@pytest.mark.slow
+def test_a_pool_can_be_ended_while_it_waits_for_the_rest_of_a_result(tmp_path, notes):
+    pool = workers.start(1, notes.__module__)
+    sent = workers.submit(pool, sys.modules[notes.__module__].die_while_sending, tmp_path / "once")
+    (process,) = pool._processes.values()
+    process.join(timeout=60)
+    stop = StopRequest()
+    stop.reason = "SIGTERM"
+    with pytest.raises(workers.StoppedError):
+        workers.result(pool, sent, stop)
+    manager = pool._executor_manager_thread
+    workers.end(pool)
+    workers.end(pool)
+    manager.join(timeout=60)
+    assert not manager.is_alive()  # else this process could not end
+    assert isinstance(sent.exception(timeout=60), BrokenProcessPool)
 
 
 @settings(max_examples=20, deadline=None)

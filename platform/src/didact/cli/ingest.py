@@ -124,7 +124,9 @@ class IngestionProgress:
 
     def __call__(self, progress: Progress) -> None:
         """Shows how far it is."""
-        status = f"{progress.rejected} rejected" if progress.rejected else ""
+        told = [f"{progress.rejected} rejected"] if progress.rejected else []
+        told += [f"{progress.begun / 1e6:,.0f} MB into the next"] if progress.begun else []
+        status = ", ".join(told)
         self._bar.update(self._task, total=progress.total, completed=progress.files, status=status)
         now = time.monotonic()
         if self._bar.disable or not self.console.is_terminal:

@@ -24,8 +24,34 @@ UNREADABLE = (OSError, EOFError, tarfile.TarError, zlib.error, lzma.LZMAError)  
 
 
 @attrs.frozen(kw_only=True)
+class Place:
+    """A place in a file.
+
+    Attributes:
+        offset: in bytes from the file's beginning.
+        line: the number of the line that begins there, from 1.
+    """
+
+    offset: int = 0
+    line: int = 1
+
+
+@attrs.frozen(kw_only=True)
+class Piece:
+    """A part of a large file.
+
+    Attributes:
+        begin: where it begins.
+        end: where the next one does; None for the last.
+    """
+
+    begin: Place
+    end: Place | None
+
+
+@attrs.frozen(kw_only=True)
 class File:
-    """A file on disk, or a member of a tar.
+    """A file on disk, a piece of one, or a member of a tar.
 
     Attributes:
         path: of the file or of the tar, as its user gave it or below what he gave.
@@ -35,6 +61,7 @@ class File:
         size: in bytes.
         changed: when it was modified, in nanoseconds for files and seconds for members.
         failure: why it cannot even be looked at; empty where it can.
+        piece: which part of the file it is; None for the whole. Its size is then the piece's.
     """
 
     path: str
@@ -44,6 +71,7 @@ class File:
     size: int = 0
     changed: int = 0
     failure: str = ""
+    piece: Piece | None = None
 
     @property
     def name(self) -> str:

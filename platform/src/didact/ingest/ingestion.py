@@ -14,6 +14,7 @@ from didact.contracts import Medium
 from didact.errors import DataError, SpecError, did_you_mean
 from didact.ingest.files import Found, find
 from didact.ingest.labels import Labels
+from didact.ingest.pieces import divided
 from didact.ingest.reading import Reader, chunks, read_all
 from didact.ingest.writing import Done, StoreWriter, difference, discard
 from didact.plugins import registry
@@ -33,13 +34,15 @@ class Progress:
         files: dealt with, by earlier runs of the same command too.
         total: files there are.
         records: made of them.
-        rejected: files that could not be read.
+        rejected: files that could not be read, and pieces of large ones.
+        begun: bytes dealt with of the file after those, where it is a large one that is read in pieces.
     """
 
     files: int
     total: int
     records: int
     rejected: int
+    begun: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -109,7 +112,8 @@ def _fill(writer: StoreWriter, reader: Reader, found: Found, workers: int, watch
     waiting: list[Done] = []
     size, since = 0, time.monotonic()
     with stop_requests() as stop:
-        for done in read_all(reader, chunks(found.files[writer.next_file :]), workers):
+        files = divided(found.files[writer.next_file :], reader.medium, reader.labels, writer.place)
+        for done in read_all(reader, chunks(files), workers, stop):
             waiting += done
             size += sum(len(record.data) for file in done for record in file.records)
             if stop or size >= COMMIT_BYTES or time.monotonic() - since >= COMMIT_SECONDS:
@@ -124,7 +128,13 @@ def _fill(writer: StoreWriter, reader: Reader, found: Found, workers: int, watch
 
 
 def _progress(writer: StoreWriter, found: Found) -> Progress:
-    return Progress(files=writer.next_file, total=len(found.files), records=writer.count, rejected=writer.rejected)
+    return Progress(
+        files=writer.next_file,
+        total=len(found.files),
+        records=writer.count,
+        rejected=writer.rejected,
+        begun=writer.place.offset,
+    )
 
 
 def _medium(kind: str) -> type[Medium]:

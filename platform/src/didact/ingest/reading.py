@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import itertools
 import math
-import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import IO, TypeAlias
 
@@ -15,15 +14,18 @@ import attrs
 
 from didact.contracts import Medium
 from didact.errors import DataError, DidactError
+from didact.ingest import workers as processes
 from didact.ingest.files import UNREADABLE, File, is_packed, unpacked
 from didact.ingest.labels import Labels
+from didact.ingest.pieces import Divisible
 from didact.ingest.writing import Done, Rejected, digest
-from didact.processes import end_with_parent, server
+from didact.signals import StopRequest
 
 CHUNK_FILES, CHUNK_BYTES = 64, 4 << 20  # what a worker is handed at once
 CHUNKS_AHEAD = 4  # per worker
+ATTEMPTS = 3  # at a file, before it is to blame: the system kills processes for want of memory too
 
-Pending: TypeAlias = "concurrent.futures.Future[list[Done]]"
+Pending: TypeAlias = "Future[list[Done]]"
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -62,7 +64,11 @@ class Reader:
                 raise DataError(file.failure)
             data = content if content is not None else opened.bytes_of(file)
             said = self.labels.fields(file)  # before the medium's own check, which costs more
-            found = medium.records(data, file.name, self.labels.options)
+            if file.piece is None:
+                found = medium.records(data, file.name, self.labels.options)
+            else:
+                assert isinstance(medium, Divisible)
+                found = medium.records_of(data, file.name, self.labels.options, file.piece.begin)
             records = [attrs.evolve(one, fields=self.labels.joined(one.fields, said)) for one in found]
             odd = next((one.length for one in records if not (math.isfinite(one.length) and one.length > 0)), None)
             if odd is not None:
@@ -75,10 +81,11 @@ class Reader:
             return _reject(file, f"cannot be read: {getattr(error, 'strerror', None) or error}")
         except Exception as error:  # foreign code: one strange file must not end the ingestion of millions
             return _reject(file, f"{type(error).__name__}: {error}")
-        return Done(records=tuple(records), digests=tuple(digest(record) for record in records))
+        digests = tuple(digest(record) for record in records)
+        return Done(records=tuple(records), digests=digests, end=file.piece.end if file.piece else None)
 
 
-def chunks(files: Sequence[File]) -> Iterator[Chunk]:
+def chunks(files: Iterable[File]) -> Iterator[Chunk]:
     """Files in pieces worth sending to a worker; members of compressed tars are unpacked here, front to back."""
     packed: dict[str, bool] = {}
     held: list[tuple[File, bytes | None]] = []
@@ -96,15 +103,21 @@ def chunks(files: Sequence[File]) -> Iterator[Chunk]:
                         file = attrs.evolve(file, failure=f"cannot be read: {error}")
             held.append((file, content))
             size += file.size
-            if len(held) == CHUNK_FILES or size >= CHUNK_BYTES:
+            if len(held) == CHUNK_FILES or size >= CHUNK_BYTES or file.piece is not None:
                 yield _chunk(held)
                 held, size = [], 0
     if held:
         yield _chunk(held)
 
 
-def read_all(reader: Reader, pieces: Iterable[Chunk], workers: int) -> Iterator[list[Done]]:
+def read_all(reader: Reader, pieces: Iterable[Chunk], workers: int, stop: StopRequest) -> Iterator[list[Done]]:
     """What becomes of all chunks, in their order whatever the number of workers; 0 reads in this process.
+
+    Args:
+        reader: of the files.
+        pieces: all chunks.
+        workers: processes that read.
+        stop: once it is asked for, no worker is waited for any more.
 
     Raises:
         SpecError: the medium does not know an option.
@@ -118,61 +131,53 @@ def read_all(reader: Reader, pieces: Iterable[Chunk], workers: int) -> Iterator[
     try:
         while True:
             for chunk in itertools.islice(iterator, CHUNKS_AHEAD * workers - len(pending)):
-                pending.append((chunk, _submit(pool, reader, chunk)))
+                pending.append((chunk, processes.submit(pool, reader.read, chunk)))
             if not pending:
                 return
             try:
-                done = pending[0][1].result()
+                done = processes.result(pool, pending[0][1], stop)
             except BrokenProcessPool:
-                pool.shutdown(wait=False, cancel_futures=True)
-                yield from _one_by_one(reader, pending)
+                processes.end(pool)
+                yield from _one_by_one(reader, pending, stop)
                 pending.clear()
                 pool = _pool(reader, workers)
                 continue
             pending.popleft()
             yield done
+    except processes.StoppedError:
+        return
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        processes.end(pool)
 
 
-def _one_by_one(reader: Reader, pending: Iterable[tuple[Chunk, Pending]]) -> Iterator[list[Done]]:
+def _one_by_one(reader: Reader, pending: Iterable[tuple[Chunk, Pending]], stop: StopRequest) -> Iterator[list[Done]]:
     """Reads file by file what several workers had in hand when one of them died, to find the file that did it."""
     pool = _pool(reader, 1)
-    for chunk, future in pending:
-        if future.done() and future.exception() is None:
-            yield future.result()
-            continue
-        found: list[Done] = []
-        for file, content in _pairs(chunk):
-            try:
-                found += _submit(pool, reader, _chunk([(file, content)])).result()
-            except BrokenProcessPool:
-                found.append(_reject(file, "its decoder crashes or runs out of memory: it ends any process that tries"))
-                pool = _pool(reader, 1)
-        yield found
-    pool.shutdown(wait=False)
-
-
-def _submit(pool: concurrent.futures.ProcessPoolExecutor, reader: Reader, chunk: Chunk) -> Pending:
     try:
-        return pool.submit(reader.read, chunk)
-    except BrokenProcessPool as error:  # a worker died since; the caller learns of it where it waits for results
-        broken: Pending = concurrent.futures.Future()
-        broken.set_exception(error)
-        return broken
+        for chunk, future in pending:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                yield future.result()
+                continue
+            found: list[Done] = []
+            for file, content in _pairs(chunk):
+                alone = _chunk([(file, content)])
+                for _ in range(ATTEMPTS):
+                    try:
+                        found += processes.result(pool, processes.submit(pool, reader.read, alone), stop)
+                        break
+                    except BrokenProcessPool:
+                        processes.end(pool)
+                        pool = _pool(reader, 1)
+                else:
+                    reason = "its decoder crashes or runs out of memory: it ends any process that tries"
+                    found.append(_reject(file, reason))
+            yield found
+    finally:
+        processes.end(pool)
 
 
-def _pool(reader: Reader, workers: int) -> concurrent.futures.ProcessPoolExecutor:
-    context = server(__name__, reader.medium.__module__)  # imports PyTorch once, not once per worker
-    return concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
-
-
-def _begin_worker() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's; it ends the workers
-    end_with_parent(signal.SIGKILL)  # who is killed itself ends no pool
+def _pool(reader: Reader, workers: int) -> ProcessPoolExecutor:
+    return processes.start(workers, __name__, reader.medium.__module__)
 
 
 class _Opened:
@@ -192,7 +197,10 @@ class _Opened:
         """The bytes of a file or of a tar's member."""
         if not file.member:
             with open(file.path, "rb") as single:
-                return single.read()
+                if file.piece is None:
+                    return single.read()
+                single.seek(file.piece.begin.offset)
+                return single.read(file.size)
         if file.path not in self._streams:
             for stream in self._streams.values():
                 stream.close()
@@ -214,4 +222,8 @@ def _chunk(pairs: Sequence[tuple[File, bytes | None]]) -> Chunk:
 
 
 def _reject(file: File, reason: str) -> Done:
-    return Done(rejected=Rejected(name=file.name, reason=reason))
+    if file.piece is None:
+        return Done(rejected=Rejected(name=file.name, reason=reason))
+    first = file.piece.begin.offset
+    where = f"bytes {first:,} to {first + file.size:,} of it are left out"
+    return Done(rejected=Rejected(name=file.name, reason=f"{reason}; {where}"), end=file.piece.end)

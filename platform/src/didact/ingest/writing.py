@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +18,7 @@ from didact.contracts import Record
 from didact.errors import DataError
 from didact.ingest.columns import Column, save_array
 from didact.ingest.disk import lock, telling, write_atomically
+from didact.ingest.files import Place
 from didact.store import ABOUT, DATA, DIGEST_BYTES, PROGRESS, SCHEMA, Manifest, record_key
 
 OWN_FILES = frozenset({"data.mdb", "columns", "rejected.tsv", "store.json", ".ingesting"})
@@ -34,17 +35,19 @@ class Rejected:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Done:
-    """What became of one file: its records, or why it has none.
+    """What became of one file, or of a piece of one: its records, or why it has none.
 
     Attributes:
         records: taken from the file.
         digests: of each record, SHA-256; see `digest`.
         rejected: set where the file could not be read.
+        end: where in the same file the next piece begins; None where the file is done with.
     """
 
     records: tuple[Record, ...] = ()
     digests: tuple[bytes, ...] = ()
     rejected: Rejected | None = None
+    end: Place | None = None
 
 
 def write_store(folder: Path, kind: str, unit: str, records: Iterable[Record]) -> Manifest:
@@ -79,6 +82,7 @@ class StoreWriter:
 
     Attributes:
         next_file: how many files were dealt with, by this process and those before it.
+        place: where in the file after those to go on: at its beginning, or behind the pieces that are in.
         count: records so far.
         rejected: files so far that could not be read.
 
@@ -91,6 +95,7 @@ class StoreWriter:
     ) -> None:
         self.folder, self.kind, self.unit, self.inputs = folder, kind, unit, dict(inputs)
         self.next_file = self.count = self.rejected = 0
+        self.place = Place()
         self._map_bytes = map_bytes
 
     def __enter__(self) -> Self:
@@ -141,7 +146,11 @@ class StoreWriter:
                 state = [0, 0, 0]  # nothing was readable then: nothing is lost by beginning anew
             transaction.put(b"inputs", json.dumps(now).encode(), db=progress)
             transaction.put(b"state", json.dumps(state).encode(), db=progress)
-            self.next_file, self.count, self.rejected = state
+            self._set(state)
+
+    def _set(self, state: Sequence[int]) -> None:
+        self.next_file, self.count, self.rejected, *place = state  # no place: at the beginning of the next file
+        self.place = Place(offset=place[0], line=place[1]) if place else Place()
 
     def append(self, files: Iterable[Done]) -> None:
         """Writes what became of the next files, in one transaction: all of it or nothing.
@@ -159,10 +168,10 @@ class StoreWriter:
                 except lmdb.MapFullError:
                     self._map_bytes = 2 * self._environment.info()["map_size"]
                     self._environment.set_mapsize(self._map_bytes)
-        self.next_file, self.count, self.rejected = state
+        self._set(state)
 
-    def _write(self, transaction: lmdb.Transaction, files: list[Done]) -> tuple[int, int, int]:
-        number, count, rejected = self.next_file, self.count, self.rejected
+    def _write(self, transaction: lmdb.Transaction, files: list[Done]) -> tuple[int, ...]:
+        number, count, rejected, place = self.next_file, self.count, self.rejected, self.place
         data, about, progress = (self._databases[name] for name in (DATA, ABOUT, PROGRESS))
         for file in files:
             for record, sha in zip(file.records, file.digests, strict=True):
@@ -174,9 +183,11 @@ class StoreWriter:
                 line = json.dumps([file.rejected.name, file.rejected.reason], ensure_ascii=False)
                 transaction.put(b"rejected" + record_key(rejected), line.encode(), db=progress)
                 rejected += 1
-            number += 1
-        transaction.put(b"state", json.dumps([number, count, rejected]).encode(), db=progress)
-        return number, count, rejected
+            number += file.end is None
+            place = file.end or Place()
+        state = (number, count, rejected, *((place.offset, place.line) if place.offset else ()))
+        transaction.put(b"state", json.dumps(state).encode(), db=progress)
+        return state
 
     def rejections(self) -> Iterator[Rejected]:
         """The files that could not be read, in their order."""

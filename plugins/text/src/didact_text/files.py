@@ -8,16 +8,19 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
-from didact import DataError, Medium, Record, SpecError
+from didact import DataError, Record, SpecError
 from didact.errors import did_you_mean
+from didact.ingest import Divisible, Place
 
 SPLITS = ("blank", "line", "file")
 OPTIONS = ("split", "text", "label", "fields", "header")
 SHOWN_CHARACTERS = 60
 
 
-class TextFiles(Medium):
+class TextFiles(Divisible):
     """``.txt``: documents; ``.tsv`` and ``.csv``: one document a row. UTF-8, and nothing else.
+
+    A large ``.txt`` is read in pieces, unless the whole of it is one document.
 
     Options:
         split: of a ``.txt``. ``blank`` (the default): documents are parted by blank lines, so a paragraph or a
@@ -36,17 +39,38 @@ class TextFiles(Medium):
 
     def records(self, data: bytes, name: str, options: Mapping[str, str]) -> list[Record]:
         """The documents of a file; those without any text are passed over."""
-        _check(options)
-        text = _decode(data, name)
         if name.lower().endswith(".txt"):
-            documents = _documents(text, options.get("split", "blank"))
-            found = [_record(document, f"{name}:{line}", {}) for line, document in documents]
+            found = self.records_of(data, name, options, Place())
         else:
-            found = list(_rows(text, name, options))
-        found = [record for record in found if record.data]
+            _check(options)
+            found = [record for record in _rows(_decode(data, name), name, options) if record.data]
         if not found:
             raise DataError("it holds no text", where=name, mend="leave it out")
         return found
+
+    def divides(self, name: str, options: Mapping[str, str]) -> bool:
+        """Whether it is a ``.txt`` of several documents."""
+        _check(options)
+        return name.lower().endswith(".txt") and options.get("split") != "file"
+
+    def cut(self, window: bytes, options: Mapping[str, str]) -> int:
+        """After the last line, or after the last blank line, whatever parts documents."""
+        end = window.rfind(b"\n")
+        if options.get("split") == "line":
+            return end + 1
+        while end >= 0:
+            before = window.rfind(b"\n", 0, end)
+            if before >= 0 and not window[before + 1 : end].strip():
+                return end + 1
+            end = before
+        return 0
+
+    def records_of(self, data: bytes, name: str, options: Mapping[str, str], begin: Place) -> list[Record]:
+        """The documents of a piece of a ``.txt``; those without any text are passed over."""
+        _check(options)
+        documents = _documents(_decode(data, name, begin.offset), options.get("split", "blank"), begin.line)
+        found = (_record(document, f"{name}:{line}", {}) for line, document in documents)
+        return [record for record in found if record.data]
 
     def describe(self, record: Record) -> str:
         text = " ".join(record.data.decode(errors="replace").split())
@@ -67,22 +91,24 @@ def _check(options: Mapping[str, str]) -> None:
             )
 
 
-def _decode(data: bytes, name: str) -> str:
+def _decode(data: bytes, name: str, offset: int = 0) -> str:
+    """The text of a file, or of a piece of it that begins at ``offset`` bytes."""
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-8" if offset else "utf-8-sig")
     except UnicodeDecodeError as error:
+        mark = len(data) - len(error.object)  # a byte order mark is taken off before
         raise DataError(
-            f"it is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}",
+            f"it is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {offset + mark + error.start}",
             where=name,
             mend=f"convert it, for instance `iconv -f WINDOWS-1252 -t UTF-8 {name} > utf8.txt`",
         ) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _documents(text: str, split: str) -> Iterator[tuple[int, str]]:
-    """Each document with the number of its first line."""
+def _documents(text: str, split: str, line: int) -> Iterator[tuple[int, str]]:
+    """Each document with the number of its first line; the text begins with line number ``line``."""
     pattern = {"file": r"\Z", "line": r"\n|\Z", "blank": r"\n(?:[^\S\n]*\n)+|\Z"}[split]
-    start, line = 0, 1
+    start = 0
     for gap in re.finditer(pattern, text):
         document = text[start : gap.start()]
         blank = document[: len(document) - len(document.lstrip())].count("\n")  # at the beginning of a file

@@ -1,0 +1,146 @@
+"""A large text file is read in pieces, and gives what it would give as a whole."""
+
+import os
+import signal
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from didact import DataError, SpecError
+from didact.ingest import Labels, Place, ingest, ingestion, pieces
+from didact.ingest.files import find
+from didact.ingest.pieces import divided
+from didact.ingest.reading import Reader, chunks
+from didact.store import Store, rejected_files
+from didact_text import TextFiles
+
+ARTICLES = "".join(f"= Article {i} =\n\nIt has {i} words,\r\n and a sécond line.\n \n" for i in range(300)).encode()
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(pieces, "WHOLE_BYTES", 1000)
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 500)
+    monkeypatch.setattr(ingestion, "COMMIT_SECONDS", 0.0)
+
+
+def whole(data, name, **options):
+    try:
+        return [(r.data, r.length, r.name) for r in TextFiles().records(data, name, options)]
+    except DataError:
+        return []
+
+
+def stored(folder):
+    store = Store.open(str(folder))
+    return [(one.data, one.length, one.name) for one in (store.get(i) for i in range(len(store)))]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from(["a", "é b", "\n", "\n\n", "\r\n", "\r", " ", "\t", "\x0b", "\x1c", "\xa0", "\ufeff"])),
+    st.sampled_from(["blank", "line", "file"]),
+    st.integers(1, 9),
+)
+@example(["\ufeff", "a", "\n\n", "\ufeff", "é b"], "blank", 1)
+def test_pieces_give_the_records_of_the_whole(parts, split, piece_bytes):
+    data = "".join(parts).encode()
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "WHOLE_BYTES", 0)
+        patch.setattr(pieces, "PIECE_BYTES", piece_bytes)
+        file = Path(folder) / "a.txt"
+        file.write_bytes(data)
+        labels = Labels(options={"split": split})
+        files = list(divided(find([str(file)], (".txt",)).files, TextFiles, labels))
+        done = [one for chunk in chunks(files) for one in Reader(medium=TextFiles, labels=labels).read(chunk)]
+    assert [(r.data, r.length, r.name) for one in done for r in one.records] == whole(data, str(file), split=split)
+    assert sum(one.size for one in files) == len(data)
+    if split == "file":
+        assert len(files) == 1
+
+
+def test_a_cut_comes_after_a_line_or_after_a_blank_one():
+    window = b"one\ntwo\n \r\nthree\nfo"
+    assert TextFiles().cut(window, {"split": "line"}) == len(window) - len(b"fo")
+    assert TextFiles().cut(window, {}) == len(b"one\ntwo\n \r\n")
+    assert TextFiles().cut(b"one\ntwo\n", {}) == 0
+    assert TextFiles().cut(b"", {}) == 0
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_store_is_the_same_whether_its_files_are_cut_or_not(tmp_path, monkeypatch, workers):
+    (tmp_path / "in").mkdir()
+    for name, data in {"1.txt": b"before", "2.txt": ARTICLES, "3.tsv": b"x\ty\n" * 500, "4.txt": b"after"}.items():
+        (tmp_path / "in" / name).write_bytes(data)
+    uncut = ingest("text", [str(tmp_path / "in")], tmp_path / "uncut").manifest
+    monkeypatch.setattr(pieces, "WHOLE_BYTES", 1000)
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 500)
+    cut = ingest("text", [str(tmp_path / "in")], tmp_path / "cut", workers=workers).manifest
+    assert cut == uncut
+    assert cut.files == 4
+    assert stored(tmp_path / "cut") == stored(tmp_path / "uncut")
+
+
+def test_an_ingestion_goes_on_inside_a_large_file(tmp_path, small_pieces, monkeypatch):
+    file = tmp_path / "big.txt"
+    file.write_bytes(ARTICLES)
+    seen = []
+
+    def stop(progress):
+        seen.append(progress)
+        if progress.begun > 5000 and not any(one.begun > 5000 for one in seen[:-1]):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    stopped = ingest("text", [str(file)], tmp_path / "s", workers=0, watch=stop)
+    assert stopped.manifest is None
+    assert stopped.progress.files == 0
+    assert 5000 < stopped.progress.begun < len(ARTICLES)
+    monkeypatch.setattr(pieces, "WHOLE_BYTES", 1 << 30)  # a release that cuts otherwise goes on as well
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 700)
+    seen.clear()
+    again = ingest("text", [str(file)], tmp_path / "s", workers=0, watch=seen.append)
+    assert seen[0] == stopped.progress
+    assert (again.progress.files, again.progress.begun, again.manifest.files) == (1, 0, 1)
+    assert stored(tmp_path / "s") == whole(ARTICLES, str(file))
+
+
+def test_a_piece_that_is_not_utf8_is_left_out_and_listed(tmp_path, small_pieces):
+    file = tmp_path / "big.txt"
+    place = ARTICLES.index(b"= Article 100 =")
+    file.write_bytes(ARTICLES[:place] + b"\xff" + ARTICLES[place + 1 :])
+    ingest("text", [str(file)], tmp_path / "s")
+    ((name, reason),) = rejected_files(tmp_path / "s")
+    assert name == str(file)
+    assert f"byte 0xff at offset {place}" in reason
+    assert "bytes " in reason
+    assert "of it are left out" in reason
+    kept, everything = stored(tmp_path / "s"), whole(ARTICLES, str(file))
+    assert 580 <= len(kept) < len(everything) == 600
+    assert set(kept) < set(everything)
+
+
+def test_what_is_wrong_with_a_whole_file_is_said_once(tmp_path, small_pieces):
+    (tmp_path / "in").mkdir()
+    for name in ("big.txt", "7.txt", "gone.txt"):
+        (tmp_path / "in" / name).write_bytes(ARTICLES)
+    labels = Labels(pattern=r"(?P<label>\d|gone)")
+    found = find([str(tmp_path / "in")], (".txt",)).files
+    (tmp_path / "in" / "gone.txt").unlink()
+    files = list(divided(found, TextFiles, labels))
+    assert [file.inside for file in files if file.failure] == ["big.txt", "gone.txt"]
+    assert [file.failure[:14] for file in files if file.failure] == ["the pattern '(", "cannot be read"]
+    with pytest.raises(SpecError):
+        list(divided(found, TextFiles, Labels(options={"splitt": "line"})))
+
+
+def test_a_record_that_is_larger_than_a_piece_stays_whole(tmp_path, small_pieces):
+    file = tmp_path / "big.txt"
+    data = b"short\n\n" + b"a line\n" * 1000 + b"\nshort again\n"
+    file.write_bytes(data)
+    cut = list(divided(find([str(file)], (".txt",)).files, TextFiles, Labels()))
+    assert [one.piece.begin for one in cut] == [Place(), Place(offset=7, line=3)]
+    ingest("text", [str(file)], tmp_path / "s")
+    assert stored(tmp_path / "s") == whole(data, str(file))
