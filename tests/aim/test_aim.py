@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import wave
@@ -268,6 +269,20 @@ def test_a_run_that_was_deleted_in_aim_starts_a_new_one(tmp_path):
     run = repositories.open_run(repository, "0123456789abcdef01234567")
     assert run.hash != "0123456789abcdef01234567"
     run.close()
+
+
+def test_a_copy_of_a_run_gets_an_aim_run_of_its_own_and_one_that_moved_keeps_its(tmp_path):
+    def began(folder: Path) -> str:
+        Aim(repository=str(tmp_path / "repo")).build().run_started(_info(folder))
+        return json.loads((folder / "aim.json").read_text())["hash"]
+
+    first = began(tmp_path / "first")
+    shutil.copytree(tmp_path / "first", tmp_path / "copy")
+    copied = began(tmp_path / "copy")
+    assert copied != first
+    assert began(tmp_path / "copy") == copied
+    (tmp_path / "first").rename(tmp_path / "moved")
+    assert began(tmp_path / "moved") == first
 
 
 def test_a_relative_repository_is_found_again_from_another_directory(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -68,7 +69,9 @@ class AimTracker:
     @hookimpl
     def run_started(self, run: RunInfo) -> None:
         record = run.folder / RECORD
-        known = json.loads(record.read_text()) if record.exists() else {}
+        known = _read(record)
+        if _belongs_to_another(known, run.folder):
+            del known["hash"]  # the folder is a copy: it gets a run of its own, with what the other has logged so far
         # where it was, even if the run is resumed in another directory; unless it has moved since
         place = known.get("repository", "")
         if not repository_exists(place):
@@ -77,7 +80,8 @@ class AimTracker:
         with one_at_a_time(self._repository.root_path):
             self._run = tracked = open_run(self._repository, known.get("hash"))
             partial = record.with_name(f".partial-{RECORD}")
-            partial.write_text(json.dumps({"repository": place, "hash": tracked.hash}, indent=2) + "\n")
+            now = {"repository": place, "hash": tracked.hash, "folder": str(run.folder.resolve())}
+            partial.write_text(json.dumps(now, indent=2) + "\n")
             partial.replace(record)  # at once: whoever is killed now leaves the one before, or all of this
             tracked.name = run.folder.name
             tracked.experiment = self.spec.group or run.experiment.name
@@ -149,6 +153,18 @@ class AimTracker:
     def _tracked(self) -> Run:
         assert self._run is not None  # run_started comes first; where it failed, this observer is switched off
         return self._run
+
+
+def _read(record: Path) -> dict[str, str]:
+    """What ``aim.json`` holds; nothing where there is none."""
+    known: dict[str, str] = json.loads(record.read_text()) if record.exists() else {}
+    return known
+
+
+def _belongs_to_another(known: Mapping[str, str], folder: Path) -> bool:
+    """Whether what a folder knows is the Aim run of the folder that it was copied from."""
+    other = Path(known.get("folder", folder))
+    return other.resolve() != folder.resolve() and _read(other / RECORD).get("hash") == known["hash"]
 
 
 def _place(name: str) -> tuple[str, dict[str, str]]:
