@@ -39,9 +39,9 @@ def standard_deviation(values: Tensor, world: World | None = None) -> Tensor:
     """
     world = world if world is not None else World()
     values = values.float()
-    count = world.add(torch.full((), float(values.shape[0]), device=values.device))
-    mean = world.add(values.sum(0)) / count  # (D,)
-    squares = world.add((values - mean).square().sum(0))  # (D,)
+    count = world.all_reduce(torch.full((), float(values.shape[0]), device=values.device))
+    mean = world.all_reduce(values.sum(0)) / count  # (D,)
+    squares = world.all_reduce((values - mean).square().sum(0))  # (D,)
     return (squares / (count - 1) + 1e-6).sqrt().mean()
 
 
@@ -62,7 +62,7 @@ class CollapseWatch:
         """Takes up what a run's folder has recorded."""
         self._observers = observers
         recorded = read_metrics(folder.path) if self._world.main else []
-        self._most = self._world.tell(max((line.get(TARGETS, 0.0) for line in recorded), default=0.0))
+        self._most = self._world.broadcast(max((line.get(TARGETS, 0.0) for line in recorded), default=0.0))
 
     def see(self, step: int, metrics: Mapping[str, float]) -> None:
         """Looks at what was logged of a step; all processes are given the same numbers.

@@ -60,8 +60,8 @@ class World:
         """
         return max(1, min(math.ceil(wanted / self.size), samples // self.size))
 
-    def sum(self, numbers: Mapping[str, int]) -> dict[str, int]:
-        """Adds up each number over all processes, which must give the same names."""
+    def all_reduce_counts(self, numbers: Mapping[str, int]) -> dict[str, int]:
+        """The sum of each number over all processes, which must give the same names."""
         if self.size == 1:
             return dict(numbers)
         names = sorted(numbers)
@@ -71,10 +71,10 @@ class World:
 
     def any(self, here: bool) -> bool:
         """Whether it holds on any process."""
-        return here if self.size == 1 else self.sum({"": int(here)})[""] > 0
+        return here if self.size == 1 else self.all_reduce_counts({"": int(here)})[""] > 0
 
-    def add(self, values: Tensor) -> Tensor:
-        """Adds up a tensor of any shape over all processes, on its own device: a new tensor.
+    def all_reduce(self, values: Tensor) -> Tensor:
+        """The sum of a tensor of any shape over all processes, on its own device: a new tensor.
 
         The gradient goes back to every process, so that functions of the whole batch have that of the whole batch: each
         process takes its share of the loss of sums over all of them.
@@ -84,7 +84,7 @@ class World:
         total: Tensor = _Sum.apply(values)
         return total
 
-    def tell(self, value: Value) -> Value:
+    def broadcast(self, value: Value) -> Value:
         """The main process's value, on every process."""
         if self.size == 1:
             return value
@@ -92,7 +92,7 @@ class World:
         dist.broadcast_object_list(values)
         return values[0]
 
-    def gather(self, value: Value) -> list[Value]:
+    def all_gather(self, value: Value) -> list[Value]:
         """Every process's value, by rank."""
         if self.size == 1:
             return [value]
@@ -104,12 +104,12 @@ class World:
     def main_first(self) -> Iterator[None]:
         """The others enter when the main process has left."""
         if not self.main:
-            self.wait()
+            self.barrier()
         yield
         if self.main:
-            self.wait()
+            self.barrier()
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Returns when all processes are here."""
         self.any(False)
 

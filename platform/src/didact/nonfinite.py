@@ -157,9 +157,9 @@ class Nonfinite:
             step=batch.step,
             rank=self._world.rank,
         )
-        found = self._world.gather(own)
+        found = self._world.all_gather(own)
         rank = min(range(len(found)), key=lambda rank: (found[rank].first is None, found[rank].looks))
-        guilty = self._world.gather(batch if rank == self._world.rank else None)[rank]  # its share of the batch
+        guilty = self._world.all_gather(batch if rank == self._world.rank else None)[rank]  # its share of the batch
         assert guilty is not None
         names = self._names(guilty)
         terms = {name: sum(each.terms[name] for each in found) for name in own.terms}
@@ -201,7 +201,7 @@ class Nonfinite:
             for old in sorted(folder.glob("step-*"))[:-MOST_BUNDLES]:
                 if old != written:
                     shutil.rmtree(old, ignore_errors=True)
-        return written if self._world.tell(written.exists()) else None
+        return written if self._world.broadcast(written.exists()) else None
 
     def _names(self, batch: StepBatch) -> tuple[str, ...]:
         """The samples' names; nothing where the source cannot tell them any more."""
@@ -245,7 +245,7 @@ def spoilt_weight(learner: nn.Module, world: World) -> str | None:
     """The name of the first weight that is not finite, on any process; None where all are."""
     named = learner.named_parameters()
     here = next((name for name, parameter in named if not local(parameter.detach()).isfinite().all()), None)
-    return next((name for name in world.gather(here) if name is not None), None)
+    return next((name for name in world.all_gather(here) if name is not None), None)
 
 
 def describe_samples(ids: tuple[int, ...], named: Mapping[int, str]) -> str:

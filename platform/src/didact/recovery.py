@@ -37,7 +37,7 @@ def fit(
         DidactError: as `Trainer.fit` does; says from which step the run can be resumed.
     """
     rollback = trainer.experiment.training.nonfinite == "rollback"
-    if rollback and trainer.world.tell(not any(folder.checkpoints.glob("step-*"))):
+    if rollback and trainer.world.broadcast(not any(folder.checkpoints.glob("step-*"))):
         save_now(trainer, folder, observers)  # there must be one to go back to
     while True:
         try:
@@ -81,7 +81,7 @@ def restore_newest(folder: Path, trainer: Trainer) -> list[str]:
     world = trainer.world
     told: list[str] = []
     while True:
-        stored, damaged = world.tell(newest_whole(folder) if world.main else (None, []))
+        stored, damaged = world.broadcast(newest_whole(folder) if world.main else (None, []))
         told += damaged
         if stored is None:
             break
@@ -93,7 +93,7 @@ def restore_newest(folder: Path, trainer: Trainer) -> list[str]:
             return told
         if world.main:
             set_aside(stored.folder)
-        world.wait()
+        world.barrier()
         told.append(
             f"the checkpoint {stored.folder.name} is of no use: the weight {spoilt} is not finite in it; it was "
             f"renamed to damaged-{stored.folder.name}"
@@ -166,7 +166,7 @@ def _with_checkpoint(error: DidactError, trainer: Trainer, folder: RunFolder, ob
         return error  # the others may be anywhere: to save together with them would hang
     if trainer.step == 0 or spoilt_weight(trainer.learner, world):
         return error
-    if world.tell(all(found.step != trainer.step for found in checkpoint.all_complete(folder.checkpoints))):
+    if world.broadcast(all(found.step != trainer.step for found in checkpoint.all_complete(folder.checkpoints))):
         try:
             save_now(trainer, folder, observers)
         except DidactError:

@@ -80,7 +80,7 @@ def start(
     with joined() as world:
         trainer, plan = _prepare(experiment, choose_device(device), world)
         warnings = admit(experiment, plan, trainer.learner, path) if examined else ()
-        folder = RunFolder(world.tell(path))  # a name with the time of day differs from process to process
+        folder = RunFolder(world.broadcast(path))  # a name with the time of day differs from process to process
         with world.main_first():
             if world.main and not (restarts() > 0 and folder.begun_by_this_launch()):
                 RunFolder.create(folder.path, experiment, source_file, overrides or {})
@@ -211,7 +211,7 @@ def _run(
     damaged = restore_newest(folder.checkpoints, trainer)
     data = {"source": experiment.source.open().fingerprint}
     if trainer.step > 0:
-        _require_same_data(world.tell(folder.environment().get("data")), data, folder)
+        _require_same_data(world.broadcast(folder.environment().get("data")), data, folder)
     watching = Observers({})
     commit = environment.commit_of(source_file) or folder.environment().get("commit") if world.main else None
     place = environment.describe(device, trainer.precision, data, commit, world.size)

@@ -127,7 +127,7 @@ class Trainer:
         learner.train()
         seed_step(training.seed, self.step, self.world.rank)
         rate = set_learning_rate(self.optimizer, training, self.step)
-        totals = self.world.sum(add_counts(learner.objective.counts(part) for part in batch.parts))
+        totals = self.world.all_reduce_counts(add_counts(learner.objective.counts(part) for part in batch.parts))
         buffers = copy_buffers(learner)
         self.optimizer.zero_grad(set_to_none=True)
         try:
@@ -196,7 +196,7 @@ class Trainer:
             [torch.stack([loss.terms[name].detach().float() for loss in losses]).sum() for name in names]
         )
         counts = torch.tensor([max(1, totals[name]) for name in names], device=self.device)
-        terms = self.world.add(sums / counts)
+        terms = self.world.all_reduce(sums / counts)
         each = {f"train/{name}": term for name, term in zip(names, terms, strict=True)} if len(names) > 1 else {}
         return {"train/loss": terms.sum(), **each}
 

@@ -21,8 +21,14 @@ INTERRUPTED = 130  # what a shell calls a command that SIGINT ended
 
 @click.command("ingest")
 @click.argument("kind")
-@click.argument("paths", nargs=-1, required=True)
+@click.argument("paths", nargs=-1)
 @click.option("--out", required=True, metavar="STORE", help="Folder of the store, such as stores/photos.")
+@click.option(
+    "--manifest",
+    metavar="FILE",
+    help="Your own list of the files, instead of PATHS: a .tsv or .csv with a column `path`. Every other column "
+    "becomes a field (`label` is the label). fairseq's .tsv is understood too.",
+)
 @click.option(
     "--label-from",
     type=click.Choice(["folder", "pattern", "column", "none"]),
@@ -42,6 +48,7 @@ def ingest_command(
     kind: str,
     paths: tuple[str, ...],
     out: str,
+    manifest: str | None,
     label_from: str | None,
     pattern: str | None,
     options: tuple[str, ...],
@@ -50,18 +57,24 @@ def ingest_command(
 ) -> None:
     """Read files of one KIND (images, audio, text, …) into a store.
 
-    PATHS are folders, which are searched through, tars (also compressed), and single files. Broken files are listed in
-    STORE/rejected.tsv and skipped. Interrupted, it goes on where it was when the same command is given again.
+    PATHS are folders, which are searched through, tars (also compressed), and single files; or else --manifest lists
+    the files. Broken files are listed in STORE/rejected.tsv and skipped. Interrupted, it goes on where it was when the
+    same command is given again.
 
     \b
         didact ingest images photos/ --label-from folder --out stores/photos
         didact ingest audio digits.tar --pattern '(?P<label>\\d)_(?P<speaker>[a-z]+)_' --out stores/digits
         didact ingest text reviews.tsv --option text=1 --option label=2 --out stores/reviews
+        didact ingest audio --manifest lists/train.tsv --out stores/train
     """
+    if not paths and manifest is None:
+        raise click.MissingParameter(param_hint="'PATHS...'", param_type="argument")
     console = Console(highlight=False)
     labels = Labels(label_from=label_from, pattern=pattern, options=_options(options))  # type: ignore[arg-type]
     with IngestionProgress(console) as watch:
-        result = ingest(kind, paths, out, labels=labels, workers=workers, restart=restart, watch=watch)
+        result = ingest(
+            kind, paths, out, labels=labels, manifest=manifest, workers=workers, restart=restart, watch=watch
+        )
     for line in report(result, out):
         console.print(line, markup=False, soft_wrap=True)
     if result.manifest is None:

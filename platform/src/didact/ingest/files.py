@@ -11,7 +11,7 @@ import posixpath
 import tarfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -55,13 +55,16 @@ class File:
 
     Attributes:
         path: of the file or of the tar, as its user gave it or below what he gave.
-        inside: its path inside the folder or tar that was given, with slashes; of a file named by itself, its name.
+        inside: its path inside the folder or tar that was given, with slashes; of a file named by itself, its name; of
+            one that a manifest lists, its path there.
         member: whether it is a member of a tar.
         offset: where it begins in the unpacked tar.
         size: in bytes.
         changed: when it was modified, in nanoseconds for files and seconds for members.
         failure: why it cannot even be looked at; empty where it can.
         piece: which part of the file it is; None for the whole. Its size is then the piece's.
+        columns: of the manifest that lists it, but for the path; one tuple that all its files share.
+        cells: what the manifest says in these columns; empty where nothing.
     """
 
     path: str
@@ -72,6 +75,13 @@ class File:
     changed: int = 0
     failure: str = ""
     piece: Piece | None = None
+    columns: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+
+    @property
+    def listed(self) -> dict[str, str]:
+        """The fields that a manifest gives it, those alone that have a value."""
+        return {name: cell for name, cell in zip(self.columns, self.cells, strict=True) if cell}
 
     @property
     def name(self) -> str:
@@ -87,11 +97,13 @@ class Found:
         files: in order.
         passed_over: how many others lie between them.
         fingerprint: SHA-256 of names, sizes and times: the same files, unchanged.
+        manifest: SHA-256 of the manifest that lists them; None where they were looked for.
     """
 
     files: tuple[File, ...]
     passed_over: int
     fingerprint: str
+    manifest: str | None = None
 
     @property
     def size(self) -> int:
@@ -123,10 +135,30 @@ def find(paths: Sequence[str], suffixes: Sequence[str]) -> Found:
             )
         files += found
         passed_over += others.total()
+    return Found(files=tuple(files), passed_over=passed_over, fingerprint=fingerprint(files))
+
+
+def fingerprint(files: Iterable[File]) -> str:
+    """SHA-256 of the files' names, sizes and times, in hexadecimal."""
     whole = hashlib.sha256()
     for file in files:
         whole.update(f"{file.inside}\0{file.offset}\0{file.size}\0{file.changed}\0{file.failure}\n".encode())
-    return Found(files=tuple(files), passed_over=passed_over, fingerprint=whole.hexdigest())
+    return whole.hexdigest()
+
+
+def file_at(path: str, inside: str) -> File:
+    """A single file, looked at: one ``os.stat``. Where that fails, its `failure` says why.
+
+    Args:
+        path: of the file.
+        inside: what it is called, as in `File`.
+    """
+    inside = _text(inside).replace(os.sep, "/")
+    try:
+        known = os.stat(path)
+    except OSError as error:
+        return File(path=path, inside=inside, failure=f"cannot be read: {error.strerror}")
+    return File(path=path, inside=inside, size=known.st_size, changed=known.st_mtime_ns)
 
 
 def unpacked(path: str) -> IO[bytes]:
@@ -157,7 +189,7 @@ def _search(path: str, suffixes: tuple[str, ...], others: Counter[str]) -> Itera
         if not path.lower().endswith(suffixes):
             others[Path(path).suffix.lower()] += 1
             return
-        yield _file(path, os.path.basename(path))
+        yield file_at(path, os.path.basename(path))
     else:
         raise DataError(f"there is no file or folder {path!r}", where=os.path.abspath(path), mend="check the path")
 
@@ -179,21 +211,12 @@ def _folder(root: str, suffixes: tuple[str, ...], others: Counter[str]) -> Itera
             elif name.lower().endswith(TARS):
                 yield from _tar(path, suffixes, others)
             else:
-                yield _file(path, os.path.relpath(path, root))
+                yield file_at(path, os.path.relpath(path, root))
     for error in unlisted:
         folder = str(error.filename)
         yield File(
             path=folder, inside=_text(os.path.relpath(folder, root)), failure=f"cannot be listed: {error.strerror}"
         )
-
-
-def _file(path: str, inside: str) -> File:
-    inside = _text(inside).replace(os.sep, "/")
-    try:
-        known = os.stat(path)
-    except OSError as error:
-        return File(path=path, inside=inside, failure=f"cannot be read: {error.strerror}")
-    return File(path=path, inside=inside, size=known.st_size, changed=known.st_mtime_ns)
 
 
 def _tar(path: str, suffixes: tuple[str, ...], others: Counter[str]) -> Iterator[File]:

@@ -14,6 +14,7 @@ from didact.contracts import Medium
 from didact.errors import DataError, SpecError, did_you_mean
 from didact.ingest.files import Found, find
 from didact.ingest.labels import Labels
+from didact.ingest.manifest import listed
 from didact.ingest.pieces import divided
 from didact.ingest.reading import Reader, chunks, read_all
 from didact.ingest.writing import Done, StoreWriter, difference, discard
@@ -68,6 +69,7 @@ def ingest(
     out: str | Path,
     *,
     labels: Labels | None = None,
+    manifest: str | Path | None = None,
     workers: int | None = None,
     restart: bool = False,
     watch: Callable[[Progress], None] = lambda progress: None,
@@ -76,34 +78,58 @@ def ingest(
 
     Args:
         kind: of media, as a plugin registers it: ``images``, ``audio``, ``text``.
-        paths: folders, tars and files.
+        paths: folders, tars and files; none with a manifest.
         out: the store's folder.
         labels: where labels and fields come from; None for what the medium itself knows.
+        manifest: a ``.tsv`` or ``.csv`` that lists the files, in this order: a table with a column ``path``, relative
+            to the table's folder, of which every other column becomes a field (``label`` is the label that probes
+            use); or, as a ``.tsv``, fairseq's manifest. Listed files that cannot be read are rejected. None for paths.
         workers: processes that read; 0 reads in this one; None decides by how much there is to read.
         restart: throws away what the folder holds of an earlier ingestion.
         watch: told how far it is, after every commit.
 
     Raises:
-        DataError: nothing there or nothing readable, a disk that is full, a folder that holds something else.
-        SpecError: no such kind or option.
+        DataError: nothing there or nothing readable, a disk that is full, a folder that holds something else, or a
+            manifest with a mistake in it, such as a file that it lists twice.
+        SpecError: no such kind or option; or paths, ``label_from`` or ``pattern`` beside a manifest.
     """
     medium, labels, out = _medium(kind), labels or Labels(), Path(out)
-    found = find([str(path) for path in paths], medium.suffixes)
+    found = _found(paths, manifest, labels, medium.suffixes)
     inputs = {**to_data(labels), "files": found.fingerprint}
+    if found.manifest is not None:
+        inputs["manifest"] = found.manifest
     if restart:
         discard(out)
-    manifest = _complete_already(out, medium, inputs)
-    if manifest is not None:
-        total = manifest.files
-        progress = Progress(files=total, total=total, records=manifest.count, rejected=manifest.rejected)
-        return Ingested(manifest=manifest, progress=progress, passed_over=found.passed_over, fresh=False)
+    made = _complete_already(out, medium, inputs)
+    if made is not None:
+        progress = Progress(files=made.files, total=made.files, records=made.count, rejected=made.rejected)
+        return Ingested(manifest=made, progress=progress, passed_over=found.passed_over, fresh=False)
     if workers is None:
         workers = 0 if found.size <= INLINE_BYTES else os.cpu_count() or 1
     with StoreWriter(out, medium.kind, medium.unit, inputs) as writer:
         finished = _fill(writer, Reader(medium=medium, labels=labels), found, workers, watch)
-        manifest = writer.complete() if finished else None
+        made = writer.complete() if finished else None
         progress = _progress(writer, found)
-    return Ingested(manifest=manifest, progress=progress, passed_over=found.passed_over, fresh=True)
+    return Ingested(manifest=made, progress=progress, passed_over=found.passed_over, fresh=True)
+
+
+def _found(paths: Sequence[str], manifest: str | Path | None, labels: Labels, suffixes: Sequence[str]) -> Found:
+    """The files to read.
+
+    Raises:
+        SpecError: something beside a manifest says which they are, or what is known of them.
+    """
+    if manifest is None:
+        return find([str(path) for path in paths], suffixes)
+    given = {"PATHS": paths, "--label-from": labels.label_from, "--pattern": labels.pattern}
+    others = " and ".join(name for name, value in given.items() if value)
+    if others:
+        raise SpecError(
+            f"--manifest says which files there are and what is known of them, and {others} would say it too",
+            where=f"--manifest {manifest}",
+            mend=f"leave out {others}, or leave out --manifest",
+        )
+    return listed(str(manifest), suffixes)
 
 
 def _fill(writer: StoreWriter, reader: Reader, found: Found, workers: int, watch: Callable[[Progress], None]) -> bool:

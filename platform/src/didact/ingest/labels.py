@@ -1,4 +1,4 @@
-"""What a file's path says about it: its label, and other fields."""
+"""What a file's path, or the manifest that lists it, says about it: its label, and other fields."""
 
 from __future__ import annotations
 
@@ -74,17 +74,17 @@ class Labels(Spec):
             )
 
     def fields(self, file: File) -> dict[str, str]:
-        """What the path of ``file`` says.
+        """What the path of ``file`` says, or the manifest that lists it.
 
         Raises:
             DataError: the path says nothing, though it should.
         """
-        fields: dict[str, str] = {}
+        fields = file.listed
         if self.pattern is not None:
             match = re.search(self.pattern, file.inside)
             if match is None:
                 raise DataError(f"the pattern {self.pattern!r} does not fit {file.inside!r}", where=file.name)
-            fields = {name: value for name, value in match.groupdict().items() if value is not None}
+            fields |= {name: value for name, value in match.groupdict().items() if value is not None}
         if self.label_from == "folder":
             folder = posixpath.dirname(file.inside) if file.member else os.path.dirname(os.path.abspath(file.path))
             if not os.path.basename(folder):
@@ -93,7 +93,7 @@ class Labels(Spec):
         return fields
 
     def joined(self, known: Mapping[str, str], said: Mapping[str, str]) -> dict[str, str]:
-        """A record's fields: what its medium knows, and what its path says."""
+        """A record's fields: what its medium knows, and what `fields` says, which wins."""
         fields = {**known, **said}
         if self.label_from == "none":
             fields.pop(LABEL, None)

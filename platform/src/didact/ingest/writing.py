@@ -276,7 +276,7 @@ def difference(kind: str, inputs: Mapping[str, Any], new_kind: str, new_inputs: 
     if kind != new_kind:
         return f"it holds {kind}, not {new_kind}"
     changes = [key for key in sorted(inputs.keys() | new_inputs.keys()) if inputs.get(key) != new_inputs.get(key)]
-    words = {"files": "the files differ in name, size or time of change"}
+    words = {"files": "the files differ in name, size or time of change", "manifest": "the manifest differs"}
     said = [words.get(key, f"{key} was {inputs.get(key)!r}, is {new_inputs.get(key)!r}") for key in changes]
     return "; ".join(said) or None
 

@@ -199,9 +199,9 @@ def gradients(case: Case, ids: Sequence[int], world: World) -> dict[str, Tensor]
     from didact.parallel import Engine  # here, as above
 
     engine = Engine(learner, Training(steps=1, batch=samples(4), learning_rate=1e-2), world)
-    loss, _ = engine(batch, world.sum(learner.objective.counts(batch)))
+    loss, _ = engine(batch, world.all_reduce_counts(learner.objective.counts(batch)))
     loss.backward()  # type: ignore[no-untyped-call]
-    found = {"the loss": world.add(loss.detach() / world.size)}
+    found = {"the loss": world.all_reduce(loss.detach() / world.size)}
     with torch.no_grad():
         for name, parameter in learner.named_parameters():
             if parameter.grad is not None:

@@ -52,9 +52,9 @@ class BatchNorm(nn.Module):
         dims = [0, *range(2, x.ndim)]
         shape = [1, -1, *[1] * (x.ndim - 2)]
         # one sum over processes for each moment: the second one around the first loses no digits
-        count = world.add(torch.full((), x.numel() / x.shape[1], device=x.device))
-        mean = world.add(x.sum(dims)) / count  # (C,)
-        variance = world.add((x - mean.view(shape)).square().sum(dims)) / count  # (C,)
+        count = world.all_reduce(torch.full((), x.numel() / x.shape[1], device=x.device))
+        mean = world.all_reduce(x.sum(dims)) / count  # (C,)
+        variance = world.all_reduce((x - mean.view(shape)).square().sum(dims)) / count  # (C,)
         if self.training:
             with torch.no_grad():
                 self.running_mean.lerp_(mean, self.momentum)

@@ -112,7 +112,7 @@ class PrototypeTargetsModule(TeacherSummariesModule):
     @torch.no_grad()
     def after_step(self, network: Network, step: int) -> Mapping[str, float]:
         world = connected()
-        mean = world.add(self.total) / world.add(self.count).clamp(min=1)  # (C,), of the whole global batch
+        mean = world.all_reduce(self.total) / world.all_reduce(self.count).clamp(min=1)  # (C,), of the global batch
         self.centre.lerp_(mean, 1 - self.spec.momentum)
         self.total.zero_()
         self.count.zero_()

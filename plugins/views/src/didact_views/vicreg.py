@@ -100,11 +100,11 @@ def covariance_matrix(summaries: Tensor, *, everywhere: bool) -> Tensor:
     count = torch.full((), float(len(summaries)), device=summaries.device)
     total = summaries.sum(0)
     if everywhere:
-        count, total = world.add(count), world.add(total)
+        count, total = world.all_reduce(count), world.all_reduce(total)
     centred = summaries - total / count
     with torch.autocast(summaries.device.type, enabled=False):  # float32: bfloat16 has no digits for 1 - deviation
         products = centred.T @ centred  # (P, P)
-    return (world.add(products) if everywhere else products) / (count - 1).clamp(min=1)
+    return (world.all_reduce(products) if everywhere else products) / (count - 1).clamp(min=1)
 
 
 def variance_lack(covariance: Tensor, epsilon: float = 1e-4) -> Tensor:
