@@ -167,7 +167,8 @@ def _help(command: click.Command) -> Iterator[str]:
 
 def _argument(argument: click.Argument) -> str:
     name = argument.metavar or (argument.name or "").upper()
-    return f"{name.rstrip('…')}…" if argument.nargs == -1 else name
+    name = f"{name.rstrip('…')}…" if argument.nargs == -1 else name
+    return name if argument.required else f"[{name}]"
 
 
 def _option(option: click.Option) -> str:
