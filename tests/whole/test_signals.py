@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ import pytest
 from didact import run
 from didact.experiment_file import load_experiment
 from didact.observing import read_metrics
+from didact.signals import stop_requests
 
 STEPS = 120  # enough that the signal comes long before the end
 
@@ -33,6 +34,14 @@ def terminate(process) -> None:
 def hang_up_group(process) -> None:
     """What a terminal does that is closed: every process of it gets it."""
     os.killpg(process.pid, signal.SIGHUP)
+
+
+@pytest.fixture(autouse=True)
+def heeding_hang_ups() -> Iterator[None]:
+    """As on a terminal: where the tests run under nohup, what they start would ignore SIGHUP as they do."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture
@@ -75,6 +84,15 @@ def test_a_signal_stops_politely_and_the_run_goes_on_as_if_nothing_were(
     experiment, _ = load_experiment("tiny.py")
     run.start(experiment.evolve(**SETTINGS | {"training.workers": 0}), project / "whole")
     assert_equal_runs(project / "whole", folder)
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    with stop_requests() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not stop
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.reason == "SIGTERM"
 
 
 @pytest.mark.slow
