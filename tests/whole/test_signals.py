@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from didact import run
 from didact.experiment_file import load_experiment
 from didact.observing import read_metrics
+from didact.record import RunRecord
 from didact.signals import stop_requests
 
 STEPS = 120  # enough that the signal comes long before the end
@@ -29,19 +32,6 @@ def interrupt_group(process) -> None:
 def terminate(process) -> None:
     """What a scheduler does."""
     process.terminate()
-
-
-def hang_up_group(process) -> None:
-    """What a terminal does that is closed: every process of it gets it."""
-    os.killpg(process.pid, signal.SIGHUP)
-
-
-@pytest.fixture(autouse=True)
-def heeding_hang_ups() -> Iterator[None]:
-    """As on a terminal: where the tests run under nohup, what they start would ignore SIGHUP as they do."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture
@@ -62,7 +52,7 @@ def lines_in(path: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stop", [interrupt_group, terminate, hang_up_group])
+@pytest.mark.parametrize("stop", [interrupt_group, terminate])
 def test_a_signal_stops_politely_and_the_run_goes_on_as_if_nothing_were(
     project, start, didact, assert_equal_runs, stop
 ):
@@ -86,8 +76,34 @@ def test_a_signal_stops_politely_and_the_run_goes_on_as_if_nothing_were(
     assert_equal_runs(project / "whole", folder)
 
 
-def test_a_hang_up_that_is_ignored_stays_ignored():
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+@pytest.fixture
+def hang_ups() -> Iterator[Callable[[signal.Handlers], None]]:
+    """Says what this process does about SIGHUP, and what it starts by itself; the tests may run under nohup."""
+    before = signal.getsignal(signal.SIGHUP)
+    yield lambda handler: signal.signal(signal.SIGHUP, handler)
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_closed_stops_it_politely(project, hang_ups):
+    hang_ups(signal.SIG_DFL)
+    words = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
+    command = [sys.executable, "-m", "didact", "run", "tiny.py", "--out", "r", *words]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
+        while lines_in(project / "r" / "metrics.jsonl") < 3:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGHUP)  # every process of the terminal gets it
+        output, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+    assert "stopped; go on with: didact resume r" in output
+    assert RunRecord.open(project / "r").state == "stopped"
+    assert any((project / "r" / "checkpoints").glob("step-*"))
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored(hang_ups):
+    hang_ups(signal.SIG_IGN)  # as under nohup
     with stop_requests() as stop:
         os.kill(os.getpid(), signal.SIGHUP)
         assert not stop
