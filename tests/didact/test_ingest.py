@@ -533,7 +533,7 @@ def test_a_pool_can_be_ended_while_it_waits_for_the_rest_of_a_result(tmp_path, n
     pool = workers.start(1, notes.__module__)
     sent = workers.submit(pool, sys.modules[notes.__module__].die_while_sending, tmp_path / "once")
     (process,) = pool._processes.values()
-    process.join(timeout=60)
+    process.join(timeout=600)
     stop = StopRequest()
     stop.reason = "SIGTERM"
     with pytest.raises(workers.StoppedError):
@@ -541,9 +541,9 @@ def test_a_pool_can_be_ended_while_it_waits_for_the_rest_of_a_result(tmp_path, n
     manager = pool._executor_manager_thread
     workers.end(pool)
     workers.end(pool)
-    manager.join(timeout=60)
+    manager.join(timeout=600)
     assert not manager.is_alive()  # else this process could not end
-    assert isinstance(sent.exception(timeout=60), BrokenProcessPool)
+    assert isinstance(sent.exception(timeout=600), BrokenProcessPool)
 
 
 @settings(max_examples=20, deadline=None)

@@ -177,7 +177,7 @@ def test_several_threads_may_be_the_first_to_read(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         for _ in range(50):
             store = Store.open(path)
-            together = threading.Barrier(4, timeout=60)
+            together = threading.Barrier(4, timeout=600)
 
             def read(index, store=store, together=together):
                 together.wait()
