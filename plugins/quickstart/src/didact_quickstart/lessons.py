@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 
 from didact_quickstart.digits import write_digits
-from didact_quickstart.docstrings import write_docstrings
+from didact_quickstart.language import write_texts
 from didact_quickstart.voices import write_voices
 
 
@@ -88,15 +88,15 @@ LESSONS = (
     ),
     Lesson(
         modality="text",
-        data="Python's documentation",
-        origin="real: the language reference and the docstrings of your Python's standard library",
-        judged="from which of 10 families of modules a docstring is that pretraining never read",
+        data="an invented language",
+        origin="generated: paragraphs that keep to one of ten subjects, in words that only their company gives away",
+        judged="which of 10 subjects a sentence is about, in words that no labelled sentence holds",
         classes=10,
-        write=write_docstrings,
+        write=write_texts,
         ingestions=(
-            Ingestion(kind="text", files="corpus", store="python-docs"),
-            Ingestion(kind="text", files="train.tsv", store="docstrings-train", options=COLUMN_LABELS),
-            Ingestion(kind="text", files="test.tsv", store="docstrings-test", options=COLUMN_LABELS),
+            Ingestion(kind="text", files="corpus.txt", store="language"),
+            Ingestion(kind="text", files="train.tsv", store="sentences-train", options=COLUMN_LABELS),
+            Ingestion(kind="text", files="test.tsv", store="sentences-test", options=COLUMN_LABELS),
         ),
     ),
 )

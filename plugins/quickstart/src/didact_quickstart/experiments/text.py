@@ -1,26 +1,35 @@
-"""data2vec on Python's own documentation, in a minute.
+"""data2vec on an invented language, in a minute.
 
-Command: didact run text.py, where `python-docs`, `docstrings-train` and `docstrings-test` are stores; `didact
-quickstart` makes them.
+Command: didact run text.py, where `language`, `sentences-train` and `sentences-test` are stores; `didact quickstart`
+makes them.
 """
 
 from didact import Cosine, Experiment, Training, samples
 from didact_distill import EMATeacher, LatentRegression, MLPHead, TopKTargets
 from didact_evaluate import Probe
 from didact_text import ByteBPE, Sentences, TextBlocks, TokenEmbeddings, TokenMasker
-from didact_transformer import Transformer
+from didact_transformer import NormalInitialization, Transformer
 
 STEPS = 300
 
-words = ByteBPE(store="python-docs", vocabulary_size=4_000)
+words = ByteBPE(store="language", vocabulary_size=700)
 
 experiment = Experiment(
     name="quickstart-text",
-    source=TextBlocks(store="python-docs", tokenizer=words, block_tokens=96, breaks="none"),
+    source=TextBlocks(store="language", tokenizer=words, block_tokens=96, breaks="none"),
     encoder=TokenEmbeddings(width=128, max_tokens=128, dropout=0.0),
     masker=TokenMasker(),
-    backbone=Transformer(width=128, depth=4, heads=4, dropout=0.0, attention_dropout=0.0),
-    targets=TopKTargets(k=3, normalize="layer", teacher=EMATeacher(start=0.99, end=0.999, anneal_steps=STEPS)),
+    backbone=Transformer(
+        width=128,
+        depth=4,
+        heads=4,
+        dropout=0.0,
+        attention_dropout=0.0,
+        initialization=NormalInitialization(
+            std=0.05
+        ),  # 0.02 suits base size; so narrow a network would start too quiet
+    ),
+    targets=TopKTargets(k=3, normalize="layer", teacher=EMATeacher(start=0.97, end=0.97)),
     objective=LatentRegression(head=MLPHead(), beta=4.0, scale="1"),
     training=Training(
         steps=STEPS,
@@ -32,8 +41,8 @@ experiment = Experiment(
     ),
     evaluations={
         "probe": Probe(
-            train=Sentences(store="docstrings-train", tokenizer=words, max_tokens=128),
-            test=Sentences(store="docstrings-test", tokenizer=words, max_tokens=128),
+            train=Sentences(store="sentences-train", tokenizer=words, max_tokens=128),
+            test=Sentences(store="sentences-test", tokenizer=words, max_tokens=128),
         )
     },
 )
