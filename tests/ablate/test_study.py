@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from didact.observing import read_metrics
 from didact.record import RunRecord, find_runs
+from didact.record.observing import read_metrics
 
 pytestmark = pytest.mark.xdist_group("study")  # one of them is run once for all
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from didact import DataError, Report, Sound, SpecError
-from didact.observing import Observers
+from didact.record.observing import Observers
 from didact.spec import from_data, to_data
 from didact_aim import Aim
 from didact_aim import repository as repositories
@@ -53,7 +53,7 @@ from types import SimpleNamespace
 import aim
 from aim.sdk.run import Run
 from didact import Report
-from didact.observing import Observers
+from didact.record.observing import Observers
 from didact_aim import Aim
 base, repository, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 children = []

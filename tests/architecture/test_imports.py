@@ -8,18 +8,18 @@ PUBLIC = {
     "didact": "the contracts, and what an experiment is written with",
     "didact.batching": "which samples make up a batch",
     "didact.cli": "the command line, in this process",
-    "didact.devices": "precision and autocast, as a run chooses them",
-    "didact.distributed": "sums over all processes, for what is a function of the whole batch",
     "didact.errors": "what a user can mend",
     "didact.experiment_file": "finding an experiment in a Python file",
     "didact.identity": "what decides a run's weights",
     "didact.ingest": "files to stores",
     "didact.loading": "samples to batches",
-    "didact.observing": "telling observers",
+    "didact.machine.devices": "precision and autocast, as a run chooses them",
+    "didact.machine.distributed": "sums over all processes, for what is a function of the whole batch",
+    "didact.machine.processes": "processes that begin at once, and end with whoever started them",
     "didact.plugins": "what is installed",
-    "didact.processes": "processes that begin at once, and end with whoever started them",
     "didact.randomness": "generators keyed by their use",
     "didact.record": "a run's folder, read back",
+    "didact.record.observing": "telling observers",
     "didact.run": "running an experiment",
     "didact.spec": "specs as data",
     "didact.store": "reading stores",
@@ -34,7 +34,7 @@ CIRCLES = {
     frozenset({"contracts", "contracts.data", "contracts.method", "contracts.running", "experiment", "learner"})
     | {"preflight", "retention", "schedules", "spec", "spec.base", "spec.changes", "spec.data"},
     # a step that went wrong, examined by taking it again
-    frozenset({"nonfinite", "trainer"}),
+    frozenset({"training.nonfinite", "training.trainer"}),
     # a rule that is tried on two processes, and what these are asked
     frozenset({"testing.learning", "testing.processes"}),
 }
@@ -58,6 +58,39 @@ def test_the_core_imports_in_circles_only_where_it_is_known_why(tree):
         if name in reached[name]
     }
     assert circles == CIRCLES
+
+
+# the core's packages, each of which imports only those before it; the modules beside them are the method: its values,
+# its contracts, its step, and the data
+FLOORS = ("machine", "method", "record", "training", "doctor", "run", "cli")
+METHOD = {"contracts", "spec"}
+APART = {
+    "ingest",  # files to stores; a run reads what it wrote
+    "scaffold",  # a plugin as it is written
+    "testing",  # the contract as checks; `hookspecs` names its examples for type checkers
+}
+
+
+def test_the_cores_packages_stand_on_floors(tree):
+    source = tree.core.folder / "src"
+    wrong = [
+        f"{imported}: {floor} imports {other}"
+        for path in tree.core.sources()
+        if (floor := _floor(".".join(path.relative_to(source).with_suffix("").parts)))
+        for imported in tree.imports(path)
+        if (other := _floor(f"{imported.module}.{imported.name}")) and FLOORS.index(other) > FLOORS.index(floor)
+    ]
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def _floor(module: str) -> str | None:
+    """Of a module of the core, or of a name in it; None: it stands apart, or is none of the core."""
+    package, *inner = module.split(".")
+    if package != "didact" or not inner or inner[0] in APART | {"__main__"}:
+        return None
+    if inner[0] in METHOD or inner[0] not in FLOORS:
+        return None if inner[0] == "errors" else "method"
+    return inner[0]
 
 
 def test_the_core_imports_no_plugin(tree):

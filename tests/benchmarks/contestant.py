@@ -13,7 +13,7 @@ import torch
 from workload import Workload, load
 
 from didact import Experiment
-from didact.distributed import connected, joined
+from didact.machine.distributed import connected, joined
 
 
 def serve(arguments: argparse.Namespace) -> None:
@@ -47,7 +47,7 @@ def _serve(arguments: argparse.Namespace) -> None:
 def didact(experiment: Experiment, arguments: argparse.Namespace) -> tuple[Callable[[Workload], object], str]:
     """The trainer's own step, with all that it does besides: the norm of the gradient, the collapse measures."""
     from didact import build_learner
-    from didact.trainer import Trainer
+    from didact.training.trainer import Trainer
 
     changes = {"training.precision": arguments.precision, "training.parallel": arguments.parallel}
     experiment = experiment.evolve(**changes)

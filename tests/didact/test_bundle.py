@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from didact.bundle import read_bundle, sample_alone, write_bundle
-from didact.diagnosis import copy_buffers, diagnose, put_back_buffers
-from didact.distributed import World
 from didact.errors import RunError
 from didact.loading import StepBatch
+from didact.machine.distributed import World
+from didact.record.bundle import read_bundle, sample_alone, write_bundle
 from didact.testing.tiny import TinyMasker, tiny_batch
+from didact.training.diagnosis import copy_buffers, diagnose, put_back_buffers
 
 
 def plain(value: Any) -> Any:
@@ -82,7 +82,7 @@ def test_a_bundle_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("didact.bundle.save_file", full)
+    monkeypatch.setattr("didact.record.bundle.save_file", full)
     learner = nn.Linear(3, 2)
     batch = StepBatch(step=0, epoch=0, parts=(tiny_batch(),), samples=4, padding=0.0)
     with pytest.raises(RunError, match="the disk is full"):

@@ -28,8 +28,8 @@ from didact.cli.inspect import inspect_command
 from didact.ingest import Ingested, Labels, Progress, StoreWriter, ingest, ingestion, reading, workers, writing
 from didact.ingest.files import find
 from didact.ingest.writing import Done, digest
+from didact.machine.signals import StopRequest
 from didact.plugins import Plugin, Registry
-from didact.signals import StopRequest
 from didact.store import Store, rejected_files
 
 # also written to a file, from which worker processes import it: a test module is not importable there

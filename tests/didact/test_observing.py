@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from didact import Report, RunError, Sound, hookimpl
-from didact.disk import append_line
-from didact.observing import Observers, Recorder, read_lines, read_metrics
+from didact.machine.disk import append_line
+from didact.record.observing import Observers, Recorder, read_lines, read_metrics
 
 
 def info(step: int) -> Any:

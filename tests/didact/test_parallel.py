@@ -6,8 +6,8 @@ import functools
 
 from didact import Layout, build_learner, samples
 from didact.experiment import Experiment, Training
-from didact.parallel import recompute_blocks
 from didact.testing import TinyBackbone, TinyEncoder, TinyMasker, TinyObjective, TinySource, TinyTargets
+from didact.training.parallel import recompute_blocks
 
 
 def test_every_block_that_learns_is_computed_again_a_predictors_too():

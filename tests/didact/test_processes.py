@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from didact import DataError, cli
-from didact.processes import EndedError, Process
+from didact.machine.processes import EndedError, Process
 
 WORKS = """
 import os, signal, sys, threading, time
@@ -58,7 +58,7 @@ def stay(channel, file=None):
 ASKS = """
 import contextlib, json, os
 import works
-from didact.processes import Process
+from didact.machine.processes import Process
 if __name__ == "__main__":
     with Process(works.look) as process:
         found = process.receive()
@@ -75,7 +75,7 @@ import signal, sys, time
 sys.path.insert(0, sys.argv[1])
 import works
 from pathlib import Path
-from didact.processes import Process
+from didact.machine.processes import Process
 if __name__ == "__main__":
     patient = Process(works.stay, sys.argv[2], when_left=signal.SIGTERM)
     others = [Process(works.stay) for _ in range(2)]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from didact import Record
 from didact.ingest.writing import write_store
-from didact.observing import read_metrics
+from didact.record.observing import read_metrics
 
 EXPERIMENT = '''
 """Methods that compare views, a few steps long."""

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from didact import BatchSize, Experiment, Record, Training, samples
 from didact.experiment_file import load_experiment
 from didact.ingest.writing import write_store
-from didact.observing import read_metrics
+from didact.record.observing import read_metrics
 from didact_distill import EMATeacher, LatentRegression, LinearHead, MLPHead, TopKTargets
 from didact_speech import ConvWaveform, SpanMasker, Waveforms
 from didact_text import ByteBPE, TextBlocks, TokenEmbeddings, TokenMasker

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from didact import DidactError
-from didact.bench import Bench, compare
 from didact.experiment_file import load_experiment
+from didact.training.bench import Bench, compare
 
 CPU = torch.device("cpu")
 

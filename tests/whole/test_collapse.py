@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from didact import RunError, collapse, run
-from didact.observing import read_metrics
-from didact.trainer import Trainer
+from didact import RunError, run
+from didact.record.observing import read_metrics
+from didact.training import collapse
+from didact.training.trainer import Trainer
 
 TARGETS, PREDICTIONS = "collapse/target_std", "collapse/prediction_std"
 FALLING = {step: (0.5, 0.4) if step < 4 else (0.04, 0.03) for step in range(1, 9)}

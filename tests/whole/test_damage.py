@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from didact import RunError, hookimpl, run
-from didact.checkpoint import DamageError, read
 from didact.experiment_file import load_experiment
-from didact.observing import read_metrics
+from didact.record.checkpoint import DamageError, read
+from didact.record.observing import read_metrics
 
 SHARD = "shard-00001-model-00001-of-00001.safetensors"
 FILES = (f"learner/{SHARD}", f"optimizer/{SHARD}", "checkpoint.json")

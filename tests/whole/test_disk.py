@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from didact import RunError, SpecError, cli, hookimpl, run
-from didact.checkpoint import all_complete
 from didact.experiment_file import load_experiment
+from didact.record.checkpoint import all_complete
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from didact.observing import read_metrics
+from didact.record.observing import read_metrics
 
 STEPS = 150  # enough that a fault comes long before the end
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from didact.observing import decided_by_the_seed, read_metrics
+from didact.record.observing import decided_by_the_seed, read_metrics
 from didact.scaffold import write
 
 LOUD = """

@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file
 
 from didact import RunError, SpecError, hookimpl, run
-from didact.bundle import read_bundle
-from didact.observing import decided_by_the_seed, read_metrics
-from didact.trainer import Trainer
+from didact.record.bundle import read_bundle
+from didact.record.observing import decided_by_the_seed, read_metrics
+from didact.training.trainer import Trainer
 
 FAULTS = {
     "nan": ("exp", "the loss", "the content of view 0, as the source gives it, (4, 3, 12): 1 nan of 144 values"),
@@ -330,7 +330,7 @@ def test_two_processes_agree_on_a_step_that_is_bad_on_one(faulty, tmp_path, dida
 
 KILLED_IN_ROLLBACK = """
 import os, signal
-from didact.trainer import Trainer
+from didact.training.trainer import Trainer
 
 if os.environ["RANK"] == RANK and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
     Trainer.restore = lambda self, stored: os.kill(os.getpid(), signal.SIGKILL)

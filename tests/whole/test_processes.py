@@ -16,11 +16,11 @@ import pytest
 import torch
 
 from didact import RunError
-from didact.checkpoint import read_tensors
-from didact.distributed import require_gpus
-from didact.observing import read_lines, read_metrics
+from didact.machine.distributed import require_gpus
 from didact.record import find_runs
-from didact.recovery import newest_whole
+from didact.record.checkpoint import read_tensors
+from didact.record.observing import read_lines, read_metrics
+from didact.run.recovery import newest_whole
 
 PLAIN = (
     "backbone.dropout=0",

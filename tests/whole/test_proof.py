@@ -9,9 +9,9 @@ import pytest
 
 from didact import run
 from didact.experiment_file import load_experiment
-from didact.folder import RunFolder
-from didact.observing import read_metrics
-from didact.proof import compare, prove, shortened
+from didact.record.folder import RunFolder
+from didact.record.observing import read_metrics
+from didact.run.proof import compare, prove, shortened
 from didact_evaluate import Health
 
 KILLS = 20

@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from didact import DidactError, RunError, run
-from didact.checkpoint import all_complete, read_tensors
 from didact.experiment_file import load_experiment
 from didact.record import RunRecord, find_runs
+from didact.record.checkpoint import all_complete, read_tensors
 from didact_evaluate import Health, Probe
 from didact_vision import Images
 

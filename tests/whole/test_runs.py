@@ -16,8 +16,8 @@ import torch
 from didact import DidactError, Learner, Observer, Record, RunError, hookimpl, run
 from didact.experiment_file import load_experiment
 from didact.ingest import write_store
-from didact.observing import read_metrics
 from didact.record import RunRecord
+from didact.record.observing import read_metrics
 from didact.store import Store
 from didact_distill import LatentRegression, LinearHead
 from didact_evaluate import Health

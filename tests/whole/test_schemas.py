@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from didact import checkpoint, run
-from didact.folder import RunFolder
+from didact import run
 from didact.learner import build_learner, named_tensors
-from didact.observing import read_metrics
 from didact.optimization import build_optimizer, named_optimizer_state
-from didact.recovery import newest_whole
+from didact.record import checkpoint
+from didact.record.folder import RunFolder
+from didact.record.observing import read_metrics
+from didact.run.recovery import newest_whole
 
 OLDEST = Path(__file__).parent / "schema-1"
 

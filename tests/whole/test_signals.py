@@ -15,9 +15,9 @@ import pytest
 
 from didact import run
 from didact.experiment_file import load_experiment
-from didact.observing import read_metrics
+from didact.machine.signals import stop_requests
 from didact.record import RunRecord
-from didact.signals import stop_requests
+from didact.record.observing import read_metrics
 
 STEPS = 120  # enough that the signal comes long before the end
 

@@ -12,7 +12,7 @@ from didact.batching import BatchPlan
 from didact.learner import build_learner
 from didact.loading import Steps
 from didact.tensors import move
-from didact.trainer import Trainer
+from didact.training.trainer import Trainer
 
 aten = torch.ops.aten
 WAITING = {

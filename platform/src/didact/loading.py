@@ -18,10 +18,10 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from didact.batching import BatchPlan
 from didact.contracts import FeatureEncoder, Masker, Samples
-from didact.distributed import World
 from didact.errors import DataError, DidactError, RunError, of_field
 from didact.experiment import Experiment
-from didact.processes import end_with_parent, server
+from didact.machine.distributed import World
+from didact.machine.processes import end_with_parent, server
 from didact.randomness import generator, key
 from didact.tensors import Batch, BatchMask, Layout, Mask, View
 

@@ -15,7 +15,7 @@ import click
 
 from didact.commands import ALIASES, CORE
 from didact.errors import DidactError, did_you_mean
-from didact.processes import Process
+from didact.machine.processes import Process
 
 
 class Commands(click.Group):
@@ -94,7 +94,7 @@ def begin(words: Sequence[str], **where: Any) -> Process:
 
     Args:
         words: of the command line, without ``didact``.
-        where: as for `didact.processes.Process`, by name.
+        where: as for `didact.machine.processes.Process`, by name.
     """
     return Process(_run, tuple(words), **where)
 

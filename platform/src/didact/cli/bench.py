@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from didact.cli.run import DEVICE, load_one
-from didact.devices import choose_device
+from didact.machine.devices import choose_device
 
 if TYPE_CHECKING:
-    from didact.bench import Contestant, Speed
+    from didact.training.bench import Contestant, Speed
 
 
 @click.command("bench", short_help="Measure how fast an experiment trains here.")
@@ -46,7 +46,7 @@ def bench_command(
     \b
         didact bench FILE --against training.compile=true --against training.precision=float32
     """
-    from didact.bench import compare, measure  # here: `didact --help` asks every command for a line
+    from didact.training.bench import compare, measure  # here: `didact --help` asks every command for a line
 
     console, chosen = Console(highlight=False), choose_device(device)
     experiment = load_one(reference, settings)

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from didact.cli.run import DEVICE, load_with_settings
-from didact.devices import choose_device
 from didact.experiment import Experiment
+from didact.machine.devices import choose_device
 
 STYLES = {"fine": "green", "warning": "yellow", "error": "bold red"}
 

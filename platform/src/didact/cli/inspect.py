@@ -9,8 +9,8 @@ import numpy as np
 
 from didact.cli.ingest import counted
 from didact.contracts import Medium, Record
-from didact.disk import files_below
 from didact.errors import DataError
+from didact.machine.disk import files_below
 from didact.plugins import registry
 from didact.store import Store, rejected_files
 

@@ -48,7 +48,7 @@ def show_command(name: str, folders: tuple[Path, ...]) -> None:
 
     Says where its class is defined, in which fields of others it may stand, and which experiment files and runs use it.
     """
-    from didact.describing import describe
+    from didact.cli.describing import describe
     from didact.testing.checking import find
 
     plugin, short = find(name, registry())

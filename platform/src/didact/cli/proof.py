@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from didact.errors import RunError
-from didact.folder import RunFolder
-from didact.proof import Proof, prove
+from didact.record.folder import RunFolder
+from didact.run.proof import Proof, prove
 
 SHOWN = 3  # differences of each kind
 

@@ -15,8 +15,8 @@ from didact.experiment import Experiment
 from didact.learner import Learner, build_learner
 
 if TYPE_CHECKING:
-    from didact.bundle import Bundle
-    from didact.diagnosis import Diagnosis
+    from didact.record.bundle import Bundle
+    from didact.training.diagnosis import Diagnosis
 
 SAMPLES_SHOWN = 20
 
@@ -31,10 +31,10 @@ def replay_command(folder: Path, each_sample: bool, device: str) -> None:
     A run writes a bundle into its folder `bundles` for a step whose loss or gradient is not finite. It holds the batch,
     the weights and the experiment; the data are not needed.
     """
-    from didact import checkpoint
-    from didact.bundle import read_bundle
-    from didact.devices import choose_device
+    from didact.machine.devices import choose_device
     from didact.plugins import registry
+    from didact.record import checkpoint
+    from didact.record.bundle import read_bundle
     from didact.spec import from_data
 
     bundle = read_bundle(folder)
@@ -51,8 +51,8 @@ def replay_command(folder: Path, each_sample: bool, device: str) -> None:
 
 def _replayed(bundle: Bundle, experiment: Experiment, learner: Learner, device: torch.device) -> Iterator[str]:
     """What the step said then, and says now."""
-    from didact.diagnosis import diagnose  # here: `didact --help` asks every command for a line
-    from didact.nonfinite import describe_samples
+    from didact.training.diagnosis import diagnose  # here: `didact --help` asks every command for a line
+    from didact.training.nonfinite import describe_samples
 
     ids = tuple(int(index) for part in bundle.batch.parts for index in part.ids)
     yield f"step {bundle.step} of {experiment.name}: {len(ids)} samples, in {bundle.precision} on {device}"
@@ -78,9 +78,9 @@ def _replayed(bundle: Bundle, experiment: Experiment, learner: Learner, device: 
 
 def _alone(bundle: Bundle, experiment: Experiment, learner: Learner, device: torch.device) -> Iterator[str]:
     """The loss of every sample by itself; those that are not finite come first."""
-    from didact.bundle import sample_alone
-    from didact.diagnosis import diagnose
-    from didact.nonfinite import describe_samples
+    from didact.record.bundle import sample_alone
+    from didact.training.diagnosis import diagnose
+    from didact.training.nonfinite import describe_samples
 
     yield ""
     if whole := experiment.needs_whole_batch():

@@ -66,8 +66,8 @@ def _run_experiment(
     experiment: Experiment, path: Path, overrides: dict[str, str], out: Path | None, smoke: bool, device: str
 ) -> None:
     from didact.cli.progress import Progress
-    from didact.distributed import current
-    from didact.folder import new_folder
+    from didact.machine.distributed import current
+    from didact.record.folder import new_folder
     from didact.run import start
 
     if smoke:
@@ -174,7 +174,7 @@ def load_one(reference: str, settings: tuple[str, ...]) -> Experiment:
 
 def smoke_of(experiment: Experiment) -> Experiment:
     """Two steps of two samples each, or one for each process, whatever the experiment is."""
-    from didact.distributed import current
+    from didact.machine.distributed import current
 
     training = attrs.evolve(
         experiment.training,
@@ -213,7 +213,7 @@ def _warn_of_broken_plugins() -> None:
 
 def _tell(result: RunResult, warned: Sequence[str]) -> None:
     """Says how a run ended, and what of its warnings was not shown when it went wrong."""
-    from didact.distributed import current
+    from didact.machine.distributed import current
 
     if not current().main:
         return

@@ -321,7 +321,7 @@ class Objective(Spec, abc.ABC):
         """Whether the loss of a batch is a sum over its parts, so that it may be computed in micro-batches.
 
         Not so for functions of the whole batch, such as a covariance. Over several processes such a function takes its
-        sums by `didact.distributed`.
+        sums by `didact.machine.distributed`.
         """
         return True
 

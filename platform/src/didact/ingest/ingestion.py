@@ -18,8 +18,8 @@ from didact.ingest.manifest import listed
 from didact.ingest.pieces import divided
 from didact.ingest.reading import Reader, chunks, read_all
 from didact.ingest.writing import Done, StoreWriter, difference, discard
+from didact.machine.signals import stop_requests
 from didact.plugins import registry
-from didact.signals import stop_requests
 from didact.spec import to_data
 from didact.store import Manifest, read_manifest
 

@@ -19,7 +19,7 @@ from didact.ingest.files import UNREADABLE, File, is_packed, unpacked
 from didact.ingest.labels import Labels
 from didact.ingest.pieces import Divisible
 from didact.ingest.writing import Done, Rejected, digest
-from didact.signals import StopRequest
+from didact.machine.signals import StopRequest
 
 CHUNK_FILES, CHUNK_BYTES = 64, 4 << 20  # what a worker is handed at once
 CHUNKS_AHEAD = 4  # per worker

@@ -11,8 +11,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from typing import ParamSpec, TypeVar
 
-from didact.processes import end_with_parent, server
-from didact.signals import StopRequest
+from didact.machine.processes import end_with_parent, server
+from didact.machine.signals import StopRequest
 
 TURN_SECONDS = 0.2  # how long a request to stop may wait
 ENDED_SECONDS = 5.0  # a pool that works notices within milliseconds that one of its processes ended

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import attrs
 
-from didact.disk import write_text, writing
 from didact.errors import PluginError, did_you_mean
 from didact.hookspecs import VERSION
+from didact.machine.disk import write_text, writing
 from didact.plugins import registry
 from didact.scaffold.experiments import experiment
 

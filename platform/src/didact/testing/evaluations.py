@@ -7,10 +7,10 @@ import math
 import torch
 
 from didact.contracts import Report
-from didact.judging import RunSubject
 from didact.testing.closeness import assert_states, persistent, untouched_randomness
 from didact.testing.examples import Case
 from didact.testing.sources import check_sound
+from didact.training.judging import RunSubject
 
 
 def check_report(case: Case) -> None:

@@ -13,10 +13,10 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from didact.distributed import World
 from didact.experiment import Training, samples
 from didact.learner import Learner
 from didact.loading import StepBatch
+from didact.machine.distributed import World
 from didact.retention import Retention
 from didact.tensors import Batch, move
 from didact.testing.closeness import assert_close, assert_states, persistent, untouched_randomness
@@ -62,8 +62,8 @@ def check_difference(case: Case) -> None:
 
 def check_checkpoint(case: Case) -> None:
     """A learner of another initialisation that loads a checkpoint goes on as the one that wrote it."""
-    from didact import checkpoint  # here: sharded tensors take longer to import than all else that plugins need
-    from didact.trainer import Trainer
+    from didact.record import checkpoint  # here: sharded tensors take longer to import than all else that plugins need
+    from didact.training.trainer import Trainer
 
     first = Trainer(case.experiment, case.learner(), torch.device("cpu"))
     steps = [_step_batch(case, step) for step in range(4)]
@@ -196,7 +196,7 @@ def gradients(case: Case, ids: Sequence[int], world: World) -> dict[str, Tensor]
         the loss, a scalar; every gradient and, after the step, every state, each of any shape, by name.
     """
     learner, batch = case.learner().train(bool(case.experiment.needs_whole_batch())), case.batch(ids)
-    from didact.parallel import Engine  # here, as above
+    from didact.training.parallel import Engine  # here, as above
 
     engine = Engine(learner, Training(steps=1, batch=samples(4), learning_rate=1e-2), world)
     loss, _ = engine(batch, world.all_reduce_counts(learner.objective.counts(batch)))

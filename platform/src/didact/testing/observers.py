@@ -25,7 +25,7 @@ def check_hooks(case: Case) -> None:
 
 def check_run(case: Case) -> None:
     """It sees a run of two steps through to its end, and the run's curve is that of one without it."""
-    from didact.observing import decided_by_the_seed, read_metrics
+    from didact.record.observing import decided_by_the_seed, read_metrics
     from didact.run import start
 
     curves = []

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from didact.processes import EndedError, Process
+from didact.machine.processes import EndedError, Process
 from didact.testing.examples import SEED, Case, Example
 from didact.testing.rules import NotJudged
 
@@ -143,7 +143,7 @@ def check_draws(case: Case) -> None:
 
 def _done(rank: int, job: bytes) -> bytes | str:
     """What one of two processes finds, or why it could not."""
-    from didact.distributed import connected
+    from didact.machine.distributed import connected
     from didact.testing.learning import gradients
 
     try:

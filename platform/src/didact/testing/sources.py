@@ -88,7 +88,7 @@ def check_features(case: Case) -> None:
 
 def check_finish(case: Case) -> None:
     """A finished batch is its samples, each finished alone."""
-    from didact.bundle import sample_alone  # here: it brings what reads checkpoints along
+    from didact.record.bundle import sample_alone  # here: it brings what reads checkpoints along
 
     source: Source = case.spec
     if type(source).finish is Source.finish:

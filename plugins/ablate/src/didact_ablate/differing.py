@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from didact.identity import BESIDE_THE_METHOD
-from didact.observing import decided_by_the_seed
 from didact.record import RunRecord
+from didact.record.observing import decided_by_the_seed
 from didact_ablate.selecting import ABSENT, fields_of
 
 CHANCE = ("command",)  # differs between any two runs and says nothing

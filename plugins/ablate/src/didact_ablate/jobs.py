@@ -16,7 +16,7 @@ import torch
 
 from didact import DidactError
 from didact.cli import begin
-from didact.processes import THREADS, Process
+from didact.machine.processes import THREADS, Process
 from didact.run import close
 from didact_ablate.members import Member
 

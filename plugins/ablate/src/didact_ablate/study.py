@@ -15,9 +15,9 @@ import attrs
 from rich.console import Console
 
 from didact import DataError, RunError, RunInfo, StudyCall, build_learner
-from didact.observing import Observers
 from didact.plugins import registry
 from didact.record import RunRecord
+from didact.record.observing import Observers
 from didact.spec import to_data
 from didact_ablate.ablation import Ablation
 from didact_ablate.board import Board, clock

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from didact import Attention, Experiment, Layout, Network, SpecError, Tokens, View, collate
-from didact.devices import autocast, choose_precision
+from didact.machine.devices import autocast, choose_precision
 from didact.tensors import move
 from didact_evaluate.colours import heat, principal_colours
 from didact_evaluate.mosaic import mark, paint

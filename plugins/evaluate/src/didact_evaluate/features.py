@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from didact import Collect, Experiment, FeatureEncoder, Network, Samples, Source, SpecError, View, collate
-from didact.devices import autocast, choose_precision
+from didact.machine.devices import autocast, choose_precision
 from didact.tensors import move
 
 POSITIONS_PER_BATCH = 4_096  # about 1 GiB in the widest convolutions of a wav2vec 2.0 encoder, the hungriest there is

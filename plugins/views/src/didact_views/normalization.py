@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from didact.distributed import World, connected
+from didact.machine.distributed import World, connected
 
 
 class BatchNorm(nn.Module):

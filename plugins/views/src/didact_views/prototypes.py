@@ -22,7 +22,7 @@ from didact import (
     TargetBuilderModule,
     Teacher,
 )
-from didact.distributed import connected
+from didact.machine.distributed import connected
 from didact_views.summaries import TeacherSummariesModule, across, require_views, summary_width
 
 

@@ -20,7 +20,7 @@ from didact import (
     Target,
     TargetBuilderModule,
 )
-from didact.distributed import connected
+from didact.machine.distributed import connected
 from didact_views.summaries import summary_width
 
 

@@ -13,12 +13,12 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from didact.devices import autocast
 from didact.learner import Learner
+from didact.machine.devices import autocast
 from didact.optimization import gradient_norm
-from didact.parallel import local, whole
 from didact.randomness import seed_step
 from didact.tensors import Batch, move
+from didact.training.parallel import local, whole
 
 
 @attrs.frozen(kw_only=True)

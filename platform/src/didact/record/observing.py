@@ -16,9 +16,9 @@ from typing import Any
 from PIL import Image
 
 from didact.contracts import Observer, Report, RunInfo
-from didact.disk import append_line, write_text, writing
 from didact.errors import DidactError, RunError
 from didact.hookspecs import hookimpl
+from didact.machine.disk import append_line, write_text, writing
 from didact.plugins import lifecycle_manager, registry
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from didact.distributed import launch
+from didact.machine.distributed import launch
 from didact.plugins import registry
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from didact.errors import RunError
-from didact.processes import end_with_launcher
+from didact.machine.processes import end_with_launcher
 
 PATIENCE = datetime.timedelta(hours=2)  # for each other: an evaluation on one process keeps the others waiting
 LET_GO = 0.25  # seconds that gloo's threads have for it once the processes have come to their end

@@ -15,9 +15,9 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from didact.contracts import BackboneModule
-from didact.distributed import World
 from didact.experiment import Training
 from didact.learner import Learner
+from didact.machine.distributed import World
 from didact.tensors import Batch, Loss
 
 # buffers, such as a batch norm's averages, are equal on all processes by themselves; PyTorch has renamed the setting

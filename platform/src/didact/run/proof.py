@@ -19,12 +19,12 @@ import attrs
 import torch
 from torch import Tensor
 
-from didact import checkpoint
 from didact.errors import RunError
 from didact.experiment import Experiment
-from didact.folder import RunFolder
-from didact.observing import decided_by_the_seed, read_metrics
-from didact.processes import EndedError, Process
+from didact.machine.processes import EndedError, Process
+from didact.record import checkpoint
+from didact.record.folder import RunFolder
+from didact.record.observing import decided_by_the_seed, read_metrics
 
 
 @attrs.frozen(kw_only=True)

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from didact.contracts import Report
-from didact.disk import write_text, writing
-from didact.distributed import launch, restarts
-from didact.environment import commit_of
 from didact.errors import RunError
 from didact.experiment import Experiment
 from didact.identity import goes_on_as
+from didact.machine.disk import write_text, writing
+from didact.machine.distributed import launch, restarts
 from didact.plugins import registry
+from didact.record.environment import commit_of
 from didact.spec import fingerprint, from_data, to_data
 
 EXPERIMENT = "experiment.json"  # what makes a folder a run's

@@ -10,25 +10,24 @@ from typing import Any, Literal
 import attrs
 import torch
 
-from didact import environment
 from didact.batching import BatchPlan
 from didact.contracts import Report, RunInfo
-from didact.devices import choose_device
-from didact.distributed import World, joined, require_gpus, restarts
 from didact.doctor import admit
 from didact.errors import RunError, of_field
 from didact.experiment import Experiment
-from didact.folder import RunFolder
-from didact.judging import RunSubject
 from didact.learner import build_learner
 from didact.loading import Steps
-from didact.observing import Observers, Recorder
+from didact.machine.devices import choose_device
+from didact.machine.distributed import World, joined, require_gpus, restarts
+from didact.machine.signals import stop_requests
 from didact.plugins import registry
-from didact.record import RunRecord
-from didact.recovery import fit, restore_newest
-from didact.signals import stop_requests
+from didact.record import RunRecord, environment
+from didact.record.folder import RunFolder
+from didact.record.observing import Observers, Recorder
+from didact.run.recovery import fit, restore_newest
 from didact.spec import evolve
-from didact.trainer import Trainer
+from didact.training.judging import RunSubject
+from didact.training.trainer import Trainer
 
 Outcome = Literal["finished", "stopped", "failed"]
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from didact.distributed import World
 from didact.errors import RunError
-from didact.observing import Observers, read_metrics
+from didact.machine.distributed import World
+from didact.record.observing import Observers, read_metrics
 
 if TYPE_CHECKING:
     from didact.experiment import Training
-    from didact.folder import RunFolder
+    from didact.record.folder import RunFolder
 
 TARGETS, PREDICTIONS = "collapse/target_std", "collapse/prediction_std"
 LEAST_OF_TARGETS = 0.1  # of the most that they varied before

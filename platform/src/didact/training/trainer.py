@@ -10,25 +10,25 @@ import attrs
 import torch
 from torch import Tensor
 
-from didact import checkpoint
 from didact.batching import BatchPlan
-from didact.collapse import CollapseWatch, standard_deviation
-from didact.devices import autocast, choose_precision, peak_memory
-from didact.diagnosis import copy_buffers, put_back_buffers
-from didact.distributed import World
 from didact.experiment import Experiment
-from didact.folder import RunFolder
 from didact.learner import Learner, add_counts, build_learner, named_tensors
 from didact.loading import StepBatch, load
-from didact.memory import does_not_fit, ran_out
-from didact.nonfinite import Nonfinite, all_finite
-from didact.observing import Observers
+from didact.machine.devices import autocast, choose_precision, peak_memory
+from didact.machine.distributed import World
+from didact.machine.signals import StopRequest
 from didact.optimization import build_optimizer, clip_gradients, gradient_norm, set_learning_rate
-from didact.parallel import Engine, whole
 from didact.randomness import seed_step
-from didact.signals import StopRequest
+from didact.record import checkpoint
+from didact.record.folder import RunFolder
+from didact.record.observing import Observers
 from didact.tensors import Batch, Loss, move
 from didact.timing import span
+from didact.training.collapse import CollapseWatch, standard_deviation
+from didact.training.diagnosis import copy_buffers, put_back_buffers
+from didact.training.memory import does_not_fit, ran_out
+from didact.training.nonfinite import Nonfinite, all_finite
+from didact.training.parallel import Engine, whole
 
 
 class Trainer:

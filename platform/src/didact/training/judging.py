@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from didact.devices import autocast
 from didact.experiment import Experiment
 from didact.learner import Learner, Network, build_network
+from didact.machine.devices import autocast
 from didact.randomness import seeded
 from didact.tensors import Batch, Loss, StudentPass, Target, move
 

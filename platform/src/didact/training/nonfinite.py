@@ -18,20 +18,20 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from didact.bundle import write_bundle
-from didact.diagnosis import Finding, diagnose
-from didact.disk import write_text
-from didact.distributed import World
 from didact.errors import RunError
-from didact.folder import RunFolder
 from didact.loading import StepBatch
-from didact.observing import Observers
-from didact.parallel import local
+from didact.machine.disk import write_text
+from didact.machine.distributed import World
+from didact.record.bundle import write_bundle
+from didact.record.folder import RunFolder
+from didact.record.observing import Observers
 from didact.tensors import Loss
+from didact.training.diagnosis import Finding, diagnose
+from didact.training.parallel import local
 
 if TYPE_CHECKING:
     from didact.experiment import Experiment
-    from didact.trainer import Trainer
+    from didact.training.trainer import Trainer
 
 RECORD = "left-out.json"
 MOST_BUNDLES = 3  # each is as large as a checkpoint

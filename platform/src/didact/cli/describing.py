@@ -12,8 +12,8 @@ from typing import Any
 
 import attrs
 
-from didact.disk import files_below
 from didact.experiment import Experiment
+from didact.machine.disk import files_below
 from didact.plugins import KIND_NAMES, WORDS, Plugin, Registry
 from didact.record import find_runs
 from didact.spec import Spec, field_documentation, field_types, type_words

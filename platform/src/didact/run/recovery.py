@@ -6,21 +6,21 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from didact import checkpoint
 from didact.batching import BatchPlan
-from didact.checkpoint import Checkpoint, DamageError
-from didact.collapse import Collapsed
-from didact.disk import set_aside
 from didact.errors import DidactError, RunError
 from didact.experiment import Experiment
-from didact.folder import RunFolder
 from didact.identity import goes_on_as
-from didact.nonfinite import NotFinite, RollBack, spoilt_weight
-from didact.observing import Observers
+from didact.machine.disk import set_aside
+from didact.machine.signals import StopRequest
 from didact.plugins import registry
-from didact.signals import StopRequest
+from didact.record import checkpoint
+from didact.record.checkpoint import Checkpoint, DamageError
+from didact.record.folder import RunFolder
+from didact.record.observing import Observers
 from didact.spec import from_data
-from didact.trainer import Trainer
+from didact.training.collapse import Collapsed
+from didact.training.nonfinite import NotFinite, RollBack, spoilt_weight
+from didact.training.trainer import Trainer
 
 
 def fit(

@@ -24,12 +24,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
-from didact import checkpoint
-from didact.checkpoint import Checkpoint
-from didact.disk import writing
-from didact.distributed import World
 from didact.errors import RunError
 from didact.loading import StepBatch
+from didact.machine.disk import writing
+from didact.machine.distributed import World
+from didact.record import checkpoint
+from didact.record.checkpoint import Checkpoint
 from didact.retention import Retention
 from didact.spec import fingerprint
 from didact.tensors import Batch, BatchMask, Layout, View

@@ -11,14 +11,14 @@ import attrs
 import torch
 
 from didact.batching import BatchPlan
-from didact.devices import memory_limit, peak_memory
 from didact.errors import RunError
 from didact.experiment import Experiment
 from didact.learner import build_learner
 from didact.loading import Steps, load
-from didact.memory import does_not_fit, ran_out
-from didact.processes import EndedError, Process
-from didact.trainer import Trainer
+from didact.machine.devices import memory_limit, peak_memory
+from didact.machine.processes import EndedError, Process
+from didact.training.memory import does_not_fit, ran_out
+from didact.training.trainer import Trainer
 
 LARGEST = "the largest batch"
 TIMED_STEPS = 8

@@ -16,9 +16,9 @@ import attrs
 
 from didact.errors import RunError
 from didact.experiment import Experiment
-from didact.folder import EXPERIMENT, RunFolder
 from didact.learner import Network, build_learner
-from didact.observing import read_lines, read_metrics
+from didact.record.folder import EXPERIMENT, RunFolder
+from didact.record.observing import read_lines, read_metrics
 
 TAIL_BYTES = 16_384  # hold the last lines of metrics
 
@@ -79,7 +79,9 @@ class RunRecord:
             RunError: there is no such checkpoint, it is damaged, or it holds another network.
             DidactError: what the network is built from cannot be found: a plugin, or the data of a tokenizer.
         """
-        from didact import checkpoint  # here: whoever looks at records alone need not wait for PyTorch's part of it
+        from didact.record import (
+            checkpoint,  # here: whoever looks at records alone need not wait for PyTorch's part of it
+        )
 
         stored = {one.step: one for one in checkpoint.all_complete(RunFolder(self.folder).checkpoints)}
         if not stored:

@@ -1,13 +1,13 @@
-"""What the server of `didact.processes` imports, once for all processes; nothing else imports this module."""
+"""What the server of `didact.machine.processes` imports, once for all processes; nothing else imports this module."""
 
 from __future__ import annotations
 
 import torch._dynamo  # every optimizer asks for it
 
-import didact.bench
 import didact.cli.progress
+import didact.doctor.trial
 import didact.run
-import didact.trial
+import didact.training.bench
 from didact.plugins import registry
 
 __all__ = ["didact", "torch"]

@@ -27,7 +27,7 @@ import torch
 from didact.errors import DidactError
 
 THREADS = "OMP_NUM_THREADS"
-EVERYTHING = "didact.prepared"  # imports whatever a run needs
+EVERYTHING = "didact.cli.prepared"  # imports whatever a run needs
 
 
 class EndedError(Exception):

@@ -32,10 +32,10 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
 from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 from torch.distributed.tensor import DTensor
 
-from didact.disk import writing
-from didact.distributed import PATIENCE, World
 from didact.errors import RunError
 from didact.learner import named_tensors
+from didact.machine.disk import writing
+from didact.machine.distributed import PATIENCE, World
 from didact.optimization import empty_optimizer_state, load_optimizer_state, named_optimizer_state
 from didact.retention import Retention
 from didact.spec import fingerprint

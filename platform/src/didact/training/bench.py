@@ -15,14 +15,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from didact.batching import BatchPlan
-from didact.devices import autocast, peak_memory
 from didact.errors import RunError
 from didact.experiment import Experiment
 from didact.learner import build_learner
 from didact.loading import StepBatch, load
-from didact.processes import EndedError, Process
+from didact.machine.devices import autocast, peak_memory
+from didact.machine.processes import EndedError, Process
 from didact.timing import Stopwatch, measuring
-from didact.trainer import Trainer
+from didact.training.trainer import Trainer
 
 STAGES = (
     "data wait",

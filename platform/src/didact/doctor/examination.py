@@ -19,6 +19,8 @@ import torch
 
 from didact.batching import BatchPlan
 from didact.contracts import Samples
+from didact.doctor.survey import Batches, Specimens, steps_per_epoch
+from didact.doctor.trial import Trial, attempt
 from didact.errors import DidactError, SpecError, of_field
 from didact.experiment import Experiment
 from didact.identity import lost_as_data
@@ -29,8 +31,6 @@ from didact.preflight import Finding, Preflight, Spread
 from didact.randomness import generator
 from didact.spec import Spec
 from didact.store import StoredSamples
-from didact.survey import Batches, Specimens, steps_per_epoch
-from didact.trial import Trial, attempt
 
 DRAWS = 8  # masks of each specimen
 MOST_PADDING = 0.3

@@ -1,0 +1,1 @@
+"""What a run stands on: devices, disks, signals, and processes that find each other and end together."""
