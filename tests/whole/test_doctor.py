@@ -22,13 +22,12 @@ from didact import (
     SpecError,
     Training,
     build_learner,
-    doctor,
     run,
     samples,
-    trial,
 )
 from didact.batching import BatchPlan
 from didact.cli.doctor import doctor_command
+from didact.doctor import examination, trial
 from didact.experiment import BatchSize
 from didact.experiment_file import load_experiment
 from didact.preflight import Finding
@@ -115,7 +114,7 @@ def examine(experiment: Experiment, folder: Path = Path("runs")) -> dict[str, li
     opened = experiment.source.open()
     plan = BatchPlan(opened.lengths, experiment.training.batch, experiment.training.seed)
     found: dict[str, list[Finding]] = {}
-    for finding in doctor.examine(experiment, plan, opened, build_learner(experiment), folder):
+    for finding in examination.examine(experiment, plan, opened, build_learner(experiment), folder):
         found.setdefault(finding.where, []).append(finding)
     return found
 
@@ -215,7 +214,7 @@ def test_a_part_that_fails_to_examine_is_a_warning_and_one_that_cannot_be_used_a
 
 def test_every_part_is_asked_but_not_what_judges_are_composed_of(experiment):
     judged = experiment.evolve(evaluations={"classes": _spec({"spec": "evaluate/probe", "train": IMAGES})})
-    places = [place for place, _ in doctor.parts(judged)]
+    places = [place for place, _ in examination.parts(judged)]
     assert {"", "source.augmentation", "targets.teacher", "objective.head", "training.schedule"} <= set(places)
     assert [place for place in places if place.startswith("evaluations")] == ["evaluations.classes"]
 
@@ -243,17 +242,17 @@ def test_the_size_of_a_checkpoint_is_foreseen(experiment, tmp_path):
 
 def test_mistakes_of_building_are_told_all_at_once(experiment):
     wrong = experiment.evolve(**{"targets.k": 9, "source.store": "nowhere"})
-    errors = [finding for finding in doctor.diagnose(wrong, CPU, Path("runs")) if finding.severity == "error"]
+    errors = [finding for finding in examination.diagnose(wrong, CPU, Path("runs")) if finding.severity == "error"]
     assert [error.where.partition(",")[0] for error in errors] == ["source", "targets.k"]
 
 
 def test_nothing_is_measured_where_something_is_wrong_or_time_is_short(experiment, monkeypatch):
-    monkeypatch.setattr(doctor, "attempt", lambda *_: pytest.fail("it is not to be tried"))
-    places = [found.where for found in doctor.diagnose(experiment, CPU, Path("runs"), quick=True)]
+    monkeypatch.setattr(examination, "attempt", lambda *_: pytest.fail("it is not to be tried"))
+    places = [found.where for found in examination.diagnose(experiment, CPU, Path("runs"), quick=True)]
     assert places[0] == "plugins"
     assert "memory" not in places
     wrong = experiment.evolve(**{"masker.ratio": 0.99})
-    assert "error" in severities(list(doctor.diagnose(wrong, CPU, Path("runs"))))
+    assert "error" in severities(list(examination.diagnose(wrong, CPU, Path("runs"))))
 
 
 TRIED = trial.Trial(
@@ -276,8 +275,8 @@ TRIED = trial.Trial(
     ],
 )
 def test_what_is_measured_is_judged(experiment, monkeypatch, changed, expected):
-    monkeypatch.setattr(doctor, "attempt", lambda *_: attrs.evolve(TRIED, **changed))
-    found = list(doctor.diagnose(experiment, CPU, Path("runs")))
+    monkeypatch.setattr(examination, "attempt", lambda *_: attrs.evolve(TRIED, **changed))
+    found = list(examination.diagnose(experiment, CPU, Path("runs")))
     assert {each.where: each.severity for each in found[-len(expected) :]} == expected
     time = next(each for each in found if each.where == "time")
     assert "8 steps take 4 s" in time.says
@@ -297,8 +296,8 @@ def test_a_batch_that_memory_cannot_hold_is_an_error(experiment, monkeypatch):
         raise sender[0]
 
     monkeypatch.setattr(trial, "measure", fail)
-    monkeypatch.setattr(doctor, "attempt", attempt)
-    last = list(doctor.diagnose(experiment, CPU, Path("runs")))[-1]
+    monkeypatch.setattr(examination, "attempt", attempt)
+    last = list(examination.diagnose(experiment, CPU, Path("runs")))[-1]
     assert (last.severity, last.where) == ("error", "training.batch")
     assert "does not fit into memory" in last.says
     assert "micro_batches=2" in last.mend
