@@ -6,6 +6,7 @@ import importlib
 import io
 import math
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import attrs
 import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
@@ -30,7 +32,7 @@ from didact.ingest.files import find
 from didact.ingest.writing import Done, digest
 from didact.machine.signals import StopRequest
 from didact.plugins import Plugin, Registry
-from didact.store import Store, rejected_files
+from didact.store import Store, StoredSamples, rejected_files
 
 # also written to a file, from which worker processes import it: a test module is not importable there
 MEDIUM = '''
@@ -40,7 +42,7 @@ import struct
 import sys
 from pathlib import Path
 
-from didact import DataError, Medium, Record, SpecError
+from didact import DataError, Medium, Record
 
 class Notes(Medium):
     """Texts of which some are broken."""
@@ -48,10 +50,9 @@ class Notes(Medium):
     kind = "notes"
     unit = "characters"
     suffixes = (".note",)
+    options = {"split": (), "label": (), "case": ("lower", "upper")}
 
     def records(self, data, name, options):
-        if set(options) - {"split", "label"}:
-            raise SpecError("notes know split and label alone")
         text = data.decode()
         if text.startswith("bad"):
             raise DataError("it is a bad note", where=name)
@@ -65,7 +66,17 @@ class Notes(Medium):
             return [Record(data=data, length=float("nan"), name=name)]
         parts = text.split(options["split"]) if "split" in options else [text]
         fields = {"label": options["label"]} if "label" in options else {}
-        return [Record(data=part.encode(), length=len(part), name=name, fields=fields) for part in parts]
+        return [
+            Record(
+                data=part.encode(),
+                length=len(part),
+                name=f"{name}:{line}" if len(parts) > 1 else name,
+                fields=fields,
+                suspect=text.removeprefix("suspect ").split()[0] if text.startswith("suspect") else "",
+                fault="it is a bad part" if part.startswith("wrong") else "",
+            )
+            for line, part in enumerate(parts, 1)
+        ]
 
 def die_while_sending(once):
     """Leaves the pool with the beginning of a result, as a process does that is killed while it sends one."""
@@ -308,11 +319,98 @@ def test_missing_empty_and_other_files_are_told_apart(tmp_path):
     assert not (tmp_path / "s").exists()
 
 
-def test_a_wrong_option_ends_the_ingestion_and_rejects_no_file(tmp_path):
+@pytest.mark.parametrize(
+    ("options", "said", "mend"),
+    [
+        ({"spilt": "x"}, "has no option 'spilt', only case, label, split", "did you mean split?"),
+        ({"unknown": "x"}, "has no option 'unknown', only case", "known: case, label, split"),
+        ({"case": "uper"}, "case must be one of lower, upper, got 'uper'", "did you mean upper?"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_any_file_is_listed(tmp_path, monkeypatch, options, said, mend):
     folder = write(tmp_path / "in", many())
-    with pytest.raises(SpecError, match="split and label alone"):
-        ingest("notes", [str(folder)], tmp_path / "s", labels=Labels(options={"spilt": "x"}))
-    assert ingest("notes", [str(folder)], tmp_path / "s").manifest is not None
+    whole = ingest("notes", [str(folder)], tmp_path / "before").manifest
+    monkeypatch.setattr(ingestion, "find", lambda *given: pytest.fail("files were listed"))
+    monkeypatch.setattr(ingestion, "listed", lambda *given: pytest.fail("the manifest was read"))
+    for out, how in (
+        (tmp_path / "s", {}),
+        (tmp_path / "before", {"restart": True}),
+        (tmp_path / "s", {"manifest": "x"}),
+    ):
+        with pytest.raises(SpecError, match=said) as raised:
+            ingest("notes", [str(folder)], out, labels=Labels(options=options), **how)
+        assert raised.value.mend == mend
+        assert raised.value.where.startswith("--option ")
+    assert not (tmp_path / "s").exists()
+    assert Store.open(str(tmp_path / "before")).manifest == whole  # --restart threw nothing away
+
+
+def test_a_medium_without_options_says_so(notes, monkeypatch):
+    monkeypatch.delattr(notes, "options")
+    with pytest.raises(SpecError, match="has no option 'split', nor any other") as raised:
+        notes().check_options({"split": "x"})
+    assert raised.value.mend == "leave out --option"
+
+
+def test_a_part_that_cannot_be_taken_is_listed_and_the_rest_of_its_file_kept(tmp_path):
+    folder = write(tmp_path / "in", {"1.note": "a|wrong b|c|wrong d", "2.note": "bad", "3.note": "e"})
+    arguments = ["notes", str(folder), "--out", str(tmp_path / "s"), "--option", "split=|"]
+    said = CliRunner().invoke(ingest_command, arguments).output
+    assert [data for data, _, _ in contents(tmp_path / "s")] == [b"a", b"c", b"e"]
+    assert list(rejected_files(tmp_path / "s")) == [
+        (f"{folder}/1.note:2", "it is a bad part"),
+        (f"{folder}/1.note:4", "it is a bad part"),
+        (f"{folder}/2.note", "it is a bad note"),
+    ]
+    assert "1 file and 2 rows could not be read" in said
+
+
+def test_a_store_of_records_at_hand_takes_none_with_a_fault(tmp_path):
+    good = Record(data=b"x", length=1, name="good", suspect="odd")
+    assert writing.write_store(tmp_path / "s", "things", "units", [good]).fields == ("suspect",)
+    with pytest.raises(DataError, match="it is wrong"):
+        writing.write_store(tmp_path / "t", "things", "units", [attrs.evolve(good, fault="it is wrong")])
+
+
+# ── What can be read and is hardly meant ──────────────────────────────────────────────────────────────────────────────
+
+
+SUSPECTS = {f"{i}.note": f"suspect {'odd' if i % 2 else 'even'} {i}" for i in range(7)} | {"fine.note": "fine"}
+
+
+def test_suspects_are_kept_counted_named_and_can_be_left_out(tmp_path, monkeypatch):
+    folder = write(tmp_path / "in", SUSPECTS)
+    out = str(tmp_path / "s")
+    said = CliRunner().invoke(ingest_command, ["notes", str(folder), "--out", out]).output
+    names = ", ".join(f"{folder}/{i}.note" for i in (0, 2, 4))
+    assert f"4 of 8 are even: {names}, …\n" in said
+    assert f"3 of 8 are odd: {', '.join(f'{folder}/{i}.note' for i in (1, 3, 5))}\n" in said
+    (where,) = re.findall('with where="(.*)"', said)
+    assert where == "suspect != even and suspect != odd"
+    monkeypatch.setattr(StoredSamples, "__abstractmethods__", frozenset())  # what to leave out needs no decoding
+    kept = StoredSamples(Store.open(out), where)  # type: ignore[abstract]
+    assert [kept.record(i).data for i in range(len(kept))] == [b"fine"]
+
+
+def test_where_nothing_is_suspect_nothing_is_said(tmp_path):
+    folder = write(tmp_path / "in", many(4))
+    said = CliRunner().invoke(ingest_command, ["notes", str(folder), "--out", str(tmp_path / "s")]).output
+    assert "a source leaves" not in said
+    assert Store.open(str(tmp_path / "s")).manifest.fields == ()
+
+
+def test_suspects_are_told_after_an_interruption_too(tmp_path, small_steps):
+    folder = write(tmp_path / "in", SUSPECTS)
+    assert stopped_at(4, folder, tmp_path / "s").manifest is None
+    said = CliRunner().invoke(ingest_command, ["notes", str(folder), "--out", str(tmp_path / "s")]).output
+    assert "4 of 8 are even: " in said
+    assert "3 of 8 are odd: " in said
+
+
+def test_what_the_user_says_of_a_file_is_not_overruled(tmp_path):
+    folder = write(tmp_path / "in", SUSPECTS)
+    ingest("notes", [str(folder)], tmp_path / "s", labels=Labels(pattern=r"(?P<suspect>\w+)\.note"))
+    assert contents(tmp_path / "s")[0][2] == {"suspect": "0"}
 
 
 def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path):

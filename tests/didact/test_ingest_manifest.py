@@ -48,7 +48,7 @@ def sound(number: int) -> bytes:
 
 def image(number: int) -> bytes:
     data = io.BytesIO()
-    Image.fromarray(np.full((8, 8, 3), number, dtype=np.uint8)).save(data, "PNG")
+    Image.fromarray((np.arange(16 * 16 * 3) + number).astype(np.uint8).reshape(16, 16, 3)).save(data, "PNG")
     return data.getvalue()
 
 
@@ -141,7 +141,7 @@ def test_what_is_listed_and_cannot_be_read_is_rejected_with_its_reason(tmp_path)
     assert list(reasons) == ["gone.txt", "latin.txt", "notes.md", "folder.txt"]  # in the order of the list
     assert reasons["gone.txt"] == "cannot be read: No such file or directory"
     assert "it is not UTF-8" in reasons["latin.txt"]
-    assert reasons["notes.md"] == "its name ends in none of .txt .tsv .csv"
+    assert reasons["notes.md"] == "its name ends in none of .txt .tsv .csv .jsonl .txt.gz .tsv.gz .csv.gz .jsonl.gz"
     assert reasons["folder.txt"] == "cannot be read: Is a directory"
 
 

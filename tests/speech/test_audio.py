@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from didact import DataError
+from didact import DataError, SpecError
 from didact_speech import AudioMedium
 from didact_speech.audio import decode
 
@@ -76,9 +76,27 @@ def test_what_is_no_sound_is_refused(data: bytes) -> None:
         AudioMedium().records(data, "noise.wav", {})
 
 
-def test_silence_is_data(encode: Encode) -> None:
-    (record,) = AudioMedium().records(encode(np.zeros(8_000, dtype=np.float32)), "silence.wav", {})
-    assert record.length == 0.5
+@pytest.mark.parametrize(
+    ("format", "subtype", "level"),
+    [(*kind, 0.0) for kind in FORMATS] + [("WAV", "PCM_16", 0.25), ("FLAC", "PCM_16", 0.25)],
+)
+def test_silence_is_data_and_suspect(format: str, subtype: str, level: float, encode: Encode) -> None:
+    data = encode(np.full(8_000, level, dtype=np.float32), format=format, subtype=subtype)
+    (record,) = AudioMedium().records(data, "silence", {})
+    assert record.length == pytest.approx(0.5)
+    assert record.suspect == "silent"
+
+
+@pytest.mark.parametrize(("peak", "suspect"), [(9e-5, "silent"), (2e-4, ""), (0.5, "")])
+def test_what_is_too_soft_to_be_meant_is_silent(peak: float, suspect: str, encode: Encode) -> None:
+    samples = np.sin(np.arange(8_000) / 5).astype(np.float32) * peak
+    (record,) = AudioMedium().records(encode(samples, subtype="FLOAT"), "soft.wav", {})
+    assert record.suspect == suspect
+
+
+def test_channels_that_cancel_each_other_are_silent(encode: Encode, tone: Tone) -> None:
+    (record,) = AudioMedium().records(encode(np.stack([tone(0.5), -tone(0.5)], axis=1), subtype="FLOAT"), "two", {})
+    assert record.suspect == "silent"
 
 
 def test_channels_are_averaged(encode: Encode, tone: Tone) -> None:
@@ -93,6 +111,6 @@ def test_a_decoded_file_equals_what_soundfile_reads(encode: Encode, tone: Tone) 
     assert sound.rate_hz == 8_000
 
 
-def test_an_option_that_audio_does_not_have_is_refused(encode: Encode, tone: Tone) -> None:
-    with pytest.raises(DataError, match="audio has no option 'split'"):
-        AudioMedium().records(encode(tone(0.5)), "tone", {"split": "line"})
+def test_an_option_that_audio_does_not_have_is_refused() -> None:
+    with pytest.raises(SpecError, match="`didact ingest audio` has no option 'split', nor any other"):
+        AudioMedium().check_options({"split": "line"})

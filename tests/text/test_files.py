@@ -1,3 +1,5 @@
+import gzip
+
 import pytest
 
 from didact import DataError, SpecError
@@ -7,7 +9,12 @@ WIKI = b" \n = Lobster = \n \n The lobster is a\ncrustacean .\n\n\n It is blue .
 
 
 def read(data, name, **options):
-    return [(r.data.decode(), r.name, dict(r.fields)) for r in TextFiles().records(data, name, options)]
+    found = TextFiles().records(data, name, options)
+    return [(one.data.decode(), one.name, dict(one.fields)) for one in found if not one.fault]
+
+
+def faults(data, name, **options):
+    return [(one.name, one.fault) for one in TextFiles().records(data, name, options) if one.fault]
 
 
 def test_blank_lines_part_documents():
@@ -55,8 +62,18 @@ def test_a_file_without_text_is_refused(name, data):
 def test_columns_are_found_by_number():
     data = b'a film\t1\n\nanother "one\tx\t0\n'
     assert read(data[:10], "s.tsv", label="2") == [("a film", "s.tsv:1", {"label": "1"})]
-    with pytest.raises(DataError, match=r"line 1 has 2 columns, and column 3 is asked for"):
-        read(data, "s.tsv", label="3")
+
+
+@pytest.mark.parametrize(("name", "mark"), [("s.tsv", "\t"), ("s.csv", ",")])
+def test_a_row_with_too_few_columns_is_told_of_and_the_others_are_read(name, mark):
+    data = "one|1\ntwo\nthree|3\n".replace("|", mark).encode()
+    assert read(data, name, label="2") == [("one", f"{name}:1", {"label": "1"}), ("three", f"{name}:3", {"label": "3"})]
+    assert faults(data, name, label="2") == [(f"{name}:2", "line 2 has 1 columns, and column 2 is asked for")]
+    with pytest.raises(
+        DataError, match="line 1 has 2 columns, and column 3 is asked for; none of its 3 rows"
+    ) as caught:
+        read(data, name, label="3")
+    assert "--option label=" in caught.value.mend
 
 
 def test_a_tsv_has_no_quotes():
@@ -96,10 +113,108 @@ def test_a_missing_column_is_named_with_a_suggestion():
     assert "sentence" in caught.value.mend
 
 
-@pytest.mark.parametrize("options", [{"splitt": "line"}, {"split": "word"}, {"header": "maybe"}])
-def test_options_that_do_not_exist_are_refused(options):
-    with pytest.raises(SpecError):
-        read(b"a", "a.txt", **options)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"splitt": "line"}, "has no option 'splitt', only fields, header, label, split, text"),
+        ({"split": "word"}, "split must be one of blank, line, file, got 'word'"),
+        ({"header": "maybe"}, "header must be one of yes, no, got 'maybe'"),
+        ({"text": ""}, "the option text names nothing"),
+        ({"fields": " , "}, "the option fields names nothing"),
+        ({"fields": "lang,text"}, "the option fields would give text another meaning"),
+        ({"label": "stars", "fields": "label"}, "the option fields would give label another meaning"),
+    ],
+)
+def test_options_that_say_nothing_sensible_are_refused(options, said):
+    with pytest.raises(SpecError, match=said) as caught:
+        TextFiles().check_options(options)
+    assert caught.value.where.startswith("--option ")
+    assert caught.value.mend
+
+
+def test_options_that_make_sense_are_let_pass():
+    TextFiles().check_options({"split": "line", "text": "1", "fields": "label,lang", "header": "yes"})
+
+
+# ── JSON, a line each ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_line_of_a_jsonl_is_a_document():
+    data = b'\xef\xbb\xbf{"text": "one\\n\\ntwo", "n": 1}\r\n\n{"n": 2, "text": "caf\xc3\xa9"}\n{"text": " "}'
+    assert read(data, "a.jsonl") == [("one\n\ntwo", "a.jsonl:1", {}), ("café", "a.jsonl:3", {})]
+
+
+def test_fields_of_a_jsonl_are_named_as_the_columns_of_a_table_are():
+    data = b'{"body": "a", "stars": 5, "lang": " de ", "spam": false, "score": 0.5, "by": null, "more": {"deep": [1]}}'
+    assert read(data, "a.jsonl", text="body", label="stars", fields="lang,spam,score,by") == [
+        ("a", "a.jsonl:1", {"label": "5", "lang": "de", "spam": "false", "score": "0.5"})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b'{"text": "cut of', "it is no JSON: Unterminated string starting at character 10"),
+        (b"plain words", "it is no JSON: Expecting value at character 1"),
+        (b'["text", "label"]', 'it is a list, and no object such as {"text": …}'),
+        (b"12", "it is a number, and no object"),
+        (b'{"label": 1, "txt": "a"}', "it has no field 'text'; did you mean txt?"),
+        (b'{"text": "a"}', "it has no field 'label'; known: text"),
+        (b'{"text": null, "label": 1}', "its field 'text' is null, not text"),
+        (b'{"text": 5, "label": 1}', "its field 'text' is a number, not text"),
+        (b'{"text": "a", "label": [1]}', "its field 'label' is a list, not one value"),
+        (b'{"text": "caf\xe9", "label": 1}', "it is not UTF-8: byte 0xe9 at byte 14 of it"),
+        (b'{"text": "\\ud83d", "label": 1}', "half of a surrogate pair"),
+        (b'{"text": "a", "label": ' + b"9" * 5000 + b"}", "it is no JSON that can be read: Exceeds the limit"),
+        (b"[" * 100_000, "it is no JSON that can be read: maximum recursion"),
+    ],
+)
+def test_a_bad_line_of_a_jsonl_is_told_of_and_the_others_are_read(line, said):
+    good = b'{"text": "good", "label": 1}\n'
+    assert [name for _, name, _ in read(good + line + b"\n" + good, "a.jsonl", label="label")] == [
+        "a.jsonl:1",
+        "a.jsonl:3",
+    ]
+    ((name, fault),) = faults(good + line + b"\n" + good, "a.jsonl", label="label")
+    assert name == "a.jsonl:2"
+    assert said in fault
+    with pytest.raises(DataError) as caught:
+        read(line, "a.jsonl", label="label")
+    assert said in caught.value.what
+    assert caught.value.where == "a.jsonl:1"
+
+
+def test_a_misspelt_field_is_one_reason_and_not_one_a_line():
+    with pytest.raises(DataError, match=r"no field 'txt'; did you mean text\?; none of its 1,000 rows can be taken"):
+        read(b"odd\n" + b'{"text": "a"}\n' * 999, "a.jsonl", text="txt")
+
+
+# ── Packed files ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "options"),
+    [
+        ("a.txt", WIKI, {}),
+        ("a.txt", WIKI, {"split": "file"}),
+        ("a.tsv", b"label\tbody\n1\tone\n0\ttwo\n", {"text": "body", "label": "label"}),
+        ("a.csv", b'"one, two",1\n', {"label": "2"}),
+        ("a.jsonl", b'{"text": "one"}\n{"text": "two"}\n', {}),
+    ],
+)
+def test_a_packed_file_gives_what_it_gives_unpacked(name, data, options):
+    plain = read(data, name, **options)
+    halves = gzip.compress(data[:9]) + gzip.compress(data[9:])  # as `cat a.gz b.gz` makes them
+    for packed in (gzip.compress(data), halves):
+        found = read(packed, name + ".gz", **options)
+        assert [(text, place.replace(".gz", ""), fields) for text, place, fields in found] == plain
+        assert plain
+
+
+@pytest.mark.parametrize("data", [b"", b"plain text", gzip.compress(WIKI)[:-9], gzip.compress(WIKI)[:-8] + b"x" * 8])
+def test_a_packed_file_that_is_broken_is_refused(data):
+    with pytest.raises(DataError, match=r"it cannot be unpacked|it holds no text"):
+        read(data, "a.txt.gz")
 
 
 def test_a_description_shows_the_beginning_on_one_line():

@@ -1,15 +1,18 @@
 """A large text file is read in pieces, and gives what it would give as a whole."""
 
+import gzip
 import os
+import re
 import signal
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from didact import DataError, SpecError
+from didact import DataError
 from didact.ingest import Labels, Place, ingest, ingestion, pieces
 from didact.ingest.files import find
 from didact.ingest.pieces import divided
@@ -23,13 +26,14 @@ ARTICLES = "".join(f"= Article {i} =\n\nIt has {i} words,\r\n and a sécond line
 @pytest.fixture
 def small_pieces(monkeypatch):
     monkeypatch.setattr(pieces, "WHOLE_BYTES", 1000)
+    monkeypatch.setattr(pieces, "PACKED_BYTES", 100)
     monkeypatch.setattr(pieces, "PIECE_BYTES", 500)
     monkeypatch.setattr(ingestion, "COMMIT_SECONDS", 0.0)
 
 
 def whole(data, name, **options):
     try:
-        return [(r.data, r.length, r.name) for r in TextFiles().records(data, name, options)]
+        return [(r.data, r.length, r.name) for r in TextFiles().records(data, name, options) if not r.fault]
     except DataError:
         return []
 
@@ -44,49 +48,78 @@ def stored(folder):
     st.lists(st.sampled_from(["a", "é b", "\n", "\n\n", "\r\n", "\r", " ", "\t", "\x0b", "\x1c", "\xa0", "\ufeff"])),
     st.sampled_from(["blank", "line", "file"]),
     st.integers(1, 9),
+    st.booleans(),
 )
-@example(["\ufeff", "a", "\n\n", "\ufeff", "é b"], "blank", 1)
-def test_pieces_give_the_records_of_the_whole(parts, split, piece_bytes):
+@example(["\ufeff", "a", "\n\n", "\ufeff", "é b"], "blank", 1, False)
+def test_pieces_give_the_records_of_the_whole(parts, split, piece_bytes, packed):
     data = "".join(parts).encode()
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pieces, "WHOLE_BYTES", 0)
-        patch.setattr(pieces, "PIECE_BYTES", piece_bytes)
-        file = Path(folder) / "a.txt"
-        file.write_bytes(data)
-        labels = Labels(options={"split": split})
-        files = list(divided(find([str(file)], (".txt",)).files, TextFiles, labels))
-        done = [one for chunk in chunks(files) for one in Reader(medium=TextFiles, labels=labels).read(chunk)]
-    assert [(r.data, r.length, r.name) for one in done for r in one.records] == whole(data, str(file), split=split)
-    assert sum(one.size for one in files) == len(data)
+    found, files = in_pieces(data, "a.txt", piece_bytes, packed, split=split)
+    assert [one for done in found for one in done] == whole(data, "a.txt", split=split)
     if split == "file":
         assert len(files) == 1
+    else:
+        assert sum(one.size for one in files) == len(data)
+
+
+LINES = ['{"text": "a"}', '{"text": "é\\nb"}', '{"text": ""}', '{"txt": 1}', "\n", "\n\n", "\r\n", "\r", " ", "\ufeff"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(LINES)), st.integers(1, 40), st.booleans())
+def test_pieces_of_a_jsonl_give_the_records_of_the_whole(parts, piece_bytes, packed):
+    data = "".join(parts).encode()
+    found, _ = in_pieces(data, "a.jsonl", piece_bytes, packed)
+    assert [one for done in found for one in done] == whole(data, "a.jsonl")
+
+
+def in_pieces(data, name, piece_bytes, packed, **options):
+    """What each piece of a file gives, and the pieces."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "WHOLE_BYTES", 0)
+        patch.setattr(pieces, "PACKED_BYTES", 0)
+        patch.setattr(pieces, "PIECE_BYTES", piece_bytes)
+        file = Path(folder) / (name + (".gz" if packed else ""))
+        file.write_bytes(gzip.compress(data) if packed else data)
+        labels = Labels(options=options)
+        files = list(divided(find([str(file)], TextFiles.suffixes).files, TextFiles, labels))
+        done = [one for chunk in chunks(files) for one in Reader(medium=TextFiles, labels=labels).read(chunk)]
+    return [[(r.data, r.length, r.name.replace(str(file), name)) for r in one.records] for one in done], files
 
 
 def test_a_cut_comes_after_a_line_or_after_a_blank_one():
     window = b"one\ntwo\n \r\nthree\nfo"
-    assert TextFiles().cut(window, {"split": "line"}) == len(window) - len(b"fo")
-    assert TextFiles().cut(window, {}) == len(b"one\ntwo\n \r\n")
-    assert TextFiles().cut(b"one\ntwo\n", {}) == 0
-    assert TextFiles().cut(b"", {}) == 0
+    for name in ("a.txt", "a.txt.gz"):
+        assert TextFiles().cut(window, name, {"split": "line"}) == len(window) - len(b"fo")
+        assert TextFiles().cut(window, name, {}) == len(b"one\ntwo\n \r\n")
+        assert TextFiles().cut(b"one\ntwo\n", name, {}) == 0
+        assert TextFiles().cut(b"", name, {}) == 0
+    for name in ("a.jsonl", "a.jsonl.gz"):
+        assert TextFiles().cut(window, name, {}) == len(window) - len(b"fo")
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_store_is_the_same_whether_its_files_are_cut_or_not(tmp_path, monkeypatch, workers):
     (tmp_path / "in").mkdir()
-    for name, data in {"1.txt": b"before", "2.txt": ARTICLES, "3.tsv": b"x\ty\n" * 500, "4.txt": b"after"}.items():
+    objects = b'{"text": "some\\n\\ntext"}\nno object\n' * 200
+    files = {"1.txt": b"before", "2.txt": ARTICLES, "3.tsv": b"x\ty\n" * 500, "4.jsonl": objects}
+    packed = {f"{name}.gz": gzip.compress(data) for name, data in files.items()}
+    for name, data in (files | packed | {"5.txt": b"after"}).items():
         (tmp_path / "in" / name).write_bytes(data)
     uncut = ingest("text", [str(tmp_path / "in")], tmp_path / "uncut").manifest
     monkeypatch.setattr(pieces, "WHOLE_BYTES", 1000)
+    monkeypatch.setattr(pieces, "PACKED_BYTES", 50)
     monkeypatch.setattr(pieces, "PIECE_BYTES", 500)
     cut = ingest("text", [str(tmp_path / "in")], tmp_path / "cut", workers=workers).manifest
     assert cut == uncut
-    assert cut.files == 4
+    assert (cut.files, cut.rejected) == (9, 400)
+    assert list(rejected_files(tmp_path / "cut")) == list(rejected_files(tmp_path / "uncut"))
     assert stored(tmp_path / "cut") == stored(tmp_path / "uncut")
 
 
-def test_an_ingestion_goes_on_inside_a_large_file(tmp_path, small_pieces, monkeypatch):
-    file = tmp_path / "big.txt"
-    file.write_bytes(ARTICLES)
+@pytest.mark.parametrize("name", ["big.txt", "big.txt.gz"])
+def test_an_ingestion_goes_on_inside_a_large_file(tmp_path, small_pieces, monkeypatch, name):
+    file = tmp_path / name
+    file.write_bytes(gzip.compress(ARTICLES) if name.endswith(".gz") else ARTICLES)
     seen = []
 
     def stop(progress):
@@ -104,7 +137,7 @@ def test_an_ingestion_goes_on_inside_a_large_file(tmp_path, small_pieces, monkey
     again = ingest("text", [str(file)], tmp_path / "s", workers=0, watch=seen.append)
     assert seen[0] == stopped.progress
     assert (again.progress.files, again.progress.begun, again.manifest.files) == (1, 0, 1)
-    assert stored(tmp_path / "s") == whole(ARTICLES, str(file))
+    assert stored(tmp_path / "s") == whole(file.read_bytes(), str(file))
 
 
 def test_a_piece_that_is_not_utf8_is_left_out_and_listed(tmp_path, small_pieces):
@@ -132,8 +165,35 @@ def test_what_is_wrong_with_a_whole_file_is_said_once(tmp_path, small_pieces):
     files = list(divided(found, TextFiles, labels))
     assert [file.inside for file in files if file.failure] == ["big.txt", "gone.txt"]
     assert [file.failure[:14] for file in files if file.failure] == ["the pattern '(", "cannot be read"]
-    with pytest.raises(SpecError):
-        list(divided(found, TextFiles, Labels(options={"splitt": "line"})))
+
+
+def test_a_packed_file_that_breaks_off_is_kept_up_to_there_and_listed(tmp_path, small_pieces):
+    file = tmp_path / "big.txt.gz"
+    file.write_bytes(gzip.compress(ARTICLES)[:-200])
+    ingest("text", [str(file)], tmp_path / "s")
+    kept = stored(tmp_path / "s")
+    assert 100 < len(kept) < 600
+    assert kept == whole(gzip.compress(ARTICLES), str(file))[: len(kept)]
+    ((name, reason),) = rejected_files(tmp_path / "s")
+    assert name == str(file)
+    assert "Compressed file ended" in reason
+    assert re.search(r"what follows its first [\d,]+ bytes is left out", reason)
+
+
+def test_a_large_packed_file_never_lies_in_memory_as_a_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(ingestion, "COMMIT_BYTES", 1 << 20)
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 1 << 18)
+    monkeypatch.setattr(pieces, "PACKED_BYTES", 1 << 10)
+    file = tmp_path / "big.jsonl.gz"
+    with gzip.open(file, "wb", 1) as stream:
+        for number in range(16_000):
+            stream.write(b'{"text": "%d %s"}\n' % (number, b"word " * 400))  # 32 MB in all
+    tracemalloc.start()
+    try:
+        assert ingest("text", [str(file)], tmp_path / "s", workers=0).manifest.count == 16_000
+        assert tracemalloc.get_traced_memory()[1] < 12e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_record_that_is_larger_than_a_piece_stays_whole(tmp_path, small_pieces):

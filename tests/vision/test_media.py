@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from didact import DataError
+from didact import DataError, SpecError
 from didact_vision import ImageMedium
 
 
@@ -36,8 +36,36 @@ def test_a_truncated_or_foreign_file_is_rejected_with_the_reason(data):
 
 
 def test_an_option_that_images_do_not_have_is_an_error():
-    with pytest.raises(DataError, match="images have no option 'column'"):
-        ImageMedium().records(jpeg(), "cats/1.jpg", {"column": "a"})
+    with pytest.raises(SpecError, match="`didact ingest images` has no option 'column', nor any other"):
+        ImageMedium().check_options({"column": "a"})
+
+
+def one_dot(width: int, height: int) -> Image.Image:
+    """Red, but for one pixel, which no coarse look meets."""
+    image = Image.new("RGB", (width, height), "red")
+    image.putpixel((width - 2, height - 2), (254, 0, 0))
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "format", "suspect"),
+    [
+        (Image.new("RGB", (200, 100), "red"), "PNG", "of one colour"),
+        (Image.new("L", (200, 100), 7), "JPEG", "of one colour"),
+        (Image.new("RGBA", (40, 40), (1, 2, 3, 0)), "PNG", "of one colour"),  # transparent: only the page is seen
+        (Image.new("RGB", (8, 8), "red"), "PNG", "of one colour"),
+        (one_dot(200, 100), "PNG", ""),
+        (one_dot(8, 8), "PNG", ""),
+        (one_dot(7, 400), "PNG", "below 8 pixels"),
+        (one_dot(400, 7), "PNG", "below 8 pixels"),
+    ],
+)
+def test_images_of_one_colour_and_tiny_ones_are_kept_and_suspect(image, format, suspect):
+    buffer = io.BytesIO()
+    image.save(buffer, format)
+    (record,) = ImageMedium().records(buffer.getvalue(), "an image", {})
+    assert record.data == buffer.getvalue()
+    assert record.suspect == suspect
 
 
 def test_suffixes_are_lower_case_with_their_dot():

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
+from collections.abc import Iterator
 
 import click
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from didact.errors import SpecError
-from didact.ingest import Ingested, Labels, Progress, ingest
-from didact.store import rejected_files
+from didact.ingest import SUSPECT, Ingested, Labels, Progress, ingest
+from didact.store import Store, rejected_files
 
 SECONDS_BETWEEN_LINES = 5.0
 REASONS_SHOWN = 5
+SUSPECTS_SHOWN = 3  # names of each sort
+ROW = re.compile(r":\d+$")  # a rejected row is told by its file and its line
 INTERRUPTED = 130  # what a shell calls a command that SIGINT ended
 
 
@@ -58,13 +63,14 @@ def ingest_command(
     """Read files of one KIND (images, audio, text, …) into a store.
 
     PATHS are folders, which are searched through, tars (also compressed), and single files; or else --manifest lists
-    the files. Broken files are listed in STORE/rejected.tsv and skipped. Interrupted, it goes on where it was when the
-    same command is given again.
+    the files. Broken files are listed in STORE/rejected.tsv and skipped. What can be read and is hardly meant, such as
+    silence, is kept and told of. Interrupted, it goes on where it was when the same command is given again.
 
     \b
         didact ingest images photos/ --label-from folder --out stores/photos
         didact ingest audio digits.tar --pattern '(?P<label>\\d)_(?P<speaker>[a-z]+)_' --out stores/digits
         didact ingest text reviews.tsv --option text=1 --option label=2 --out stores/reviews
+        didact ingest text corpus.jsonl.gz --option text=body --out stores/corpus
         didact ingest audio --manifest lists/train.tsv --out stores/train
     """
     if not paths and manifest is None:
@@ -97,13 +103,28 @@ def report(result: Ingested, out: str) -> list[str]:
     if result.passed_over:
         lines.append(f"{counted(result.passed_over, 'file')} of other kinds passed over")
     if manifest.rejected:
-        lines.append(
-            f"{counted(manifest.rejected, 'file')} could not be read, left out and listed in {out}/rejected.tsv"
-        )
+        rows = sum(bool(ROW.search(name)) for name, _ in rejected_files(out))
+        each = [counted(number, noun) for number, noun in ((manifest.rejected - rows, "file"), (rows, "row")) if number]
+        lines.append(f"{' and '.join(each)} could not be read, left out and listed in {out}/rejected.tsv")
         lines += [f"  {name}: {reason}" for name, reason in itertools.islice(rejected_files(out), REASONS_SHOWN)]
+    lines += suspects(Store.open(out))
     if manifest.fields:
         lines.append(f"fields: {', '.join(manifest.fields)}")
     return lines
+
+
+def suspects(store: Store) -> Iterator[str]:
+    """Which records can be read and are hardly meant, a line for each sort, and how to do without them."""
+    if SUSPECT not in store.manifest.fields:
+        return
+    codes, sorts = store.column(SUSPECT)
+    for number, sort in enumerate(sorts):
+        found = np.flatnonzero(codes == number)
+        names = [store.name(int(index)) for index in found[:SUSPECTS_SHOWN]] + ["…"] * (len(found) > SUSPECTS_SHOWN)
+        are = "is" if len(found) == 1 else "are"
+        yield f"{len(found):,} of {len(store):,} {are} {sort}: {', '.join(names)}"
+    without = " and ".join(f"{SUSPECT} != {sort}" for sort in sorts)
+    yield f'  kept; a source leaves such records out with where="{without}"'
 
 
 def counted(number: int, noun: str) -> str:

@@ -10,6 +10,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from didact.errors import SpecError, did_you_mean
 from didact.sounds import Sound
 from didact.spec import Spec
 from didact.tensors import Batch, Signal
@@ -187,12 +188,19 @@ class Record:
         length: in the medium's unit.
         fields: what is known of it: ``label``, and whatever a file-name pattern or a column gave.
         name: where it came from.
+        suspect: what makes it doubtful, though it can be read, such that "they are …" makes sense: ``silent``. It is
+            kept, and becomes the field ``suspect``: the summary of the ingestion tells of it, and a source leaves it
+            out with ``where="suspect != silent"``. Empty for nearly all.
+        fault: why it cannot be taken, where the rest of its file can: a row with a mistake in it. It is listed by its
+            name, as a file is that cannot be read, and skipped. Empty for all that are kept.
     """
 
     data: bytes
     length: float
     name: str
     fields: Mapping[str, str] = attrs.field(factory=dict)
+    suspect: str = ""
+    fault: str = ""
 
 
 class Medium(abc.ABC):
@@ -202,11 +210,41 @@ class Medium(abc.ABC):
         kind: the word that stands in the store and on the command line, in plural: ``images``.
         unit: what a record's length counts.
         suffixes: the file names that are looked at, lower-case with their dot; others are passed over.
+        options: what ``--option name=value`` may say: names, each with the values that it may have, or with none of
+            them where it may have any. A medium that names none has no options.
     """
 
     kind: ClassVar[str]
     unit: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
+    options: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+
+    def check_options(self, options: Mapping[str, str]) -> None:
+        """Looks at the options once, before any file is listed or read and before there is a store.
+
+        The default compares them with `options`; a medium with more to say of a value calls it first.
+
+        Args:
+            options: the command line's ``--option name=value``.
+
+        Raises:
+            SpecError: there is no such option, or it cannot have this value.
+        """
+        for name, value in options.items():
+            if name not in self.options:
+                known = f", only {', '.join(sorted(self.options))}" if self.options else ", nor any other"
+                raise SpecError(
+                    f"`didact ingest {self.kind}` has no option {name!r}{known}",
+                    where=f"--option {name}={value}",
+                    mend=did_you_mean(name, self.options) if self.options else "leave out --option",
+                )
+            choices = self.options[name]
+            if choices and value not in choices:
+                raise SpecError(
+                    f"the option {name} must be one of {', '.join(choices)}, got {value!r}",
+                    where=f"--option {name}={value}",
+                    mend=did_you_mean(value, choices),
+                )
 
     @abc.abstractmethod
     def records(self, data: bytes, name: str, options: Mapping[str, str]) -> list[Record]:
@@ -215,7 +253,11 @@ class Medium(abc.ABC):
         Args:
             data: the file's bytes.
             name: its name, for messages.
-            options: the command line's ``--option name=value``.
+            options: the command line's ``--option name=value``, as `check_options` let them pass.
+
+        Returns:
+            What is in it. A part that cannot be taken has a `Record.fault`, and one that can but hardly is what was
+            meant says why in `Record.suspect`.
 
         Raises:
             DataError: the file cannot be read; it is listed with this reason and skipped.

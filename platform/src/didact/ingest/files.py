@@ -28,7 +28,7 @@ class Place:
     """A place in a file.
 
     Attributes:
-        offset: in bytes from the file's beginning.
+        offset: in bytes from the file's beginning; of a packed file, in the unpacked bytes.
         line: the number of the line that begins there, from 1.
     """
 
@@ -43,10 +43,13 @@ class Piece:
     Attributes:
         begin: where it begins.
         end: where the next one does; None for the last.
+        content: its bytes, where the file is packed and can only be read from front to back; None where they are read
+            from the file.
     """
 
     begin: Place
     end: Place | None
+    content: bytes | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen(kw_only=True)

@@ -35,7 +35,7 @@ class Progress:
         files: dealt with, by earlier runs of the same command too.
         total: files there are.
         records: made of them.
-        rejected: files that could not be read, and pieces of large ones.
+        rejected: files that could not be read, and pieces and rows of others.
         begun: bytes dealt with of the file after those, where it is a large one that is read in pieces.
     """
 
@@ -91,9 +91,11 @@ def ingest(
     Raises:
         DataError: nothing there or nothing readable, a disk that is full, a folder that holds something else, or a
             manifest with a mistake in it, such as a file that it lists twice.
-        SpecError: no such kind or option; or paths, ``label_from`` or ``pattern`` beside a manifest.
+        SpecError: no such kind or option, or an option that cannot have its value, said before anything is read; or
+            paths, ``label_from`` or ``pattern`` beside a manifest.
     """
     medium, labels, out = _medium(kind), labels or Labels(), Path(out)
+    medium().check_options(labels.options)  # before anything is listed, made or, with `restart`, thrown away
     found = _found(paths, manifest, labels, medium.suffixes)
     inputs = {**to_data(labels), "files": found.fingerprint}
     if found.manifest is not None:

@@ -18,7 +18,7 @@ from didact.ingest import workers as processes
 from didact.ingest.files import UNREADABLE, File, is_packed, unpacked
 from didact.ingest.labels import Labels
 from didact.ingest.pieces import Divisible
-from didact.ingest.writing import Done, Rejected, digest
+from didact.ingest.writing import Done, Rejected, digest, marked
 from didact.machine.signals import StopRequest
 
 CHUNK_FILES, CHUNK_BYTES = 64, 4 << 20  # what a worker is handed at once
@@ -52,7 +52,7 @@ class Reader:
         """What becomes of each file of the chunk.
 
         Raises:
-            SpecError: the medium does not know an option.
+            SpecError: the medium refuses an option only now, and not when it was asked.
         """
         medium = self.medium()
         with _Opened() as opened:
@@ -69,7 +69,9 @@ class Reader:
             else:
                 assert isinstance(medium, Divisible)
                 found = medium.records_of(data, file.name, self.labels.options, file.piece.begin)
-            records = [attrs.evolve(one, fields=self.labels.joined(one.fields, said)) for one in found]
+            rejected = tuple(Rejected(name=one.name, reason=one.fault) for one in found if one.fault)
+            taken = [marked(one) for one in found if not one.fault]
+            records = [attrs.evolve(one, fields=self.labels.joined(one.fields, said)) for one in taken]
             odd = next((one.length for one in records if not (math.isfinite(one.length) and one.length > 0)), None)
             if odd is not None:
                 raise DataError(f"its length would be {odd:g} {medium.unit}")
@@ -82,7 +84,8 @@ class Reader:
         except Exception as error:  # foreign code: one strange file must not end the ingestion of millions
             return _reject(file, f"{type(error).__name__}: {error}")
         digests = tuple(digest(record) for record in records)
-        return Done(records=tuple(records), digests=digests, end=file.piece.end if file.piece else None)
+        end = file.piece.end if file.piece else None
+        return Done(records=tuple(records), digests=digests, rejected=rejected, end=end)
 
 
 def chunks(files: Iterable[File]) -> Iterator[Chunk]:
@@ -120,7 +123,7 @@ def read_all(reader: Reader, pieces: Iterable[Chunk], workers: int, stop: StopRe
         stop: once it is asked for, no worker is waited for any more.
 
     Raises:
-        SpecError: the medium does not know an option.
+        SpecError: the medium refuses an option only now, and not when it was asked.
     """
     if workers == 0:
         yield from (reader.read(chunk) for chunk in pieces)
@@ -194,7 +197,9 @@ class _Opened:
             stream.close()
 
     def bytes_of(self, file: File) -> bytes:
-        """The bytes of a file or of a tar's member."""
+        """The bytes of a file, of a piece of one, or of a tar's member."""
+        if file.piece is not None and file.piece.content is not None:
+            return file.piece.content
         if not file.member:
             with open(file.path, "rb") as single:
                 if file.piece is None:
@@ -223,7 +228,7 @@ def _chunk(pairs: Sequence[tuple[File, bytes | None]]) -> Chunk:
 
 def _reject(file: File, reason: str) -> Done:
     if file.piece is None:
-        return Done(rejected=Rejected(name=file.name, reason=reason))
+        return Done(rejected=(Rejected(name=file.name, reason=reason),))
     first = file.piece.begin.offset
     where = f"bytes {first:,} to {first + file.size:,} of it are left out"
-    return Done(rejected=Rejected(name=file.name, reason=f"{reason}; {where}"), end=file.piece.end)
+    return Done(rejected=(Rejected(name=file.name, reason=f"{reason}; {where}"),), end=file.piece.end)

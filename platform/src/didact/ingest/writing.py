@@ -22,12 +22,13 @@ from didact.ingest.files import Place
 from didact.store import ABOUT, DATA, DIGEST_BYTES, PROGRESS, SCHEMA, Manifest, record_key
 
 OWN_FILES = frozenset({"data.mdb", "columns", "rejected.tsv", "store.json", ".ingesting"})
+SUSPECT = "suspect"  # the field that a record's `suspect` becomes
 FIRST_MAP_BYTES = 1 << 30  # of address space; doubled whenever it is full
 
 
 @attrs.frozen(kw_only=True)
 class Rejected:
-    """A file that could not be read, and why."""
+    """A file that could not be read, or a part of one, and why."""
 
     name: str
     reason: str
@@ -40,13 +41,13 @@ class Done:
     Attributes:
         records: taken from the file.
         digests: of each record, SHA-256; see `digest`.
-        rejected: set where the file could not be read.
+        rejected: the file where it could not be read; else what in it could not be taken.
         end: where in the same file the next piece begins; None where the file is done with.
     """
 
     records: tuple[Record, ...] = ()
     digests: tuple[bytes, ...] = ()
-    rejected: Rejected | None = None
+    rejected: tuple[Rejected, ...] = ()
     end: Place | None = None
 
 
@@ -54,14 +55,22 @@ def write_store(folder: Path, kind: str, unit: str, records: Iterable[Record]) -
     """Writes records that are at hand into a new store.
 
     Raises:
-        DataError: the folder holds a store already, or the disk is full.
+        DataError: a record has a fault, the folder holds a store already, or the disk is full.
     """
     with StoreWriter(folder, kind, unit, inputs={"records": "given"}) as writer:
         if writer.next_file:
             raise DataError(f"{folder} holds a store already", where=str(folder), mend="remove it, or name another")
-        kept = tuple(records)
+        kept = tuple(marked(record) for record in records)
+        faulty = next((record for record in kept if record.fault), None)
+        if faulty is not None:
+            raise DataError(faulty.fault, where=faulty.name, mend="leave the record out")
         writer.append([Done(records=kept, digests=tuple(digest(record) for record in kept))])
         return writer.complete()
+
+
+def marked(record: Record) -> Record:
+    """The record with what makes it doubtful among its fields."""
+    return attrs.evolve(record, fields={**record.fields, SUSPECT: record.suspect}) if record.suspect else record
 
 
 def digest(record: Record) -> bytes:
@@ -84,7 +93,7 @@ class StoreWriter:
         next_file: how many files were dealt with, by this process and those before it.
         place: where in the file after those to go on: at its beginning, or behind the pieces that are in.
         count: records so far.
-        rejected: files so far that could not be read.
+        rejected: files so far that could not be read, and pieces and rows of others.
 
     Raises:
         DataError: the folder is half written from other inputs, complete, in use, or no store at all.
@@ -179,8 +188,8 @@ class StoreWriter:
                 transaction.put(record_key(count), record.data, db=data, append=True)
                 transaction.put(record_key(count), sha + known.encode(), db=about, append=True)
                 count += 1
-            if file.rejected is not None:
-                line = json.dumps([file.rejected.name, file.rejected.reason], ensure_ascii=False)
+            for one in file.rejected:
+                line = json.dumps([one.name, one.reason], ensure_ascii=False)
                 transaction.put(b"rejected" + record_key(rejected), line.encode(), db=progress)
                 rejected += 1
             number += file.end is None
@@ -190,7 +199,7 @@ class StoreWriter:
         return state
 
     def rejections(self) -> Iterator[Rejected]:
-        """The files that could not be read, in their order."""
+        """What could not be read, in its order."""
         with self._environment.begin() as transaction:
             for number in range(self.rejected):
                 line = transaction.get(b"rejected" + record_key(number), b"", db=self._databases[PROGRESS])

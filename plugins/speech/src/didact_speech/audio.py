@@ -13,21 +13,24 @@ import torch
 from didact import DataError, Medium, Record, Sound
 
 STREAMED = 0x7FFFFF00  # a writer that cannot seek back (a pipe) declares a size from here on; it does not know better
+SILENT_RANGE = 2e-4  # between the least sample and the greatest, of 2 at most: dither of three steps of 16 bits
 OGG_HEADER_BYTES, OGG_END_OF_STREAM = 27, 4
 
 
 class AudioMedium(Medium):
-    """Sound. Each file is decoded once, in full, so that no training meets a broken one. Silence is data."""
+    """Sound. Each file is decoded once, in full, so that no training meets a broken one.
+
+    Silence is data, and suspect: it is kept and told of.
+    """
 
     kind = "audio"
     unit = "seconds"
     suffixes = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au")
 
     def records(self, data: bytes, name: str, options: Mapping[str, str]) -> list[Record]:
-        if options:
-            raise DataError(f"audio has no option {next(iter(options))!r}", where=name, mend="leave out --option")
         sound = decode(data, name)
-        return [Record(data=data, length=len(sound.samples) / sound.rate_hz, name=name)]
+        suspect = "silent" if is_silent(sound) else ""
+        return [Record(data=data, length=len(sound.samples) / sound.rate_hz, name=name, suspect=suspect)]
 
     def describe(self, record: Record) -> str:
         about = soundfile.info(io.BytesIO(record.data))  # the header alone
@@ -67,6 +70,12 @@ def decode(data: bytes, name: str) -> Sound:
             mend="export it again, or leave it out",
         )
     return Sound(samples=torch.from_numpy(samples.mean(axis=1)), rate_hz=rate_hz)
+
+
+def is_silent(sound: Sound) -> bool:
+    """Whether there is nothing to hear: all samples are nearly equal, whatever their mean."""
+    least, most = torch.aminmax(sound.samples)
+    return float(most - least) < SILENT_RANGE
 
 
 def _missing(data: bytes, about: str, declared: int, decoded: int) -> str:
