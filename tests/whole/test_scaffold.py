@@ -113,6 +113,8 @@ def test_the_command_says_what_it_wrote_and_what_to_do_next(tmp_path, monkeypatc
         ("a/b", "masker", "'a/b' is no name"),
         ("vision", "masker", "there is a plugin 'vision' already, of didact-vision"),
         ("didact-vision", "masker", "there is a plugin 'vision' already"),
+        ("masker", "masker", "its class would be called Masker, as one of didact's own is"),
+        ("class", "masker", "'class' is a word of Python's"),
     ],
 )
 def test_what_cannot_be_written_is_said(name, kind, words, tmp_path):

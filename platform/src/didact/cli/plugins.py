@@ -1,4 +1,4 @@
-"""``didact plugin``: list, show, make and check plugins."""
+"""``didact plugin``: list, show, make, extend and check plugins."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from didact.testing import Check, Verdict
 
 
-@click.group("plugin", invoke_without_command=True, short_help="List, show, make and check plugins.")
+@click.group("plugin", invoke_without_command=True, short_help="List, show, make, extend and check plugins.")
 @click.pass_context
 def plugin_group(context: click.Context) -> None:
     """Lists every installed plugin: its distribution and version, what it registers, and where it lives.
@@ -23,11 +23,12 @@ def plugin_group(context: click.Context) -> None:
     A plugin that cannot be used is listed with the reason, and the exit code is 1; the others work all the same.
     DIDACT_SKIP=NAME,… leaves plugins out, by their name or their distribution's. `didact plugins` is the same command.
 
-    With a further word it shows a component, makes a plugin, or checks one:
+    With a further word it shows a component, makes a plugin, adds a component to one, or checks one:
 
     \b
         didact plugin show vision/random
         didact plugin new stripes --kind masker
+        didact plugin add ear --kind target-builder --to didact-stripes
         didact plugin check stripes
     """
     if context.invoked_subcommand is None:
@@ -87,6 +88,42 @@ def new_command(name: str, kind: str, out: Path | None) -> None:
     click.echo(f"  uv pip install -e {folder}          # or: pip install -e {folder}")
     click.echo(f"  didact run {folder}/experiment.py --smoke")
     click.echo(f"  didact plugin check {short}")
+
+
+@plugin_group.command("add", short_help="Add a component to a plugin of your own.")
+@click.argument("name", metavar="NAME")
+@click.option("--kind", required=True, metavar="KIND", help="What it is: masker, backbone, source, …; see below.")
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    help="The folder of the plugin, which has its pyproject.toml.  [default: this one]",
+)
+def add_command(name: str, kind: str, folder: Path) -> None:
+    """Adds a component to a plugin: its file, its registration, its examples for the contract, and its export.
+
+    It will be known as PLUGIN/NAME. What is in the plugin's files stays as it is written; where one of them has a shape
+    that cannot be extended safely, nothing is written, and the lines to paste are printed.
+
+    KIND is masker, feature-encoder, backbone, target-builder, objective, teacher, source, evaluation or observer.
+
+    \b
+        didact plugin add ear --kind target-builder --to didact-stripes
+        didact plugin check stripes/ear
+    """
+    from didact.scaffold.adding import plan
+    from didact.scaffold.experiments import usage
+
+    addition = plan(name, kind, folder)
+    if addition.obstacle is not None:
+        click.echo(addition.lines)
+    addition.write()
+    for path in addition.files:
+        click.echo(f"{path}{'  (new)' if path == addition.module else ''}")
+    click.echo("next:")
+    click.echo(f"  from {addition.package} import {addition.cls}  # in an experiment: {usage(kind, addition.cls)}")
+    click.echo(f"  didact plugin check {addition.component}")
 
 
 @plugin_group.command("check", short_help="Hold a plugin against the contract, rule by rule.")

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import attrs
 
+import didact
 from didact.errors import PluginError, did_you_mean
 from didact.hookspecs import VERSION
 from didact.machine.disk import write_text, writing
 from didact.plugins import registry
 from didact.scaffold.experiments import experiment
+from didact.scaffold.inserting import WIDTH
 
 
 @attrs.frozen(kw_only=True)
@@ -143,6 +145,7 @@ def write(name: str, kind: str, folder: Path | None = None) -> tuple[Path, list[
     if kind not in KINDS:
         raise PluginError(f"there is no kind {kind!r} of plugin", where="--kind", mend=did_you_mean(kind, KINDS))
     _check_name(name)
+    check_class(class_name(name, KINDS[kind].suffix))
     folder = folder if folder is not None else Path(f"didact-{name}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PluginError(
@@ -160,25 +163,9 @@ def _files(name: str, kind: str) -> dict[str, str]:
     """Every file of the distribution, ``path → content``."""
     about = KINDS[kind]
     package = f"didact_{name.replace('-', '_')}"
-    words = {
-        "plugin": name,
-        "distribution": f"didact-{name}",
-        "package": package,
-        "identifier": name.replace("-", "_"),
-        "Class": class_name(name, about.suffix),
-        "bounds": _bounds(),
-        "kind_words": about.words,
-        "hook": about.hook,
-        "base": about.base,
-        "module": about.module,
-        "short": kind,
-        "testing": ", ".join(("Example", *about.testing)),
-    }
-    words["examples"] = "\n".join(
-        f"            Example({string.Template(example).substitute(words)})," for example in about.examples
-    )
+    words = words_of(name, kind, package=package, short=kind, cls=class_name(name, about.suffix), module=about.module)
     source = f"src/{package}"
-    filled = {
+    templates = {
         "pyproject.toml": "pyproject.toml",
         "README.md": "README.md",
         f"{source}/__init__.py": "init.py",
@@ -186,8 +173,46 @@ def _files(name: str, kind: str) -> dict[str, str]:
         f"{source}/plugin.py": "plugin.py",
         "tests/test_contract.py": "test_contract.py",
     }
-    files = {path: string.Template(_template(template)).substitute(words) for path, template in filled.items()}
+    files = {path: filled(template, words) for path, template in templates.items()}
     return {**files, f"{source}/py.typed": "", "experiment.py": experiment(name, kind, package, words["Class"])}
+
+
+def words_of(plugin: str, kind: str, *, package: str, short: str, cls: str, module: str) -> dict[str, str]:
+    """What stands in the templates' blanks.
+
+    Args:
+        plugin: its name.
+        kind: of the component, one of `KINDS`.
+        package: that has the component.
+        short: the component's name in the plugin.
+        cls: the component's class.
+        module: the component's file.
+    """
+    about = KINDS[kind]
+    words = {
+        "plugin": plugin,
+        "distribution": f"didact-{plugin}",
+        "package": package,
+        "identifier": plugin.replace("-", "_"),
+        "Class": cls,
+        "bounds": _bounds(),
+        "kind_words": about.words,
+        "hook": about.hook,
+        "base": about.base,
+        "module": module,
+        "short": short,
+        "testing": ", ".join(("Example", *about.testing)),
+    }
+    examples = "".join(_example(string.Template(example).substitute(words)) for example in about.examples)
+    words["example"] = f'        "{short}": [\n{examples}        ],'
+    words["registration"] = filled("registration.py", words).rstrip()
+    return words
+
+
+def filled(template: str, words: dict[str, str]) -> str:
+    """A template with its blanks filled."""
+    folder = importlib.resources.files("didact.scaffold") / "templates"
+    return string.Template((folder / f"{template}.template").read_text()).substitute(words)
 
 
 def class_name(name: str, suffix: str) -> str:
@@ -195,12 +220,36 @@ def class_name(name: str, suffix: str) -> str:
     return "".join(part.capitalize() for part in name.split("-")).removesuffix(suffix) + suffix
 
 
-def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(name):
+def check_word(name: str, what: str) -> None:
+    """Raises where a name is not written as names of plugins and components are."""
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         raise PluginError(
-            f"{name!r} is no name for a plugin",
+            f"{name!r} is no name for {what}",
             where="NAME",
             mend="small letters, digits and single hyphens, beginning with a letter, such as stripes or long-spans",
+        )
+
+
+def check_class(cls: str) -> None:
+    """Raises where a component's class would hide one of didact's own, which its file or its examples need."""
+    if cls in didact.__all__ or any(cls in about.testing for about in KINDS.values()):
+        raise PluginError(
+            f"its class would be called {cls}, as one of didact's own is",
+            where="NAME",
+            mend="take a name that says what is particular about it, such as long-spans",
+        )
+
+
+def _example(arguments: str) -> str:
+    line = f"            Example({arguments}),\n"
+    return line if len(line) <= WIDTH + 1 else f"            Example(\n                {arguments}\n            ),\n"
+
+
+def _check_name(name: str) -> None:
+    check_word(name, "a plugin")
+    if keyword.iskeyword(name):
+        raise PluginError(
+            f"{name!r} is a word of Python's, and no name for a plugin", where="NAME", mend="take another name"
         )
     for plugin in registry().plugins:
         if plugin.name == name:
@@ -215,7 +264,3 @@ def _bounds() -> str:
     """The versions of didact whose hooks are those of this one."""
     major, minor = map(int, VERSION.split("."))
     return f">={major}.{minor},<{major}.{minor + 1}"
-
-
-def _template(name: str) -> str:
-    return (importlib.resources.files("didact.scaffold") / "templates" / f"{name}.template").read_text()

@@ -30,7 +30,7 @@ PARTS = {
         imports={"didact_transformer": ("Transformer",)},
     ),
     "targets": Part(
-        code="TopKTargets(k=2, teacher=EMATeacher(start=0.9, end=0.99, anneal_steps=200))",
+        code="TopKTargets(k=2, teacher=EMATeacher(start=0.9, end=0.99, anneal_steps=None))",
         imports={"didact_distill": ("EMATeacher", "TopKTargets")},
     ),
     "objective": Part(code="LatentRegression()", imports={"didact_distill": ("LatentRegression",)}),
@@ -41,7 +41,7 @@ CODE = {  # the expression with the new component, by kind
     "masker": "{cls}()",
     "feature-encoder": "{cls}(width=32)",
     "backbone": "{cls}(width=32, depth=2)",
-    "target-builder": "{cls}(teacher=EMATeacher(start=0.9, end=0.99, anneal_steps=200))",
+    "target-builder": "{cls}(teacher=EMATeacher(start=0.9, end=0.99, anneal_steps=None))",
     "objective": "{cls}()",
     "teacher": "TopKTargets(k=2, teacher={cls}(every=20))",
     "source": "{cls}()",
@@ -57,6 +57,15 @@ FIELDS = {
     "objective": "objective",
 }
 BESIDE = {"target-builder": ("EMATeacher",), "teacher": ("TopKTargets",)}  # of didact_distill
+
+
+def usage(kind: str, cls: str) -> str:
+    """A component in its field of an experiment, as the example experiment of a new plugin has it."""
+    code = CODE[kind].format(cls=cls)
+    if kind == "evaluation":
+        return f'evaluations={{"classes": {code}}}'
+    fields = {**FIELDS, "source": "source", "observer": "observers"}
+    return f"{fields[kind]}={code}"
 
 
 def experiment(name: str, kind: str, package: str, cls: str) -> str:
