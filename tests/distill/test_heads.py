@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 import torch
 from torch import nn
@@ -77,14 +78,35 @@ def test_the_decoder_is_convolution_norm_gelu_residual(make_batch):
         y = nn.functional.gelu(nn.functional.layer_norm(y.permute(0, 2, 3, 1), (16,)).permute(0, 3, 1, 2))
         x = y if layer == 0 else y + x  # the first layer widens: no residual there
     expected = decoder.projection(x.permute(0, 2, 3, 1).reshape(24, 16))[mask.predictions]
-    torch.testing.assert_close(decoder(context, mask), expected)
+    torch.testing.assert_close(decoder(context, mask, None), expected)
 
 
 def test_the_decoder_reads_sequences_as_well_as_grids(make_batch):
     layout = Layout((12,))
     context, mask = make_context(torch.rand(2, 2, 12) < 0.5, layout, 8, True, make_batch)
     decoder = ConvDecoder(width=8, layers=2, groups=2, kernel=5).build(Wide(8, None), 8)
-    assert decoder(context, mask).shape == (mask.count, 8)
+    assert decoder(context, mask, None).shape == (mask.count, 8)
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_what_stands_at_padding_changes_no_prediction_of_the_decoder(make_batch, dropped):
+    """A sequence of 12 alone, and one of 20 of which the last eight are padding."""
+    decoder = ConvDecoder(width=8, layers=3, groups=2, kernel=5, noise=0.0).build(Wide(8, None), 8)
+    predicted = torch.rand(1, 2, 12) < 0.5
+    context, mask = make_context(predicted, Layout((12,)), 8, dropped, make_batch)
+    longer = nn.functional.pad(predicted, (0, 8))
+    padded, padded_mask = make_context(longer, Layout((20,)), 8, dropped, make_batch)
+    padding = (torch.arange(20) >= 12).expand(2, -1)
+    outputs = padded.output.clone()
+    if dropped:
+        visible = ~predicted.flatten(0, 1)
+        for row in range(2):  # of the longer sequence's visible positions the first are the same
+            n = int(visible[row].sum())
+            outputs[row, :n] = context.output[row, :n]
+    else:
+        outputs[:, :12] = context.output
+    padded = attrs.evolve(padded, output=outputs)
+    torch.testing.assert_close(decoder(padded, padded_mask, padding), decoder(context, mask, None))
 
 
 def test_groups_that_do_not_divide_the_backbone_are_an_error():

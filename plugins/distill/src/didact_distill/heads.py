@@ -27,12 +27,13 @@ class HeadModule(nn.Module, abc.ABC):
     """A head's weights."""
 
     @abc.abstractmethod
-    def forward(self, context: Context, mask: BatchMask) -> Tensor:
+    def forward(self, context: Context, mask: BatchMask, padding: Tensor | None) -> Tensor:
         """The predictions (N, D) at the mask's N predicted positions.
 
         Args:
             context: output (R, V, D).
             mask: which positions, and which of them are not in the sequence.
+            padding: (R, T) bool; true = not data, and must change no prediction. None: all is data.
         """
 
 
@@ -80,7 +81,7 @@ class ProjectionHead(HeadModule):
         super().__init__()
         self.layers = layers
 
-    def forward(self, context: Context, mask: BatchMask) -> Tensor:
+    def forward(self, context: Context, mask: BatchMask, padding: Tensor | None) -> Tensor:
         """Predictions (N, D) from the outputs (R, T, D) at the predicted positions."""
         if mask.visible is not None:
             raise SpecError(
@@ -166,14 +167,21 @@ class ConvDecoderModule(HeadModule):
             else nn.Sequential(nn.Linear(spec.width, inner), nn.GELU(), nn.Linear(inner, target_width))
         )
 
-    def forward(self, context: Context, mask: BatchMask) -> Tensor:
-        """Predictions (N, D) from visible outputs (R, V, D) and noise at the other positions."""
+    def forward(self, context: Context, mask: BatchMask, padding: Tensor | None) -> Tensor:
+        """Predictions (N, D) from visible outputs (R, V, D) and noise at the other positions.
+
+        Padding is zero before every convolution, as what stands beyond the end of an unpadded sample is.
+        """
         x = self._restore(context)  # (R, T, D)
         rows, t, width = x.shape
+        if padding is not None:
+            padding = padding.view(rows, 1, *context.tokens.layout.shape)  # (R, T) -> (R, 1, H, W)
         x = x.view(rows, *context.tokens.layout.shape, width).movedim(
             -1, 1
         )  # (R, T, D) -> (R, D, H, W), channels last in memory
         for convolution in self.convolutions:
+            if padding is not None:
+                x = x.masked_fill(padding, 0.0)
             y = convolution(x).movedim(1, -1)  # (R, H, W, D)
             y = nn.functional.gelu(nn.functional.layer_norm(y, y.shape[-1:])).movedim(-1, 1)
             x = y + x if self.spec.residual and y.shape == x.shape else y

@@ -21,6 +21,7 @@ from didact import (
     Target,
     TargetBuilderModule,
     View,
+    repeat,
 )
 from didact.errors import of_field
 from didact_distill.heads import Head, LinearHead
@@ -82,7 +83,8 @@ class LatentRegressionModule(ObjectiveModule):
         for target in targets:
             student = passes[target.view]
             mask = _mask(student.view)
-            predictions = self.head(student.context, mask).float()  # (N, D)
+            padding = repeat(student.view.padding, mask)  # (R, T)
+            predictions = self.head(student.context, mask, padding).float()  # (N, D)
             values = target.values.flatten(0, 1).index_select(0, mask.targets)  # (B, T, D) -> (N, D)
             regression.append(self._distance(predictions, values))
             predicted.append(predictions.detach())
