@@ -112,7 +112,7 @@ def test_features_and_output_equal_those_of_the_image_model(size: str, gradient:
         attention = layer.attention.attention
         parts = [attention.query, attention.key, attention.value]
         block.attention.qkv.weight.data.copy_(torch.cat([part.weight for part in parts]))
-        block.attention.query_value_bias.data.copy_(torch.stack([attention.query.bias, attention.value.bias]))
+        block.attention.query_value_bias.data.copy_(torch.cat([attention.query.bias, attention.value.bias]))
         load(block.attention.projection, [layer.attention.output.dense])
         load(block.attention_residual.norm, [layer.layernorm_before])
         load(block.ffn.inner, [layer.intermediate.dense])

@@ -121,7 +121,7 @@ def test_attention_is_the_softmax_of_queries_and_keys(norm: str, key_bias: bool)
         if key_bias:
             projected = projected + layer.attention.qkv.bias
         else:
-            query_bias, _ = layer.attention.query_value_bias
+            query_bias, _ = layer.attention.query_value_bias.chunk(2)
             projected[..., :32] += query_bias
         for row in range(2):
             for head in range(4):

@@ -39,7 +39,7 @@ def weights_from(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         weights[ours + "attention.qkv.weight"] = torch.cat(
             [state[f"{attention}{part}.weight"] for part in ("query", "key", "value")]
         )
-        weights[ours + "attention.query_value_bias"] = torch.stack(
+        weights[ours + "attention.query_value_bias"] = torch.cat(
             [state[f"{attention}{part}.bias"] for part in ("query", "value")]
         )
         weights[ours + "attention_residual.scale"] = state[theirs + "lambda_1"]

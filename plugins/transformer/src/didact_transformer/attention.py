@@ -24,7 +24,8 @@ class Attention(nn.Module):
         self.heads = heads
         self.dropout = dropout
         self.qkv = Linear(width, 3 * width, bias=key_bias)
-        self.query_value_bias = None if key_bias else nn.Parameter(torch.zeros(2, width))
+        # (2 D,), one vector: biases are not decayed, and an optimizer knows them by their one dimension
+        self.query_value_bias = None if key_bias else nn.Parameter(torch.zeros(2 * width))
         self.projection = Linear(width, width)
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
@@ -70,7 +71,7 @@ class Attention(nn.Module):
     def _qkv_bias(self) -> Tensor | None:
         if self.query_value_bias is None:
             return self.qkv.bias
-        query, value = self.query_value_bias.unbind(0)
+        query, value = self.query_value_bias.chunk(2)
         return torch.cat([query, torch.zeros_like(query), value])
 
 
