@@ -104,3 +104,24 @@ def test_one_channel_per_group_returns_in_bfloat16():
     )
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(convolution(features), expected)
+
+
+def test_gradients_of_gradients_equal_those_of_torch() -> None:
+    """As a gradient penalty needs them, or a product with the Hessian."""
+    torch.manual_seed(0)
+    quick = ChannelsLastConv1d(6, 8, 5, stride=2, bias=True)
+    given = torch.randn(2, 40, 6)
+    found = []
+    for of_torch in (False, True):
+        features = given.clone().requires_grad_()
+        if of_torch:
+            convolved = torch.nn.functional.conv1d(features.transpose(1, 2), quick.weight, quick.bias, 2).transpose(
+                1, 2
+            )
+        else:
+            convolved = quick(features)
+        leaves = [features, *quick.parameters()]
+        first = torch.autograd.grad(convolved.pow(3).sum(), leaves, create_graph=True)
+        found.append(torch.autograd.grad(sum(one.square().sum() for one in first), leaves))
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs.view_as(mine), rtol=1e-3, atol=1e-2)

@@ -22,6 +22,18 @@ def test_products_and_gradients_equal_those_of_torch(shape: tuple[int, ...], bia
         torch.testing.assert_close(ours, theirs)
 
 
+def test_gradients_of_gradients_equal_those_of_torch() -> None:
+    """As a gradient penalty needs them, or a product with the Hessian."""
+    inputs = [torch.randn(2, 5, 3), torch.randn(4, 3), torch.randn(4)]
+    found = []
+    for function in (F.linear, linear):
+        leaves = [value.clone().requires_grad_() for value in inputs]
+        first = torch.autograd.grad(function(*leaves).pow(3).sum(), leaves, create_graph=True)
+        found.append(torch.autograd.grad(sum(one.square().sum() for one in first), leaves))
+    for theirs, ours in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
+
+
 def test_large_products_equal_those_of_torch() -> None:
     x, weight, bias = torch.randn(2, 199, 768), torch.randn(2304, 768), torch.randn(2304)
     torch.testing.assert_close(linear(x, weight, bias), F.linear(x, weight, bias), atol=1e-4, rtol=1e-4)

@@ -345,6 +345,17 @@ def pin(value: Moved) -> Moved:
     return value
 
 
+def in_bytes(value: Any) -> int:
+    """What the tensors of a value of this module, or of a tuple of them, take."""
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, tuple):
+        return sum(in_bytes(item) for item in value)
+    if attrs.has(type(value)):
+        return sum(in_bytes(getattr(value, field.name)) for field in attrs.fields(type(value)))
+    return 0
+
+
 def _pad(values: Tensor, positions: int) -> Tensor:
     return torch.nn.functional.pad(values, (0, positions - values.shape[1]))  # (M, t) -> (M, T)
 

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 
 class ChannelsLastConv1d(nn.Conv1d):
@@ -84,17 +83,18 @@ class _Convolution(torch.autograd.Function):
         return F.conv2d(image, kernel, bias, (1, stride))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         image, kernel = ctx.saved_tensors
-        for_image = for_kernel = for_bias = None
-        if ctx.needs_input_grad[0]:
-            settings = (None, (1, ctx.stride), (0, 0), (1, 1), False, (0, 0), 1, (True, False, False))
-            for_image = torch.ops.aten.convolution_backward(gradient, image, kernel, *settings)[0]
-        if ctx.needs_input_grad[1]:
+        for_bias = gradient.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
+        # a gradient that is derived itself, as nobody in training does, cannot come of products by oneDNN
+        quick = not torch.is_grad_enabled()
+        wanted = (ctx.needs_input_grad[0], ctx.needs_input_grad[1] and not quick, False)
+        settings = (None, (1, ctx.stride), (0, 0), (1, 1), False, (0, 0), 1, wanted)
+        for_image = for_kernel = None
+        if any(wanted):
+            for_image, for_kernel, _ = torch.ops.aten.convolution_backward(gradient, image, kernel, *settings)
+        if ctx.needs_input_grad[1] and quick:
             for_kernel = _kernel_gradient(_as_sequence(image), _as_sequence(gradient), kernel.shape[-1], ctx.stride)
-        if ctx.needs_input_grad[2]:
-            for_bias = gradient.sum((0, 2, 3))
         return for_image, for_kernel, for_bias, None
 
 

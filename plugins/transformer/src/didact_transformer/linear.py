@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 
 class Linear(nn.Linear):
@@ -37,15 +36,15 @@ class _Linear(torch.autograd.Function):
         return _multiply(x, weight, bias)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
+        multiply = _multiply_by_torch if torch.is_grad_enabled() else _multiply  # gradients of gradients: not by oneDNN
         rows = gradient.reshape(-1, gradient.shape[-1])  # (…, D') -> (N, D')
         for_x = for_weight = for_bias = None
         if ctx.needs_input_grad[0]:
-            for_x = _multiply(rows, weight.t()).view_as(x)
+            for_x = multiply(rows, weight.t()).view_as(x)
         if ctx.needs_input_grad[1]:
-            for_weight = _multiply(rows.t().contiguous(), x.reshape(-1, x.shape[-1]).t())  # (D', N) · (N, D)
+            for_weight = multiply(rows.t().contiguous(), x.reshape(-1, x.shape[-1]).t())  # (D', N) · (N, D)
         if ctx.needs_input_grad[2]:
             for_bias = rows.sum(0)
         return for_x, for_weight, for_bias
@@ -58,6 +57,10 @@ def _multiply(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor
     """
     product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
     return product
+
+
+def _multiply_by_torch(left: Tensor, right: Tensor) -> Tensor:
+    return left @ right.t()
 
 
 def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
