@@ -9,16 +9,12 @@ from torch import Tensor, nn
 LEVELS = 1 << 16  # sixteen random bits decide over a value: the share that is dropped is a multiple of 1/65536
 
 
-class Dropout(nn.Module):
-    """`dropout` in training, nothing else."""
+class Dropout(nn.Dropout):
+    """`torch.nn.Dropout`, by `dropout`; whoever fine-tunes finds it and sets its ``p`` as that of any other."""
 
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self.share = share
-
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Any shape, kept."""
-        return dropout(x, self.share) if self.training else x
+        return dropout(input, self.p) if self.training else input
 
 
 def dropout(x: Tensor, share: float) -> Tensor:
