@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 import click
 
-from didact import BatchSize, Experiment, Spec, Training, tensors
+from didact import BatchSize, Experiment, Pretrained, Spec, Training, tensors
 from didact.cli import cli
 from didact.contracts import method
 from didact.plugins import KIND_NAMES, Plugin, registry
@@ -65,7 +65,7 @@ def components() -> str:
         "",
     ]
     lines += ["## The experiment", ""]
-    for cls in (Experiment, Training, BatchSize):
+    for cls in (Experiment, Training, BatchSize, Pretrained):
         lines += _component(cls, f"didact.{cls.__name__}", "")
     for hook, title in KINDS.items():
         lines += [f"## {title}", "", f"{_meaning(hook)}", ""]

@@ -10,13 +10,11 @@ Command: didact run experiments/ablations/beta_images.py --jobs 2
 from didact import experiment_in
 from didact_ablate import Ablation
 
-STEPS = 450
-
 base = experiment_in("../small/images.py", beside=__file__)
 
 ablation = Ablation(
     name="beta-images",
-    base=base.evolve(**{"training.steps": STEPS, "targets.teacher.anneal_steps": STEPS}),
+    base=base.evolve(**{"training.steps": 450}),
     vary={"objective.beta": (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)},
     metric="classes/linear",
     seeds=(0, 1, 2),

@@ -10,13 +10,11 @@ Command: didact run experiments/ablations/beta_speech.py --jobs 2
 from didact import experiment_in
 from didact_ablate import Ablation
 
-STEPS = 1_000
-
 base = experiment_in("../small/speech.py", beside=__file__)
 
 ablation = Ablation(
     name="beta-speech",
-    base=base.evolve(**{"training.steps": STEPS, "targets.teacher.anneal_steps": STEPS}),
+    base=base.evolve(**{"training.steps": 1_000}),
     vary={"objective.beta": (0.0, 0.25, 0.5, 1.0, 2.0)},
     metric="digits/linear",
     seeds=(0, 1, 2),

@@ -12,13 +12,11 @@ Command: didact run experiments/ablations/decay_images.py --jobs 2
 from didact import experiment_in
 from didact_ablate import Ablation
 
-STEPS = 450
-
 base = experiment_in("../small/images.py", beside=__file__)
 
 ablation = Ablation(
     name="decay-images",
-    base=base.evolve(**{"training.steps": STEPS, "targets.teacher.anneal_steps": STEPS}),
+    base=base.evolve(**{"training.steps": 450}),
     variants={
         "decay 0": {"targets.teacher.start": 0.0, "targets.teacher.end": 0.0},
         "decay 0.9": {"targets.teacher.start": 0.9, "targets.teacher.end": 0.9},

@@ -13,13 +13,11 @@ Command: didact run experiments/ablations/decay_speech.py --jobs 2
 from didact import experiment_in
 from didact_ablate import Ablation
 
-STEPS = 1_000
-
 base = experiment_in("../small/speech.py", beside=__file__)
 
 ablation = Ablation(
     name="decay-speech",
-    base=base.evolve(**{"training.steps": STEPS, "targets.teacher.anneal_steps": STEPS}),
+    base=base.evolve(**{"training.steps": 1_000}),
     variants={
         "decay 0": {"targets.teacher.start": 0.0, "targets.teacher.end": 0.0},
         "decay 0.9": {"targets.teacher.start": 0.9, "targets.teacher.end": 0.9},

@@ -10,13 +10,11 @@ Command: didact run experiments/ablations/encoder_images.py --jobs 2
 from didact import experiment_in
 from didact_ablate import Ablation
 
-STEPS = 450
-
 base = experiment_in("../small/images.py", beside=__file__)
 
 ablation = Ablation(
     name="encoder-images",
-    base=base.evolve(**{"training.steps": STEPS, "targets.teacher.anneal_steps": STEPS}),
+    base=base.evolve(**{"training.steps": 450}),
     vary={"targets.teacher.shares": ("nothing", "encoder")},
     metric="classes/linear",
     seeds=(0, 1, 2),

@@ -11,13 +11,11 @@ Command: didact run experiments/ablations/layers_images.py --jobs 2
 from didact import experiment_in
 from didact_ablate import Ablation
 
-STEPS = 450
-
 base = experiment_in("../small/images.py", beside=__file__)
 
 ablation = Ablation(
     name="layers-images",
-    base=base.evolve(**{"training.steps": STEPS, "targets.teacher.anneal_steps": STEPS}),
+    base=base.evolve(**{"training.steps": 450}),
     vary={"targets.k": (1, 2, 3, 4, 5, 6)},
     metric="classes/linear",
     also=("classes/knn",),

@@ -11,13 +11,11 @@ Command: didact run experiments/ablations/layers_speech.py --jobs 2
 from didact import experiment_in
 from didact_ablate import Ablation
 
-STEPS = 1_000
-
 base = experiment_in("../small/speech.py", beside=__file__)
 
 ablation = Ablation(
     name="layers-speech",
-    base=base.evolve(**{"training.steps": STEPS, "targets.teacher.anneal_steps": STEPS}),
+    base=base.evolve(**{"training.steps": 1_000}),
     vary={"targets.k": (1, 2, 3, 4, 5, 6)},
     metric="digits/linear",
     also=("digits/knn",),

@@ -10,13 +10,11 @@ Command: didact run experiments/ablations/masking_images.py --jobs 2
 from didact import experiment_in
 from didact_ablate import Ablation
 
-STEPS = 450
-
 base = experiment_in("../small/images.py", beside=__file__)
 
 ablation = Ablation(
     name="masking-images",
-    base=base.evolve(**{"training.steps": STEPS, "targets.teacher.anneal_steps": STEPS}),
+    base=base.evolve(**{"training.steps": 450}),
     grid={"masker.ratio": (0.5, 0.65, 0.75, 0.85), "masker.block": (1, 2, 3, 4)},
     metric="classes/linear",
     seeds=(0, 1, 2),

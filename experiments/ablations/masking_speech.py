@@ -11,13 +11,11 @@ Command: didact run experiments/ablations/masking_speech.py --jobs 2
 from didact import experiment_in
 from didact_ablate import Ablation
 
-STEPS = 1_000
-
 base = experiment_in("../small/speech.py", beside=__file__)
 
 ablation = Ablation(
     name="masking-speech",
-    base=base.evolve(**{"training.steps": STEPS, "targets.teacher.anneal_steps": STEPS}),
+    base=base.evolve(**{"training.steps": 1_000}),
     grid={"masker.probability": (0.3, 0.5, 0.8, 1.0), "masker.length": (2, 5, 10)},
     metric="digits/linear",
     seeds=(0, 1, 2),

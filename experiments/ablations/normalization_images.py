@@ -10,13 +10,11 @@ Command: didact run experiments/ablations/normalization_images.py --jobs 2
 from didact import experiment_in
 from didact_ablate import Ablation
 
-STEPS = 450
-
 base = experiment_in("../small/images.py", beside=__file__)
 
 ablation = Ablation(
     name="normalization-images",
-    base=base.evolve(**{"training.steps": STEPS, "targets.teacher.anneal_steps": STEPS}),
+    base=base.evolve(**{"training.steps": 450}),
     vary={"targets.normalize": ("none", "layer", "instance", "batch")},
     metric="classes/linear",
     also=("collapse/target_std",),

@@ -10,13 +10,11 @@ Command: didact run experiments/ablations/normalization_speech.py --jobs 2
 from didact import experiment_in
 from didact_ablate import Ablation
 
-STEPS = 1_000
-
 base = experiment_in("../small/speech.py", beside=__file__)
 
 ablation = Ablation(
     name="normalization-speech",
-    base=base.evolve(**{"training.steps": STEPS, "targets.teacher.anneal_steps": STEPS}),
+    base=base.evolve(**{"training.steps": 1_000}),
     vary={"targets.normalize": ("none", "layer", "instance", "batch")},
     metric="digits/linear",
     also=("collapse/target_std",),

@@ -13,13 +13,11 @@ Command: didact run experiments/ablations/target_images.py --jobs 2
 from didact import experiment_in
 from didact_ablate import Ablation
 
-STEPS = 450
-
 base = experiment_in("../small/images.py", beside=__file__)
 
 ablation = Ablation(
     name="target-images",
-    base=base.evolve(**{"training.steps": STEPS, "targets.teacher.anneal_steps": STEPS}),
+    base=base.evolve(**{"training.steps": 450}),
     vary={"targets.feature": ("attention", "ffn", "ffn+residual", "block")},
     metric="classes/linear",
     also=("classes/knn",),

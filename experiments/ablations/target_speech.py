@@ -13,13 +13,11 @@ Command: didact run experiments/ablations/target_speech.py --jobs 2
 from didact import experiment_in
 from didact_ablate import Ablation
 
-STEPS = 1_000
-
 base = experiment_in("../small/speech.py", beside=__file__)
 
 ablation = Ablation(
     name="target-speech",
-    base=base.evolve(**{"training.steps": STEPS, "targets.teacher.anneal_steps": STEPS}),
+    base=base.evolve(**{"training.steps": 1_000}),
     vary={"targets.feature": ("attention", "ffn", "ffn+residual", "block")},
     metric="digits/linear",
     also=("digits/knn",),

@@ -18,8 +18,6 @@ from didact_evaluate import Health, Pictures, Probe
 from didact_transformer import Transformer
 from didact_vision import Images, InverseBlockMasker, Patches, RandomCrop
 
-STEPS = 1_500
-
 train = Images(store="cifar10-train", size=32, augmentation=RandomCrop(scale=(0.4, 1.0)))
 
 experiment = Experiment(
@@ -42,11 +40,11 @@ experiment = Experiment(
         feature="ffn",
         normalize="instance",
         normalize_average="layer",
-        teacher=EMATeacher(start=0.99, end=0.999, anneal_steps=STEPS, shares="nothing"),
+        teacher=EMATeacher(start=0.99, end=0.999, anneal_steps=None, shares="nothing"),
     ),
     objective=LatentRegression(head=ConvDecoder(width=160, layers=4, kernel=3, groups=16)),
     training=Training(
-        steps=STEPS,
+        steps=1_500,
         batch=samples(48),
         learning_rate=3e-3,
         schedule=Cosine(warmup_steps=100),

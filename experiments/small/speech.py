@@ -24,8 +24,6 @@ from didact_evaluate import Health, Pictures, Probe
 from didact_speech import MelFilterbank, SpanMasker, Waveforms
 from didact_transformer import Transformer
 
-STEPS = 3_000
-
 digits = Waveforms(store="fsdd", sample_rate_hz=8_000, max_seconds=None, min_seconds=None)
 heard, unheard = digits.evolve(where="speaker != theo"), digits.evolve(where="speaker == theo")
 
@@ -42,11 +40,11 @@ experiment = Experiment(
         feature="block",
         normalize="instance",
         normalize_average="layer",
-        teacher=EMATeacher(start=0.99, end=0.999, anneal_steps=STEPS, shares="nothing"),
+        teacher=EMATeacher(start=0.99, end=0.999, anneal_steps=None, shares="nothing"),
     ),
     objective=LatentRegression(head=ConvDecoder(width=160, layers=4, kernel=7, groups=16), beta=0.0),
     training=Training(
-        steps=STEPS,
+        steps=3_000,
         batch=seconds(8),
         learning_rate=1e-3,
         schedule=Cosine(warmup_steps=50),

@@ -21,8 +21,6 @@ from didact_evaluate import Health, Pictures, Probe
 from didact_text import ByteBPE, Sentences, TextBlocks, TokenEmbeddings, TokenMasker
 from didact_transformer import Transformer
 
-STEPS = 1_000
-
 tokenizer = ByteBPE(store="wikitext", vocabulary_size=8_000)
 
 experiment = Experiment(
@@ -36,11 +34,11 @@ experiment = Experiment(
         feature="ffn",
         normalize="layer",
         normalize_average="none",
-        teacher=EMATeacher(start=0.99, end=0.999, anneal_steps=STEPS, shares="encoder"),
+        teacher=EMATeacher(start=0.99, end=0.999, anneal_steps=None, shares="encoder"),
     ),
     objective=LatentRegression(head=MLPHead(ratio=2.0), beta=4.0, scale="1"),
     training=Training(
-        steps=STEPS,
+        steps=1_000,
         batch=samples(32),
         learning_rate=1e-3,
         schedule=Cosine(warmup_steps=100),

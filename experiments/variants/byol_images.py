@@ -22,8 +22,6 @@ from didact_transformer import Transformer
 from didact_views import MLP, CosinePrediction, DistortedViews, Projected, TeacherSummaries
 from didact_vision import Images, Patches
 
-STEPS = 1_400
-
 train = Images(store="cifar10-train", size=32, augmentation=DistortedViews.byol(blur=0.0))
 
 experiment = Experiment(
@@ -44,11 +42,11 @@ experiment = Experiment(
         projector=MLP(hidden=1024, out=128),
     ),
     targets=TeacherSummaries(
-        teacher=EMATeacher(start=0.97, end=1.0, anneal_steps=STEPS, course="cosine", shares="nothing"),
+        teacher=EMATeacher(start=0.97, end=1.0, anneal_steps=None, course="cosine", shares="nothing"),
     ),
     objective=CosinePrediction(hidden=1024),
     training=Training(
-        steps=STEPS,
+        steps=1_400,
         batch=samples(64),
         learning_rate=1e-3,
         schedule=Cosine(warmup_steps=70),

@@ -23,8 +23,6 @@ from didact_transformer import Transformer
 from didact_views import DistortedViews, Projected, PrototypeCrossEntropy, PrototypeHead, PrototypeTargets
 from didact_vision import Images, Patches
 
-STEPS = 800
-
 train = Images(store="cifar10-train", size=32, augmentation=DistortedViews.dino(local_views=4, local_size=16, blur=0.0))
 
 experiment = Experiment(
@@ -45,13 +43,13 @@ experiment = Experiment(
         projector=PrototypeHead(hidden=512, bottleneck=128, prototypes=2048, norm="batch"),
     ),
     targets=PrototypeTargets(
-        teacher=EMATeacher(start=0.99, end=1.0, anneal_steps=STEPS, course="cosine", shares="nothing"),
+        teacher=EMATeacher(start=0.99, end=1.0, anneal_steps=None, course="cosine", shares="nothing"),
         end=0.04,
         warmup_steps=0,
     ),
     objective=PrototypeCrossEntropy(),
     training=Training(
-        steps=STEPS,
+        steps=800,
         batch=samples(64),
         learning_rate=5e-4,
         schedule=Cosine(warmup_steps=70),

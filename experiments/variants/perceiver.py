@@ -31,8 +31,6 @@ from didact_speech import Waveforms
 from didact_text import ByteBPE, Sentences, TextBlocks
 from didact_vision import Images, RandomCrop
 
-STEPS = 3_200
-
 positions = FourierPositions(bands=16, longest=1024)
 
 
@@ -59,11 +57,11 @@ def data2vec(name: str, source: Source, train: Source, test: Source) -> Experime
             feature="block",
             normalize="instance",
             normalize_average="layer",
-            teacher=EMATeacher(start=0.99, end=0.999, anneal_steps=STEPS, shares="nothing"),
+            teacher=EMATeacher(start=0.99, end=0.999, anneal_steps=None, shares="nothing"),
         ),
         objective=LatentRegression(head=LinearHead()),
         training=Training(
-            steps=STEPS,
+            steps=3_200,
             batch=samples(48),
             learning_rate=1e-3,
             schedule=Cosine(warmup_steps=100),

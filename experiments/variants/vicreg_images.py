@@ -22,8 +22,6 @@ from didact_transformer import Transformer
 from didact_views import MLP, DistortedViews, Projected, StudentSummaries, VICReg
 from didact_vision import Images, Patches
 
-STEPS = 1_750
-
 train = Images(store="cifar10-train", size=32, augmentation=DistortedViews.vicreg(blur=0.0))
 
 experiment = Experiment(
@@ -46,7 +44,7 @@ experiment = Experiment(
     targets=StudentSummaries(gradient="flow"),
     objective=VICReg(),
     training=Training(
-        steps=STEPS,
+        steps=1_750,
         batch=samples(64),
         learning_rate=1e-3,
         schedule=Cosine(warmup_steps=70),

@@ -348,7 +348,13 @@ def test_text_can_describe_a_registered_spec_in_json():
         ("rate", "1.5", "rate", "Recipe.rate must be between 0 and 1, got 1.5", "a share; the paper uses 0.65."),
         ("heads.z.width", "3", "heads.z", "heads has no 'z'", "known: a, b.c"),
         ("stack.7.width", "3", "stack.7", "stack has no '7'", "known: 0, 1"),
-        ("maybe.width", "3", "maybe.width", "maybe has no fields of its own: it is None", ""),
+        (
+            "maybe.width",
+            "3",
+            "maybe.width",
+            "maybe has no fields of its own: it is None",
+            'set it as a whole: maybe={"width": …}',
+        ),
         ("limit", "1.5", "limit", "limit must be int or None, got '1.5'", "of something, or None."),
     ],
 )

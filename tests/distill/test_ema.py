@@ -24,8 +24,8 @@ def move(network, seed=1):
 
 def test_decay_rises_linearly_and_stays():
     teacher = EMATeacher(start=0.9, end=1.0, anneal_steps=100)
-    assert [teacher.decay(step) for step in (50, 100, 1000)] == [pytest.approx(0.95), 1.0, 1.0]
-    assert EMATeacher(start=0.5, end=0.99, anneal_steps=0).decay(1) == 0.99
+    assert [teacher.decay(step, 2000) for step in (50, 100, 1000)] == [pytest.approx(0.95), 1.0, 1.0]
+    assert EMATeacher(start=0.5, end=0.99, anneal_steps=0).decay(1, 2000) == 0.99
 
 
 def test_the_teacher_starts_as_the_student(make_network, make_batch):
@@ -41,7 +41,7 @@ def test_after_one_step_the_teacher_is_the_weighted_mean(make_network):
     teacher = EMATeacher(start=0.9, end=0.9, anneal_steps=0, shares="nothing").build(network)
     before = {name: value.clone() for name, value in teacher.named_parameters()}
     move(network)
-    teacher.after_step(network, 1)
+    teacher.after_step(network, 1, 10)
     for part, student in (("backbone", network.backbone), ("encoder", network.encoder)):
         for name, value in student.named_parameters():
             mine = teacher.get_submodule(part).get_parameter(name)
@@ -53,7 +53,7 @@ def test_a_shared_encoder_is_the_students_bit_for_bit(make_network, make_batch):
     network = make_network()
     teacher = EMATeacher(start=0.9, end=0.9, anneal_steps=0, shares="encoder").build(network)
     move(network)
-    teacher.after_step(network, 1)
+    teacher.after_step(network, 1, 10)
     assert not [name for name, _ in teacher.named_parameters() if name.startswith("encoder")]
     student = network(make_batch(torch.zeros(2, 1, 5, dtype=torch.bool)).views[0])
     judged = teacher.subject(network)
@@ -66,7 +66,7 @@ def test_shared_features_keep_an_average_of_the_position_codes(make_network, mak
     network = make_network()
     teacher = EMATeacher(start=1.0, end=1.0, anneal_steps=0, shares="features").build(network)
     move(network)
-    teacher.after_step(network, 1)
+    teacher.after_step(network, 1, 10)
     student = network(make_batch(torch.zeros(2, 1, 5, dtype=torch.bool)).views[0])
     placed = teacher(student, network).tokens.features
     torch.testing.assert_close(placed, teacher.encoder.place(student.tokens, None).features)
@@ -77,7 +77,7 @@ def test_integer_buffers_are_copied_and_never_averaged(make_network):
     network = make_network()
     teacher = EMATeacher(start=0.5, end=0.5, anneal_steps=0, shares="nothing").build(network)
     network.encoder.counter.fill_(100)
-    teacher.after_step(network, 1)
+    teacher.after_step(network, 1, 10)
     assert teacher.encoder.counter.dtype == torch.int64
     assert int(teacher.encoder.counter) == 100
 
@@ -112,7 +112,7 @@ def test_a_decay_of_one_stands_still(make_network):
     teacher = EMATeacher(start=1.0, end=1.0, anneal_steps=0).build(network)
     before = [parameter.clone() for parameter in teacher.parameters()]
     move(network)
-    assert teacher.after_step(network, 1) == {"teacher/decay": 1.0}
+    assert teacher.after_step(network, 1, 10) == {"teacher/decay": 1.0}
     assert all(torch.equal(a, b) for a, b in zip(before, teacher.parameters(), strict=True))
 
 
@@ -131,7 +131,7 @@ def test_a_teacher_that_forgets_its_initialisation_is_fine():
 @pytest.mark.parametrize(("start", "end", "anneal_steps"), [(0.999, 0.9999, 500), (0.999, 0.999, 0), (0.99, 1.0, 100)])
 def test_what_is_left_of_the_initialisation_is_the_product_of_all_decays(start, end, anneal_steps):
     teacher, steps = EMATeacher(start=start, end=end, anneal_steps=anneal_steps), 800
-    left = math.prod(teacher.decay(step) for step in range(1, steps + 1))
+    left = math.prod(teacher.decay(step, steps) for step in range(1, steps + 1))
     (found,) = teacher.examine(tiny_preflight(steps=steps))
     assert found.severity == "warning"
     assert f"{left:.0%} of the teacher is still its random initialisation" in found.says
@@ -140,10 +140,51 @@ def test_what_is_left_of_the_initialisation_is_the_product_of_all_decays(start, 
     assert again.severity == "fine"
 
 
+def test_a_teacher_that_begins_with_trained_weights_may_keep_them():
+    preflight = attrs.evolve(tiny_preflight(steps=100), pretrained=True)
+    (found,) = EMATeacher(start=0.9999, end=0.9999, anneal_steps=0).examine(preflight)
+    assert found.severity == "fine"
+    assert "99% of the teacher is still what it began as" in found.says
+
+
 def test_a_decay_that_never_ends_its_rise_is_warned_of():
     found = list(EMATeacher(start=0.9, end=0.99, anneal_steps=30_000).examine(tiny_preflight(steps=300)))
     assert [(each.severity, each.where) for each in found] == [("fine", ""), ("warning", "anneal_steps")]
-    assert found[1].mend.startswith("anneal_steps=300")
+    assert found[1].mend == "anneal_steps=None, the whole run, or at most 300"
+
+
+@pytest.mark.parametrize("course", ["linear", "cosine"])
+@pytest.mark.parametrize("steps", [1, 7, 1_500])
+def test_none_anneals_over_the_whole_run(course, steps):
+    whole = EMATeacher(start=0.9, end=0.99, anneal_steps=None, course=course)
+    counted = attrs.evolve(whole, anneal_steps=steps)
+    for step in range(1, steps + 1):
+        assert whole.decay(step, steps) == counted.decay(step, steps)
+    assert whole.decay(steps, steps) == 0.99
+    assert list(whole.examine(tiny_preflight(steps=steps))) == list(counted.examine(tiny_preflight(steps=steps)))
+
+
+def test_a_number_anneals_over_so_many_steps_of_any_run():
+    teacher = EMATeacher(start=0.9, end=1.0, anneal_steps=100)
+    assert teacher.decay(50, 60) == teacher.decay(50, 100) == teacher.decay(50, 10_000) == pytest.approx(0.95)
+
+
+def test_the_update_is_by_the_decay_of_the_step_and_the_run(make_network):
+    network = make_network()
+    teacher = EMATeacher(start=0.9, end=0.99, anneal_steps=None).build(network)
+    assert teacher.after_step(network, 5, 10) == {"teacher/decay": pytest.approx(0.945)}
+    assert teacher.after_step(network, 5, 20) == {"teacher/decay": pytest.approx(0.9225)}
+
+
+def test_a_rise_over_the_whole_run_ends_with_it_however_long_it_is():
+    for steps in (300, 30_000):
+        (found,) = EMATeacher(start=0.9, end=0.99, anneal_steps=None).examine(tiny_preflight(steps=steps))
+        assert found.severity == "fine"
+
+
+def test_anneal_steps_below_zero_are_refused():
+    with pytest.raises(SpecError, match=r"anneal_steps must be at least 0, or None, got -1"):
+        EMATeacher(anneal_steps=-1)
 
 
 def test_a_teacher_that_copies_the_student_can_be_examined():
@@ -156,4 +197,4 @@ def test_a_cosine_course_is_byols():
     for step in (1, 250, 500, 999, 1_000, 2_000):
         share = min(step, 1_000) / 1_000
         expected = 1 - (1 - 0.996) * (math.cos(math.pi * share) + 1) / 2  # Grill et al. 2020, section 3.3
-        assert teacher.decay(step) == pytest.approx(expected, abs=1e-12)
+        assert teacher.decay(step, 2_000) == pytest.approx(expected, abs=1e-12)

@@ -99,6 +99,14 @@ def test_the_class_loss_needs_a_class_token(make_learner, make_batch):
         learner(batch, learner.objective.counts(batch))
 
 
+def test_a_view_without_a_target_is_told_and_not_counted_as_perfect(make_learner, make_batch):
+    learner, batch = make_learner(LatentRegression()), make_batch(torch.rand(2, 1, 7) < 0.5)
+    student = learner.network(batch.views[0])
+    targets = learner.targets((student,), learner.network)
+    with pytest.raises(SpecError, match=r"predicts every view, and the targets serve none of \[1\]"):
+        learner.objective((student, student), targets)
+
+
 def test_without_a_masker_it_says_so(make_learner, make_batch):
     learner = make_learner(LatentRegression())
     batch = make_batch(torch.rand(3, 1, 7) < 0.4)

@@ -121,7 +121,7 @@ def test_dino_is_lightlys_over_several_steps(network):
         assert temperature == pytest.approx((0.04, 0.055, 0.07, 0.07)[step])
         expected = theirs(teacher, [one.context.summary for one in passes], teacher_temp=temperature)
         torch.testing.assert_close(mine, expected)
-        targets.after_step(tiny, step + 1)
+        targets.after_step(tiny, step + 1, 4)
         torch.testing.assert_close(targets.centre, theirs.center.flatten())
     assert targets.centre.abs().max() > 0
 
@@ -134,7 +134,7 @@ def test_dinos_centre_moves_once_a_step_however_the_batch_is_split(network):
         for ids in splits:
             targets(tuple(tiny(view) for view in tiny_batch(ids, views=3).views), tiny)
         assert not targets.centre.any()
-        targets.after_step(tiny, 1)
+        targets.after_step(tiny, 1, 10)
         centres.append(targets.centre.clone())
     torch.testing.assert_close(*centres, atol=1e-6, rtol=1e-6)
     assert centres[0].abs().sum() > 0
@@ -151,9 +151,18 @@ def test_a_resumed_teacher_is_as_warm_as_it_was(network):
     tiny = network(PrototypeHead(hidden=8, bottleneck=4, prototypes=10))
     spec = PrototypeTargets(teacher=EMATeacher(shares="nothing"), warmup_steps=10)
     first, second = spec.build(tiny), spec.build(tiny)
-    first.after_step(tiny, 5)
+    first.after_step(tiny, 5, 20)
     second.load_state_dict(first.state_dict())
     assert float(second.temperature) == pytest.approx(0.055)
+
+
+@pytest.mark.parametrize("builder", [TeacherSummaries, PrototypeTargets])
+def test_a_teacher_hears_how_long_the_run_is(network, builder):
+    tiny = network(PrototypeHead(hidden=8, bottleneck=4, prototypes=10))
+    teacher = EMATeacher(start=0.9, end=1.0, anneal_steps=None, course="cosine", shares="nothing")
+    targets = builder(teacher=teacher).build(tiny)
+    for steps in (10, 20):
+        assert targets.after_step(tiny, 5, steps)["teacher/decay"] == teacher.decay(5, steps)
 
 
 def test_gradients_reach_projector_and_predictor_and_no_teacher(network):
@@ -169,7 +178,7 @@ def test_gradients_reach_projector_and_predictor_and_no_teacher(network):
     before = targets.teacher.backbone.projector.layers[0].weight.clone()
     with torch.no_grad():
         tiny.backbone.projector.layers[0].weight.add_(1.0)
-    learner.after_step(1)
+    learner.after_step(1, 10)
     torch.testing.assert_close(targets.teacher.backbone.projector.layers[0].weight, before + 0.5)
 
 

@@ -397,3 +397,24 @@ def test_a_probe_that_reads_by_another_tokenizer_is_refused(make_experiment):
             judged.evaluations["probe"].prepare(judged)
         assert ("tokenizer" in caught.value.mend) is refused
         assert ("has a label" in caught.value.what) is not refused  # what comes next: these lines have none
+
+
+@pytest.mark.parametrize(("free", "severity"), [(2**40, "fine"), (2**10, "warning")])
+def test_what_workers_make_ready_is_held_against_shared_memory(experiment, monkeypatch, free, severity):
+    usage = shutil.disk_usage
+    monkeypatch.setattr(
+        shutil,
+        "disk_usage",
+        lambda place: Usage(2**41, 0, free) if place == examination.SHARED_MEMORY else usage(place),
+    )
+    loading = experiment.evolve(**{"training.workers": 3, "training.steps": 50})
+    found = [one for one in doctor_of(loading) if one.where == "training.workers" and "ready in" in one.says]
+    assert [one.severity for one in found] == [severity]
+    assert "up to 6 steps of" in found[0].says
+    without = experiment.evolve(**{"training.workers": 0})
+    assert not [one for one in doctor_of(without) if "ready in" in one.says]
+
+
+def doctor_of(experiment):
+    """What the doctor says without measuring."""
+    return list(examination.diagnose(experiment, CPU, Path("runs"), quick=True))

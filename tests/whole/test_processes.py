@@ -127,6 +127,18 @@ def test_several_processes_take_the_curve_of_one(project, torchrun, alone, proce
     assert result.stdout.count("finished: r") == 1
 
 
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_several_processes_start_from_the_same_trained_weights(project, torchrun, alone, didact, parallel):
+    changes = settings('weights={"run": "alone"}', "training.steps=3", f"training.parallel={parallel}")
+    result = didact("run", "tiny.py", "--out", "one", *changes)
+    assert result.returncode == 0, result.stderr
+    result = torchrun(2, "run", "tiny.py", "--out", "two", *changes)
+    assert result.returncode == 0, result.stderr
+    assert losses(project / "two")[0] == pytest.approx(losses(project / "one")[0], **EXACT)
+    assert losses(project / "two") == pytest.approx(losses(project / "one"), **ENLARGED)
+    assert losses(project / "two")[0] != pytest.approx(losses(alone)[0], **ENLARGED)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 @pytest.mark.parametrize("change", ["recompute", "compile"])

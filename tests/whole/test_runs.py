@@ -57,6 +57,18 @@ def test_smoke_takes_two_steps(project, didact):
     assert [metrics["step"] for metrics in read_metrics(project / "r")] == [1, 2]
 
 
+@pytest.mark.parametrize("steps", [3, 6])
+def test_a_teachers_course_over_the_whole_run_follows_the_runs_steps(project, didact, steps):
+    settings = (f"training.steps={steps}", "targets.teacher.anneal_steps=None")
+    result = didact("run", "tiny.py", "--out", "r", *(word for setting in settings for word in ("--set", setting)))
+    assert result.returncode == 0, result.stderr
+    teacher = RunRecord.open(project / "r").experiment.targets.teacher
+    assert teacher.anneal_steps is None
+    decays = [metrics["teacher/decay"] for metrics in read_metrics(project / "r")]
+    rise = (teacher.end - teacher.start) / steps
+    assert decays == pytest.approx([teacher.start + rise * step for step in range(1, steps + 1)])
+
+
 def test_a_stopped_and_resumed_run_is_the_run_left_alone(project, assert_equal_runs):
     experiment, _ = load_experiment("tiny.py")
     run.start(experiment, project / "whole")
@@ -83,6 +95,36 @@ def test_an_evaluation_that_a_stop_came_before_is_made_up_for(project):
     ]
     assert ends[0].keys() == {"health-00000004.json", "health-00000008.json"}
     assert ends[0] == ends[1]
+
+
+def test_an_evaluation_that_fails_costs_nothing_that_was_trained(project, monkeypatch):
+    experiment, _ = load_experiment("tiny.py")
+    experiment = attrs.evolve(experiment, evaluations={"health": Health(samples=8), "fails": Health(samples=4)})
+    experiment = experiment.evolve(**{"training.steps": 4, "training.evaluate_every": 2})
+    judge, failing = Health.evaluate, {2, 4}
+
+    def evaluate(self, subject):
+        if self.samples == 4 and subject.step in failing:
+            raise ZeroDivisionError("the probe found no sample")
+        return judge(self, subject)
+
+    monkeypatch.setattr(Health, "evaluate", evaluate)
+    with pytest.raises(RunError, match="training is complete, but not judged: 'fails' failed") as caught:
+        run.start(experiment, project / "r")
+    assert "didact resume" in caught.value.mend
+    events = [json.loads(line) for line in (project / "r" / "events.jsonl").read_text().splitlines()]
+    told = [event for event in events if "failed after" in event.get("text", "")]
+    assert [event["step"] for event in told] == [2, 4]
+    assert "'fails' failed after step 2: ZeroDivisionError: the probe found no sample" in told[0]["text"]
+    assert "in evaluate" in told[0]["details"]
+    assert {path.name for path in (project / "r" / "evaluations").glob("*.json")} == {
+        "health-00000002.json",
+        "health-00000004.json",
+    }
+    failing.clear()
+    assert run.resume(project / "r").outcome == "finished"
+    assert (project / "r" / "evaluations" / "fails-00000004.json").exists()
+    assert len(read_metrics(project / "r")) == 4  # no step was taken twice
 
 
 def test_a_step_that_does_not_fit_into_memory_ends_the_run_with_a_checkpoint(project):

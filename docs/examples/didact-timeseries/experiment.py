@@ -21,8 +21,6 @@ from didact_perceiver import CellMasker
 from didact_timeseries import SensorSeries, SeriesPatches
 from didact_transformer import Transformer
 
-STEPS = 1_500
-
 series = SensorSeries(count=4_000)
 
 experiment = Experiment(
@@ -36,11 +34,11 @@ experiment = Experiment(
         feature="ffn",
         normalize="instance",
         normalize_average="layer",
-        teacher=EMATeacher(start=0.97, end=0.99, anneal_steps=STEPS, shares="nothing"),
+        teacher=EMATeacher(start=0.97, end=0.99, anneal_steps=None, shares="nothing"),
     ),
     objective=LatentRegression(head=LinearHead()),
     training=Training(
-        steps=STEPS,
+        steps=1_500,
         batch=samples(64),
         learning_rate=2e-3,
         schedule=Cosine(warmup_steps=60),

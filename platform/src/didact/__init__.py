@@ -31,7 +31,7 @@ from didact.contracts import (
     TeacherModule,
 )
 from didact.errors import DataError, DidactError, PluginError, RunError, SpecError
-from didact.experiment import BatchSize, Experiment, Training, samples, seconds, tokens
+from didact.experiment import BatchSize, Experiment, Pretrained, Training, samples, seconds, tokens
 from didact.experiment_file import experiment_in
 from didact.hookspecs import hookimpl
 from didact.learner import Learner, Network, build_learner, build_network
@@ -91,6 +91,7 @@ __all__ = [
     "Observer",
     "PluginError",
     "Preflight",
+    "Pretrained",
     "Record",
     "Report",
     "RunError",

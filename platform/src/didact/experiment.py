@@ -69,7 +69,8 @@ class Training(Spec):
         micro_batches: parts in which one process would compute a global batch, for less memory; the gradient stays the
             same. Several processes share the parts, as they share the batch.
         parallel: how several processes (`torchrun`) hold the weights. ``ddp``: each has all of them. ``fsdp``: each
-            has its shard, the teacher's and the optimizer's too, for models that one GPU cannot hold.
+            has its shard, the teacher's and the optimizer's too, for models whose gradients and optimizer state one
+            GPU cannot hold; the weights alone, the teacher's too, must still fit when a run begins and is judged.
         recompute: whether blocks are computed again in the backward pass instead of kept, for less memory; costs a
             third more time.
         precision: ``auto`` computes in bfloat16 where the device has instructions for it. Weights, teacher, targets,
@@ -171,6 +172,29 @@ class Training(Spec):
 
 
 @attrs.frozen(kw_only=True)
+class Pretrained(Spec):
+    """What another run has trained, as the weights to start from: those of its network, encoder and backbone.
+
+    Targets, teacher and objective are made anew around them, so that a teacher begins as a copy; so are the optimizer
+    and its schedule. The run that they are from is read once, before the first step, and not needed after the first
+    checkpoint.
+
+    Attributes:
+        run: the other run's folder; a relative one is looked for where didact was started.
+        step: of one of its checkpoints; None takes the newest that is whole.
+        network: which of its networks; ``teacher`` takes the student's weights where its method has no teacher.
+    """
+
+    run: str
+    step: int | None = None
+    network: Literal["student", "teacher"] = "teacher"
+
+    def validate(self) -> None:
+        self.require(bool(self.run.strip()), "run", "the folder of a run")
+        self.require(self.step is None or self.step >= 0, "step", "at least 0, or None")
+
+
+@attrs.frozen(kw_only=True)
 class Experiment(Spec):
     """One method, its data and its training: everything that a run does.
 
@@ -183,6 +207,7 @@ class Experiment(Spec):
         targets: what is to be predicted.
         objective: how a prediction is compared with its target.
         training: how long, on how much, with which optimizer.
+        weights: from which the network starts, `Pretrained` by another run; None starts at random.
         evaluations: what judges the representation, by name; their metrics are called ``name/metric``.
         observers: what watches the run, beside the terminal and the run's own folder.
         labels: what trackers and comparisons know the run by, such as the study that it is part of; no bearing on what
@@ -197,6 +222,7 @@ class Experiment(Spec):
     targets: TargetBuilder
     objective: Objective
     training: Training
+    weights: Pretrained | None = None
     evaluations: Mapping[str, Evaluation] = attrs.field(factory=dict)
     observers: tuple[Observer, ...] = ()
     labels: Mapping[str, str | int | float] = attrs.field(factory=dict)

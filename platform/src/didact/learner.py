@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from didact.contracts import BackboneModule, FeatureEncoderModule, ObjectiveModule, Source, TargetBuilderModule
-from didact.errors import of_field
+from didact.errors import SpecError, of_field
 from didact.experiment import Experiment
 from didact.randomness import seeded
 from didact.tensors import Batch, BatchMask, Collect, Context, Layout, Loss, Signal, StudentPass, Tokens, View
 from didact.timing import span
+
+TOLD = 3  # tensors that an error names; the others it counts
 
 
 class Network(nn.Module):
@@ -93,9 +95,9 @@ class Learner(nn.Module):
         total = torch.stack([term.float() / max(1, totals[name]) for name, term in loss.terms.items()]).sum()
         return total, loss
 
-    def after_step(self, step: int) -> Mapping[str, float]:
-        """Lets the teacher follow, once per optimizer step; returns scalars to log."""
-        return self.targets.after_step(self.network, step)
+    def after_step(self, step: int, steps: int) -> Mapping[str, float]:
+        """Lets the teacher follow, once per optimizer step of so many; returns scalars to log."""
+        return self.targets.after_step(self.network, step, steps)
 
 
 def build_network(experiment: Experiment) -> Network:
@@ -117,14 +119,23 @@ def build_network(experiment: Experiment) -> Network:
     return Network(encoder, backbone, signal, layout)
 
 
-def build_learner(experiment: Experiment) -> Learner:
+def build_learner(experiment: Experiment, pretrained: Network | None = None) -> Learner:
     """The experiment's parts, built from upstream to downstream.
 
+    Args:
+        experiment: that names them.
+        pretrained: whose weights the network takes before anything is made of it, such as a teacher. None leaves it at
+            random, whatever ``experiment.weights`` says: for whoever fills the learner from a checkpoint, or asks only
+            for its shapes. `didact.record.pretrained` finds what the experiment names.
+
     Raises:
-        SpecError: parts do not fit each other; says which field.
+        SpecError: parts do not fit each other, nor the pretrained weights them; says which field.
     """
     seed = experiment.training.seed
     network = build_network(experiment)
+    if pretrained is not None:
+        with of_field("weights"):
+            _take_over(pretrained, network)
     with of_field("targets"), seeded(seed, "initialise", "targets"):
         targets = experiment.targets.build(network)
     with of_field("objective"), seeded(seed, "initialise", "objective"):
@@ -137,6 +148,41 @@ def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     persistent = module.state_dict(keep_vars=True).keys()
     yield from module.named_parameters(remove_duplicate=True)
     yield from ((name, buffer) for name, buffer in module.named_buffers() if name in persistent)
+
+
+def _take_over(pretrained: Network, network: Network) -> None:
+    """Copies the weights of one network into another; their tensors must agree in name and shape, all of them.
+
+    Raises:
+        SpecError: they do not; names the first of those that differ.
+    """
+    if pretrained.signal.coding != network.signal.coding:
+        raise SpecError(
+            f"the weights learned to read {pretrained.signal.coding}, and the source gives {network.signal.coding}",
+            where="run",
+            mend="give the source what the run read with, as its experiment.json has it",
+        )
+    theirs, mine = dict(named_tensors(pretrained)), dict(named_tensors(network))
+    different = []
+    for name in dict.fromkeys([*mine, *theirs]):
+        if name not in theirs:
+            different.append(f"{name} {tuple(mine[name].shape)} is missing in the run")
+        elif name not in mine:
+            different.append(f"{name} {tuple(theirs[name].shape)} is in the run alone")
+        elif mine[name].shape != theirs[name].shape:
+            there, here = tuple(theirs[name].shape), tuple(mine[name].shape)
+            different.append(f"{name} is {there} in the run and {here} here")
+    if different:
+        more = f"; and {len(different) - TOLD} more" if len(different) > TOLD else ""
+        raise SpecError(
+            f"the weights are those of another network: {'; '.join(different[:TOLD])}{more}",
+            where="run",
+            mend="make encoder and backbone as the run's experiment.json has them, and the samples' size where a "
+            "tensor depends on it",
+        )
+    with torch.no_grad():
+        for name, tensor in mine.items():
+            tensor.copy_(theirs[name])
 
 
 def add_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

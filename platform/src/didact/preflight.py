@@ -97,6 +97,7 @@ class Preflight:
         positions_per_step: over the first epoch, all views together, without padding.
         steps_per_epoch: how many steps see every sample once.
         blocks: how many the backbone has.
+        pretrained: whether the network, and what is made of it, starts from trained weights.
     """
 
     training: Training
@@ -107,6 +108,7 @@ class Preflight:
     positions_per_step: Spread
     steps_per_epoch: float
     blocks: int
+    pretrained: bool = False
 
     @property
     def steps(self) -> int:

@@ -23,10 +23,10 @@ class ForgetfulTeacher(TinyTeacher):
 class ForgetfulModule(TinyTeacherModule):
     steps = 0
 
-    def after_step(self, network, step):
+    def after_step(self, network, step, steps):
         self.steps += 1
         self.decay = 1 - 0.1 / self.steps
-        return super().after_step(network, step)
+        return super().after_step(network, step, steps)
 
 
 @hookimpl

@@ -261,12 +261,13 @@ class TargetBuilderModule(nn.Module, abc.ABC):
             one target for each (view, thing that it must predict); gradients flow only where the method wants it.
         """
 
-    def after_step(self, network: Network, step: int) -> Mapping[str, float]:
+    def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float]:
         """Called once after every optimizer step, never between accumulated micro-batches; a teacher follows here.
 
         Args:
             network: the student after the step.
             step: how many optimizer steps were taken, from 1.
+            steps: of the whole run, ``training.steps``: for what takes its course over all of it.
 
         Returns:
             scalars to log, such as the decay that was used.
@@ -300,7 +301,7 @@ class TeacherModule(nn.Module, abc.ABC):
             collect: which inner features to give along.
         """
 
-    def after_step(self, network: Network, step: int) -> Mapping[str, float]:
+    def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float]:
         """Follows the student; see `TargetBuilderModule.after_step`."""
         return {}
 

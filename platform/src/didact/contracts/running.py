@@ -54,7 +54,7 @@ class Subject(Protocol):
         """The teacher, in evaluation mode; the student where the method has no teacher."""
 
     def untrained(self) -> Network:
-        """The student as it was initialised, before the first step: the control."""
+        """The network at its random initialisation, even where the run starts from trained weights: the control."""
 
     def targets(self, batch: Batch) -> tuple[tuple[StudentPass, ...], tuple[Target, ...]]:
         """What the student makes of a batch and what it should predict, as in training but in evaluation mode."""

@@ -25,18 +25,22 @@ from didact.errors import DidactError, SpecError, of_field
 from didact.experiment import Experiment
 from didact.identity import lost_as_data
 from didact.learner import Learner, build_learner
-from didact.loading import Steps
+from didact.loading import STEPS_AHEAD, Steps
 from didact.plugins import registry
 from didact.preflight import Finding, Preflight, Spread
 from didact.randomness import generator
+from didact.record.pretrained import find_origin
 from didact.spec import Spec
 from didact.store import StoredSamples
+from didact.tensors import Batch
+from didact.tensors import in_bytes as tensor_bytes
 
 DRAWS = 8  # masks of each specimen
 MOST_PADDING = 0.3
 MASKED = (0.02, 0.95)  # BERT hides 0.15 of a text, data2vec 2.0 0.8 of an image, MAE up to 0.9
 METRICS_BYTES = 600  # of one line
 MOST_MEMORY = 0.9
+SHARED_MEMORY = Path("/dev/shm")  # where PyTorch's workers put tensors
 MOST_WAITING = 0.3
 
 
@@ -72,7 +76,10 @@ def diagnose(experiment: Experiment, device: torch.device, folder: Path, *, quic
         except DidactError as error:
             yield failed(error)
     try:
-        learner = build_learner(experiment).eval()
+        origin = None if experiment.weights is None else find_origin(experiment.weights)
+        learner = build_learner(experiment, None if origin is None else origin.load()).eval()
+        if origin is not None:
+            yield Finding.fine(f"training starts from {origin}", where="weights")
     except DidactError as error:
         yield failed(error)
     if errors or samples is None or learner is None:
@@ -86,6 +93,7 @@ def diagnose(experiment: Experiment, device: torch.device, folder: Path, *, quic
         rehearsal = Steps(experiment, plan).rehearsal()
         with torch.no_grad():
             learner(rehearsal, learner.objective.counts(rehearsal))
+        yield from _loading(experiment, plan, rehearsal)
         if not quick:
             yield from _measured(experiment, attempt(experiment, device), device)
     except DidactError as error:
@@ -136,6 +144,7 @@ def _examine(
             positions_per_step=Spread.of(batches.positions),
             steps_per_epoch=steps_per_epoch(plan),
             blocks=len(learner.network.backbone.blocks),
+            pretrained=experiment.weights is not None,
         )
         yield from _batches(experiment, preflight, batches)
         yield from _masks(experiment, specimens)
@@ -264,6 +273,25 @@ def _masks(experiment: Experiment, specimens: Specimens) -> Iterator[Finding]:
             where="masker",
             mend="published methods hide 15 % (text) to 80 % (images)",
         )
+
+
+def _loading(experiment: Experiment, plan: BatchPlan, rehearsal: Batch) -> Iterator[Finding]:
+    """Whether what the workers make ready fits into shared memory: where not, the system ends one of them."""
+    workers = experiment.training.workers
+    if not workers or not SHARED_MEMORY.exists():
+        return
+    step = tensor_bytes(rehearsal) * len(plan.batch(0).samples)
+    ahead = min(workers * STEPS_AHEAD, experiment.training.steps)
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    said = (
+        f"the workers keep up to {ahead} steps of {in_bytes(step)} ready in {SHARED_MEMORY}, where {in_bytes(free)} "
+        f"are free; several processes of one machine share that"
+    )
+    if ahead * step > free:
+        mend = f"training.workers={max(1, int(free / step / STEPS_AHEAD))}, or a larger {SHARED_MEMORY}"
+        yield Finding.warning(said, where="training.workers", mend=mend)
+    else:
+        yield Finding.fine(said, where="training.workers")
 
 
 def _disk(experiment: Experiment, learner: Learner, folder: Path) -> Iterator[Finding]:

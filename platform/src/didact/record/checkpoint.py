@@ -222,6 +222,15 @@ def read_tensors(checkpoint: Checkpoint, part: str = LEARNER) -> dict[str, Tenso
     return tensors
 
 
+def fingerprint_of(checkpoint: Checkpoint) -> str:
+    """A fingerprint of all that a checkpoint holds: of its index, in which its files' checksums stand.
+
+    Raises:
+        DamageError: the index is missing or not what was written.
+    """
+    return fingerprint(_index(checkpoint.folder))
+
+
 def verify(checkpoint: Checkpoint) -> None:
     """Raises `DamageError` where a file is not what was written."""
     for name, digest in _index(checkpoint.folder)["files"].items():

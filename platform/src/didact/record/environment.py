@@ -17,7 +17,12 @@ from didact.plugins import registry
 
 
 def describe(
-    device: torch.device, precision: torch.dtype, data: Mapping[str, str], commit: str | None, processes: int
+    device: torch.device,
+    precision: torch.dtype,
+    data: Mapping[str, str],
+    commit: str | None,
+    processes: int,
+    weights: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """The environment as plain data.
 
@@ -27,6 +32,7 @@ def describe(
         data: the fingerprints of the data, by what they are to the run.
         commit: of the experiment's file; see `commit_of`.
         processes: that share the work.
+        weights: from which the run began, a `didact.record.pretrained.Origin` as plain data; None: at random.
     """
     return {
         "python": platform.python_version(),
@@ -39,6 +45,7 @@ def describe(
         "processes": processes,
         "precision": str(precision).removeprefix("torch."),
         "data": dict(data),
+        "weights": None if weights is None else dict(weights),
         "command": sys.argv,
         "launch": launch(),
         "commit": commit,

@@ -34,7 +34,7 @@ class RunFolder:
     ``README.md``             what this is, how it went, how to go on
     ``experiment.json``       the experiment as data, with everything that the command line changed
     ``experiment.py``         the file that it came from, and what the command line changed
-    ``environment.json``      versions, plugins, machine, fingerprints of the data
+    ``environment.json``      versions, plugins, machine, fingerprints of the data, which weights it began with
     ``metrics.jsonl``         one line for each logged step
     ``events.jsonl``          starts, checkpoints, the end
     ``evaluations/``          what each evaluation found: metrics as JSON, pictures as PNG, sounds as WAV, texts
@@ -196,6 +196,7 @@ class RunFolder:
         """Tells what the run is and how it stands."""
         data = self.experiment_data()
         overrides = self._overrides()
+        weights = self.environment().get("weights")
         lines = [
             f"# {data['name']}",
             "",
@@ -203,6 +204,8 @@ class RunFolder:
             f"Experiment `{fingerprint(data)[:12]}`, seed {data['training']['seed']}.",
             "",
         ]
+        if weights:
+            lines += [f"It began with the {weights['network']} of step {weights['step']} of `{weights['run']}`.", ""]
         if overrides:
             lines += [
                 "Changed on the command line:",

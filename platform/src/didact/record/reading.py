@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import attrs
 
@@ -19,6 +19,9 @@ from didact.experiment import Experiment
 from didact.learner import Network, build_learner
 from didact.record.folder import EXPERIMENT, RunFolder
 from didact.record.observing import read_lines, read_metrics
+
+if TYPE_CHECKING:
+    from didact.record.checkpoint import Checkpoint
 
 TAIL_BYTES = 16_384  # hold the last lines of metrics
 
@@ -93,10 +96,7 @@ class RunRecord:
         checkpoint.verify(chosen)
         experiment = self.experiment
         experiment.source.prepare()
-        learner = build_learner(experiment)
-        checkpoint.load(chosen, learner)
-        network = learner.network if which == "student" else learner.targets.subject(learner.network)
-        return network.eval()
+        return load_network(chosen, experiment, which)
 
     @functools.cached_property
     def environment(self) -> Mapping[str, Any]:
@@ -216,6 +216,25 @@ class RunRecord:
     @functools.cached_property
     def _events(self) -> list[dict[str, Any]]:
         return read_lines(self.folder / "events.jsonl")
+
+
+def load_network(stored: Checkpoint, experiment: Experiment, which: Literal["student", "teacher"]) -> Network:
+    """A network out of a checkpoint: on the CPU, in evaluation mode; on several processes, all load it together.
+
+    Args:
+        stored: the checkpoint, whose files are taken for whole.
+        experiment: that it was trained by.
+        which: the ``student``, or the ``teacher`` that averages it; the student where the method has no teacher.
+
+    Raises:
+        RunError: the checkpoint holds another network.
+    """
+    from didact.record import checkpoint  # here: see `RunRecord.network`
+
+    learner = build_learner(experiment)
+    checkpoint.load(stored, learner)
+    network = learner.network if which == "student" else learner.targets.subject(learner.network)
+    return network.eval()
 
 
 def find_runs(folder: Path) -> list[RunRecord]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ import torch
 from didact.batching import BatchPlan
 from didact.contracts import Report, RunInfo
 from didact.doctor import admit
-from didact.errors import RunError, of_field
+from didact.errors import DidactError, RunError, of_field
 from didact.experiment import Experiment
 from didact.learner import build_learner
 from didact.loading import Steps
@@ -24,6 +25,7 @@ from didact.plugins import registry
 from didact.record import RunRecord, environment
 from didact.record.folder import RunFolder
 from didact.record.observing import Observers, Recorder
+from didact.record.pretrained import Origin, find_origin
 from didact.run.recovery import fit, restore_newest
 from didact.spec import evolve
 from didact.training.judging import RunSubject
@@ -77,14 +79,15 @@ def start(
         DidactError: the experiment, its data or its plugins cannot be used; training cannot go on.
     """
     with joined() as world:
-        trainer, plan = _prepare(experiment, choose_device(device), world)
-        warnings = admit(experiment, plan, trainer.learner, path) if examined else ()
         folder = RunFolder(world.broadcast(path))  # a name with the time of day differs from process to process
+        origin = _origin(experiment, folder, world)
+        trainer, plan = _prepare(experiment, choose_device(device), world, origin)
+        warnings = admit(experiment, plan, trainer.learner, path) if examined else ()
         with world.main_first():
             if world.main and not (restarts() > 0 and folder.begun_by_this_launch()):
                 RunFolder.create(folder.path, experiment, source_file, overrides or {})
         with folder.locked() if world.main else contextlib.nullcontext():
-            return _run(trainer, plan, folder, observers or {}, source_file, warnings)
+            return _run(trainer, plan, folder, observers or {}, origin, source_file, warnings)
 
 
 def create(
@@ -172,11 +175,24 @@ def resume(
         with world.main_first():
             if world.main and overrides:
                 folder.amend(evolve(folder.experiment(), overrides, registry().class_of), overrides)
-        trainer, plan = _prepare(folder.experiment(), choose_device(device), world)
-        return _run(trainer, plan, folder, observers or {}, None)
+        experiment = folder.experiment()
+        origin = _origin(experiment, folder, world)
+        trainer, plan = _prepare(experiment, choose_device(device), world, origin)
+        return _run(trainer, plan, folder, observers or {}, origin)
 
 
-def _prepare(experiment: Experiment, device: torch.device, world: World) -> tuple[Trainer, BatchPlan]:
+def _origin(experiment: Experiment, folder: RunFolder, world: World) -> Origin | None:
+    """Which trained weights a run is about to begin with; None: random ones, or those of a checkpoint of its own."""
+    weights = experiment.weights
+    if weights is None or world.broadcast(any(folder.checkpoints.glob("step-*"))):
+        return None
+    # a run that was killed before its first checkpoint begins again with what it began with
+    return world.broadcast(find_origin(weights, folder.environment().get("weights")) if world.main else None)
+
+
+def _prepare(
+    experiment: Experiment, device: torch.device, world: World, origin: Origin | None
+) -> tuple[Trainer, BatchPlan]:
     """Makes all that training needs, so that what is missing or does not fit is found now, and nothing is left behind.
 
     Data are looked for, those of the evaluations too; the parts are built; and one sample goes through all of them.
@@ -191,7 +207,7 @@ def _prepare(experiment: Experiment, device: torch.device, world: World) -> tupl
     with of_field("source"):
         samples = experiment.source.open()
     plan = BatchPlan(samples.lengths, experiment.training.batch, experiment.training.seed)
-    learner = build_learner(experiment).eval()
+    learner = build_learner(experiment, None if origin is None else origin.load()).eval()
     rehearsal = Steps(experiment, plan, world).rehearsal()
     with torch.no_grad():
         learner(rehearsal, learner.objective.counts(rehearsal))
@@ -203,7 +219,8 @@ def _run(
     plan: BatchPlan,
     folder: RunFolder,
     observers: Mapping[str, Any],
-    source_file: Path | None,
+    origin: Origin | None,
+    source_file: Path | None = None,
     warnings: tuple[str, ...] = (),
 ) -> RunResult:
     experiment, device, world = trainer.experiment, trainer.device, trainer.world
@@ -213,7 +230,8 @@ def _run(
         _require_same_data(world.broadcast(folder.environment().get("data")), data, folder)
     watching = Observers({})
     commit = environment.commit_of(source_file) or folder.environment().get("commit") if world.main else None
-    place = environment.describe(device, trainer.precision, data, commit, world.size)
+    weights = folder.environment().get("weights") if origin is None else attrs.asdict(origin)
+    place = environment.describe(device, trainer.precision, data, commit, world.size, weights)
     if world.main:
         folder.write_environment(place)
         watching = Observers({"recorder": Recorder(folder.path), **observers}, experiment.observers)
@@ -270,17 +288,42 @@ def _require_same_data(before: Mapping[str, str] | None, now: Mapping[str, str],
 def _judge(
     trainer: Trainer, folder: RunFolder, observers: Observers, reports: dict[str, Report], step: int
 ) -> dict[str, float]:
-    """Evaluates the network after a step, into ``reports``; what was found by name and metric, on the main process."""
+    """Evaluates the network after a step, into ``reports``; what was found by name and metric, on the main process.
+
+    Raises:
+        DidactError: an evaluation says what a user can mend.
+        RunError: one failed after the last step; until then training goes on without what it would have found.
+    """
     experiment, world = trainer.experiment, trainer.world
     learner = trainer.gather()
+    failed: list[str] = []
     with world.main_first():
         subject = RunSubject(experiment, learner, trainer.device, trainer.precision, step)
         known = folder.found(step) if world.main else {}  # by a process that was killed since
         reports.update(known)
         for name, evaluation in experiment.evaluations.items() if world.main else ():
-            if name not in known:
+            if name in known:
+                continue
+            try:
                 reports[name] = evaluation.evaluate(subject)
+            except DidactError:
+                raise
+            except Exception as error:  # foreign code: nothing it does may cost what was trained
+                failed.append(name)
+                reports.pop(name, None)  # of an earlier step
+                reason = f"{type(error).__name__}: {error}"
+                observers.warn(
+                    f"the evaluation {name!r} failed after step {step}: {reason}", step, traceback.format_exc()
+                )
+            else:
                 observers.notify("evaluation_finished", step=step, name=name, report=reports[name])
+    failed = world.broadcast(failed)
+    if failed and step == experiment.training.steps:
+        raise RunError(
+            f"training is complete, but not judged: {', '.join(map(repr, failed))} failed",
+            where=str(folder.path),
+            mend=f"`didact resume {folder.path}` runs what failed again; warnings in its README.md say why it did",
+        )
     found = {f"{name}/{metric}": value for name in reports for metric, value in reports[name].metrics.items()}
     told = experiment.training.retention.unknown(found)
     if world.main and told and told not in observers.warnings:

@@ -64,9 +64,10 @@ def _change(value: Any, changes: _Changes, hint: Any, where: str, class_of: _Cla
     if isinstance(value, Spec):
         return _evolve(value, inner, where, class_of)
     if not isinstance(value, (Mapping, tuple)):
-        raise SpecError(
-            f"{where} has no fields of its own: it is {value!r}", where=inside(where, ".".join(inner[0][0]))
-        )
+        specs = [choice for choice in typing.get_args(hint) if isinstance(choice, type) and issubclass(choice, Spec)]
+        mend = f'set it as a whole: {where}={{"{inner[0][0][0]}": …}}' if value is None and specs else ""
+        what = f"{where} has no fields of its own: it is {value!r}"
+        raise SpecError(what, where=inside(where, ".".join(inner[0][0])), mend=mend)
     items: dict[str, Any] = dict(value if isinstance(value, Mapping) else {str(i): v for i, v in enumerate(value)})
     arguments = typing.get_args(hint) or (Any,)
     for key, deeper in _by_first(inner).items():

@@ -207,7 +207,7 @@ def gradients(case: Case, ids: Sequence[int], world: World) -> dict[str, Tensor]
             if parameter.grad is not None:
                 found[f"the gradient of {name}"] = parameter.grad.clone()
                 parameter.sub_(parameter.grad, alpha=0.1)
-    learner.after_step(1)
+    learner.after_step(1, 1)
     return found | {f"{name} after the step": value.clone() for name, value in persistent(learner).items()}
 
 

@@ -73,7 +73,7 @@ def check_steps(case: Case) -> None:
     module(passes, network)
     module(passes, network)
     assert_states(persistent(module), before, "forward moved what a checkpoint holds")
-    scalars = module.after_step(network, 1)
+    scalars = module.after_step(network, 1, 10)
     wrong = {name: value for name, value in scalars.items() if not isinstance(value, float)}
     assert not wrong, f"after_step logs numbers, got {wrong}"
     subject = module.subject(network)

@@ -61,7 +61,7 @@ def check_steps(case: Case) -> None:
         parameter.add_(0.1)
     module(student, network, None)
     assert_states(persistent(module), before, "the student moved, or forward ran, and the teacher with it")
-    scalars = module.after_step(network, 1)
+    scalars = module.after_step(network, 1, 10)
     wrong = {name: value for name, value in scalars.items() if not isinstance(value, float)}
     assert not wrong, f"after_step logs numbers, got {wrong}"
     for name, value in persistent(module).items():

@@ -49,7 +49,7 @@ class TinyTeacherModule(TeacherModule):
         return self.network.contextualize(self.network.encoder.embed(student.view), None, collect)
 
     @torch.no_grad()
-    def after_step(self, network: Network, step: int) -> Mapping[str, float]:
+    def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float]:
         """Follows the student."""
         for mine, its in zip(self.network.parameters(), network.parameters(), strict=True):
             mine.lerp_(its, 1 - self.decay)
@@ -100,9 +100,9 @@ class TinyTargetsModule(TargetBuilderModule):
             values = context.positions_only(context.features[0])  # (B, T, D)
         return F.layer_norm(values.float(), values.shape[-1:])
 
-    def after_step(self, network: Network, step: int) -> Mapping[str, float]:
+    def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float]:
         """Lets the teacher follow."""
-        return self.teacher.after_step(network, step)
+        return self.teacher.after_step(network, step, steps)
 
     def subject(self, network: Network) -> Network:
         """The teacher's network."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import attrs
 import torch
 from torch import Tensor
 
@@ -27,21 +28,44 @@ class Collapsed(RunError):  # noqa: N818 - what it is
     """Targets or predictions have collapsed, and the experiment says to stop; all processes stop together."""
 
 
-def standard_deviation(values: Tensor, world: World | None = None) -> Tensor:
-    """How much the rows of ``values`` (N, D) vary: the mean over channels of √(variance + 1e-6), a scalar.
+@attrs.frozen(eq=False)
+class Moments:
+    """What is needed of some rows (N, D) to say how much they vary with others, in the room of two rows.
+
+    Attributes:
+        count: N.
+        total: (D,) float32, their sum.
+        squares: (D,) float32, the sum of their squared deviations from their own mean.
+    """
+
+    count: int
+    total: Tensor
+    squares: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor) -> Moments:
+        """Those of ``values`` (N, D)."""
+        values = values.float()
+        total = values.sum(0)
+        return cls(len(values), total, (values - total / max(1, len(values))).square().sum(0))
+
+
+def standard_deviation(parts: Sequence[Moments], world: World | None = None) -> Tensor:
+    """How much rows vary: the mean over channels of √(variance + 1e-6), a scalar.
 
     The measure that fairseq logs as ``target_var`` and ``pred_var``. Near 0, everything is predicted to be the same;
-    targets that are normalised over time stay near 1.
+    targets that are normalised over time stay near 1. Parts are put together as Chan et al. (1979) do it.
 
     Args:
-        values: this process's rows.
+        parts: this process's rows, in parts.
         world: the rows of all its processes are taken together.
     """
     world = world if world is not None else World()
-    values = values.float()
-    count = world.all_reduce(torch.full((), float(values.shape[0]), device=values.device))
-    mean = world.all_reduce(values.sum(0)) / count  # (D,)
-    squares = world.all_reduce((values - mean).square().sum(0))  # (D,)
+    device = parts[0].total.device
+    count = world.all_reduce(torch.tensor(float(sum(part.count for part in parts)), device=device))
+    mean = world.all_reduce(torch.stack([part.total for part in parts]).sum(0)) / count  # (D,)
+    between = [part.count * (part.total / max(1, part.count) - mean).square() for part in parts]
+    squares = world.all_reduce(torch.stack([part.squares for part in parts] + between).sum(0))  # (D,)
     return (squares / (count - 1) + 1e-6).sqrt().mean()
 
 

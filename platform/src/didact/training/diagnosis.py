@@ -22,7 +22,7 @@ from didact.training.parallel import local, whole
 
 
 @attrs.frozen(kw_only=True)
-class Finding:
+class Culprit:
     """A tensor that is not finite.
 
     Attributes:
@@ -56,7 +56,7 @@ class Diagnosis:
         gradient_norm: of all gradients together.
     """
 
-    first: Finding | None
+    first: Culprit | None
     looks: int
     loss: float
     terms: Mapping[str, float]
@@ -113,7 +113,7 @@ def diagnose(
         watch.remove()
     norm = float(whole(gradient_norm(learner)))
     if watch.first is None and not torch.isfinite(torch.tensor(norm)):
-        watch.first = Finding(what="the norm of the gradients", shape=(), values="it overflows; each of them is finite")
+        watch.first = Culprit(what="the norm of the gradients", shape=(), values="it overflows; each of them is finite")
     learner.zero_grad(set_to_none=True)
     put_back_buffers(learner, buffers)
     return Diagnosis(first=watch.first, looks=watch.looks, loss=loss, terms=terms, gradient_norm=norm)
@@ -136,7 +136,7 @@ class _Watch:
 
     def __init__(self, learner: Learner) -> None:
         self.learner = learner
-        self.first: Finding | None = None
+        self.first: Culprit | None = None
         self.looks = 0
         self._finite_gradient = ""
         self.part: Batch | None = None
@@ -208,7 +208,7 @@ class _Watch:
             bad = value.isnan() | value.isposinf() if masks else ~value.isfinite()
             if bool(bad.any()):
                 samples, everywhere = self._samples(value) if by_row else ((), False)
-                self.first = Finding(
+                self.first = Culprit(
                     what=what, shape=tuple(value.shape), values=_told(value), samples=samples, everywhere=everywhere
                 )
         return self.first is not None

@@ -32,7 +32,7 @@ class RunSubject:
         return self._learner.targets.subject(self._learner.network).eval()
 
     def untrained(self) -> Network:
-        """The student as it was before the first step."""
+        """The network at its random initialisation, even where the run starts from trained weights."""
         return build_network(self.experiment).to(self.device).eval()
 
     @torch.no_grad()

@@ -26,7 +26,7 @@ from didact.record.bundle import write_bundle
 from didact.record.folder import RunFolder
 from didact.record.observing import Observers
 from didact.tensors import Loss
-from didact.training.diagnosis import Finding, diagnose
+from didact.training.diagnosis import Culprit, diagnose
 from didact.training.parallel import local
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ def describe_samples(ids: tuple[int, ...], named: Mapping[int, str]) -> str:
 
 
 def _words(
-    first: Finding | None, loss: float, terms: Mapping[str, float], batch: StepBatch, names: tuple[str, ...]
+    first: Culprit | None, loss: float, terms: Mapping[str, float], batch: StepBatch, names: tuple[str, ...]
 ) -> tuple[str, str]:
     """What is wrong with a step, and where."""
     ids = tuple(int(index) for part in batch.parts for index in part.ids)

@@ -24,7 +24,7 @@ from didact.record.folder import RunFolder
 from didact.record.observing import Observers
 from didact.tensors import Batch, Loss, move
 from didact.timing import span
-from didact.training.collapse import CollapseWatch, standard_deviation
+from didact.training.collapse import CollapseWatch, Moments, standard_deviation
 from didact.training.diagnosis import copy_buffers, put_back_buffers
 from didact.training.memory import does_not_fit, ran_out
 from didact.training.nonfinite import Nonfinite, all_finite
@@ -131,7 +131,7 @@ class Trainer:
         buffers = copy_buffers(learner)
         self.optimizer.zero_grad(set_to_none=True)
         try:
-            losses = [self._backward(part, totals, last=part is batch.parts[-1], logged=logged) for part in batch.parts]
+            done = [self._backward(part, totals, last=part is batch.parts[-1], logged=logged) for part in batch.parts]
         except (MemoryError, RuntimeError) as error:
             if not ran_out(error):
                 raise
@@ -139,6 +139,7 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             told = str(error).splitlines()[0]
             raise does_not_fit(f"step {self.step + 1}", told, self.experiment, begun=True) from error
+        losses = [part.loss for part in done]
         norm = whole(gradient_norm(learner))
         finite = all_finite(norm, losses, self.world)
         if finite:
@@ -150,7 +151,7 @@ class Trainer:
             put_back_buffers(learner, buffers)
             self.nonfinite.handle(self, batch, totals)
         self.step += 1
-        after = learner.after_step(self.step) if finite else {}
+        after = learner.after_step(self.step, training.steps) if finite else {}
         if not logged:
             return {}
         return {
@@ -158,7 +159,8 @@ class Trainer:
             "train/gradient_norm": norm,
             "train/learning_rate": rate,
             "train/skipped_steps": float(self.nonfinite.count(self.step)),
-            **self._spread(losses),
+            **losses[0].scalars,  # the objective's own, for the first part of the batch
+            **self._spread(done),
             **after,
             "data/epoch": float(batch.epoch),
             "data/padding": batch.padding,
@@ -179,7 +181,7 @@ class Trainer:
         checkpoint.load(stored, self.learner, self.optimizer)
         self.step = stored.step
 
-    def _backward(self, part: Batch, totals: Mapping[str, int], *, last: bool, logged: bool) -> Loss:
+    def _backward(self, part: Batch, totals: Mapping[str, int], *, last: bool, logged: bool) -> _Done:
         batch = move(part, self.device)
         with self.engine.gathering(last):
             with autocast(self.device, self.precision):
@@ -187,7 +189,9 @@ class Trainer:
             with span("backward"):
                 total.backward()  # type: ignore[no-untyped-call]
         # of many parts, what was predicted would fill the memory that parts are to spare
-        return loss if logged else attrs.evolve(loss, predictions=None, targets=None)
+        shown = {"prediction": loss.predictions, "target": loss.targets} if logged else {}
+        moments = {name: Moments.of(values) for name, values in shown.items() if values is not None}
+        return _Done(loss=attrs.evolve(loss, predictions=None, targets=None), moments=moments)
 
     def _losses(self, losses: list[Loss], totals: Mapping[str, int]) -> dict[str, Tensor]:
         """The loss, and where it has several terms each of them, over the whole global batch."""
@@ -200,14 +204,25 @@ class Trainer:
         each = {f"train/{name}": term for name, term in zip(names, terms, strict=True)} if len(names) > 1 else {}
         return {"train/loss": terms.sum(), **each}
 
-    def _spread(self, losses: list[Loss]) -> dict[str, Tensor]:
-        """How much targets and predictions vary, and the objective's own scalars for the first part of the batch."""
-        spread = dict(losses[0].scalars)
-        for name in ("prediction", "target"):
-            values = [getattr(loss, f"{name}s") for loss in losses]
-            if all(value is not None for value in values):
-                spread[f"collapse/{name}_std"] = standard_deviation(torch.cat(values), self.world)
-        return spread
+    def _spread(self, done: list[_Done]) -> dict[str, Tensor]:
+        """How much targets and predictions vary."""
+        return {
+            f"collapse/{name}_std": standard_deviation([part.moments[name] for part in done], self.world)
+            for name in done[0].moments
+        }
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Done:
+    """What is kept of one part of a batch whose gradient is taken.
+
+    Attributes:
+        loss: without predictions and targets.
+        moments: of those, where they are asked for and shown.
+    """
+
+    loss: Loss
+    moments: Mapping[str, Moments]
 
 
 class Meter:

@@ -57,8 +57,8 @@ class Ablation(Study):
             data, size and compute, is up to who writes them. Each needs the evaluation that the metric names.
         seeds: ``training.seed`` of the runs of each variant. The fewer, the larger a difference must be to be told from
             chance: with 3 it takes 2.5 times the differences' standard deviation, with 5 it takes 1.2 times.
-        steps: the budget of each run in optimizer steps; None takes the base's, and each method's own. Schedules that
-            count steps themselves, such as a teacher's ``anneal_steps``, stay as they are.
+        steps: the budget of each run in optimizer steps; None takes the base's, and each method's own. What
+            takes its course over the whole run follows; what counts steps itself, such as a warm-up, stays as it is.
         also: further metrics, shown beside the one that decides and not tested.
         level: of false alarms that are accepted, over the whole table; intervals cover with one minus it.
     """

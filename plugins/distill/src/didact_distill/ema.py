@@ -30,7 +30,7 @@ class EMATeacher(Teacher):
             teacher is younger than 693 steps: short runs need less.
         end: τ after ``anneal_steps``; data2vec uses 0.9999. At 1 the teacher stands still.
         anneal_steps: optimizer steps over which τ rises; data2vec: 30 000 for speech, 100 000 for text. 0: τ is
-            ``end`` throughout.
+            ``end`` throughout. None: over the whole run, however long it is.
         course: by which τ rises. ``linear`` (data2vec), or half a ``cosine`` (BYOL and DINO, from 0.996 to 1 over the
             whole run).
         shares: which of the student's own parts the teacher uses instead of an average of them. ``encoder``: the whole
@@ -41,20 +41,21 @@ class EMATeacher(Teacher):
 
     start: float = 0.999
     end: float = 0.9999
-    anneal_steps: int = 30_000
+    anneal_steps: int | None = 30_000
     course: Literal["linear", "cosine"] = "linear"
     shares: Literal["encoder", "features", "nothing"] = "encoder"
 
     def validate(self) -> None:
         self.require(0 <= self.start <= 1, "start", "between 0 and 1")
         self.require(0 <= self.end <= 1, "end", "between 0 and 1")
-        self.require(self.anneal_steps >= 0, "anneal_steps", "at least 0")
+        self.require(self.anneal_steps is None or self.anneal_steps >= 0, "anneal_steps", "at least 0, or None")
 
-    def decay(self, step: int) -> float:
-        """τ for the update after optimizer step ``step``, from 1."""
-        if step >= self.anneal_steps:
+    def decay(self, step: int, steps: int) -> float:
+        """τ for the update after optimizer step ``step``, from 1, of a run of ``steps``."""
+        rising = self._rising(steps)
+        if step >= rising:
             return self.end
-        share = step / self.anneal_steps
+        share = step / rising
         if self.course == "cosine":
             share = (1 - math.cos(math.pi * share)) / 2
         return self.start + (self.end - self.start) * share
@@ -62,34 +63,41 @@ class EMATeacher(Teacher):
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
         """How much of the run the teacher remembers."""
         steps = preflight.steps
-        last, left = self.decay(steps), self._left(steps)
+        rising = self._rising(steps)
+        last, left = self.decay(steps, steps), self._left(steps)
         if last >= 1:
             half_life = "at the end it stands still"
         else:
             updates = 0.0 if last == 0 else math.log(0.5) / math.log(last)
             half_life = f"at the end its half-life is {updates:,.0f} steps"
-        if left > MOST_LEFT:
+        if left > MOST_LEFT and preflight.pretrained:
+            yield Finding.fine(f"{left:.0%} of the teacher is still what it began as in {steps:,} steps; {half_life}")
+        elif left > MOST_LEFT:
             forgetting = 0.5 ** (HALF_LIVES / steps)
             yield Finding.warning(
                 f"{left:.0%} of the teacher is still its random initialisation after {steps:,} steps; {half_life}",
-                where="end" if self.anneal_steps < steps else "start",
+                where="end" if rising < steps else "start",
                 mend=f"start and end at most {math.floor(forgetting * 1e5) / 1e5:g}, for {HALF_LIVES} half-lives",
             )
         else:
             yield Finding.fine(f"the teacher forgets its initialisation in {steps:,} steps; {half_life}")
-        if self.start != self.end and self.anneal_steps > steps:
+        if self.start != self.end and rising > steps:
             yield Finding.warning(
-                f"the teacher's decay rises over {self.anneal_steps:,} steps, of which the run takes {steps:,}: it "
+                f"the teacher's decay rises over {rising:,} steps, of which the run takes {steps:,}: it "
                 f"ends at {last:.6g} and never reaches {self.end:g}",
                 where="anneal_steps",
-                mend=f"anneal_steps={steps}, or fewer",
+                mend=f"anneal_steps=None, the whole run, or at most {steps}",
             )
+
+    def _rising(self, steps: int) -> int:
+        """The steps over which τ rises in a run of ``steps``."""
+        return steps if self.anneal_steps is None else self.anneal_steps
 
     def _left(self, steps: int) -> float:
         """The share of the teacher that no update has replaced: the product of all τ."""
-        rising = min(steps, self.anneal_steps)
+        rising = min(steps, self._rising(steps))
         points = min(rising, 1000)  # of a line, the mean of its logarithm needs no more
-        middles = (self.decay(max(1, round((point + 0.5) / points * rising))) for point in range(points))
+        middles = (self.decay(max(1, round((point + 0.5) / points * rising)), steps) for point in range(points))
         total = sum(math.log(max(tau, 1e-9)) for tau in middles) / points * rising if points else 0.0
         return math.exp(total + (steps - rising) * math.log(max(self.end, 1e-9)))
 
@@ -127,8 +135,8 @@ class EMATeacherModule(TeacherModule):
         return context
 
     @torch.no_grad()
-    def after_step(self, network: Network, step: int) -> Mapping[str, float]:
-        decay = self.spec.decay(step)
+    def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float]:
+        decay = self.spec.decay(step, steps)
         with span("ema"):
             averaged: list[Tensor] = []
             followed: list[Tensor] = []

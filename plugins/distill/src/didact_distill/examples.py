@@ -8,6 +8,7 @@ from didact_distill.targets import TopKTargets
 
 with_class_token = TinyEncoder(class_token=True)
 decoder = ConvDecoder(width=8, layers=2, groups=2, noise=0.0)
+wide_decoder = ConvDecoder(width=8, layers=3, kernel=5, groups=2)  # which reads far beyond a sample's end
 top = TopKTargets(k=2)
 
 EXAMPLES = {
@@ -30,6 +31,7 @@ EXAMPLES = {
             encoder=with_class_token,
             masker=TinyMasker(masks=2, corruption="drop"),
         ),
+        Example(spec=LatentRegression(head=wide_decoder), targets=top),
     ],
     "linear-head": [Example(spec=LinearHead())],
     "mlp-head": [Example(spec=MLPHead())],

@@ -79,6 +79,13 @@ class LatentRegressionModule(ObjectiveModule):
 
     def forward(self, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
         """Compares the head's predictions (N, D) with the targets (B, T, D) at the masked positions."""
+        unserved = set(range(len(passes))) - {target.view for target in targets}
+        if unserved:
+            raise SpecError(
+                f"LatentRegression predicts every view, and the targets serve none of {sorted(unserved)}",
+                where="experiment.targets",
+                mend="give one target for each view, or another objective",
+            )
         regression, class_token, predicted, expected = [], [], [], []
         for target in targets:
             student = passes[target.view]

@@ -104,8 +104,8 @@ class TopKTargetsModule(TargetBuilderModule):
             targets.append(Target(view=index, values=self._average(context)))
         return tuple(targets)
 
-    def after_step(self, network: Network, step: int) -> Mapping[str, float]:
-        return self.teacher.after_step(network, step)
+    def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float]:
+        return self.teacher.after_step(network, step, steps)
 
     def subject(self, network: Network) -> Network:
         return self.teacher.subject(network)

@@ -21,9 +21,9 @@ class Probe(Evaluation):
     """A linear and a k-nearest-neighbour classifier of a sample's pooled features, the network frozen.
 
     The metrics are accuracies on `test` in percent: ``linear``, ``knn`` and, after the last step, the same of the
-    controls: ``linear_random`` and ``knn_random`` of the network as it was initialised, ``linear_raw`` and ``knn_raw``
-    of what the source names as raw features (pixels, log-mel means, a bag of tokens). All go the same way from samples
-    to accuracy. `didact_evaluate.linear` and `didact_evaluate.neighbours` say how they classify.
+    controls: ``linear_random`` and ``knn_random`` of the network at its random initialisation, ``linear_raw`` and
+    ``knn_raw`` of what the source names as raw features (pixels, log-mel means, a bag of tokens). All go the same way
+    from samples to accuracy. `didact_evaluate.linear` and `didact_evaluate.neighbours` say how they classify.
 
     Attributes:
         train: labelled samples to train the classifiers on; a sample without a label is left out. Their number decides

@@ -33,7 +33,8 @@ class PrototypeTargets(TargetBuilder):
     Caron et al. 2021, Emerging Properties in Self-Supervised Vision Transformers, section 3.1, algorithm 1 and eq. 4.
 
     Attributes:
-        teacher: that averages encoder, backbone and head; in DINO τ goes from 0.996 to 1 in half a cosine.
+        teacher: that averages encoder, backbone and head; in DINO τ goes from 0.996 to 1 in half a cosine over the
+            whole run.
         teacher_views: how many of the views the teacher sees, the first ones: DINO's two global crops.
         start: temperature of the first step; 0.04. Lower is sharper.
         end: temperature after the warm-up; 0.07 in the paper, 0.04 where the loss does not fall.
@@ -110,7 +111,7 @@ class PrototypeTargetsModule(TeacherSummariesModule):
         return across([((s - self.centre) / self.temperature).softmax(-1) for s in summaries], len(passes))
 
     @torch.no_grad()
-    def after_step(self, network: Network, step: int) -> Mapping[str, float]:
+    def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float]:
         world = connected()
         mean = world.all_reduce(self.total) / world.all_reduce(self.count).clamp(min=1)  # (C,), of the global batch
         self.centre.lerp_(mean, 1 - self.spec.momentum)
@@ -118,7 +119,7 @@ class PrototypeTargetsModule(TeacherSummariesModule):
         self.count.zero_()
         temperature = self.spec.temperature(step)
         self.temperature.fill_(temperature)
-        return {**super().after_step(network, step), "teacher/temperature": temperature}
+        return {**super().after_step(network, step, steps), "teacher/temperature": temperature}
 
 
 @attrs.frozen(kw_only=True)

@@ -19,7 +19,8 @@ class TeacherSummaries(TargetBuilder):
     In training the teacher's batch normalisation takes the batch's statistics, as the student's does.
 
     Attributes:
-        teacher: that averages encoder, backbone and projector; in BYOL τ goes from 0.996 to 1 in half a cosine.
+        teacher: that averages encoder, backbone and projector; in BYOL τ goes from 0.996 to 1 in half a cosine
+            over the whole run.
     """
 
     teacher: Teacher
@@ -48,8 +49,8 @@ class TeacherSummariesModule(TargetBuilderModule):
         with of_this_batch(self.teacher):
             return [_summary(self.teacher(one, network).summary) for one in passes]
 
-    def after_step(self, network: Network, step: int) -> Mapping[str, float]:
-        return self.teacher.after_step(network, step)
+    def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float]:
+        return self.teacher.after_step(network, step, steps)
 
     def subject(self, network: Network) -> Network:
         return self.teacher.subject(network)

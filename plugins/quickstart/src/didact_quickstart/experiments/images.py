@@ -9,8 +9,6 @@ from didact_evaluate import Probe
 from didact_transformer import Transformer
 from didact_vision import Images, InverseBlockMasker, Patches, RandomCrop
 
-STEPS = 300
-
 train = Images(store="digits-train", size=16, augmentation=RandomCrop(scale=(0.6, 1.0), flip=0.0))
 
 experiment = Experiment(
@@ -23,11 +21,11 @@ experiment = Experiment(
         k=3,
         normalize="instance",
         normalize_average="layer",
-        teacher=EMATeacher(start=0.99, end=0.999, anneal_steps=STEPS, shares="nothing"),
+        teacher=EMATeacher(start=0.99, end=0.999, anneal_steps=None, shares="nothing"),
     ),
     objective=LatentRegression(head=ConvDecoder(width=96, layers=3)),
     training=Training(
-        steps=STEPS,
+        steps=300,
         workers=0,  # reading costs less than starting a process that reads
         batch=samples(64),
         learning_rate=2e-3,

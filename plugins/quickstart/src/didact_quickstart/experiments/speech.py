@@ -12,8 +12,6 @@ from didact_evaluate import Probe
 from didact_speech import MelFilterbank, SpanMasker, Waveforms
 from didact_transformer import Transformer
 
-STEPS = 300
-
 train = Waveforms(store="voices-train", sample_rate_hz=8_000, min_seconds=None)
 
 experiment = Experiment(
@@ -28,11 +26,11 @@ experiment = Experiment(
         k=3,
         normalize="instance",
         normalize_average="layer",
-        teacher=EMATeacher(start=0.99, end=0.999, anneal_steps=STEPS, shares="nothing"),
+        teacher=EMATeacher(start=0.99, end=0.999, anneal_steps=None, shares="nothing"),
     ),
     objective=LatentRegression(head=ConvDecoder(width=96, layers=3, kernel=7)),
     training=Training(
-        steps=STEPS,
+        steps=300,
         workers=0,  # reading costs less than starting a process that reads
         batch=samples(32),
         learning_rate=2e-3,

@@ -10,8 +10,6 @@ from didact_evaluate import Probe
 from didact_text import ByteBPE, Sentences, TextBlocks, TokenEmbeddings, TokenMasker
 from didact_transformer import NormalInitialization, Transformer
 
-STEPS = 300
-
 words = ByteBPE(store="language", vocabulary_size=700)
 
 experiment = Experiment(
@@ -32,7 +30,7 @@ experiment = Experiment(
     targets=TopKTargets(k=3, normalize="layer", teacher=EMATeacher(start=0.97, end=0.97)),
     objective=LatentRegression(head=MLPHead(), beta=4.0, scale="1"),
     training=Training(
-        steps=STEPS,
+        steps=300,
         workers=0,  # reading costs less than starting a process that reads
         batch=samples(32),
         learning_rate=1e-3,
