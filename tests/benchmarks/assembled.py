@@ -72,7 +72,7 @@ class Assembled:
 
     def follow(self) -> None:
         """Moves the teacher after the student."""
-        decay = self.targets.teacher.decay(1)
+        decay = self.targets.teacher.decay(1, self.training.steps)
         followed = dict(self.student.named_parameters())
         with torch.no_grad():
             for name, parameter in self.teacher.named_parameters():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from didact import Batch, BatchMask, Context, Corruption, Layout, Mask, Tokens, View
-from didact.tensors import move
+from didact.tensors import mean_over_positions, move
 
 
 @st.composite
@@ -129,3 +129,13 @@ def test_positions_only_leaves_out_extra_tokens():
 @pytest.mark.parametrize(("shape", "positions"), [((7,), 7), ((3, 5), 15), ((2, 3, 4), 24)])
 def test_a_layout_counts_its_positions(shape, positions):
     assert Layout(shape).positions == positions
+
+
+def test_the_mean_over_positions_knows_nothing_of_padding_whatever_stands_there():
+    values = torch.randn(3, 4, 2)
+    padding = torch.tensor([[False, False, True, True], [False] * 4, [True] * 4])
+    values[0, 2:] = torch.tensor([float("inf"), float("nan")])
+    found = mean_over_positions(values, padding)
+    torch.testing.assert_close(found[:2], torch.stack([values[0, :2].mean(0), values[1].mean(0)]))
+    assert found[2].eq(0).all()
+    torch.testing.assert_close(mean_over_positions(values[1:], None), values[1:].mean(1))

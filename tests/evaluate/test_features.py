@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from didact import DataError, SpecError, build_network, collate
+from didact.tensors import mean_over_positions
 from didact_evaluate import features
-from didact_evaluate.features import chunks, mean_over_positions, pooled, raw, vectors
+from didact_evaluate.features import chunks, pooled, raw, vectors
 
 CPU = torch.device("cpu")
 

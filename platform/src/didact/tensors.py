@@ -345,6 +345,22 @@ def pin(value: Moved) -> Moved:
     return value
 
 
+def mean_over_positions(values: Tensor, padding: Tensor | None) -> Tensor:
+    """The mean over positions that are data.
+
+    Args:
+        values: (R, V, D); what stands at padding, be it no number, changes nothing.
+        padding: (R, V) bool; true = not data. None: all is data.
+
+    Returns:
+        (R, D); zeros for a row without data.
+    """
+    if padding is None:
+        return values.mean(1)
+    held = (~padding).sum(1, keepdim=True).clamp(min=1)  # (R, 1)
+    return values.masked_fill(padding[..., None], 0).sum(1) / held
+
+
 def in_bytes(value: Any) -> int:
     """What the tensors of a value of this module, or of a tuple of them, take."""
     if isinstance(value, Tensor):

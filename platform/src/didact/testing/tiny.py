@@ -11,7 +11,7 @@ from typing import Literal
 import attrs
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from didact.contracts import (
     Backbone,
@@ -27,7 +27,7 @@ from didact.loading import collate
 from didact.placing import corrupt, drop, prepend, repeat
 from didact.preflight import Preflight, Spread
 from didact.randomness import generator, key, seeded
-from didact.tensors import Batch, BatchMask, Collect, Context, Layout, Mask, Signal, Tokens, View
+from didact.tensors import Batch, BatchMask, Collect, Context, Layout, Mask, Signal, Tokens, View, mean_over_positions
 from didact.testing.tiny_sources import TinySource
 
 
@@ -98,7 +98,7 @@ class TinyBackboneModule(BackboneModule):
         """Contextualises (R, V, D)."""
         x, features = tokens.features, []
         for index, block in enumerate(self.blocks):
-            attention = _mean(x, tokens.padding).expand_as(x)  # (R, 1, D) -> (R, V, D)
+            attention = mean_over_positions(x, tokens.padding)[:, None].expand_as(x)  # (R, D) -> (R, V, D)
             ffn = block(torch.tanh(x + attention))
             joined = x + ffn
             x = nn.functional.layer_norm(joined, x.shape[-1:])
@@ -170,11 +170,3 @@ def tiny_preflight(*layouts: Layout, steps: int = 1_000, training: Training | No
         steps_per_epoch=12.5,
         blocks=4,
     )
-
-
-def _mean(x: Tensor, padding: Tensor | None) -> Tensor:
-    """The mean (R, 1, D) of what is no padding in x (R, V, D)."""
-    if padding is None:
-        return x.mean(1, keepdim=True)
-    held = ~padding[..., None]  # (R, V, 1)
-    return (x * held).sum(1, keepdim=True) / held.sum(1, keepdim=True).clamp(min=1)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from didact.contracts import Objective, ObjectiveModule, TargetBuilder, TargetBuilderModule, Teacher, TeacherModule
 from didact.learner import Network
-from didact.tensors import Batch, Collect, Context, Loss, StudentPass, Target
+from didact.tensors import Batch, Collect, Context, Loss, StudentPass, Target, mean_over_positions
 
 
 @attrs.frozen(kw_only=True)
@@ -94,7 +94,8 @@ class TinyTargetsModule(TargetBuilderModule):
 
     def _values(self, one: StudentPass, network: Network) -> Tensor:
         if self.level == "sample":
-            values = _mean(self.teacher(one, network))  # (B, D)
+            context = self.teacher(one, network)
+            values = mean_over_positions(context.output, context.tokens.padding)  # (B, D)
         else:
             context = self.teacher(one, network, Collect(feature="block", last=1))
             values = context.positions_only(context.features[0])  # (B, T, D)
@@ -133,7 +134,7 @@ class TinyObjectiveModule(ObjectiveModule):
         terms, predictions, expected = [], [], []
         for target in targets:
             one = passes[target.view]
-            rows = self.head(_mean(one.context)).float()  # (R, D)
+            rows = self.head(mean_over_positions(one.context.output, one.context.tokens.padding)).float()  # (R, D)
             samples = target.values.shape[0]
             first = rows[:: rows.shape[0] // samples]  # (B, D)
             values = target.values if target.level == "sample" else target.values[:, 0]  # (B, D) or (B,)
@@ -152,11 +153,3 @@ class TinyObjectiveModule(ObjectiveModule):
             predictions=torch.cat(predictions) if predictions else None,
             targets=torch.cat(expected) if expected else None,
         )
-
-
-def _mean(context: Context) -> Tensor:
-    """The mean (R, D) of what is no padding in the output (R, V, D)."""
-    if context.tokens.padding is None:
-        return context.output.mean(1)
-    held = ~context.tokens.padding[..., None]  # (R, V, 1)
-    return (context.output * held).sum(1) / held.sum(1).clamp(min=1)

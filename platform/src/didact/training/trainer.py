@@ -167,14 +167,20 @@ class Trainer:
         }
 
     def gather(self) -> Learner:
-        """The learner with the whole of its weights, as the main process needs it to judge; all must ask for it."""
+        """The learner with the whole of its weights, on the main process, which judges; all must ask for it.
+
+        The others are given their own, sharded as it is, and hold one whole tensor at a time.
+        """
         if not self.engine.sharded:
             return self.learner
-        learner = build_learner(self.experiment).to(self.device)
+        gathered = build_learner(self.experiment).to(self.device) if self.world.main else None
+        full = dict(named_tensors(gathered)) if gathered is not None else {}
         with torch.no_grad():
-            for (_, full), (_, mine) in zip(named_tensors(learner), named_tensors(self.learner), strict=True):
-                full.copy_(whole(mine))
-        return learner
+            for name, mine in named_tensors(self.learner):
+                tensor = whole(mine)
+                if gathered is not None:
+                    full[name].copy_(tensor)
+        return self.learner if gathered is None else gathered
 
     def restore(self, stored: checkpoint.Checkpoint) -> None:
         """Goes back to a checkpoint."""

@@ -24,6 +24,7 @@ from didact import (
     repeat,
 )
 from didact.errors import of_field
+from didact.tensors import mean_over_positions
 from didact_distill.heads import Head, LinearHead
 
 
@@ -111,11 +112,7 @@ class LatentRegressionModule(ObjectiveModule):
                 where="experiment.objective.class_weight",
                 mend="give the encoder a class token, or set the weight to 0",
             )
-        if (padding := student.view.padding) is None:
-            mean = values.mean(1)  # (B, D)
-        else:
-            held = ~padding[..., None]  # (B, T, 1)
-            mean = (values * held).sum(1) / held.sum(1)
+        mean = mean_over_positions(values, student.view.padding)  # (B, D)
         return self._distance(student.context.output[:, 0].float(), mean.repeat_interleave(mask.masks, 0))  # (R, D)
 
     def _distance(self, predictions: Tensor, values: Tensor) -> Tensor:

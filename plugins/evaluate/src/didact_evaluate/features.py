@@ -13,7 +13,7 @@ from torch import Tensor
 
 from didact import Collect, Experiment, FeatureEncoder, Network, Samples, Source, SpecError, View, collate
 from didact.machine.devices import autocast, choose_precision
-from didact.tensors import move
+from didact.tensors import mean_over_positions, move
 
 POSITIONS_PER_BATCH = 4_096  # about 1 GiB in the widest convolutions of a wav2vec 2.0 encoder, the hungriest there is
 READ_AHEAD = 64  # samples
@@ -104,14 +104,6 @@ def vectors(network: Network, view: View, *, experiment: Experiment, blocks: int
     if blocks is None:
         return context.positions_only(context.output).float()
     return context.positions_only(torch.stack([feature.float() for feature in context.features]).mean(0))
-
-
-def mean_over_positions(values: Tensor, padding: Tensor | None) -> Tensor:
-    """The mean (B, D) of ``values`` (B, T, D) over the positions that ``padding`` (B, T), true = no data, leaves."""
-    if padding is None:
-        return values.mean(1)
-    held = (~padding).sum(1, keepdim=True)  # (B, 1)
-    return values.masked_fill(padding[..., None], 0).sum(1) / held
 
 
 def raw(source: Source, samples: Samples, indices: Sequence[int], threads: int) -> Tensor:

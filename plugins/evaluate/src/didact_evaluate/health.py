@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from didact import Batch, Evaluation, Experiment, Report, Source, Subject
-from didact.tensors import move
+from didact.tensors import mean_over_positions, move
 from didact_evaluate.batches import training_batches
-from didact_evaluate.features import chunks, mean_over_positions, vectors
+from didact_evaluate.features import chunks, vectors
 from didact_evaluate.measures import mean_cosine, rankme, spread
 
 TOKENS = 4_096  # of which the rank is taken; the singular values of more cost seconds

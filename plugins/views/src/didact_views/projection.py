@@ -6,11 +6,11 @@ import abc
 from typing import Literal
 
 import attrs
-import torch
 from torch import Tensor, nn
 
 from didact import Backbone, BackboneModule, Collect, Context, Layout, Spec, SpecError, Tokens
 from didact.errors import of_field
+from didact.tensors import mean_over_positions
 from didact_views.normalization import BatchNorm
 
 
@@ -221,8 +221,7 @@ class ProjectedModule(BackboneModule):
                     mend='give the encoder a class token, or take pooling="mean"',
                 )
             return context.output[:, 0]
-        values, padding = context.positions_only(context.output), context.tokens.padding
-        if padding is None:
-            return values.mean(1)
-        held = ~padding[:, context.tokens.extra :, None]  # (R, V, 1)
-        return torch.where(held, values, 0).sum(1) / held.sum(1)
+        padding = context.tokens.padding
+        if padding is not None:
+            padding = padding[:, context.tokens.extra :]  # (R, V)
+        return mean_over_positions(context.positions_only(context.output), padding)
