@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from didact import RunError, hookimpl, run
+from didact import RunError, run
 from didact.experiment_file import load_experiment
 from didact.record.checkpoint import DamageError, read
 from didact.record.observing import read_metrics
@@ -40,20 +38,11 @@ def fill_with_zeros(path: Path) -> None:
     path.write_bytes(bytes(path.stat().st_size))
 
 
-class StopAfterSeven:
-    """Sends this process a signal after a step, as a scheduler would."""
-
-    @hookimpl
-    def step_finished(self, step: int) -> None:
-        if step == 7:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
 DAMAGES: tuple[Callable[[Path], None], ...] = (flip_a_bit, cut_short, empty, fill_with_zeros, Path.unlink)
 
 
 @pytest.fixture(scope="module")
-def runs(stores, experiment_text, tmp_path_factory) -> Path:
+def runs(stores, experiment_text, tmp_path_factory, stop_after) -> Path:
     """A run left alone, ``whole``, and one stopped after step 7 with the checkpoints 6 and 7, ``stopped``."""
     folder = tmp_path_factory.mktemp("runs")
     (folder / "tiny.py").write_text(experiment_text)
@@ -61,7 +50,7 @@ def runs(stores, experiment_text, tmp_path_factory) -> Path:
         patch.setenv("DIDACT_STORES", str(stores))
         experiment, _ = load_experiment(str(folder / "tiny.py"))
         run.start(experiment, folder / "whole")
-        run.start(experiment, folder / "stopped", observers={"stopper": StopAfterSeven()})
+        run.start(experiment, folder / "stopped", observers={"stopper": stop_after(7)})
     return folder
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 
@@ -22,18 +20,6 @@ from didact.store import Store
 from didact_distill import LatentRegression, LinearHead
 from didact_evaluate import Health
 from didact_vision import RandomMasker
-
-
-class StopAfter:
-    """Sends this process a signal after a step, as a scheduler would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    @hookimpl
-    def step_finished(self, step: int) -> None:
-        if step == self.step:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_a_run_leaves_a_folder_that_explains_it(project, didact):
@@ -69,23 +55,23 @@ def test_a_teachers_course_over_the_whole_run_follows_the_runs_steps(project, di
     assert decays == pytest.approx([teacher.start + rise * step for step in range(1, steps + 1)])
 
 
-def test_a_stopped_and_resumed_run_is_the_run_left_alone(project, assert_equal_runs):
+def test_a_stopped_and_resumed_run_is_the_run_left_alone(project, assert_equal_runs, stop_after):
     experiment, _ = load_experiment("tiny.py")
     run.start(experiment, project / "whole")
     for stop_at in (2, 5):
         folder = project / f"stopped-{stop_at}"
-        stopped = run.start(experiment, folder, observers={"stopper": StopAfter(stop_at)})
+        stopped = run.start(experiment, folder, observers={"stopper": stop_after(stop_at)})
         assert (stopped.outcome, stopped.step) == ("stopped", stop_at)
         assert run.resume(folder).outcome == "finished"
         assert_equal_runs(project / "whole", folder)
 
 
-def test_an_evaluation_that_a_stop_came_before_is_made_up_for(project):
+def test_an_evaluation_that_a_stop_came_before_is_made_up_for(project, stop_after):
     experiment, _ = load_experiment("tiny.py")
     experiment = attrs.evolve(experiment, evaluations={"health": Health(samples=8)})
     experiment = experiment.evolve(**{"training.evaluate_every": 4})
     run.start(experiment, project / "whole")
-    run.start(experiment, project / "stopped", observers={"stopper": StopAfter(4)})
+    run.start(experiment, project / "stopped", observers={"stopper": stop_after(4)})
     found = [path.name for path in (project / "stopped" / "evaluations").glob("*.json")]
     assert found == []
     run.resume(project / "stopped")
@@ -155,9 +141,9 @@ def test_a_step_that_does_not_fit_into_memory_ends_the_run_with_a_checkpoint(pro
 
 
 @pytest.mark.parametrize("setting", ["training.learning_rate=0.1", "masker.ratio=0.4", "training.steps=9"])
-def test_a_run_that_has_begun_is_not_changed_into_another(project, didact, setting):
+def test_a_run_that_has_begun_is_not_changed_into_another(project, didact, setting, stop_after):
     experiment, _ = load_experiment("tiny.py")
-    run.start(experiment, project / "r", observers={"stopper": StopAfter(2)})
+    run.start(experiment, project / "r", observers={"stopper": stop_after(2)})
     before = (project / "r" / "experiment.json").read_text()
     refused = didact("resume", "r", "--set", setting)
     assert refused.returncode == 1
@@ -166,11 +152,11 @@ def test_a_run_that_has_begun_is_not_changed_into_another(project, didact, setti
     assert RunRecord.open(project / "r").step == 2
 
 
-def test_a_run_is_not_gone_on_with_on_other_data(project, stores, didact, monkeypatch):
+def test_a_run_is_not_gone_on_with_on_other_data(project, stores, didact, monkeypatch, stop_after):
     shutil.copytree(stores / "tiny", project / "stores" / "tiny")
     monkeypatch.setenv("DIDACT_STORES", str(project / "stores"))
     experiment, _ = load_experiment("tiny.py")
-    run.start(experiment, project / "r", observers={"stopper": StopAfter(3)})
+    run.start(experiment, project / "r", observers={"stopper": stop_after(3)})
     recorded = (project / "r" / "environment.json").read_text()
     shutil.rmtree(project / "stores" / "tiny")
     records = [Store.open(str(stores / "tiny")).get(index) for index in range(19)]
@@ -185,9 +171,9 @@ def test_a_run_is_not_gone_on_with_on_other_data(project, stores, didact, monkey
     assert run.resume(project / "r").outcome == "finished"
 
 
-def test_a_run_whose_record_was_changed_by_hand_is_not_gone_on_with(project, didact):
+def test_a_run_whose_record_was_changed_by_hand_is_not_gone_on_with(project, didact, stop_after):
     experiment, _ = load_experiment("tiny.py")
-    run.start(experiment, project / "r", observers={"stopper": StopAfter(3)})
+    run.start(experiment, project / "r", observers={"stopper": stop_after(3)})
     file = project / "r" / "experiment.json"
     before = json.loads(file.read_text())
     file.write_text(json.dumps({**before, "training": {**before["training"], "learning_rate": 0.1}}))
@@ -326,9 +312,9 @@ def test_an_observer_that_fails_is_switched_off_and_the_training_goes_on(project
     assert "observers fail" in warning
 
 
-def test_a_missing_plugin_is_named_when_a_run_is_resumed(project):
+def test_a_missing_plugin_is_named_when_a_run_is_resumed(project, stop_after):
     experiment, _ = load_experiment("tiny.py")
-    run.start(experiment, project / "r", observers={"stopper": StopAfter(4)})
+    run.start(experiment, project / "r", observers={"stopper": stop_after(4)})
     path = project / "r" / "experiment.json"
     path.write_text(path.read_text().replace("vision/patches", "sonar/pings"))
     with pytest.raises(DidactError, match=r"sonar/pings comes from the plugin 'sonar', which is not installed"):

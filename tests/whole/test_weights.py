@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 from pathlib import Path
 
 import attrs
 import pytest
 import torch
 
-from didact import Experiment, Network, Pretrained, RunError, SpecError, build_learner, build_network, hookimpl, run
+from didact import Experiment, Network, Pretrained, RunError, SpecError, build_learner, build_network, run
 from didact.experiment_file import load_experiment
 from didact.identity import goes_on_as, identity, lost_as_data
 from didact.record import RunRecord, checkpoint
@@ -21,18 +19,6 @@ from didact.record.pretrained import find_origin
 from didact.training.judging import RunSubject
 from didact_evaluate import Probe
 from didact_vision import Images
-
-
-class StopAfter:
-    """Sends this process a signal after a step, as a scheduler would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    @hookimpl
-    def step_finished(self, step: int) -> None:
-        if step == self.step:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.fixture
@@ -117,9 +103,11 @@ def test_the_random_control_stays_random(project, first, experiment, second):
     assert controls[0] == controls[1]
 
 
-def test_a_run_goes_on_without_the_run_that_it_began_from(project, first, second, assert_equal_runs, didact):
+def test_a_run_goes_on_without_the_run_that_it_began_from(
+    project, first, second, assert_equal_runs, didact, stop_after
+):
     run.start(second, project / "whole")
-    run.start(second, project / "stopped", observers={"stopper": StopAfter(4)})
+    run.start(second, project / "stopped", observers={"stopper": stop_after(4)})
     began = json.loads((project / "stopped" / "environment.json").read_text())["weights"]
     shutil.rmtree(first)
     resumed = didact("resume", "stopped")
@@ -131,8 +119,8 @@ def test_a_run_goes_on_without_the_run_that_it_began_from(project, first, second
     assert run.resume(project / "stopped").outcome == "finished"
 
 
-def test_a_run_without_a_checkpoint_begins_again_with_what_it_began_with(project, experiment, second):
-    run.start(experiment, project / "first", observers={"stopper": StopAfter(4)})
+def test_a_run_without_a_checkpoint_begins_again_with_what_it_began_with(project, experiment, second, stop_after):
+    run.start(experiment, project / "first", observers={"stopper": stop_after(4)})
     run.start(second, project / "second")
     before = losses(project / "second")
     run.resume(project / "first")  # it has newer ones now
