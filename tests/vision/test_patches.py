@@ -6,8 +6,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from didact import BatchMask, Layout, Mask, Signal, SpecError, Tokens, View, collate, corrupt, drop, repeat
-from didact_vision import BlockMasker, Patches, RandomMasker, sincos_positions
+from didact import (
+    BatchMask,
+    Layout,
+    Mask,
+    Signal,
+    SpecError,
+    Tokens,
+    View,
+    collate,
+    corrupt,
+    drop,
+    repeat,
+    sincos_positions,
+)
+from didact_vision import BlockMasker, Patches, RandomMasker
 from didact_vision.patches import take_visible
 from didact_vision.positions import resize_positions
 

@@ -36,7 +36,7 @@ from didact.experiment_file import experiment_in
 from didact.hookspecs import hookimpl
 from didact.learner import Learner, Network, build_learner, build_network
 from didact.loading import collate
-from didact.placing import corrupt, drop, prepend, repeat
+from didact.placing import corrupt, drop, prepend, repeat, restore, sincos_positions
 from didact.preflight import Finding, Preflight, Spread
 from didact.schedules import Constant, Cosine, Schedule, TriStage
 from didact.sounds import Sound
@@ -126,8 +126,10 @@ __all__ = [
     "hookimpl",
     "prepend",
     "repeat",
+    "restore",
     "samples",
     "seconds",
+    "sincos_positions",
     "span",
     "tokens",
 ]

@@ -9,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from didact import BatchMask, Context, Network, Spec, SpecError
+from didact import BatchMask, Context, Network, Spec, SpecError, restore
 
 Initialization = Literal["uniform", "normal", "truncated"]
 
@@ -193,15 +193,12 @@ class ConvDecoderModule(HeadModule):
         """The outputs (R, V, D) at their positions among noise: (R, T, D)."""
         visible = context.positions_only(context.output)  # (R, V, D)
         visible = nn.functional.dropout(visible, self.spec.input_dropout, self.training)
-        positions = context.tokens.positions
-        if positions is None:
+        if context.tokens.positions is None:
             return visible
         rows, _, width = visible.shape
         t = context.tokens.layout.positions
-        if context.tokens.padding is not None:  # fillers and padding go to a slot that is cut off
-            positions = positions.masked_fill(context.tokens.padding[:, context.tokens.extra :], t)
         noise = torch.randn(rows, t + 1, width, device=visible.device, dtype=visible.dtype) * self.spec.noise
-        return noise.scatter(1, positions[..., None].expand(-1, -1, width), visible)[:, :t]
+        return restore(visible, context.tokens, noise)
 
 
 def _initialize(layers: nn.Module, how: Initialization) -> nn.Module:

@@ -6,7 +6,6 @@ from didact_vision.images import Images, ImageSamples
 from didact_vision.masking import BlockMasker, InverseBlockMasker, RandomMasker
 from didact_vision.media import ImageMedium
 from didact_vision.patches import Patches, PatchesModule
-from didact_vision.positions import sincos_positions
 
 __all__ = [
     "BEiTAugmentation",
@@ -20,5 +19,4 @@ __all__ = [
     "RandomCrop",
     "RandomMasker",
     "decode",
-    "sincos_positions",
 ]

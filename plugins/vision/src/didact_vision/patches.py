@@ -21,8 +21,9 @@ from didact import (
     drop,
     prepend,
     repeat,
+    sincos_positions,
 )
-from didact_vision.positions import resize_positions, sincos_positions
+from didact_vision.positions import resize_positions
 
 
 @attrs.frozen(kw_only=True)
