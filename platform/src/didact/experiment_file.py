@@ -5,23 +5,29 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 from didact.contracts import Study
 from didact.errors import DidactError, did_you_mean
 from didact.experiment import Experiment
+from didact.spec import evolve
 
 
-def load_experiment(reference: str) -> tuple[Experiment, Path]:
+def load_experiment(reference: str, settings: Sequence[str] = ()) -> tuple[Experiment, Path]:
     """The experiment that ``FILE`` or ``FILE:NAME`` refers to, and its file.
 
     Without a name it is the variable ``experiment``, or the only experiment in the file.
 
+    Args:
+        reference: to it.
+        settings: as for `load`.
+
     Raises:
-        DidactError: no such file or name, or the file has a mistake; says in which line.
+        DidactError: no such file or name, the file has a mistake (says in which line), or a setting does not fit.
     """
-    found, path = load(reference)
+    found, path = load(reference, settings)
     if isinstance(found, Study):
         raise DidactError(
             f"{reference} is the study {found.name!r}, where one experiment is asked for",
@@ -31,14 +37,59 @@ def load_experiment(reference: str) -> tuple[Experiment, Path]:
     return found, path
 
 
-def load(reference: str) -> tuple[Experiment | Study, Path]:
+def load(reference: str, settings: Sequence[str] = ()) -> tuple[Experiment | Study, Path]:
     """The experiment or study that ``FILE`` or ``FILE:NAME`` refers to, and its file.
 
     Without a name it is the variable ``experiment``, or the only study in the file, or the only experiment.
 
+    Args:
+        reference: to it.
+        settings: ``FIELD=VALUE``, as a command line's ``--set`` has them: fields of it that are changed.
+
     Raises:
-        DidactError: no such file or name, or the file has a mistake; says in which line.
+        DidactError: no such file or name, the file has a mistake (says in which line), or a setting does not fit.
     """
+    from didact.plugins import registry  # here: an experiment that builds on another's file need not wait for it
+
+    found, path = _find(reference)
+    overrides = parse_settings(settings)
+    try:
+        return evolve(found, overrides, registry().class_of), path
+    except DidactError as error:
+        raise error.at(f"--set on {path}") from None
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, str]:
+    """Settings ``FIELD=VALUE`` as fields and their values, both as text.
+
+    Raises:
+        DidactError: one has no field or no equals sign.
+    """
+    overrides = {}
+    for setting in settings:
+        field, equals, value = setting.partition("=")
+        if not equals or not field:
+            raise DidactError(f"--set takes FIELD=VALUE, got {setting!r}", mend="for example --set training.steps=50")
+        overrides[field.strip()] = value.strip()
+    return overrides
+
+
+def experiment_in(file: str | Path, *, beside: str | Path = "") -> Experiment:
+    """The experiment of another file, to build on: ``base = experiment_in("../small/images.py", beside=__file__)``.
+
+    Args:
+        file: of the experiment; ``FILE:NAME`` where it holds several.
+        beside: a path is relative to where this file lies; else to the working directory.
+
+    Raises:
+        DidactError: as for `load_experiment`.
+    """
+    folder = Path(beside).parent if beside else Path()
+    return load_experiment(str(folder / file))[0]
+
+
+def _find(reference: str) -> tuple[Experiment | Study, Path]:
+    """What a reference refers to, as the file has it."""
     text, name = _split(reference)
     path = Path(text)
     if not path.is_file():
@@ -67,20 +118,6 @@ def load(reference: str) -> tuple[Experiment | Study, Path]:
         where=str(path),
         mend=f"say which one: {path}:NAME; {did_you_mean('', known)}",
     )
-
-
-def experiment_in(file: str | Path, *, beside: str | Path = "") -> Experiment:
-    """The experiment of another file, to build on: ``base = experiment_in("../small/images.py", beside=__file__)``.
-
-    Args:
-        file: of the experiment; ``FILE:NAME`` where it holds several.
-        beside: a path is relative to where this file lies; else to the working directory.
-
-    Raises:
-        DidactError: as for `load_experiment`.
-    """
-    folder = Path(beside).parent if beside else Path()
-    return load_experiment(str(folder / file))[0]
 
 
 def _split(reference: str) -> tuple[str, str]:

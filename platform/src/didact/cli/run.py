@@ -14,7 +14,6 @@ import click
 from didact.contracts import Study, StudyCall
 from didact.errors import DidactError
 from didact.experiment import Experiment, samples
-from didact.spec import evolve
 
 if TYPE_CHECKING:
     from didact.run import RunResult
@@ -131,8 +130,10 @@ def resume_command(folder: Path, prove: bool, steps: int, kills: int, settings: 
     alone, once killed at random moments and resumed. Weights, teacher, optimizer, metrics and evaluations of both must
     be equal to the bit.
     """
+    from didact.experiment_file import parse_settings
+
     _warn_of_broken_plugins()
-    overrides = _parse(settings)
+    overrides = parse_settings(settings)
     if prove:
         if overrides:
             raise DidactError("a proof is of the run as it is", where="--set", mend="leave it out")
@@ -150,26 +151,19 @@ def resume_command(folder: Path, prove: bool, steps: int, kills: int, settings: 
 
 def load_with_settings(reference: str, settings: tuple[str, ...]) -> tuple[Experiment | Study, Path, dict[str, str]]:
     """What FILE[:NAME] refers to with the fields that ``--set`` changes, its file, and those changes."""
-    from didact.experiment_file import load
-    from didact.plugins import registry
+    from didact.experiment_file import load, parse_settings
 
     _warn_of_broken_plugins()
-    found, path = load(reference)
-    overrides = _parse(settings)
-    try:
-        return evolve(found, overrides, registry().class_of), path, overrides
-    except DidactError as error:
-        raise error.at(f"--set on {path}") from None
+    found, path = load(reference, settings)
+    return found, path, parse_settings(settings)
 
 
 def load_one(reference: str, settings: tuple[str, ...]) -> Experiment:
     """The experiment that FILE[:NAME] refers to with the fields that ``--set`` changes; a study will not do."""
     from didact.experiment_file import load_experiment
 
-    load_experiment(reference)  # says what to do about a study
-    found, _, _ = load_with_settings(reference, settings)
-    assert isinstance(found, Experiment)
-    return found
+    _warn_of_broken_plugins()
+    return load_experiment(reference, settings)[0]
 
 
 def smoke_of(experiment: Experiment) -> Experiment:
@@ -190,16 +184,6 @@ def smoke_of(experiment: Experiment) -> Experiment:
         nonfinite="stop",
     )
     return attrs.evolve(experiment, name=f"{experiment.name}-smoke", training=training, evaluations={})
-
-
-def _parse(settings: tuple[str, ...]) -> dict[str, str]:
-    overrides = {}
-    for setting in settings:
-        field, equals, value = setting.partition("=")
-        if not equals or not field:
-            raise DidactError(f"--set takes FIELD=VALUE, got {setting!r}", mend="for example --set training.steps=50")
-        overrides[field.strip()] = value.strip()
-    return overrides
 
 
 def _warn_of_broken_plugins() -> None:
