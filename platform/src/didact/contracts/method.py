@@ -78,7 +78,12 @@ class FeatureEncoderModule(nn.Module, abc.ABC):
     """An encoder's weights. Masking happens between its two halves, so that nothing masked can leak.
 
     The teacher shares the first half's output with the student wherever the method shares its weights.
+
+    Attributes:
+        latent_width: F of `Tokens.latents`, or None for an encoder that gives none.
     """
+
+    latent_width: int | None = None
 
     @abc.abstractmethod
     def embed(self, view: View) -> Tokens:

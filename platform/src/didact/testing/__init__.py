@@ -33,7 +33,15 @@ from didact.testing.kinds import (
 )
 from didact.testing.rules import BrokenRule, Check, NotJudged, Rule, Verdict
 from didact.testing.table import RULES
-from didact.testing.tiny import TinyBackbone, TinyEncoder, TinyMasker, tiny_batch, tiny_network, tiny_preflight
+from didact.testing.tiny import (
+    TinyBackbone,
+    TinyEncoder,
+    TinyMasker,
+    TinyWords,
+    tiny_batch,
+    tiny_network,
+    tiny_preflight,
+)
 from didact.testing.tiny_method import TinyObjective, TinyTargets, TinyTeacher
 from didact.testing.tiny_sources import NoiseSource, TinySource
 
@@ -53,6 +61,7 @@ __all__ = [
     "TinySource",
     "TinyTargets",
     "TinyTeacher",
+    "TinyWords",
     "Verdict",
     "check_backbone",
     "check_command",

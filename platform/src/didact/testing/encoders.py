@@ -27,6 +27,9 @@ def check_layout(case: Case) -> None:
         expected = (1, layout.positions, encoder.width)
         got = tuple(tokens.features.shape)
         assert got == expected, f"embed of a sample {tuple(content.shape)} gives {got}, and layout promised {expected}"
+        latents = (1, layout.positions, module.latent_width) if module.latent_width is not None else None
+        given = None if tokens.latents is None else tuple(tokens.latents.shape)
+        assert given == latents, f"embed gives latents of {given}, and latent_width promises {latents}"
         assert tokens.layout == layout, f"embed gives the layout {tokens.layout}, and the view's is {layout}"
         assert tokens.extra == 0, "embed gives extra tokens; they come in place"
         assert tokens.positions is None, "embed gives positions; it has all of them"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,9 @@ def _on_imagined_gpu(learner: Learner, batch: Batch, counts: Mapping[str, int]) 
         NotJudged: something depends on a value.
     """
     device = torch.device("cuda")
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True):
+        # `randomness.uniform` reads keys by NumPy, which gets some number or other here, and none matters
+        warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
         for module in learner.modules():
             for name, parameter in module._parameters.items():
                 if parameter is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from didact.contracts import Backbone, FeatureEncoder, Masker, Objective, Source, TargetBuilder, Teacher
 from didact.hookspecs import hookimpl
-from didact.testing.tiny import TinyBackbone, TinyEncoder, TinyMasker
+from didact.testing.tiny import TinyBackbone, TinyEncoder, TinyMasker, TinyWords
 from didact.testing.tiny_method import TinyObjective, TinyTargets, TinyTeacher
 from didact.testing.tiny_sources import NoiseSource, TinySource
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def didact_feature_encoders() -> dict[str, type[FeatureEncoder]]:
-    return {"encoder": TinyEncoder}
+    return {"encoder": TinyEncoder, "words": TinyWords}
 
 
 @hookimpl
@@ -56,8 +56,10 @@ def didact_examples(folder: Path) -> Mapping[str, Sequence[Example]]:
     from didact.testing.examples import Example
 
     grid = TinySource(height=3, length=4)
+    ids = NoiseSource(kind="tokens", axes=(9,), uneven=True, vocabulary=20)
     return {
         "encoder": [Example(spec=TinyEncoder()), Example(spec=TinyEncoder(class_token=True), source=grid)],
+        "words": [Example(spec=TinyWords(), source=ids)],
         "masker": [Example(spec=TinyMasker()), Example(spec=TinyMasker(masks=2, corruption="drop"))],
         "backbone": [
             Example(spec=TinyBackbone()),
@@ -77,6 +79,6 @@ def didact_examples(folder: Path) -> Mapping[str, Sequence[Example]]:
         "walks": [Example(spec=TinySource(uneven=True)), Example(spec=grid)],
         "noise": [
             Example(spec=NoiseSource(uneven=True)),
-            Example(spec=NoiseSource(kind="tokens", axes=(9,), vocabulary=20)),
+            Example(spec=ids.evolve(uneven=False)),
         ],
     }

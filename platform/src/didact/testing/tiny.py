@@ -6,12 +6,12 @@ They are registered, as the plugin ``tiny``, so that an experiment of them is da
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import attrs
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from didact.contracts import (
     Backbone,
@@ -55,21 +55,61 @@ class TinyEncoderModule(FeatureEncoderModule):
 
     def __init__(self, channels: int, width: int, class_token: bool) -> None:
         super().__init__()
+        self.latent_width = channels
         self.projection = nn.Linear(channels, width)
         self.mask_embedding = nn.Parameter(torch.randn(width))
         self.class_token = nn.Parameter(torch.randn(width)) if class_token else None
 
     def embed(self, view: View) -> Tokens:
-        """Content (B, F, T) or (B, F, H, W) to features (B, T, D)."""
-        features = self.projection(view.content.flatten(2).transpose(1, 2))  # (B, F, T) -> (B, T, D)
-        return Tokens(features=features, layout=view.layout, padding=view.padding)
+        """Content (B, F, T) or (B, F, H, W) to features (B, T, D), and the columns (B, T, F) as latents."""
+        columns = view.content.flatten(2).transpose(1, 2)  # (B, F, T) -> (B, T, F)
+        features = self.projection(columns)  # (B, T, D)
+        return Tokens(features=features, layout=view.layout, padding=view.padding, latents=columns)
 
     def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
         """Features (B, T, D) to (R, V, D), with positions that grow along the sequence."""
-        features = corrupt(tokens.features, mask, self.mask_embedding)
-        features = features + torch.arange(features.shape[1], device=features.device)[:, None] / 32 - 1
-        tokens = drop(attrs.evolve(tokens, features=features, padding=repeat(tokens.padding, mask)), mask)
+        tokens = _place(tokens, mask, self.mask_embedding)
         return tokens if self.class_token is None else prepend(tokens, self.class_token[None])
+
+
+@attrs.frozen(kw_only=True)
+class TinyWords(FeatureEncoder):
+    """A learned vector for each id (T,), whose table others may tie their weights to; the last stands for a mask."""
+
+    width: int = 8
+
+    def layout(self, size: tuple[int, ...]) -> Layout:
+        return Layout(tuple(size))
+
+    def build(self, signal: Signal) -> TinyWordsModule:
+        assert signal.vocabulary is not None
+        return TinyWordsModule(signal.vocabulary, self.width)
+
+
+class TinyWordsModule(FeatureEncoderModule):
+    """Its table."""
+
+    def __init__(self, vocabulary: int, width: int) -> None:
+        super().__init__()
+        self.words = nn.Embedding(vocabulary, width)
+
+    def embed(self, view: View) -> Tokens:
+        """Ids (B, T) to features (B, T, D)."""
+        return Tokens(features=self.words(view.content), layout=view.layout, padding=view.padding)
+
+    def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
+        """Features (B, T, D) to (R, V, D), with positions that grow along the sequence."""
+        return _place(tokens, mask, self.words.weight[-1], self.words.weight)
+
+    def table(self) -> nn.Parameter:
+        return cast(nn.Parameter, self.words.weight)
+
+
+def _place(tokens: Tokens, mask: BatchMask | None, embedding: Tensor, content: Tensor | None = None) -> Tokens:
+    """Features (B, T, D) to (R, V, D), corrupted, with positions that grow along the sequence, nothing extra."""
+    features = corrupt(tokens.features, mask, embedding, content)
+    features = features + torch.arange(features.shape[1], device=features.device)[:, None] / 32 - 1
+    return drop(attrs.evolve(tokens, features=features, padding=repeat(tokens.padding, mask)), mask)
 
 
 @attrs.frozen(kw_only=True)

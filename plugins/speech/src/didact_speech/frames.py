@@ -83,6 +83,7 @@ class FrameEncoderModule(FeatureEncoderModule):
     def __init__(self, spec: FrameEncoder, inputs: int) -> None:
         super().__init__()
         self._positions_see = spec.positions_see
+        self.latent_width = inputs
         self.projection = nn.Linear(inputs, spec.width)
         self.dropout = nn.Dropout(spec.dropout)
         self.mask_embedding = nn.Parameter(torch.rand(spec.width))  # uniform in [0, 1), as released
