@@ -20,12 +20,12 @@ OWNERS = {
     "aim": {"didact-aim"},
     "matplotlib": {"didact-ablate", "didact-quickstart"},
     "pillow": {"didact", "didact-aim", "didact-evaluate", "didact-quickstart", "didact-vision"},
-    "scikit-learn": {"didact-quickstart"},
+    "scikit-learn": {"didact-masked", "didact-quickstart"},
     "scipy": {"didact-ablate"},
     "soundfile": {"didact-speech", "didact-quickstart"},
     "timm": {"didact-vision", "didact-views"},
     "tokenizers": {"didact-text"},
-    "torchaudio": {"didact-speech"},
+    "torchaudio": {"didact-masked", "didact-speech"},
     "torchvision": {"didact-views"},
 }
 

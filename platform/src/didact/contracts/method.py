@@ -81,9 +81,12 @@ class FeatureEncoderModule(nn.Module, abc.ABC):
 
     Attributes:
         latent_width: F of `Tokens.latents`, or None for an encoder that gives none.
+        stride: of a sequence, the values of its content from one position to the next; None where that is not one
+            number.
     """
 
     latent_width: int | None = None
+    stride: int | None = None
 
     @abc.abstractmethod
     def embed(self, view: View) -> Tokens:

@@ -30,6 +30,10 @@ def check_layout(case: Case) -> None:
         latents = (1, layout.positions, module.latent_width) if module.latent_width is not None else None
         given = None if tokens.latents is None else tuple(tokens.latents.shape)
         assert given == latents, f"embed gives latents of {given}, and latent_width promises {latents}"
+        if module.stride is not None:
+            *leading, last = content.shape
+            longer = encoder.layout((*leading, last + module.stride)).positions
+            assert longer == layout.positions + 1, f"{module.stride} values more, its stride, give {longer} positions"
         assert tokens.layout == layout, f"embed gives the layout {tokens.layout}, and the view's is {layout}"
         assert tokens.extra == 0, "embed gives extra tokens; they come in place"
         assert tokens.positions is None, "embed gives positions; it has all of them"

@@ -72,7 +72,7 @@ class LatentRegressionModule(ObjectiveModule):
         self.scale: float = {"1/sqrt(width)": width**-0.5, "1/width": 1 / width, "1": 1.0}[spec.scale]
 
     def counts(self, batch: Batch) -> Mapping[str, int]:
-        masks = [_mask(view) for view in batch.views]
+        masks = [require_mask(view, "LatentRegression") for view in batch.views]
         counts = {"regression": sum(mask.count for mask in masks)}
         if self.spec.class_weight:
             counts["class"] = sum(mask.predicted.shape[0] * mask.masks for mask in masks)
@@ -80,17 +80,11 @@ class LatentRegressionModule(ObjectiveModule):
 
     def forward(self, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
         """Compares the head's predictions (N, D) with the targets (B, T, D) at the masked positions."""
-        unserved = set(range(len(passes))) - {target.view for target in targets}
-        if unserved:
-            raise SpecError(
-                f"LatentRegression predicts every view, and the targets serve none of {sorted(unserved)}",
-                where="experiment.targets",
-                mend="give one target for each view, or another objective",
-            )
+        require_targets(passes, targets, "LatentRegression")
         regression, class_token, predicted, expected = [], [], [], []
         for target in targets:
             student = passes[target.view]
-            mask = _mask(student.view)
+            mask = require_mask(student.view, "LatentRegression")
             padding = repeat(student.view.padding, mask)  # (R, T)
             predictions = self.head(student.context, mask, padding).float()  # (N, D)
             values = target.values.flatten(0, 1).index_select(0, mask.targets)  # (B, T, D) -> (N, D)
@@ -123,10 +117,39 @@ class LatentRegressionModule(ObjectiveModule):
         return distance * self.scale
 
 
-def _mask(view: View) -> BatchMask:
+def require_targets(passes: tuple[StudentPass, ...], targets: tuple[Target, ...], objective: str) -> None:
+    """Looks whether every view has a target: one without would be counted, and be taken for perfect.
+
+    Args:
+        passes: of the views.
+        targets: that are to be predicted.
+        objective: that predicts them, for the error.
+
+    Raises:
+        SpecError: a view has none.
+    """
+    unserved = set(range(len(passes))) - {target.view for target in targets}
+    if unserved:
+        raise SpecError(
+            f"{objective} predicts every view, and the targets serve none of {sorted(unserved)}",
+            where="experiment.targets",
+            mend="give one target for each view, or another objective",
+        )
+
+
+def require_mask(view: View, objective: str) -> BatchMask:
+    """The view's mask.
+
+    Args:
+        view: of which masked positions are to be predicted.
+        objective: that predicts them, for the error.
+
+    Raises:
+        SpecError: it has none.
+    """
     if view.mask is None:
         raise SpecError(
-            "LatentRegression predicts masked positions, and the experiment has no masker",
+            f"{objective} predicts masked positions, and the experiment has no masker",
             where="experiment.masker",
             mend="give the experiment a masker, or another objective",
         )

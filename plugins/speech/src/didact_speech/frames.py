@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import Literal
 
 import attrs
@@ -23,7 +24,7 @@ from didact_speech.convolutions import PositionalConvolution
 
 
 @attrs.frozen(kw_only=True)
-class FrameEncoder(FeatureEncoder):
+class FrameEncoder(FeatureEncoder, abc.ABC):
     """The fields that encoders of sound share.
 
     What follows a frame's position is convolved from its neighbours after masking, so a masked frame's position comes
@@ -54,6 +55,11 @@ class FrameEncoder(FeatureEncoder):
         self.require(divides, "position_groups", f"a divisor of the width, {self.width}")
         self.require(0 <= self.dropout < 1, "dropout", "from 0 up to but not 1")
 
+    @property
+    @abc.abstractmethod
+    def stride(self) -> int:
+        """Samples from one position to the next."""
+
     def require_waveform(self, signal: Signal) -> None:
         """Raises a `SpecError` where a signal is not mono sound."""
         if signal.kind != "waveform" or len(signal.axes) != 1:
@@ -83,7 +89,7 @@ class FrameEncoderModule(FeatureEncoderModule):
     def __init__(self, spec: FrameEncoder, inputs: int) -> None:
         super().__init__()
         self._positions_see = spec.positions_see
-        self.latent_width = inputs
+        self.latent_width, self.stride = inputs, spec.stride
         self.projection = nn.Linear(inputs, spec.width)
         self.dropout = nn.Dropout(spec.dropout)
         self.mask_embedding = nn.Parameter(torch.rand(spec.width))  # uniform in [0, 1), as released

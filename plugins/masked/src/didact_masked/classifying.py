@@ -1,0 +1,77 @@
+"""Masked cross-entropy: which of C was it? (BERT, BEiT, HuBERT)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+import torch
+from torch.nn import functional as F
+
+from didact import (
+    Batch,
+    Loss,
+    Network,
+    Objective,
+    ObjectiveModule,
+    SpecError,
+    StudentPass,
+    Target,
+    TargetBuilderModule,
+    repeat,
+)
+from didact.errors import of_field
+from didact_distill import Head, HeadModule, LinearHead, require_mask, require_targets
+
+
+@attrs.frozen(kw_only=True)
+class MaskedCrossEntropy(Objective):
+    """The cross-entropy of the true class at the masked positions, a mean over those of the whole global batch.
+
+    BERT (Devlin et al. 2019, section 3.1), BEiT (Bao et al. 2022, eq. 1) and HuBERT with α = 1 (Hsu et al. 2021,
+    eq. 1), which predicts masked frames alone. Beside the loss it logs ``predict/accuracy``, the share of masked
+    positions where the true class has the largest logit.
+
+    Attributes:
+        head: whose outputs are the logits, one for each class: `TiedHead` for ids of text, `CosineHead` for HuBERT's
+            clusters, ``LinearHead(initialization="truncated")`` for BEiT's, `MaskTokenDecoder` where positions are
+            dropped.
+    """
+
+    head: Head = LinearHead(initialization="truncated")
+
+    def build(self, network: Network, targets: TargetBuilderModule) -> MaskedCrossEntropyModule:
+        with of_field("head"):
+            return MaskedCrossEntropyModule(self.head.build(network, targets.width))
+
+
+class MaskedCrossEntropyModule(ObjectiveModule):
+    """The head."""
+
+    def __init__(self, head: HeadModule) -> None:
+        super().__init__()
+        self.head = head
+
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        return {"cross_entropy": sum(require_mask(view, "MaskedCrossEntropy").count for view in batch.views)}
+
+    def forward(self, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
+        """Compares the logits (N, C) with the ids (B, T) at the masked positions."""
+        require_targets(passes, targets, "MaskedCrossEntropy")
+        terms, right, count = [], [], 0
+        for target in targets:
+            student = passes[target.view]
+            if target.level != "position" or target.values.is_floating_point():
+                raise SpecError(
+                    "MaskedCrossEntropy predicts an id for each position, and the targets are not ids",
+                    where="experiment.targets",
+                    mend="use InputIds or ClusterTargets, or an objective that regresses",
+                )
+            mask = require_mask(student.view, "MaskedCrossEntropy")
+            logits = self.head(student.context, mask, repeat(student.view.padding, mask)).float()  # (N, C)
+            ids = target.values.flatten().index_select(0, mask.targets)  # (B, T) -> (N,)
+            terms.append(F.cross_entropy(logits, ids, reduction="sum"))
+            right.append((logits.detach().argmax(-1) == ids).sum())
+            count += mask.count
+        accuracy = torch.stack(right).sum() / max(1, count)
+        return Loss(terms={"cross_entropy": torch.stack(terms).sum()}, scalars={"predict/accuracy": accuracy})

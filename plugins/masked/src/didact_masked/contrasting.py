@@ -1,0 +1,193 @@
+"""wav2vec 2.0's objective: which of the sample's own positions is it?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import attrs
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from didact import (
+    Batch,
+    BatchMask,
+    Finding,
+    Loss,
+    Network,
+    Objective,
+    ObjectiveModule,
+    Preflight,
+    SpecError,
+    StudentPass,
+    Target,
+    TargetBuilderModule,
+    View,
+    repeat,
+)
+from didact.errors import of_field
+from didact.machine.distributed import connected
+from didact.randomness import uniform
+from didact_distill import Head, HeadModule, LinearHead, require_mask, require_targets
+from didact_masked.quantization import QuantizedTarget, QuantizedTargetsModule
+
+
+@attrs.frozen(kw_only=True)
+class Contrastive(Objective):
+    """Finding the target of a masked position among those of other masked positions of the same sample.
+
+    Baevski et al. 2020, wav2vec 2.0, section 3.2, eq. 2 to 4. Any continuous targets will do; `QuantizedTargets` are
+    its own, and the only ones that have a diversity. Which distractors a position gets follows from the sample's key
+    (`View.keys`), so no split of the batch changes them. A distractor with the same codes as the target is none.
+
+    The diversity is a function of the whole batch, on all processes: so with it there are no micro-batches. (The
+    released code computes one for each device.)
+
+    Attributes:
+        head: that predicts, of the targets' width.
+        distractors: K; 100. A masked position of a sample may be drawn more than once.
+        temperature: κ; 0.1.
+        diversity: α, the weight of what the codebooks leave unused; 0.1. 0 for other targets.
+    """
+
+    head: Head = LinearHead()
+    distractors: int = 100
+    temperature: float = 0.1
+    diversity: float = 0.1
+
+    def validate(self) -> None:
+        self.require(self.distractors >= 1, "distractors", "at least 1")
+        self.require(self.temperature > 0, "temperature", "above 0")
+        self.require(self.diversity >= 0, "diversity", "at least 0")
+
+    @property
+    def divisible(self) -> bool:
+        return self.diversity == 0
+
+    def examine(self, preflight: Preflight) -> Iterator[Finding]:
+        """Whether there are positions to be told apart."""
+        shortest = preflight.layouts[0].positions
+        if shortest <= self.distractors:
+            yield Finding.warning(
+                f"the shortest sample has {shortest} positions, no more than the {self.distractors} distractors of "
+                f"each, which are then the same few over and over",
+                where="distractors",
+                mend=f"at most {max(1, shortest // 2)}, or longer samples",
+            )
+
+    def build(self, network: Network, targets: TargetBuilderModule) -> ContrastiveModule:
+        if self.diversity and not isinstance(targets, QuantizedTargetsModule):
+            raise SpecError(
+                "Contrastive.diversity is that of codebooks, and the targets have none",
+                where="diversity",
+                mend="0, or QuantizedTargets",
+            )
+        with of_field("head"):
+            return ContrastiveModule(self, self.head.build(network, targets.width))
+
+
+class ContrastiveModule(ObjectiveModule):
+    """The head."""
+
+    def __init__(self, spec: Contrastive, head: HeadModule) -> None:
+        super().__init__()
+        self.spec, self.head = spec, head
+
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        masked = sum(require_mask(view, "Contrastive").count for view in batch.views)
+        return {"contrast": masked, "diversity": masked} if self.spec.diversity else {"contrast": masked}
+
+    def forward(self, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
+        """Compares the head's predictions (N, D) with the targets (B, T, D) of their own and of other positions.
+
+        The diversity counts as often as this process has masked positions, so that the division by the global count
+        gives it back.
+        """
+        require_targets(passes, targets, "Contrastive")
+        contrast, right, predicted, expected, usage = [], [], [], [], []
+        for target in targets:
+            student = passes[target.view]
+            if target.level != "position" or not target.values.is_floating_point():
+                raise SpecError(
+                    "Contrastive finds a vector of each position, and the targets are none",
+                    where="experiment.targets",
+                    mend="use QuantizedTargets, TopKTargets or DescriptorTargets, or an objective that predicts ids",
+                )
+            mask = require_mask(student.view, "Contrastive")
+            predictions = self.head(student.context, mask, repeat(student.view.padding, mask)).float()  # (N, D)
+            logits = self._logits(predictions, target, student.view)  # (N, 1 + K)
+            contrast.append(F.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long), reduction="sum"))
+            right.append((logits.detach().argmax(-1) == 0).sum())
+            predicted.append(predictions.detach())
+            expected.append(target.values.detach().float().flatten(0, 1).index_select(0, mask.targets))
+            if isinstance(target, QuantizedTarget):
+                usage.append(target.probabilities.flatten(0, 1).index_select(0, mask.targets))  # (N, G, V)
+        terms, count = {"contrast": torch.stack(contrast).sum()}, sum(map(len, predicted))
+        scalars = {"predict/accuracy": torch.stack(right).sum() / max(1, count)}
+        if usage:
+            perplexity, most = self._perplexity(torch.cat(usage))
+            scalars["quantizer/perplexity"] = perplexity.detach()
+            if self.spec.diversity:
+                terms["diversity"] = self.spec.diversity * count * (1 - perplexity / most)
+        return Loss(terms=terms, predictions=torch.cat(predicted), targets=torch.cat(expected), scalars=scalars)
+
+    def _logits(self, predictions: Tensor, target: Target, view: View) -> Tensor:
+        """How alike each prediction (N, D) and its candidates are: (N, 1 + K), its own target first.
+
+        The similarities of all pairs of a row's positions are one product, of which the candidates are taken: K + 1
+        vectors for each position would be a hundred times the memory.
+        """
+        mask = require_mask(view, "Contrastive")
+        rows, t = mask.predicted.shape[0] * mask.masks, view.layout.positions
+        own = mask.predictions % t  # (N,) positions of each row
+        others, any_other = draw_distractors(mask, view.keys, self.spec.distractors)  # (N, K) into N, (N,)
+        with torch.autocast(predictions.device.type, enabled=False):
+            spread = predictions.new_zeros(rows * t, predictions.shape[1])
+            spread = spread.index_copy(0, mask.predictions, F.normalize(predictions, dim=-1)).view(rows, t, -1)
+            values = F.normalize(target.values.float(), dim=-1).repeat_interleave(mask.masks, 0)  # (R, T, D)
+            alike = (spread @ values.transpose(1, 2)).flatten(0, 1).index_select(0, mask.predictions)  # (N, T)
+        places = torch.cat([own[:, None], own[others]], 1)  # (N, 1 + K)
+        logits = alike.gather(1, places) / self.spec.temperature
+        same = ~any_other[:, None].expand_as(others)
+        if isinstance(target, QuantizedTarget):
+            ids = target.ids.flatten().index_select(0, mask.targets)  # (B, T) -> (N,)
+            same = same | (ids[others] == ids[:, None])
+        return torch.where(F.pad(same, (1, 0)), float("-inf"), logits)
+
+    def _perplexity(self, probabilities: Tensor) -> tuple[Tensor, int]:
+        """How many codes the mean of probabilities (N, G, V) uses, in all groups together, and how many there are."""
+        _, groups, codes = probabilities.shape
+        total, count = probabilities.sum(0), torch.full((), float(len(probabilities)), device=probabilities.device)
+        if self.training:
+            world = connected()
+            total, count = world.all_reduce(total), world.all_reduce(count)
+        mean = total / count.clamp(min=1)  # (G, V)
+        return torch.special.entr(mean).sum(-1).exp().sum(), groups * codes
+
+
+def draw_distractors(mask: BatchMask, keys: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
+    """Other masked positions of the same row, uniformly, for every masked position.
+
+    Args:
+        mask: of B samples and M masks each, of N masked positions in all.
+        keys: (B,) int64 on the CPU; see `View.keys`. None, outside training: each sample's place in the batch.
+        count: K.
+
+    Returns:
+        (N, K) int64, which of the N they are, and (N,) bool; true = its row has another one at all. Where it has not, a
+        position is its own distractor.
+    """
+    samples, masks, t = mask.predicted.shape
+    keys = torch.arange(samples) if keys is None else keys
+    drawn = uniform(keys, t * masks * count).to(mask.predictions.device, non_blocking=True)  # (B, T·M·K)
+    drawn = drawn.view(samples, t, masks, count).transpose(1, 2).flatten(0, 2)  # (R·T, K), by no means of T itself
+    drawn = drawn.index_select(0, mask.predictions)  # (N, K)
+    row = mask.predictions // t  # (N,)
+    held = mask.predicted.flatten(0, 1).sum(1)  # (R,)
+    first = held.cumsum(0) - held  # (R,), of the row's in N
+    place = torch.arange(len(row), device=row.device)
+    others = (held - 1).index_select(0, row)[:, None]  # (N, 1)
+    choice = (drawn * others).long().minimum((others - 1).clamp(min=0))  # (N, K), among the others
+    choice = first.index_select(0, row)[:, None] + choice
+    choice = choice + (choice >= place[:, None])  # leaves out itself
+    return torch.where(others > 0, choice, place[:, None]), (others > 0).squeeze(1)

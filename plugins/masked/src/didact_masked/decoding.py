@@ -1,0 +1,193 @@
+"""Heads of methods that predict content: MAE's decoder, BERT's tied head, HuBERT's code vectors."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from didact import (
+    Backbone,
+    BackboneModule,
+    BatchMask,
+    Context,
+    FeatureEncoderModule,
+    Layout,
+    Network,
+    SpecError,
+    Tokens,
+    restore,
+    sincos_positions,
+)
+from didact.errors import of_field
+from didact_distill import Head, HeadModule, ProjectionHead
+
+STD = 0.02  # of the first weights, in BERT and in MAE
+
+
+@attrs.frozen(kw_only=True)
+class MaskTokenDecoder(Head):
+    """MAE's decoder: the visible outputs in their places, a mask token in all others, positions, and a few blocks.
+
+    He et al. 2022, section 3: it sees the whole sequence, and is thrown away after pretraining.
+
+    Attributes:
+        width: of its vectors; 512 in MAE.
+        backbone: of that width; in MAE eight blocks of 16 heads with norms before them:
+            ``Transformer(width=512, depth=8, heads=16, norm="pre", norm_epsilon=1e-6, dropout=0.0,
+            attention_dropout=0.0)``.
+    """
+
+    backbone: Backbone
+    width: int = 512
+
+    def validate(self) -> None:
+        self.require(self.width >= 1, "width", "at least 1")
+
+    def build(self, network: Network, target_width: int) -> MaskTokenDecoderModule:
+        with of_field("backbone"):
+            backbone = self.backbone.build(self.width, network.layout)
+        layout = network.layout if network.layout is not None else Layout((1,))  # each view brings its own then
+        return MaskTokenDecoderModule(network.backbone.width, self.width, backbone, layout, target_width)
+
+
+class MaskTokenDecoderModule(HeadModule):
+    """The decoder's weights.
+
+    Attributes:
+        embed: from the student's outputs to the decoder's width.
+        mask_token: (1, D'); a matrix, so that it is decayed.
+        positions: (T, D'); fixed, of the layout that it was built for.
+        predict: from the decoder's outputs to the targets' width.
+    """
+
+    positions: Tensor
+
+    def __init__(self, inputs: int, width: int, backbone: BackboneModule, layout: Layout, target_width: int) -> None:
+        super().__init__()
+        self.width, self.built_for = width, layout
+        self.embed = nn.Linear(inputs, width)
+        self.mask_token = nn.Parameter(torch.empty(1, width))
+        self.backbone = backbone
+        self.predict = nn.Linear(backbone.width, target_width)
+        self.register_buffer("positions", sincos_positions(layout, width), persistent=False)
+        nn.init.normal_(self.mask_token, std=STD)
+        for layer in (self.embed, self.predict):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, context: Context, mask: BatchMask, padding: Tensor | None) -> Tensor:
+        """Predictions (N, F) from the visible outputs (R, V, D), extra tokens included."""
+        sequence, extra = context.tokens, context.tokens.extra
+        x = self.embed(context.output)  # (R, E + V, D')
+        rows, t = x.shape[0], sequence.layout.positions
+        fill = self.mask_token.to(x.dtype).expand(rows, t + 1, self.width)
+        placed = restore(x[:, extra:], sequence, fill) + self._positions_of(sequence.layout, x.device)  # (R, T, D')
+        if padding is not None and extra:
+            padding = torch.cat([padding.new_zeros(rows, extra), padding], 1)  # (R, E + T)
+        tokens = Tokens(
+            features=torch.cat([x[:, :extra].to(placed.dtype), placed], 1),  # float32, as positions need
+            layout=sequence.layout,
+            padding=padding,
+            extra=extra,
+        )
+        decoded = self.backbone(tokens)
+        whole = decoded.positions_only(decoded.output).flatten(0, 1)  # (R·T, D')
+        predictions: Tensor = self.predict(whole.index_select(0, mask.predictions))
+        return predictions
+
+    def _positions_of(self, layout: Layout, device: torch.device) -> Tensor:
+        if layout == self.built_for:
+            return self.positions
+        return sincos_positions(layout, self.width).to(device, non_blocking=True)
+
+
+@attrs.frozen(kw_only=True)
+class TiedHead(Head):
+    """BERT's head: a linear layer, GELU and a norm, and the table of the encoder's own embeddings as the last layer.
+
+    Devlin et al. 2019; each id has a bias of its own.
+
+    Attributes:
+        epsilon: of the norm; 1e-5 in RoBERTa, 1e-12 in BERT.
+    """
+
+    epsilon: float = 1e-5
+
+    def validate(self) -> None:
+        self.require(self.epsilon > 0, "epsilon", "above 0")
+
+    def build(self, network: Network, target_width: int) -> ProjectionHead:
+        table = network.encoder.table()
+        if table is None or table.shape[0] != target_width:
+            held = "has no table of embeddings" if table is None else f"has a table of {table.shape[0]} ids"
+            raise SpecError(
+                f"TiedHead predicts {target_width} ids with the encoder's own table, and the encoder {held}",
+                mend="use InputIds behind an encoder of ids, such as didact_text.TokenEmbeddings, or LinearHead",
+            )
+        return ProjectionHead(TiedLayers(network.encoder, network.backbone.width, table, self.epsilon))
+
+
+class TiedLayers(nn.Module):
+    """The layers of `TiedHead`; the table is the encoder's, and is in its state alone."""
+
+    def __init__(self, encoder: FeatureEncoderModule, width: int, table: nn.Parameter, epsilon: float) -> None:
+        super().__init__()
+        # in a tuple, so that it is no part of this module, and asked for at each use: a sharded table is another tensor
+        self.encoder = (encoder,)
+        classes, inner = table.shape
+        self.dense = nn.Linear(width, inner)
+        self.norm = nn.LayerNorm(inner, epsilon)
+        self.bias = nn.Parameter(torch.zeros(classes))
+        nn.init.normal_(self.dense.weight, std=STD)
+        nn.init.zeros_(self.dense.bias)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Outputs (N, D) to logits (N, C)."""
+        table = self.encoder[0].table()
+        assert table is not None
+        return nn.functional.linear(self.norm(nn.functional.gelu(self.dense(rows))), table, self.bias)
+
+
+@attrs.frozen(kw_only=True)
+class CosineHead(Head):
+    """HuBERT's head: how alike a projected output and each cluster's learned vector are, over a temperature.
+
+    Hsu et al. 2021, section II.B, eq. 3; the projection has a bias, as released.
+
+    Attributes:
+        width: of the vectors that are compared; 256 for base models.
+        temperature: τ, over which the cosines are divided; 0.1.
+    """
+
+    width: int = 256
+    temperature: float = 0.1
+
+    def validate(self) -> None:
+        self.require(self.width >= 1, "width", "at least 1")
+        self.require(self.temperature > 0, "temperature", "above 0")
+
+    def build(self, network: Network, target_width: int) -> ProjectionHead:
+        return ProjectionHead(CosineLayers(network.backbone.width, self.width, target_width, self.temperature))
+
+
+class CosineLayers(nn.Module):
+    """The layers of `CosineHead`.
+
+    Attributes:
+        projection: of the outputs.
+        codes: (C, width); a vector for each cluster.
+    """
+
+    def __init__(self, inputs: int, width: int, classes: int, temperature: float) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.projection = nn.Linear(inputs, width)
+        self.codes = nn.Parameter(torch.rand(classes, width))  # uniform in [0, 1), as released
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Outputs (N, D) to logits (N, C) float32."""
+        projected = nn.functional.normalize(self.projection(rows).float(), dim=-1)
+        codes = nn.functional.normalize(self.codes.float(), dim=-1)
+        with torch.autocast(rows.device.type, enabled=False):  # bfloat16 has too few digits for cosines near 1
+            return nn.functional.linear(projected, codes) / self.temperature

@@ -1,0 +1,148 @@
+"""wav2vec 2.0's targets: what the encoder heard, in words of a codebook that is learned along."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from didact import Finding, Network, Preflight, SpecError, StudentPass, Target, TargetBuilder, TargetBuilderModule
+
+
+@attrs.frozen(kw_only=True)
+class QuantizedTargets(TargetBuilder):
+    """The encoder's latents, quantised by a product of codebooks that a Gumbel softmax chooses from.
+
+    Baevski et al. 2020, wav2vec 2.0, section 2; Jegou et al. 2011 for product quantisation, Jang et al. 2016 for the
+    softmax. A gradient flows to the codebooks, and through them to the encoder.
+
+    Attributes:
+        width: of a target; 256 for base models, 768 for large ones.
+        groups: G, codebooks, of each of which a code is chosen; 2.
+        codes: V, of each codebook; 320.
+        start: temperature of the Gumbel softmax before the first step; 2.
+        end: below which it does not fall; 0.5 for base models, 0.1 for large ones.
+        decay: its factor for every optimizer step; 0.999995, which takes 277 000 steps from 2 to 0.5.
+        noise: scale of the Gumbel noise; 1. With 0 the likeliest code is taken always.
+        dropout: of the latents on their way here; 0.1.
+    """
+
+    width: int = 256
+    groups: int = 2
+    codes: int = 320
+    start: float = 2.0
+    end: float = 0.5
+    decay: float = 0.999995
+    noise: float = 1.0
+    dropout: float = 0.1
+
+    def validate(self) -> None:
+        self.require(self.groups >= 1, "groups", "at least 1")
+        self.require(
+            self.width >= 1 and self.width % self.groups == 0, "width", f"a multiple of groups ({self.groups})"
+        )
+        self.require(self.codes >= 2, "codes", "at least 2")
+        self.require(self.start > 0, "start", "above 0")
+        self.require(0 < self.end <= self.start, "end", f"above 0 and at most start ({self.start})")
+        self.require(0 < self.decay <= 1, "decay", "above 0 and at most 1")
+        self.require(self.noise >= 0, "noise", "at least 0")
+        self.require(0 <= self.dropout < 1, "dropout", "from 0 up to but not 1")
+
+    def temperature(self, step: int) -> float:
+        """Of the Gumbel softmax, after so many optimizer steps."""
+        return max(self.end, self.start * self.decay**step)
+
+    def examine(self, preflight: Preflight) -> Iterator[Finding]:
+        """Whether the temperature gets where it is to go."""
+        last = self.temperature(preflight.steps)
+        if last > self.end:
+            yield Finding.warning(
+                f"the codebooks' temperature falls from {self.start:g} to {last:.3g} in {preflight.steps:,} steps, and "
+                f"never reaches {self.end:g}",
+                where="decay",
+                mend=f"at most {math.floor((self.end / self.start) ** (1 / preflight.steps) * 1e6) / 1e6:g}",
+            )
+
+    def build(self, network: Network) -> QuantizedTargetsModule:
+        width = network.encoder.latent_width
+        if width is None:
+            raise SpecError(
+                "QuantizedTargets quantises what the encoder has before it projects, and this one tells nothing of it",
+                mend="use an encoder with latents, such as didact_speech.ConvWaveform, or ClusterTargets",
+            )
+        return QuantizedTargetsModule(self, width)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class QuantizedTarget(Target):
+    """A target of `QuantizedTargets`, and how it was chosen.
+
+    Attributes:
+        ids: (B, T) int64; one number for the codes that were chosen together.
+        probabilities: (B, T, G, V) float32, with gradient; of the codes, without noise and at temperature 1.
+    """
+
+    ids: Tensor
+    probabilities: Tensor
+
+
+class QuantizedTargetsModule(TargetBuilderModule):
+    """The codebooks.
+
+    Attributes:
+        logits: from a position's latents to the logits of all codes.
+        codebooks: (G, V, D / G).
+        projection: of the chosen codes, side by side.
+        temperature: a scalar.
+    """
+
+    temperature: Tensor
+
+    def __init__(self, spec: QuantizedTargets, inputs: int) -> None:
+        super().__init__()
+        self.spec, self.width = spec, spec.width
+        self.dropout = nn.Dropout(spec.dropout)
+        self.logits = nn.Linear(inputs, spec.groups * spec.codes)
+        self.codebooks = nn.Parameter(torch.rand(spec.groups, spec.codes, spec.width // spec.groups))  # as released
+        self.projection = nn.Linear(spec.width, spec.width)
+        self.register_buffer("temperature", torch.tensor(spec.temperature(0)))
+        nn.init.normal_(self.logits.weight)  # N(0, 1), as released
+        nn.init.zeros_(self.logits.bias)
+
+    def forward(self, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
+        """One target for each view: values (B, T, D), with gradient."""
+        return tuple(self._quantize(index, one.tokens.latents) for index, one in enumerate(passes))
+
+    def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float]:
+        temperature = self.spec.temperature(step)
+        self.temperature.fill_(temperature)
+        return {"quantizer/temperature": temperature}
+
+    def _quantize(self, view: int, latents: Tensor | None) -> QuantizedTarget:
+        """Latents (B, T, F) as codes, straight through: the choice forward, its probabilities backward."""
+        assert latents is not None, "an encoder with a latent_width gives latents"
+        spec = self.spec
+        samples, t, _ = latents.shape
+        logits = self.logits(self.dropout(latents)).float().view(samples, t, spec.groups, spec.codes)
+        probabilities = logits.softmax(-1)  # (B, T, G, V)
+        if self.training:
+            gumbel = -torch.empty_like(logits).exponential_().log() * spec.noise
+            soft = ((logits + gumbel) / self.temperature).softmax(-1)
+            chosen = soft.argmax(-1)  # (B, T, G)
+            hard = F.one_hot(chosen, spec.codes).to(soft.dtype)
+            choice = hard - soft.detach() + soft
+        else:
+            chosen = logits.argmax(-1)
+            choice = F.one_hot(chosen, spec.codes).to(logits.dtype)
+        words = torch.einsum("btgv,gvd->btgd", choice, self.codebooks)  # (B, T, G, D / G)
+        places = spec.codes ** torch.arange(spec.groups, device=chosen.device)
+        return QuantizedTarget(
+            view=view,
+            values=self.projection(words.flatten(2)),
+            ids=(chosen * places).sum(-1),
+            probabilities=probabilities,
+        )
