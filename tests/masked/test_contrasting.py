@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
+from transformers import Wav2Vec2ForPreTraining
 
 from didact import (
     Batch,
@@ -201,38 +201,15 @@ def make_exact(module) -> None:
             parameter.copy_((parameter * 64).round() / 64)
 
 
-def theirs_like(learner: Learner, monkeypatch, diversity: float, temperature: float) -> Wav2Vec2ForPreTraining:
-    """transformers' objective with the learner's weights; its network is left out, and so is the Gumbel noise."""
-    config = Wav2Vec2Config(
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=8,
-        conv_dim=(4, 3),
-        conv_stride=(5, 2),
-        conv_kernel=(10, 3),
-        num_feat_extract_layers=2,
-        num_conv_pos_embedding_groups=2,
-        codevector_dim=6,
-        proj_codevector_dim=6,
-        num_codevector_groups=2,
-        num_codevectors_per_group=5,
-        feat_quantizer_dropout=0.0,
-        diversity_loss_weight=diversity,
-        contrastive_logits_temperature=temperature,
-    )
-    theirs = Wav2Vec2ForPreTraining(config).train()
-    module = learner.targets
-    theirs.quantizer.weight_proj.load_state_dict(module.logits.state_dict())
-    theirs.project_q.load_state_dict(module.projection.state_dict())
+def with_head(theirs: Wav2Vec2ForPreTraining, learner: Learner, monkeypatch) -> Wav2Vec2ForPreTraining:
+    """transformers' objective with the learner's head too, in training, and without the Gumbel noise."""
     theirs.project_hid.load_state_dict(learner.objective.head.layers.state_dict())
-    theirs.quantizer.codevectors.data = module.codebooks.detach().reshape(1, 10, 3).clone()
 
     def likeliest(logits, tau, hard):
         return F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
 
     monkeypatch.setattr(torch.nn.functional, "gumbel_softmax", likeliest)
-    return theirs
+    return theirs.train()
 
 
 def their_indices(mask: BatchMask, others: Tensor) -> Tensor:
@@ -245,7 +222,7 @@ def their_indices(mask: BatchMask, others: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("predicted", [tuple(one[:1] for one in UNEVEN), UNEVEN], ids=["one mask", "two masks"])
 @pytest.mark.parametrize("diversity", [0.1, 0.0])
-def test_the_loss_is_transformers(monkeypatch, predicted, diversity):
+def test_the_loss_is_transformers(theirs_like, monkeypatch, predicted, diversity):
     learner = learner_of(Contrastive(distractors=7, diversity=diversity, temperature=0.2))
     make_exact(learner.targets)
     batch = batch_of(*predicted)
@@ -255,7 +232,16 @@ def test_the_loss_is_transformers(monkeypatch, predicted, diversity):
     loss = learner.objective((student,), targets)
 
     others, _ = draw_distractors(mask, view.keys, 7)
-    theirs = theirs_like(learner, monkeypatch, diversity, temperature=0.2)
+    theirs = with_head(
+        theirs_like(
+            learner.targets,
+            feat_quantizer_dropout=0.0,
+            diversity_loss_weight=diversity,
+            contrastive_logits_temperature=0.2,
+        ),
+        learner,
+        monkeypatch,
+    )
     theirs.wav2vec2 = nn.Identity()
     outputs = SimpleNamespace(
         last_hidden_state=student.context.output,

@@ -9,7 +9,6 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 
 from didact import Context, Layout, Network, SpecError, StudentPass, Tokens, View
 from didact.testing import NoiseSource, TinyBackbone, TinyWords, tiny_batch, tiny_network
@@ -49,29 +48,11 @@ def values_of(module, weights: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("groups", "codes"), [(1, 4), (2, 5), (3, 2)])
-def test_in_evaluation_the_values_are_transformers_quantised_and_projected_ones(groups, codes):
+def test_in_evaluation_the_values_are_transformers_quantised_and_projected_ones(theirs_like, groups, codes):
     network = tiny_network()
     spec = SMALL.evolve(groups=groups, codes=codes)
     module = spec.build(network).eval()
-    config = Wav2Vec2Config(
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=8,
-        conv_dim=(4, 3),
-        conv_stride=(5, 2),
-        conv_kernel=(10, 3),
-        num_feat_extract_layers=2,
-        num_conv_pos_embedding_groups=2,
-        codevector_dim=6,
-        proj_codevector_dim=6,
-        num_codevector_groups=groups,
-        num_codevectors_per_group=codes,
-    )
-    theirs = Wav2Vec2ForPreTraining(config).eval()
-    theirs.quantizer.weight_proj.load_state_dict(module.logits.state_dict())
-    theirs.project_q.load_state_dict(module.projection.state_dict())
-    theirs.quantizer.codevectors.data = module.codebooks.detach().reshape(1, groups * codes, -1).clone()
+    theirs = theirs_like(module).eval()
 
     student = network(tiny_batch().views[0])
     (target,) = module((student,), network)

@@ -180,7 +180,8 @@ def draw_distractors(mask: BatchMask, keys: Tensor | None, count: int) -> tuple[
     samples, masks, t = mask.predicted.shape
     keys = torch.arange(samples) if keys is None else keys
     drawn = uniform(keys, t * masks * count).to(mask.predictions.device, non_blocking=True)  # (B, T·M·K)
-    drawn = drawn.view(samples, t, masks, count).transpose(1, 2).flatten(0, 2)  # (R·T, K), by no means of T itself
+    # (B, T·M·K) -> (R·T, K), position by position: what the first ones get is the same whatever T
+    drawn = drawn.view(samples, t, masks, count).transpose(1, 2).flatten(0, 2)
     drawn = drawn.index_select(0, mask.predictions)  # (N, K)
     row = mask.predictions // t  # (N,)
     held = mask.predicted.flatten(0, 1).sum(1)  # (R,)

@@ -27,7 +27,8 @@ class QuantizedTargets(TargetBuilder):
         start: temperature of the Gumbel softmax before the first step; 2.
         end: below which it does not fall; 0.5 for base models, 0.1 for large ones.
         decay: its factor for every optimizer step; 0.999995, which takes 277 000 steps from 2 to 0.5.
-        noise: scale of the Gumbel noise; 1. With 0 the likeliest code is taken always.
+        noise: scale of the Gumbel noise, which is drawn anew in every pass; 1. With 0 the likeliest code is taken
+            always.
         dropout: of the latents on their way here; 0.1.
     """
 
