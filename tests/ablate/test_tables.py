@@ -139,6 +139,51 @@ def test_the_table_says_what_a_reader_asks_for(comparison):
     assert "Holm" in caption(comparison)
 
 
+def controlled(*gains: tuple[str, tuple[float, float]], higher_is_better: bool = True):
+    """A comparison whose runs, two for each variant, are so far ahead of their control."""
+    found = [
+        Result(variant=name, seed=seed, values={"a/b": 50.0 + gain, "a/b_random": 50.0})
+        for name, gained in gains
+        for seed, gain in enumerate(gained)
+    ]
+    base = gains[0][0]
+    setting = Setting(
+        name="s", metric="a/b", base=base, control="a/b_random", also=("c/d",), higher_is_better=higher_is_better
+    )
+    return compare(setting, found)
+
+
+def test_the_table_says_how_far_each_variant_is_ahead_of_its_control():
+    comparison = controlled(("learns", (4.0, 6.0)), ("does not", (-2.0, 1.0)), ("level", (0.0, 0.0)))
+    table = results_table(comparison)
+    place = table.columns.index("ahead of a/b_random")
+    ahead = {row[0]: row[place] for row in table.rows}
+    assert ahead == {"learns (base)": "+5.0 ± 1.4", "level": "+0.0 ± 0.0", "does not": "-0.5 ± 2.1"}
+    assert comparison.behind == ("level", "does not")
+    assert "No better than a/b_random, the control of the same runs, on average: 'level', 'does not'." in caption(
+        comparison
+    )
+    numbers = numbers_table(comparison)
+    row = dict(zip(numbers.columns, next(row for row in numbers.rows if row[0] == "learns"), strict=True))
+    assert float(row["ahead mean"]) == 5.0
+    assert float(row["ahead sd"]) == pytest.approx(2**0.5)
+
+
+def test_where_less_is_better_ahead_is_below_the_control():
+    comparison = controlled(("learns", (-4.0, -6.0)), ("does not", (2.0, 3.0)), higher_is_better=False)
+    assert {row.variant: row.ahead[0] for row in comparison.rows} == {"learns": 5.0, "does not": -2.5}
+    assert comparison.behind == ("does not",)
+
+
+def test_a_control_that_a_run_lacks_is_left_out_and_without_one_nothing_is_said_of_it():
+    found = [Result(variant=name, seed=seed, values={"a/b": 1.0 + seed}) for name in ("one", "two") for seed in (0, 1)]
+    without = compare(Setting(name="s", metric="a/b", base="one", control="a/b_random"), found)
+    assert [row.ahead for row in without.rows] == [None, None]
+    assert [row[7] for row in results_table(without).rows] == ["", ""]
+    plain = compare(Setting(name="s", metric="a/b", base="one"), found)
+    assert not any("ahead" in column for column in (*results_table(plain).columns, *numbers_table(plain).columns))
+
+
 def test_the_terminal_shows_names_as_they_are(capsys):
     from rich.console import Console
 

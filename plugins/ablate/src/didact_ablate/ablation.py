@@ -60,6 +60,9 @@ class Ablation(Study):
         steps: the budget of each run in optimizer steps; None takes the base's, and each method's own. What
             takes its course over the whole run follows; what counts steps itself, such as a warm-up, stays as it is.
         also: further metrics, shown beside the one that decides and not tested.
+        control: a metric of the same run that the deciding one must beat, such as ``classes/linear_random``, the same
+            probe of the network before it learned anything: the table says by how much each variant is ahead of it,
+            and names those that are not. None: there is none.
         level: of false alarms that are accepted, over the whole table; intervals cover with one minus it.
     """
 
@@ -73,6 +76,7 @@ class Ablation(Study):
     seeds: tuple[int, ...] = (0, 1, 2)
     steps: int | None = None
     also: tuple[str, ...] = ()
+    control: str | None = None
     level: float = 0.05
 
     def validate(self) -> None:
@@ -84,11 +88,12 @@ class Ablation(Study):
         self.require(0 < self.level < 1, "level", "between 0 and 1")
         for field in ("variants", "methods"):
             self.require(BASE not in getattr(self, field), field, f"called something else than {BASE!r}")
-        for field, names in (("metric", (self.metric,)), ("also", self.also)):
-            for name in names:
-                self._require_known(field, name, "the base", self.base)
-        for called, method in self.methods.items():
-            self._require_known("metric", self.metric, called, method)
+        for name in self.also:
+            self._require_known("also", name, "the base", self.base)
+        decisive = {"metric": self.metric, **({"control": self.control} if self.control is not None else {})}
+        for field, name in decisive.items():
+            for called, method in {"the base": self.base, **self.methods}.items():
+                self._require_known(field, name, called, method)
         found = self.rows()
         if len(found) < 2:
             raise SpecError(

@@ -30,6 +30,7 @@ RUNS = click.option(
 )
 @click.option("--also", multiple=True, metavar="METRIC", help="A further metric to show. Repeatable.")
 @click.option("--base", help="The variant that the others are compared with.  [default: the study's, or the first]")
+@click.option("--control", help="A metric of the same run that must be beaten, such as classes/linear_random.")
 @click.option("--lower-is-better", is_flag=True, help="Less of the metric is better.")
 @click.option(
     "--level", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Of false alarms.  [default: 0.05]"
@@ -50,6 +51,7 @@ def compare_command(
     metric: str | None,
     also: tuple[str, ...],
     base: str | None,
+    control: str | None,
     lower_is_better: bool,
     level: float | None,
     form: str,
@@ -68,7 +70,7 @@ def compare_command(
 
     study = _study_folder(references, runs)
     known = _of_study(study) if study is not None else _of_any(references, metric, runs, repo)
-    changes = {"metric": metric, "also": also, "base": base, "level": level}
+    changes = {"metric": metric, "also": also, "base": base, "control": control, "level": level}
     changes = {field: value for field, value in changes.items() if value}
     findings = known.under(**changes, **({"higher_is_better": False} if lower_is_better else {}))
     setting = findings.comparison.setting
@@ -79,7 +81,7 @@ def compare_command(
     elif form == "csv":
         click.echo(numbers_table(findings.comparison).csv(), nl=False)
     else:
-        click.echo(values_table(findings.results, (setting.metric, *setting.also)).csv(), nl=False)
+        click.echo(values_table(findings.results, setting.metrics).csv(), nl=False)
     if out is not None:
         findings.write(out)
         click.echo(f"tables and figures: {out}", err=True)

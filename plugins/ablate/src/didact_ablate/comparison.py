@@ -29,6 +29,7 @@ class Setting:
         level: of false alarms over the whole table.
         also: further metrics, shown beside.
         base: the variant that the others are compared with.
+        control: a metric of the same run that the deciding one must beat; None without one.
     """
 
     name: str
@@ -37,6 +38,12 @@ class Setting:
     level: float = 0.05
     also: tuple[str, ...] = ()
     base: str
+    control: str | None = None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All that is asked of a run, the one that decides first."""
+        return tuple(dict.fromkeys((self.metric, *self.also, *([self.control] if self.control else []))))
 
 
 @attrs.frozen(kw_only=True)
@@ -80,6 +87,8 @@ class Row:
         p: of the difference, adjusted for the number of variants (Holm); None where it was not tested.
         verdict: in a word.
         also: ``metric → (mean, standard deviation or None)`` of further metrics.
+        ahead: by how much the metric is better than the control of the same run, (mean, standard deviation or None);
+            None without a control, or where no run has both.
         training_seconds: mean wall clock of training; None where nobody knows.
         seconds: mean wall clock of the whole run.
         gpu_hours: mean.
@@ -96,6 +105,7 @@ class Row:
     p: float | None
     verdict: Verdict
     also: Mapping[str, tuple[float, float | None]]
+    ahead: tuple[float, float | None] | None = None
     training_seconds: float | None = None
     seconds: float | None = None
     gpu_hours: float | None = None
@@ -118,6 +128,11 @@ class Comparison:
     def base(self) -> Row:
         """The row that the others are compared with."""
         return next(row for row in self.rows if row.base)
+
+    @property
+    def behind(self) -> tuple[str, ...]:
+        """The variants that are no better than their control, on average: they learned nothing that is seen."""
+        return tuple(row.variant for row in self.rows if row.ahead is not None and row.ahead[0] <= 0)
 
     @property
     def tested(self) -> int:
@@ -206,11 +221,22 @@ def _row(setting: Setting, name: str, members: Sequence[Result], difference: Dif
         p=p,
         verdict=verdict,
         also={metric: _mean_and_spread(_values(members, metric)) for metric in setting.also},
+        ahead=_ahead(setting, members),
         training_seconds=statistics.fmean(cost.training_seconds for cost in costs) if costs else None,
         seconds=statistics.fmean(cost.seconds for cost in costs) if costs else None,
         gpu_hours=statistics.fmean(cost.gpu_hours for cost in costs) if costs else None,
         peak_gib=max(cost.peak_gib for cost in costs) if costs else None,
     )
+
+
+def _ahead(setting: Setting, members: Sequence[Result]) -> tuple[float, float | None] | None:
+    """By how much the metric is better than the control, over the runs that have both."""
+    if setting.control is None:
+        return None
+    values, controls = (_values(members, metric) for metric in (setting.metric, setting.control))
+    sign = 1 if setting.higher_is_better else -1
+    gains = {seed: sign * (values[seed] - controls[seed]) for seed in values.keys() & controls.keys()}
+    return _mean_and_spread(gains) if gains else None
 
 
 def _mean_and_spread(values: Mapping[int, float]) -> tuple[float, float | None]:

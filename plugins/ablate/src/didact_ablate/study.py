@@ -86,7 +86,6 @@ def findings_of(folder: Path) -> Findings:
     """
     study = read_study(folder)
     setting = Setting(**{**study["setting"], "also": tuple(study["setting"]["also"])})
-    metrics = (setting.metric, *setting.also)
     results = []
     for member in study["members"]:
         place = folder / member["folder"]
@@ -94,7 +93,7 @@ def findings_of(folder: Path) -> Findings:
             known = {"variant": member["variant"], "seed": member["seed"]}
             results.append(Result(**known, values={}, folder=place, trouble="not begun"))
             continue
-        result = result_of(RunRecord.open(place), member["variant"], metrics)
+        result = result_of(RunRecord.open(place), member["variant"], setting.metrics)
         if result.trouble == "failed":
             result = attrs.evolve(result, trouble=f"failed: {last_words(place)}")
         results.append(result)
@@ -193,6 +192,7 @@ def _write_study(ablation: Ablation, members: Sequence[Member], call: StudyCall)
         higher_is_better=ablation.higher_is_better,
         level=ablation.level,
         also=ablation.also,
+        control=ablation.control,
         base=rows[0].name,
     )
     fields = ablation.heat_map() or ()

@@ -68,6 +68,7 @@ def results_table(comparison: Comparison) -> Table:
     finer = max(digits, decimals(reaches))  # pairing takes out what seeds have in common, so differences vary less
     further = {metric: decimals([row.also[metric] for row in comparison.rows]) for metric in setting.also}
     columns = ("variant", setting.metric, "seeds", "difference", f"{1 - setting.level:.0%} interval", "p (Holm)", "")
+    ahead = (f"ahead of {setting.control}",) if setting.control is not None else ()
     rows = []
     for row in comparison.rows:
         found = row.difference
@@ -80,10 +81,11 @@ def results_table(comparison: Comparison) -> Table:
                 "" if found is None or found.low is None else f"{found.low:+.{finer}f} to {found.high:+.{finer}f}",
                 "" if row.p is None else p_words(row.p),
                 WORDS[row.verdict],
+                *("" if row.ahead is None else _mean(*row.ahead, digits, sign="+") for _ in ahead),
                 *(_mean(*row.also[metric], further[metric]) for metric in setting.also),
             )
         )
-    return Table(columns=(*columns, *setting.also), rows=tuple(rows))
+    return Table(columns=(*columns, *ahead, *setting.also), rows=tuple(rows))
 
 
 def cost_table(comparison: Comparison) -> Table:
@@ -104,6 +106,7 @@ def cost_table(comparison: Comparison) -> Table:
 def numbers_table(comparison: Comparison) -> Table:
     """Every number of the comparison in full, for other programs; a cell without one is empty."""
     also = [part for metric in comparison.setting.also for part in (f"{metric} mean", f"{metric} sd")]
+    ahead = ("ahead mean", "ahead sd") if comparison.setting.control is not None else ()
     names = ("difference", "low", "high", "p", "p_holm", "verdict")
     costs = ("training_seconds", "seconds", "gpu_hours", "peak_gib")
     rows = []
@@ -119,11 +122,12 @@ def numbers_table(comparison: Comparison) -> Table:
                 str(len(row.values)),
                 *(_full(number) for number in (row.mean, row.spread, *numbers)),
                 row.verdict,
+                *(_full(number) for number in (row.ahead or (None, None))[: len(ahead)]),
                 *(_full(number) for number in others),
                 *(_full(getattr(row, cost)) for cost in costs),
             )
         )
-    return Table(columns=("variant", "base", "seeds", "mean", "sd", *names, *also, *costs), rows=tuple(rows))
+    return Table(columns=("variant", "base", "seeds", "mean", "sd", *names, *ahead, *also, *costs), rows=tuple(rows))
 
 
 def values_table(results: Sequence[Result], metrics: Sequence[str]) -> Table:
@@ -149,6 +153,9 @@ def caption(comparison: Comparison) -> str:
         f"{setting.metric} ({better} is better), mean ± standard deviation over seeds. Differences are to "
         f"{base.variant!r}, paired by seed. "
     )
+    if comparison.behind:
+        named = ", ".join(map(repr, comparison.behind))
+        said += f"No better than {setting.control}, the control of the same runs, on average: {named}. "
     if not comparison.tested:
         return said + "Nothing was tested: that takes at least two seeds, and differences that are not all alike."
     tests = "1 difference was" if comparison.tested == 1 else f"{comparison.tested} differences were"
@@ -189,10 +196,10 @@ def p_words(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _mean(mean: float, spread: float | None, digits: int) -> str:
+def _mean(mean: float, spread: float | None, digits: int, sign: str = "") -> str:
     if math.isnan(mean):
         return "none"
-    return f"{mean:.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}")
+    return f"{mean:{sign}.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}")
 
 
 def _full(number: float | None) -> str:

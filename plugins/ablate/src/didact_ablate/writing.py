@@ -33,14 +33,13 @@ class Findings:
     heat_map: tuple[tuple[str, str], Mapping[str, tuple[str, str]]] | None = None
 
     def under(self, **changes: Any) -> Findings:
-        """The same runs under another setting: another metric, further ones, another base.
+        """The same runs under another setting: another metric, further ones, another base or control.
 
         Raises:
             DataError: no variant is called as the new base is.
         """
         setting = attrs.evolve(self.comparison.setting, **changes)
-        metrics = (setting.metric, *setting.also)
-        results = [_again(result, metrics) if result.begun else result for result in self.results]
+        results = [_again(result, setting.metrics) if result.begun else result for result in self.results]
         return attrs.evolve(self, comparison=compare(setting, results), results=results)
 
     def text(self) -> str:
@@ -72,7 +71,7 @@ class Findings:
         Raises:
             DataError: the disk refused.
         """
-        metrics = (self.comparison.setting.metric, *self.comparison.setting.also)
+        metrics = self.comparison.setting.metrics
         figures = self.figures()
         try:
             folder.mkdir(parents=True, exist_ok=True)
