@@ -13,6 +13,7 @@ import torch
 
 from didact import DidactError, Experiment, SpecError, build_network, collate
 from didact.errors import of_field
+from didact.machine.devices import choose_device
 from didact.randomness import generator, key
 from didact.tensors import move
 from didact_masked.clusters import ClusterTargets, read_codebook, write_codebook
@@ -58,7 +59,7 @@ class Clustering:
 )
 @click.option("--seed", default=0, show_default=True, help="Of that order, and of where the clusters begin.")
 @click.option("--replace", is_flag=True, help="Make it again where it is there.")
-@click.option("--device", default="cpu", show_default=True, help="That describes the samples: cpu, or cuda.")
+@click.option("--device", default="auto", show_default=True, help="That describes the samples: auto, cpu or cuda.")
 def cluster_command(
     reference: str, assignments: tuple[str, ...], vectors: int, seed: int, replace: bool, device: str
 ) -> None:
@@ -80,9 +81,10 @@ def cluster_command(
             where=reference,
             mend="name an experiment whose targets are ClusterTargets",
         )
+    place = choose_device(device)
     experiment.source.prepare()
     with of_field("targets.descriptor"):
-        descriptor = spec.descriptor.build(build_network(experiment)).to(device)
+        descriptor = spec.descriptor.build(build_network(experiment)).to(place)
     if not replace and Path(spec.codebook).exists():
         with of_field("targets"):
             read_codebook(spec, descriptor.width)
@@ -97,7 +99,7 @@ def cluster_command(
             descriptor,
             vectors,
             seed,
-            device=torch.device(device),
+            device=place,
             told=lambda done: bar.update(task, completed=done),
         )
     click.echo(f"{len(found):,} positions of {seen:,} samples, each {found.shape[1]} numbers; finding clusters …")

@@ -153,7 +153,7 @@ class TiedLayers(nn.Module):
 class CosineHead(Head):
     """HuBERT's head: how alike a projected output and each cluster's learned vector are, over a temperature.
 
-    Hsu et al. 2021, section II.B, eq. 3; the projection has a bias, as released.
+    Hsu et al. 2021, section II.E, eq. 3; the projection has a bias, as released.
 
     Attributes:
         width: of the vectors that are compared; 256 for base models.
