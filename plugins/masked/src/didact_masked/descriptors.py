@@ -166,7 +166,7 @@ class MFCCModule(DescriptorModule):
         """Waveforms (B, S) to (B, T, 3 · coefficients)."""
         waveforms = view.content
         with torch.autocast(waveforms.device.type, enabled=False):
-            frames = torch.stack([self._coefficients(waveform) for waveform in waveforms.float()], 0)  # (B, C, T')
+            frames = self._coefficients(waveforms.float())  # (B, C, T')
             held = self._held(view, frames.shape[2])  # (B, 1, T')
             statics = frames.gather(2, held.expand_as(frames))
             deltas = self._differences(statics, held)
@@ -174,18 +174,25 @@ class MFCCModule(DescriptorModule):
         taken = torch.arange(view.layout.positions, device=described.device) * self.frames
         return described[:, taken.clamp(max=described.shape[1] - 1)]  # (B, T, F)
 
-    def _coefficients(self, waveform: Tensor) -> Tensor:
-        """Of one waveform (S,), padding included: (C, T')."""
-        waveform = nn.functional.pad(waveform, (0, max(0, self.window - len(waveform))))
+    def _coefficients(self, waveforms: Tensor) -> Tensor:
+        """Of waveforms (B, S), padding included: (B, C, T').
+
+        Kaldi's frames know nothing of each other, so the waveforms are told as one: one call takes half the time of many.
+        """
+        samples, size = waveforms.shape
+        size = max(size, self.window)
+        room = -(-size // self.hop) * self.hop  # so that each begins with a frame
+        line = nn.functional.pad(waveforms, (0, room - waveforms.shape[1])).flatten()
         frames: Tensor = torchaudio.compliance.kaldi.mfcc(
-            waveform[None],
+            nn.functional.pad(line, (0, self.window - self.hop))[None],
             sample_frequency=self.rate_hz,
             num_ceps=self.spec.coefficients,
             frame_length=WINDOW_MS,
             frame_shift=HOP_MS,
             use_energy=False,
-        )  # (T', C)
-        return frames.T
+        )  # (B · room / hop, C)
+        own = (size - self.window) // self.hop + 1  # the others reach into the next waveform
+        return frames.view(samples, room // self.hop, -1)[:, :own].transpose(1, 2)
 
     def _held(self, view: View, frames: int) -> Tensor:
         """Which frame stands at each place, (B, 1, T') int64: beyond a sample's end its last one.

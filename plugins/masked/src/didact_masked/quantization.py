@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 import attrs
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from didact import Finding, Network, Preflight, SpecError, StudentPass, Target, TargetBuilder, TargetBuilderModule
 
@@ -134,11 +133,10 @@ class QuantizedTargetsModule(TargetBuilderModule):
             gumbel = -torch.empty_like(logits).exponential_().log() * spec.noise
             soft = ((logits + gumbel) / self.temperature).softmax(-1)
             chosen = soft.argmax(-1)  # (B, T, G)
-            hard = F.one_hot(chosen, spec.codes).to(soft.dtype)
-            choice = hard - soft.detach() + soft
+            choice = _one_hot(chosen, soft) - soft.detach() + soft
         else:
             chosen = logits.argmax(-1)
-            choice = F.one_hot(chosen, spec.codes).to(logits.dtype)
+            choice = _one_hot(chosen, logits)
         words = torch.einsum("btgv,gvd->btgd", choice, self.codebooks)  # (B, T, G, D / G)
         places = spec.codes ** torch.arange(spec.groups, device=chosen.device)
         return QuantizedTarget(
@@ -147,3 +145,8 @@ class QuantizedTargetsModule(TargetBuilderModule):
             ids=(chosen * places).sum(-1),
             probabilities=probabilities,
         )
+
+
+def _one_hot(chosen: Tensor, like: Tensor) -> Tensor:
+    """1 where ``chosen`` (*) says, 0 elsewhere: (*, V), as ``like`` is. PyTorch's own looks at values, and waits."""
+    return torch.zeros_like(like).scatter(-1, chosen[..., None], 1.0)
