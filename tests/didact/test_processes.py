@@ -48,6 +48,12 @@ def fail(channel):
 def leave(channel, code):
     sys.exit(code)
 
+def hold(channel):
+    import multiprocessing
+    held = multiprocessing.get_context("forkserver").Semaphore()
+    channel.send(held._semlock.name)
+    time.sleep(600)
+
 def stay(channel, file=None):
     if file is not None:
         signal.signal(signal.SIGTERM, lambda *_: (open(file, "w").write("asked to end"), os._exit(0)))
@@ -184,6 +190,14 @@ def test_a_command_line_exits_as_it_does_in_a_shell(tmp_path):
         process = cli.begin(words, output=tmp_path / "out", errors=tmp_path / "err")
         assert process.join() == code
         assert said in (tmp_path / file).read_text()
+
+
+def test_what_a_killed_process_shared_is_cleaned_up_without_a_word(works, tmp_path):
+    script = "import works; from didact.machine.processes import Process\n"
+    script += "with Process(works.hold) as process:\n    print(process.receive())\n"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert not Path(f"/dev/shm/sem.{done.stdout.strip().removeprefix('/')}").exists()
+    assert done.stderr == ""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")

@@ -159,7 +159,7 @@ def server(*modules: str) -> ForkServerContext:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(modules))
-    with _deaf_to(signal.SIGHUP):
+    with _deaf_to(signal.SIGHUP), _silent_about_what_it_cleans_up():
         resource_tracker.ensure_running()  # it unblocks SIGINT where it starts, so it comes before
     with _without_threads(), _deaf_to(signal.SIGINT, signal.SIGHUP):  # what a terminal sends to all is not for it
         forkserver.ensure_running()
@@ -262,3 +262,17 @@ def _deaf_to(*numbers: signal.Signals) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _silent_about_what_it_cleans_up() -> Iterator[None]:
+    """Has the tracker of semaphores that is started here say nothing where it does its work.
+
+    A process that was killed leaves it what its loader's workers shared; the warning reads like a fault of the program.
+    """
+    option = "ignore:resource_tracker:UserWarning"
+    sys.warnoptions.append(option)  # which a process that is started here gets along
+    try:
+        yield
+    finally:
+        sys.warnoptions.remove(option)

@@ -177,7 +177,7 @@ class MFCCModule(DescriptorModule):
     def _coefficients(self, waveforms: Tensor) -> Tensor:
         """Of waveforms (B, S), padding included: (B, C, T').
 
-        Kaldi's frames know nothing of each other, so the waveforms are told as one: one call takes half the time of many.
+        Kaldi's frames know nothing of each other, so the waveforms are told as one: a call takes half the time of many.
         """
         samples, size = waveforms.shape
         size = max(size, self.window)
