@@ -27,7 +27,8 @@ from didact import (
 )
 from didact.errors import of_field
 from didact.spec import to_data
-from didact_masked.descriptors import MFCC, Descriptor, DescriptorModule
+from didact_masked.descriptors import Descriptor, DescriptorModule
+from didact_masked.mfcc import MFCC
 
 
 @attrs.frozen(kw_only=True)

@@ -7,7 +7,8 @@ import torch
 
 from didact import Network, SpecError, StudentPass, Target, TargetBuilder, TargetBuilderModule
 from didact.errors import of_field
-from didact_masked.descriptors import Descriptor, DescriptorModule, PatchPixels
+from didact_masked.descriptors import Descriptor, DescriptorModule
+from didact_masked.pixels import PatchPixels
 
 
 @attrs.frozen(kw_only=True)

@@ -15,7 +15,9 @@ from didact_masked.clusters import ClusterTargets
 from didact_masked.contents import DescriptorTargets, InputIds
 from didact_masked.contrasting import Contrastive
 from didact_masked.decoding import CosineHead, MaskTokenDecoder, TiedHead
-from didact_masked.descriptors import MFCC, EarlierLayer, PatchPixels
+from didact_masked.earlier import EarlierLayer
+from didact_masked.mfcc import MFCC
+from didact_masked.pixels import PatchPixels
 from didact_masked.quantization import QuantizedTargets
 
 if TYPE_CHECKING:

@@ -1,0 +1,97 @@
+"""HuBERT's later description of a position: what an earlier run makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+import attrs
+import torch
+from torch import Tensor
+
+from didact import Collect, Network, Signal, SpecError, View
+from didact.tensors import Feature
+from didact_masked.descriptors import Descriptor, DescriptorModule
+
+
+@attrs.frozen(kw_only=True)
+class EarlierLayer(Descriptor):
+    """What a block of a network that another run trained makes of the whole input; the network stays as it is.
+
+    HuBERT's later iterations cluster the sixth block of the one before (Hsu et al. 2021, section IV.B). The other run's
+    folder must stay where it is: this run's parts are built from it, also when resumed. It computes in this run's
+    precision.
+
+    Attributes:
+        run: the other run's folder.
+        block: whose feature it is, from 1 for the lowest.
+        feature: of it.
+        network: the ``student`` or the ``teacher``.
+        step: of the checkpoint; None for the newest there is.
+    """
+
+    run: str
+    block: int = 6
+    feature: Feature = "block"
+    network: Literal["student", "teacher"] = "student"
+    step: int | None = None
+
+    def validate(self) -> None:
+        self.require(self.block >= 1, "block", "at least 1")
+
+    def build(self, network: Network) -> EarlierLayerModule:
+        from didact.record import RunRecord  # here: nobody else need wait for it
+
+        earlier = RunRecord.open(Path(self.run)).network(self.network, step=self.step)
+        theirs, ours = _said(earlier.signal), _said(network.signal)
+        if theirs != ours:
+            raise SpecError(
+                f"the run in {self.run} learned from {theirs}, and the source gives {ours}",
+                where="run",
+                mend="take a run of the same kind of samples",
+            )
+        depth = len(earlier.backbone.blocks)
+        if self.block > depth:
+            raise SpecError(
+                f"EarlierLayer.block must be at most {depth}, the depth of the network in {self.run}, got {self.block}",
+                where="block",
+                mend="HuBERT takes the middle one",
+            )
+        return EarlierLayerModule(earlier, Collect(feature=self.feature, last=depth - self.block + 1))
+
+
+def _said(signal: Signal) -> str:
+    rate = f" at {signal.rate_hz:,} Hz" if signal.rate_hz is not None else ""
+    return f"{signal.coding or signal.kind}{rate}"
+
+
+class EarlierLayerModule(DescriptorModule):
+    """The other network; always in evaluation mode."""
+
+    def __init__(self, network: Network, collect: Collect) -> None:
+        super().__init__()
+        self.network, self.collect = network.requires_grad_(False), collect
+        self.width = network.backbone.width
+        self.train(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in evaluation mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, view: View) -> Tensor:
+        """The block's feature at every position: (B, T, D) float32.
+
+        Raises:
+            SpecError: the other network has other positions.
+        """
+        tokens = self.network.encoder.embed(view)
+        positions, expected = tokens.features.shape[1], view.layout.positions
+        if positions != expected:
+            raise SpecError(
+                f"the other network has {positions} positions where this one has {expected}",
+                where="experiment.targets.descriptor.run",
+                mend="take a run whose encoder has the same patches or strides",
+            )
+        context = self.network.contextualize(tokens, None, self.collect)
+        return context.positions_only(context.features[0]).float()

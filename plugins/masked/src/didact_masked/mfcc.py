@@ -1,0 +1,109 @@
+"""HuBERT's first description of a position: mel-frequency cepstral coefficients."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+import torchaudio
+from torch import Tensor, nn
+
+from didact import Network, SpecError, View
+from didact_masked.descriptors import Descriptor, DescriptorModule
+
+WINDOW_MS, HOP_MS = 25, 10  # of a frame of `MFCC`, and from one to the next: Kaldi's
+DELTA_FRAMES = 5  # that a difference of `MFCC` is taken over: the recipe's
+
+
+@attrs.frozen(kw_only=True)
+class MFCC(Descriptor):
+    """Mel-frequency cepstral coefficients with their first and second differences: what HuBERT's first clusters are of.
+
+    Hsu et al. 2021, HuBERT, section IV.B: 13 coefficients, computed as Kaldi does, 25 ms every 10 ms, and the
+    differences over five frames: 39 numbers. A position takes the frame that begins with it.
+
+    Attributes:
+        coefficients: of each frame, of 23 mel bands.
+    """
+
+    coefficients: int = 13
+
+    def validate(self) -> None:
+        self.require(1 <= self.coefficients <= 23, "coefficients", "from 1 to 23, the mel bands")
+
+    def build(self, network: Network) -> MFCCModule:
+        signal = network.signal
+        if signal.rate_hz is None or len(signal.axes) != 1:
+            raise SpecError(
+                f"MFCC describes mono sound of a known rate, and the source gives {signal.kind} of axes {signal.axes}",
+                mend="use a source of waveforms, such as didact_speech.Waveforms, or another descriptor",
+            )
+        hop, stride = HOP_MS * signal.rate_hz // 1000, network.encoder.stride
+        if stride is None or stride % hop:
+            said = "the encoder does not tell its stride" if stride is None else f"the encoder's stride is {stride}"
+            raise SpecError(
+                f"MFCC has a frame every {hop} values ({HOP_MS} ms), of which a position is to take one: {said}",
+                mend=f"use an encoder of frames whose stride is a multiple of {hop}, or another descriptor",
+            )
+        return MFCCModule(self, signal.rate_hz, stride // hop)
+
+
+class MFCCModule(DescriptorModule):
+    """No weights.
+
+    Attributes:
+        frames: from one position to the next.
+    """
+
+    def __init__(self, spec: MFCC, rate_hz: int, frames: int) -> None:
+        super().__init__()
+        self.spec, self.rate_hz, self.frames, self.width = spec, rate_hz, frames, 3 * spec.coefficients
+        self.window, self.hop = WINDOW_MS * rate_hz // 1000, HOP_MS * rate_hz // 1000
+
+    @torch.no_grad()
+    def forward(self, view: View) -> Tensor:
+        """Waveforms (B, S) to (B, T, 3 · coefficients)."""
+        waveforms = view.content
+        with torch.autocast(waveforms.device.type, enabled=False):
+            frames = self._coefficients(waveforms.float())  # (B, C, T')
+            held = self._held(view, frames.shape[2])  # (B, 1, T')
+            statics = frames.gather(2, held.expand_as(frames))
+            deltas = self._differences(statics, held)
+            described = torch.cat([statics, deltas, self._differences(deltas, held)], 1).transpose(1, 2)  # (B, T', F)
+        taken = torch.arange(view.layout.positions, device=described.device) * self.frames
+        return described[:, taken.clamp(max=described.shape[1] - 1)]  # (B, T, F)
+
+    def _coefficients(self, waveforms: Tensor) -> Tensor:
+        """Of waveforms (B, S), padding included: (B, C, T').
+
+        Kaldi's frames know nothing of each other, so the waveforms are told as one: a call takes half the time of many.
+        """
+        samples, size = waveforms.shape
+        size = max(size, self.window)
+        room = -(-size // self.hop) * self.hop  # so that each begins with a frame
+        line = nn.functional.pad(waveforms, (0, room - waveforms.shape[1])).flatten()
+        frames: Tensor = torchaudio.compliance.kaldi.mfcc(
+            nn.functional.pad(line, (0, self.window - self.hop))[None],
+            sample_frequency=self.rate_hz,
+            num_ceps=self.spec.coefficients,
+            frame_length=WINDOW_MS,
+            frame_shift=HOP_MS,
+            use_energy=False,
+        )  # (B · room / hop, C)
+        own = (size - self.window) // self.hop + 1  # the others reach into the next waveform
+        return frames.view(samples, room // self.hop, -1)[:, :own].transpose(1, 2)
+
+    def _held(self, view: View, frames: int) -> Tensor:
+        """Which frame stands at each place, (B, 1, T') int64: beyond a sample's end its last one.
+
+        So its differences there are those that it has when it is alone.
+        """
+        places = torch.arange(frames, device=view.content.device).expand(len(view.content), -1)  # (B, T')
+        if view.lengths is None:
+            return places[:, None]
+        last = (view.lengths.to(places.device) - self.window) // self.hop  # (B,)
+        return places.minimum(last.clamp(min=0)[:, None])[:, None]
+
+    def _differences(self, values: Tensor, held: Tensor) -> Tensor:
+        """Of neighbouring frames: (B, C, T') to (B, C, T')."""
+        differences: Tensor = torchaudio.functional.compute_deltas(values, win_length=DELTA_FRAMES)
+        return differences.gather(2, held.expand_as(differences))
