@@ -36,7 +36,6 @@ CIRCLES = {
     # a step that went wrong, examined by taking it again
     frozenset({"training.nonfinite", "training.trainer"}),
     # a rule that is tried on two processes, and what these are asked
-    frozenset({"testing.learning", "testing.processes"}),
 }
 
 

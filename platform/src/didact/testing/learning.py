@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from didact.experiment import Training, samples
 from didact.learner import Learner
 from didact.loading import StepBatch
 from didact.machine.distributed import World
@@ -171,7 +170,7 @@ def check_cost(case: Case) -> None:
 def check_processes(case: Case) -> None:
     """Two processes that share a batch have the gradients of one that has all of it, and their teachers stay equal."""
     from didact.testing.objectives import check_split
-    from didact.testing.processes import pair
+    from didact.testing.processes import gradients, pair
 
     if case.kind == "objective" and not case.experiment.needs_whole_batch():
         try:
@@ -184,34 +183,6 @@ def check_processes(case: Case) -> None:
         for name, tensor in ours.items():
             scale = max(1.0, float(tensor.double().abs().max())) if tensor.numel() else 1.0
             assert_close(its[name], tensor, f"{name} on process {rank} of two, and on one", tolerance=1e-4 * scale)
-
-
-def gradients(case: Case, ids: Sequence[int], world: World) -> dict[str, Tensor]:
-    """A step of plain descent on this process's share of a batch.
-
-    Args:
-        case: whose learner takes it, from its initialisation; in training mode where a part needs the whole batch, for
-            only there it has that.
-        ids: of the samples that are this process's share.
-        world: the processes that share the whole batch.
-
-    Returns:
-        the loss, a scalar; every gradient and, after the step, every state, each of any shape, by name.
-    """
-    learner, batch = case.learner().train(bool(case.experiment.needs_whole_batch())), case.batch(ids)
-    from didact.training.parallel import Engine  # here, as above
-
-    engine = Engine(learner, Training(steps=1, batch=samples(4), learning_rate=1e-2), world)
-    loss, _ = engine(batch, world.all_reduce_counts(learner.objective.counts(batch)))
-    loss.backward()  # type: ignore[no-untyped-call]
-    found = {"the loss": world.all_reduce(loss.detach() / world.size)}
-    with torch.no_grad():
-        for name, parameter in learner.named_parameters():
-            if parameter.grad is not None:
-                found[f"the gradient of {name}"] = parameter.grad.clone()
-                parameter.sub_(parameter.grad, alpha=0.1)
-    learner.after_step(1, 1)
-    return found | {f"{name} after the step": value.clone() for name, value in persistent(learner).items()}
 
 
 class _Work(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Sequence
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,7 +21,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from didact.experiment import Training, samples
+from didact.machine.distributed import World, connected
 from didact.machine.processes import EndedError, Process
+from didact.testing.closeness import persistent
 from didact.testing.examples import SEED, Case, Example
 from didact.testing.rules import NotJudged
 
@@ -37,7 +41,7 @@ class Pair:
         self.processes = [Process(serve, rank, rendezvous, threads=1, output=nowhere) for rank in range(2)]
 
     def gradients(self, case: Case) -> list[dict[str, Tensor]]:
-        """What `didact.testing.learning.gradients` finds on each process; tensors of any shape, by name.
+        """What `gradients` finds on each process; tensors of any shape, by name.
 
         Raises:
             AssertionError: a process failed; says how.
@@ -141,10 +145,36 @@ def check_draws(case: Case) -> None:
             assert torch.equal(its[name], tensor), f"{name}, drawn by process {rank}, is not what is drawn here"
 
 
+def gradients(case: Case, ids: Sequence[int], world: World) -> dict[str, Tensor]:
+    """A step of plain descent on this process's share of a batch.
+
+    Args:
+        case: whose learner takes it, from its initialisation; in training mode where a part needs the whole batch, for
+            only there it has that.
+        ids: of the samples that are this process's share.
+        world: the processes that share the whole batch.
+
+    Returns:
+        the loss, a scalar; every gradient and, after the step, every state, each of any shape, by name.
+    """
+    learner, batch = case.learner().train(bool(case.experiment.needs_whole_batch())), case.batch(ids)
+    from didact.training.parallel import Engine  # here: most who import this module do not train
+
+    engine = Engine(learner, Training(steps=1, batch=samples(4), learning_rate=1e-2), world)
+    loss, _ = engine(batch, world.all_reduce_counts(learner.objective.counts(batch)))
+    loss.backward()  # type: ignore[no-untyped-call]
+    found = {"the loss": world.all_reduce(loss.detach() / world.size)}
+    with torch.no_grad():
+        for name, parameter in learner.named_parameters():
+            if parameter.grad is not None:
+                found[f"the gradient of {name}"] = parameter.grad.clone()
+                parameter.sub_(parameter.grad, alpha=0.1)
+    learner.after_step(1, 1)
+    return found | {f"{name} after the step": value.clone() for name, value in persistent(learner).items()}
+
+
 def _done(rank: int, job: bytes) -> bytes | str:
     """What one of two processes finds, or why it could not."""
-    from didact.machine.distributed import connected
-    from didact.testing.learning import gradients
 
     try:
         what, example, kind = pickle.loads(job)
