@@ -27,13 +27,6 @@ def check_layout(case: Case) -> None:
         expected = (1, layout.positions, encoder.width)
         got = tuple(tokens.features.shape)
         assert got == expected, f"embed of a sample {tuple(content.shape)} gives {got}, and layout promised {expected}"
-        latents = (1, layout.positions, module.latent_width) if module.latent_width is not None else None
-        given = None if tokens.latents is None else tuple(tokens.latents.shape)
-        assert given == latents, f"embed gives latents of {given}, and latent_width promises {latents}"
-        if module.stride is not None:
-            *leading, last = content.shape
-            longer = encoder.layout((*leading, last + module.stride)).positions
-            assert longer == layout.positions + 1, f"{module.stride} values more, its stride, give {longer} positions"
         assert tokens.layout == layout, f"embed gives the layout {tokens.layout}, and the view's is {layout}"
         assert tokens.extra == 0, "embed gives extra tokens; they come in place"
         assert tokens.positions is None, "embed gives positions; it has all of them"
@@ -42,6 +35,23 @@ def check_layout(case: Case) -> None:
         assert held == layout.positions, f"place without a mask holds {held} of {layout.positions} positions"
         assert placed.layout == layout, f"place gives the layout {placed.layout}, and got {layout}"
         assert_finite(placed.features, "what an encoder gives")
+
+
+@torch.no_grad()
+def check_latents(case: Case) -> None:
+    """Latents are as wide as ``latent_width`` says, and ``stride`` values more are one position more."""
+    encoder, module, content = case.spec, _module(case), case.contents(1)[0]
+    positions = encoder.layout(tuple(content.shape)).positions
+    latents = module.embed(collate([content], encoder)).latents
+    given = None if latents is None else tuple(latents.shape)
+    promised = None if module.latent_width is None else (1, positions, module.latent_width)
+    assert given == promised, f"embed gives latents of {given}, and latent_width promises {promised}"
+    if module.stride is not None:
+        *leading, last = content.shape
+        more = encoder.layout((*leading, last + module.stride)).positions - positions
+        assert more == 1, f"{module.stride} values more, which is its stride, are {more} positions more"
+    elif given is None:
+        raise NotJudged("it has neither latents nor a stride")
 
 
 @torch.no_grad()

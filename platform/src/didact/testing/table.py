@@ -93,6 +93,13 @@ RULES: tuple[Rule, ...] = (
         look=encoders.check_layout,
     ),
     Rule(
+        name="latents",
+        kinds=ENCODER,
+        promise="latents are as wide as latent_width says, and stride values more are one position more",
+        mend="set both where the module is made, from what its layers are; leave None what it does not have",
+        look=encoders.check_latents,
+    ),
+    Rule(
         name="rows",
         kinds=ENCODER,
         promise="place gives row b·M + m for sample b behind its mask m",
