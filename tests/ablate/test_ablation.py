@@ -88,6 +88,7 @@ def test_every_run_says_its_study_variant_and_seed(study):
         ({"vary": {}, "variants": {}}, "nothing is varied"),
         ({"vary": {"training.workers": (0, 1)}, "variants": {}}, "nothing is varied"),
         ({"metric": "probe/linear"}, "names the evaluation and its metric"),
+        ({"control": "probe/random"}, "Ablation.control names the evaluation and its metric"),
         ({"metric": "judge"}, "names the evaluation and its metric"),
         ({"seeds": (1, 1)}, "seeds must be different"),
         ({"seeds": ()}, "seeds must be at least one"),

@@ -142,6 +142,24 @@ def test_a_new_probe_is_asked_of_runs_that_are_done(copied, didact):
     assert "8 done" in didact("run", "study.py").stdout
 
 
+def test_a_control_is_asked_of_the_runs_that_there_are_and_kept_with_the_study(copied, didact):
+    text = (copied / "study.py").read_text()
+    (copied / "study.py").write_text(text.replace('also=("train/loss",)', 'control="train/loss"'))
+    done = didact(*COMMAND)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 done, 0 to go on with, 0 new" in done.stdout
+    study = copied / "runs/toys"
+    assert "ahead of train/loss" in table(study)
+    with (study / "comparison" / "table.csv").open(newline="") as file:
+        ahead = {row["variant"]: float(row["ahead mean"]) for row in csv.DictReader(file)}
+    for variant in VARIANTS:
+        records = [RunRecord.open(study / "runs" / f"{variant}-seed-{seed}") for seed in (0, 1)]
+        gains = [record.found["judge/score"] - record.metrics[-1]["train/loss"] for record in records]
+        assert ahead[variant] == pytest.approx(sum(gains) / 2)
+    (copied / "study.py").unlink()
+    assert "ahead of train/loss" in didact("compare", "toys").stdout
+
+
 def test_a_new_variant_and_a_new_seed_leave_the_others_alone(copied, didact):
     """And a variant that is only called something else goes on with the runs that it has."""
     before = checkpoints(copied / "runs")
