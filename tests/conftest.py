@@ -18,7 +18,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 import pytest
 from hypothesis import HealthCheck, settings
 
-from didact import cli
+from didact import cli, hookimpl
 from didact.plugins import registry
 
 sys.dont_write_bytecode = False
@@ -214,3 +214,21 @@ def install(monkeypatch) -> Iterator[Callable[[Path], None]]:
     for module in modules:
         sys.modules.pop(module, None)
     registry.cache_clear()
+
+
+class StopAfter:
+    """Sends this process a signal after a step, as a scheduler would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    @hookimpl
+    def step_finished(self, step: int) -> None:
+        if step == self.step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture(scope="session")
+def stop_after() -> Callable[[int], object]:
+    """An observer that stops the run after so many steps."""
+    return StopAfter

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from didact import BatchSize, Experiment, Record, Training, hookimpl, samples
+from didact import BatchSize, Experiment, Record, Training, samples
 from didact.experiment_file import load_experiment
 from didact.ingest.writing import write_store
 from didact.record.observing import read_metrics
@@ -296,24 +294,6 @@ def faulty(write_plugin, install) -> Callable[..., Experiment]:
         )
 
     return make
-
-
-class StopAfter:
-    """Sends this process a signal after a step, as a scheduler would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    @hookimpl
-    def step_finished(self, step: int) -> None:
-        if step == self.step:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-@pytest.fixture(scope="session")
-def stop_after() -> Callable[[int], object]:
-    """An observer that stops the run after so many steps."""
-    return StopAfter
 
 
 @pytest.fixture(scope="session")
