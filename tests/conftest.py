@@ -18,8 +18,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 import pytest
 from hypothesis import HealthCheck, settings
 
-from didact import cli, hookimpl
+from didact import hookimpl
 from didact.plugins import registry
+from didact_doctor.processes import begin as begin_command
 
 sys.dont_write_bytecode = False
 
@@ -57,7 +58,7 @@ class Started:
     def __init__(self, words: Sequence[object], folder: Path) -> None:
         self.words = list(map(str, words))
         self.files = folder / "out", folder / "err"
-        self.process = cli.begin(self.words, output=self.files[0], errors=self.files[1])
+        self.process = begin_command(self.words, output=self.files[0], errors=self.files[1])
         self.pid = self.process.pid
         self.send_signal = self.process.signal
 
@@ -80,7 +81,7 @@ class Started:
         self.send_signal(signal.SIGKILL)
 
     def wait(self, timeout: float | None = None) -> int:
-        code = self.process.join(timeout)
+        code = self.process.wait(timeout)
         if code is None:
             raise subprocess.TimeoutExpired(self.words, timeout or 0)
         return code
@@ -193,7 +194,7 @@ def write_plugin(tmp_path_factory) -> Callable[[str, str], Path]:
     def write(module: str, text: str) -> Path:
         folder = tmp_path_factory.mktemp("installed")
         (folder / f"{module}.py").write_text(text)
-        write_metadata(folder, module.replace("_", "-"), "1.0", module, module.partition("_")[0])
+        write_metadata(folder, module.replace("_", "-"), "1.0", module, module.partition("_")[0], ["didact>=0.1,<0.2"])
         return folder
 
     return write
@@ -214,6 +215,28 @@ def install(monkeypatch) -> Iterator[Callable[[Path], None]]:
     for module in modules:
         sys.modules.pop(module, None)
     registry.cache_clear()
+
+
+TINY = Path(__file__).parent / "kit" / "tiny_parts.py"
+
+
+@pytest.fixture(scope="module")
+def tiny_everywhere(write_plugin) -> Iterator[None]:
+    """As `tiny`, for all tests and fixtures of a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = str(write_plugin(TINY.stem, TINY.read_text()))
+        patch.syspath_prepend(folder)
+        patch.setenv("PYTHONPATH", folder, prepend=os.pathsep)
+        registry.cache_clear()
+        yield
+    sys.modules.pop(TINY.stem, None)
+    registry.cache_clear()
+
+
+@pytest.fixture
+def tiny(write_plugin, install) -> None:
+    """Installs the test doubles of didact-kit as the plugin ``tiny``: experiments of them can be resumed."""
+    install(write_plugin(TINY.stem, TINY.read_text()))
 
 
 class StopAfter:

@@ -1,14 +1,13 @@
 """Ablation on spoken digits: where the smooth L1 loss turns from quadratic to linear.
 
-Claim: the published setting on speech is 0, squares; little hangs on it.
-Cost: 5 variants × 3 seeds = 15 runs of 1,000 steps, about 0.7 hours of one core, at the rate that
-    experiments/small/speech.py names.
+Claim: the published setting on speech is 0, squares; the accuracy hardly depends on it.
+Cost: 5 variants × 3 seeds = 15 runs of 1,000 steps, about 0.7 hours of one core, at the step time of
+    experiments/small/speech.py.
 Expected: not run yet.
 Command: didact run experiments/ablations/beta_speech.py --jobs 2
 """
 
-from didact import experiment_in
-from didact_ablate import Ablation
+from didact_ablate import Ablation, experiment_in
 
 base = experiment_in("../small/speech.py", beside=__file__)
 

@@ -1,14 +1,13 @@
-"""Ablation on CIFAR-10: how much is hidden, and in how large blocks what stays visible comes.
+"""Ablation on CIFAR-10: the share of hidden patches, and the size of visible blocks.
 
-Claim: much must be hidden, and what stays visible come in blocks (data2vec 2.0, §3.3).
-Cost: 16 variants × 3 seeds = 48 runs of 450 steps, about 2.4 hours of one core, at the rate that
-    experiments/small/images.py names.
+Claim: most patches must be hidden, and the visible ones must form blocks (data2vec 2.0, §3.3).
+Cost: 16 variants × 3 seeds = 48 runs of 450 steps, about 2.4 hours of one core, at the step time of
+    experiments/small/images.py.
 Expected: not run yet.
 Command: didact run experiments/ablations/masking_images.py --jobs 2
 """
 
-from didact import experiment_in
-from didact_ablate import Ablation
+from didact_ablate import Ablation, experiment_in
 
 base = experiment_in("../small/images.py", beside=__file__)
 

@@ -1,15 +1,14 @@
-"""Ablation on spoken digits: how much is hidden, and in how long spans.
+"""Ablation on spoken digits: the share of hidden frames, and the length of spans.
 
-Claim: the published setting hides half of the positions in spans of 200 ms; these crops last 0.6 s, for which spans of
-    50 ms were found by trying.
-Cost: 12 variants × 3 seeds = 36 runs of 1,000 steps, about 1.6 hours of one core, at the rate that
-    experiments/small/speech.py names.
+Claim: the published setting hides half of the frames in spans of 200 ms. These crops last 0.6 s; spans of 50 ms were
+    chosen by trial.
+Cost: 12 variants × 3 seeds = 36 runs of 1,000 steps, about 1.6 hours of one core, at the step time of
+    experiments/small/speech.py.
 Expected: not run yet.
 Command: didact run experiments/ablations/masking_speech.py --jobs 2
 """
 
-from didact import experiment_in
-from didact_ablate import Ablation
+from didact_ablate import Ablation, experiment_in
 
 base = experiment_in("../small/speech.py", beside=__file__)
 

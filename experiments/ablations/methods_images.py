@@ -1,18 +1,19 @@
-"""Methods on CIFAR-10: what the same small Transformer learns from each in the same time.
+"""Methods on CIFAR-10: the same small Transformer trained by each for the same time.
 
-Claim: none is made; the question is which method, at this size and in ten minutes, gives the features that a linear
-    probe and nearest neighbours can use best, and whether each beats its own random initialisation.
-Cost: 6 methods × 3 seeds = 18 runs; how long each takes is what docs/how-to/compare-methods.md sets equal.
+Claim: none. The study asks which method, at this size and in ten minutes, gives the best features for a linear probe
+    and nearest neighbours, and whether each beats its own random initialisation.
+Cost: 6 methods × 3 seeds = 18 runs of ten minutes on two cores each; docs/how-to/compare-methods.md explains how their
+    times were made equal.
 Expected: torch 2.14, mean over seeds 0, 1 and 2: linear 54.6 (VICReg), 54.5 (data2vec), 51.1 (SimSiam), 51.0 (BYOL),
-    50.0 (DINO), against 47.0 of the network at random initialisation; data2vec on Perceiver, seed 0 alone, 45.6 against
-    41.4. docs/how-to/compare-methods.md has the table, and says what has changed since.
+    50.0 (DINO), random network 47.0; data2vec on Perceiver, seed 0 only, 45.6, random network 41.4.
+    docs/how-to/compare-methods.md has the table and lists what has changed since. Measured before schedules reached
+    their final value at the last step.
 Command: didact run experiments/ablations/methods_images.py --jobs 2
 """
 
-from didact import experiment_in
-from didact_ablate import Ablation
+from didact_ablate import Ablation, experiment_in
 
-# as many steps as take ten minutes, as the others' files have
+# the number of steps that takes ten minutes, as in the others' files
 base = experiment_in("../small/images.py", beside=__file__).evolve(**{"training.steps": 2_700})
 others = ("byol", "simsiam", "vicreg", "dino")
 

@@ -1,14 +1,13 @@
-"""Ablation on CIFAR-10: how each of the averaged layers is normalised.
+"""Ablation on CIFAR-10: how each averaged layer is normalised.
 
-Claim: without normalisation a layer of large values dominates the mean, or all collapses (data2vec §3.3).
-Cost: 4 variants × 3 seeds = 12 runs of 450 steps, about 0.6 hours of one core, at the rate that
-    experiments/small/images.py names.
+Claim: without normalisation a layer with large values dominates the mean, or the targets collapse (data2vec §3.3).
+Cost: 4 variants × 3 seeds = 12 runs of 450 steps, about 0.6 hours of one core, at the step time of
+    experiments/small/images.py.
 Expected: not run yet.
 Command: didact run experiments/ablations/normalization_images.py --jobs 2
 """
 
-from didact import experiment_in
-from didact_ablate import Ablation
+from didact_ablate import Ablation, experiment_in
 
 base = experiment_in("../small/images.py", beside=__file__)
 

@@ -1,22 +1,23 @@
 """data2vec on images, base size, ImageNet-1k.
 
 Claim: the algorithm of data2vec on speech and text, with BEiT's encoder and masks, learns images (Baevski et al. 2022,
-    data2vec, §4.1 and §5.1; settings of the released code, which the paper's numbers come from).
+    data2vec, §4.1 and §5.1; settings of the released code, which produced the paper's numbers).
 Cost: 800 epochs of 1 281 167 images, 500 000 steps of 2 048; released with 16 GPUs of 128 images each.
-Expected: about 84 % top-1 after fine-tuning, says the paper; not reproduced here.
+Expected: not reproduced here. The paper gives about 84 % top-1 after fine-tuning.
 Command:
     didact ingest images imagenet/train --label-from folder --out stores/imagenet-train
     didact run experiments/data2vec/vision_base.py
 """
 
-from didact import Cosine, Experiment, Training, samples
+from didact import BatchSize, Cosine, Experiment, Training
 from didact_distill import EMATeacher, LatentRegression, LinearHead, TopKTargets
-from didact_evaluate import Pictures
+from didact_doctor import Doctor
+from didact_evaluate import Visualizations
 from didact_transformer import BEiTBias, DepthScaledInitialization, Transformer
 from didact_vision import BEiTAugmentation, BlockMasker, Images, Patches
 
 IMAGES, BATCH, EPOCHS, WARMUP_EPOCHS = 1_281_167, 2_048, 800, 10
-STEPS_PER_EPOCH = IMAGES // BATCH  # 625; BEiT leaves out an epoch's last, smaller batch
+STEPS_PER_EPOCH = IMAGES // BATCH  # 625; BEiT drops the last, smaller batch of an epoch
 
 experiment = Experiment(
     name="data2vec-vision-base",
@@ -42,23 +43,24 @@ experiment = Experiment(
         feature="block",
         normalize="layer",
         normalize_average="layer",
-        # the released command leaves out the annealing that its options describe: τ is constant
-        teacher=EMATeacher(start=0.9998, end=0.9998, anneal_steps=0, shares="nothing"),
+        # the released command does not set the annealing options, so τ is constant
+        teacher=EMATeacher(start=0.9998, end=0.9998, anneal_steps=0, share="nothing"),
     ),
     objective=LatentRegression(head=LinearHead(initialization="truncated"), beta=2.0, scale="1/width"),
     training=Training(
         steps=EPOCHS * STEPS_PER_EPOCH,
-        batch=samples(BATCH),
+        batch=BatchSize.samples(BATCH),
         learning_rate=2e-3,
         schedule=Cosine(warmup_steps=WARMUP_EPOCHS * STEPS_PER_EPOCH, final=1e-5 / 2e-3),
         betas=(0.9, 0.999),
         epsilon=1e-8,
         weight_decay=0.05,
-        clip_norm=3.0,
-        micro_batches=16,
-        workers=16,
+        max_grad_norm=3.0,
+        gradient_accumulation_steps=16,
+        num_workers=16,
         checkpoint_every=10 * STEPS_PER_EPOCH,
         evaluate_every=40 * STEPS_PER_EPOCH,
     ),
-    evaluations={"pictures": Pictures(samples=4, pool=16)},
+    evaluations={"pictures": Visualizations(samples=4, pool=16)},
+    observers=(Doctor(),),
 )

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import torch
 from didact import Evaluation, Observer, Report, hookimpl
-from didact.testing import tiny
+from didact_kit import tiny
 
 
 @attrs.frozen(kw_only=True)
@@ -24,41 +24,41 @@ class Judge(Evaluation):
 
     Attributes:
         power: of the weights.
-        witness: a file that gets a line whenever somebody is judged.
+        witness: a file that gets a line for each evaluation.
     '''
 
     power: int = 2
     witness: str | None = None
 
-    def evaluate(self, subject):
+    def evaluate(self, state):
         if self.witness is not None:
             with Path(self.witness).open("a") as file:
-                file.write(f"{subject.experiment.labels.get('variant')}\\n")
-        weights = torch.cat([value.flatten() for value in subject.student().parameters()]).double()
+                file.write(f"{state.experiment.labels.get('variant')}\\n")
+        weights = torch.cat([value.flatten() for value in state.student().parameters()]).double()
         return Report(metrics={"score": float(weights.abs().pow(self.power).mean() * 100)})
 
 
 @attrs.frozen(kw_only=True)
 class Fails(Evaluation):
-    '''Cannot judge some widths.
+    '''Fails at some depths.
 
     Attributes:
-        depth: with which it fails.
+        depth: at which it fails.
     '''
 
     depth: int = 3
 
-    def evaluate(self, subject):
+    def evaluate(self, state):
         from didact import DataError
 
-        if len(subject.student().backbone.blocks) == self.depth:
-            raise DataError("this one cannot be judged", where="the test", mend="nothing")
+        if len(state.student().backbone.blocks) == self.depth:
+            raise DataError("this one cannot be judged", where="the test", hint="nothing")
         return Report(metrics={"fine": 1.0})
 
 
 @attrs.frozen(kw_only=True)
 class Notes(Observer):
-    '''Notes in a file what it is told of.
+    '''Writes the evaluations of a run into a file.
 
     Attributes:
         path: of the file.
@@ -85,11 +85,6 @@ class Notebook:
 
 
 @hookimpl
-def didact_sources():
-    return {"source": tiny.TinySource}
-
-
-@hookimpl
 def didact_feature_encoders():
     return {"encoder": tiny.TinyEncoder}
 
@@ -105,17 +100,12 @@ def didact_maskers():
 
 
 @hookimpl
-def didact_evaluations():
-    return {"judge": Judge, "fails": Fails}
-
-
-@hookimpl
-def didact_observers():
-    return {"notes": Notes}
+def didact_components():
+    return {"source": tiny.TinySource, "judge": Judge, "fails": Fails, "notes": Notes}
 """
 
 STUDY = """
-from didact import Cosine, Experiment, Training, samples
+from didact import BatchSize, Cosine, Experiment, Training
 from didact_ablate import Ablation
 from didact_distill import EMATeacher, LatentRegression, TopKTargets
 from toy_parts import Fails, Judge, Notes, tiny
@@ -130,11 +120,11 @@ base = Experiment(
     objective=LatentRegression(),
     training=Training(
         steps=60,
-        batch=samples(4),
+        batch=BatchSize.samples(4),
         learning_rate=1e-2,
         schedule=Cosine(warmup_steps=2),
         precision="float32",
-        workers=0,
+        num_workers=0,
         log_every=2,
         checkpoint_every=5,
     ),

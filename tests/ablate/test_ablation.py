@@ -12,11 +12,11 @@ import torch
 from didact import SpecError, build_learner
 from didact.batching import BatchPlan
 from didact.experiment_file import load
-from didact.identity import identity
 from didact.loading import Steps
 from didact.plugins import registry
-from didact.spec import to_data
+from didact.serialization import to_data
 from didact_ablate import Ablation
+from didact_ablate.identity import identity
 from didact_ablate.naming import folder_name, short_names, value_words
 
 
@@ -86,7 +86,7 @@ def test_every_run_says_its_study_variant_and_seed(study):
         ({"vary": {"targets.k": (0,)}}, "k must be at least 1"),
         ({"vary": {"training.seed": (0, 1)}}, "not a choice to ablate"),
         ({"vary": {}, "variants": {}}, "nothing is varied"),
-        ({"vary": {"training.workers": (0, 1)}, "variants": {}}, "nothing is varied"),
+        ({"vary": {"training.num_workers": (0, 1)}, "variants": {}}, "nothing is varied"),
         ({"metric": "probe/linear"}, "names the evaluation and its metric"),
         ({"control": "probe/random"}, "Ablation.control names the evaluation and its metric"),
         ({"metric": "judge"}, "names the evaluation and its metric"),
@@ -179,32 +179,38 @@ def test_parts_that_are_equal_start_from_equal_weights(study):
 # ── Identity ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def what(experiment) -> str:
+    return identity(registry().data_of(experiment))
+
+
 def test_what_judges_watches_or_records_a_run_does_not_make_it_another(study):
     base = study.base
-    same = base.evolve(**{"name": "other", "evaluations": {}, "training.log_every": 1, "training.workers": 1})
+    same = base.evolve(**{"name": "other", "evaluations": {}, "training.log_every": 1, "training.num_workers": 1})
     same = attrs.evolve(same, labels={"study": "x"})
-    assert identity(same) == identity(base)
+    assert what(same) == what(base)
 
 
-@pytest.mark.parametrize("field", ["training.seed", "training.steps", "targets.k", "training.micro_batches"])
+@pytest.mark.parametrize(
+    "field", ["training.seed", "training.steps", "targets.k", "training.gradient_accumulation_steps"]
+)
 def test_what_decides_the_weights_makes_it_another(study, field):
-    value = {"training.micro_batches": 2}.get(field, 3)
-    assert identity(study.base.evolve(**{field: value})) != identity(study.base)
+    value = {"training.gradient_accumulation_steps": 2}.get(field, 3)
+    assert what(study.base.evolve(**{field: value})) != what(study.base)
 
 
 def test_how_often_checkpoints_are_written_matters_where_a_run_may_roll_back(study):
     other = {"training.checkpoint_every": 7}
-    assert identity(study.base.evolve(**other)) == identity(study.base)
+    assert what(study.base.evolve(**other)) == what(study.base)
     rolling = study.base.evolve(**{"training.nonfinite": "rollback"})
-    assert identity(rolling.evolve(**other)) != identity(rolling)
+    assert what(rolling.evolve(**other)) != what(rolling)
 
 
 def test_a_file_may_build_on_the_experiment_of_another(project):
-    from didact import experiment_in
+    from didact_ablate import experiment_in
 
     (project / "deeper").mkdir()
     (project / "one.py").write_text((project / "study.py").read_text().replace("study = Ablation", "_ = Ablation"))
-    text = 'from didact import experiment_in\nexperiment = experiment_in("../one.py:base", beside=__file__)\n'
+    text = 'from didact_ablate import experiment_in\nexperiment = experiment_in("../one.py:base", beside=__file__)\n'
     (project / "deeper" / "two.py").write_text(text)
     found, path = load("deeper/two.py")
     assert (found.name, path) == ("toy", Path("deeper/two.py"))

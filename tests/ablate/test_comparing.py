@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from didact import DidactError, hookimpl
+from didact import DidactError
 from didact.cli import cli
 from didact.record import RunRecord
+from didact_ablate import RunFinder
 from didact_ablate.selecting import fields_of, variant_names
 
 
@@ -23,7 +24,7 @@ def record(folder: Path, score: float, *, name: str = "toy", seed: int = 0, tags
     data = {
         "name": name,
         "targets": {"k": 2, "feature": "ffn"},
-        "training": {"steps": 20, "seed": seed, "learning_rate": 1e-3, "workers": seed},
+        "training": {"steps": 20, "seed": seed, "learning_rate": 1e-3, "num_workers": seed},
         "evaluations": {"probe": {"spec": "toy/probe"}},
         "observers": [{"spec": "toy/tracker", "tags": list(tags)}],
         "labels": {},
@@ -104,21 +105,23 @@ def test_runs_are_found_by_folder_name_and_tag(runs, compare, references, count)
 
 
 def test_runs_are_found_by_a_trackers_query(runs, compare, monkeypatch):
-    import types
 
     from didact import plugins
 
     asked = []
 
-    def find(query, place):
-        asked.append((query, place))
-        return [runs / "runs/toy/a0", runs / "runs/toy/b0", runs / "gone"]
+    class Tracked(RunFinder):
+        def find(self, query, place):
+            asked.append((query, place))
+            return [runs / "runs/toy/a0", runs / "runs/toy/b0", runs / "gone"]
 
-    module = types.ModuleType("tracker")
-    module.didact_run_finders = hookimpl(lambda: {"tracker": find})
-    module.didact_run_finders.__name__ = "didact_run_finders"
-    plugin = plugins.Plugin(name="t", distribution="t", version="1", module="t")
-    plugin = plugins.attrs.evolve(plugin, components=plugins._components(plugin, module))
+    plugin = plugins.Plugin(
+        name="tracker",
+        distribution="t",
+        version="1",
+        module="t",
+        components={"didact_components": {"runs": Tracked}},
+    )
     monkeypatch.setattr("didact_ablate.selecting.registry", lambda: plugins.Registry(plugins=(plugin,)))
     assert len(rows(compare("tracker:run.x == 1", "--repo", "there", "--format", "values"))) == 2
     assert asked == [("run.x == 1", "there")]
@@ -167,7 +170,7 @@ def test_a_metric_must_be_said_where_there_are_several(runs, compare):
         file.write_text(file.read_text().replace('"metrics": {', '"metrics": {"knn": 1.0, '))
     with pytest.raises(DidactError, match="which metric decides") as caught:
         compare("toy")
-    assert "probe/knn, probe/linear" in caught.value.mend
+    assert "probe/knn, probe/linear" in caught.value.hint
 
 
 def test_a_run_that_did_not_finish_has_no_value_and_says_why(runs, compare):
@@ -238,5 +241,5 @@ def test_nothing_is_told_of_two_runs_that_are_the_same(runs, diff):
 
 
 def test_a_folder_without_a_run_is_told(runs, diff):
-    with pytest.raises(DidactError, match="there is no run in this folder"):
+    with pytest.raises(DidactError, match="there is no run in"):
         diff("runs/toy/a0", "runs")

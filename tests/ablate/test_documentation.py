@@ -16,9 +16,9 @@ import soundfile
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from didact import Record
 from didact.cli import cli
-from didact.ingest.writing import write_store
+from didact_stores import Record
+from didact_stores.ingest.writing import write_store
 
 ROOT = Path(__file__).parents[2]
 HOW_TO = ROOT / "docs" / "how-to" / "compare-ablations.md"

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from didact.record import RunRecord, find_runs
-from didact.record.observing import read_metrics
+from didact.record.reading import read_metrics
+from didact_ablate.records import cost_of
 
 pytestmark = pytest.mark.xdist_group("study")  # one of them is run once for all
 
@@ -36,11 +37,11 @@ def values(folder: Path) -> list[tuple[str, ...]]:
 
 
 def checkpoints(folder: Path) -> dict[str, int]:
-    """When each run's last checkpoint was written."""
+    """When the weights of each run's last checkpoint were written; an evaluation's metrics are added beside them."""
     return {
-        path.parents[2].name: path.stat().st_mtime_ns
-        for path in folder.rglob("checkpoint.json")
-        if path.parent.name == "step-00000060"
+        path.parents[3].name: path.stat().st_mtime_ns
+        for path in folder.rglob("learner/*.safetensors")
+        if path.parents[1].name == "step-00000060"
     }
 
 
@@ -74,15 +75,15 @@ def test_a_study_ends_in_its_table_and_figures(whole):
 
 def test_every_run_carries_its_study_variant_and_seed(whole):
     found = find_runs(whole / "runs" / "toys")
-    labels = {(run.labels["study"], run.labels["variant"], run.labels["seed"]) for run in found}
+    labels = {(run.data["labels"]["study"], run.data["labels"]["variant"], run.data["labels"]["seed"]) for run in found}
     assert labels == {("toys", variant, seed) for variant in VARIANTS for seed in (0, 1)}
-    assert {run.seed for run in found} == {0, 1}
-    assert all(run.state == "finished" and run.judged for run in found)
+    assert {run.data["training"]["seed"] for run in found} == {0, 1}
+    assert all(run.state == "finished" and run.evaluated for run in found)
 
 
 def test_variants_of_a_seed_take_the_same_samples_to_other_weights(whole):
     losses = {
-        (run.labels["variant"], run.labels["seed"]): read_metrics(run.folder)[0]["train/loss"]
+        (run.data["labels"]["variant"], run.data["labels"]["seed"]): read_metrics(run.folder)[0]["train/loss"]
         for run in find_runs(whole / "runs" / "toys")
     }
     assert len(set(losses.values())) == len(losses)
@@ -100,7 +101,7 @@ def test_a_run_by_itself_gives_what_it_gave_in_the_study(whole, project):
 
 def test_every_run_says_what_it_cost(whole):
     for run in find_runs(whole / "runs" / "toys"):
-        cost = run.cost
+        cost = cost_of(run)
         assert 0 < cost.training_seconds < cost.seconds
         assert cost.gpu_hours == 0
         assert 0.05 < cost.peak_gib < 50
@@ -249,7 +250,7 @@ def test_ctrl_c_stops_all_runs_with_a_checkpoint_and_the_same_command_goes_on(pr
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=600)
     assert process.returncode == 1
-    assert "stopped; the same command goes on: didact run study.py" in said
+    assert "stopped; the same command resumes it: didact run study.py" in said
     begun = find_runs(project / "runs")
     assert {run.state for run in begun} == {"stopped"}
     assert not any(run.held for run in begun)

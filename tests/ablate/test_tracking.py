@@ -124,7 +124,7 @@ def test_the_browser_opens_and_ends_what_was_killed(project, begin, didact):
     try:
         browser.until(lambda: browser.files[0].exists() and browser.files[0].read_text().count("\n") >= 2)
         first, second = browser.files[0].read_text().splitlines(keepends=True)[:2]
-        assert first == "1 run was killed; `didact resume` goes on with them\n"
+        assert first == "1 run was killed; `didact resume` resumes them\n"
         address = re.match(r"(http://127.0.0.1:\d+) shows", second).group(1)
         activity = json.loads(_get(f"{address}/api/projects/activity", browser))
         assert (activity["num_runs"], activity["num_active_runs"]) == (1, 0)

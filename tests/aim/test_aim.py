@@ -15,19 +15,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from didact import DataError, Report, Sound, SpecError
-from didact.record.observing import Observers
-from didact.spec import from_data, to_data
+from didact import Audio, DataError, Report, SpecError
+from didact.record.observers import Observers
+from didact.serialization import from_data, to_data
 from didact_aim import Aim
 from didact_aim import repository as repositories
 
 DATA = {
     "name": "tracked",
-    "training": {"learning_rate": 1e-3, "betas": [0.9, 0.98], "clip_norm": None},
+    "training": {"learning_rate": 1e-3, "betas": [0.9, 0.98], "max_grad_norm": None},
     "observers": [],
 }
 
-SOUND = Sound(samples=torch.tensor([0.0, 0.5, -1.0, 0.25]), rate_hz=8_000)
+SOUND = Audio(samples=torch.tensor([0.0, 0.5, -1.0, 0.25]), rate_hz=8_000)
 
 KILLED = """
 import os, sys
@@ -53,7 +53,7 @@ from types import SimpleNamespace
 import aim
 from aim.sdk.run import Run
 from didact import Report
-from didact.record.observing import Observers
+from didact.record.observers import Observers
 from didact_aim import Aim
 base, repository, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 children = []
@@ -152,7 +152,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict:
     picture = torch.zeros(8, 9, 3, dtype=torch.uint8)
     picture[0, 0] = torch.tensor([255, 0, 7])
     metrics = {"linear": 45.7, "knn": float("nan")}
-    report = Report(metrics=metrics, images={"masks": picture}, texts={"words": "a [b] c"}, sounds={"sound-1": SOUND})
+    report = Report(metrics=metrics, images={"masks": picture}, texts={"words": "a [b] c"}, audio={"sound-1": SOUND})
     observers.notify("run_started", run=_info(folder, step=10))
     for step in (20, 30):
         observers.notify(

@@ -21,7 +21,7 @@ RUN = """
 import json, os, sys, time
 from pathlib import Path
 from types import SimpleNamespace
-from didact.record.observing import Observers
+from didact.record.observers import Observers
 from didact_aim import Aim, repository
 folder, place, first, last, end = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
 if end == "unanswered":

@@ -8,6 +8,7 @@ import pytest
 
 # distributions whose import name is another
 PACKAGES = {
+    "lazy_loader": "lazy-loader",
     "aimrocks": "aim",
     "PIL": "pillow",
     "sklearn": "scikit-learn",
@@ -19,7 +20,8 @@ PACKAGES = {
 OWNERS = {
     "aim": {"didact-aim"},
     "matplotlib": {"didact-ablate", "didact-quickstart"},
-    "pillow": {"didact", "didact-aim", "didact-evaluate", "didact-quickstart", "didact-vision"},
+    "lmdb": {"didact-stores"},
+    "pillow": {"didact-aim", "didact-evaluate", "didact-quickstart", "didact-vision"},
     "scikit-learn": {"didact-masked", "didact-quickstart"},
     "scipy": {"didact-ablate"},
     "soundfile": {"didact-speech", "didact-quickstart"},
@@ -92,7 +94,9 @@ def test_the_workspace_installs_every_distribution(tree):
     import tomllib
 
     workspace = tomllib.loads((tree.root / "pyproject.toml").read_text())
-    assert set(workspace["project"]["dependencies"]) == {distribution.name for distribution in tree.all}
+    developed = {name for name in workspace["dependency-groups"]["dev"] if name.startswith("didact-")}
+    assert developed == {"didact-kit"}, "an installation without the kit trains"
+    assert {*workspace["project"]["dependencies"], *developed} == {distribution.name for distribution in tree.all}
     assert set(workspace["tool"]["uv"]["sources"]) == {distribution.name for distribution in tree.all}
 
 

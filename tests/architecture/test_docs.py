@@ -1,12 +1,14 @@
-"""What the documentation says is so: commands exist, code runs, links lead somewhere, generated pages are fresh."""
+"""What the documentation says is so: commands exist, code runs, links lead somewhere, names are documented."""
 
 from __future__ import annotations
 
 import ast
-import importlib.util
+import importlib
 import re
 import shlex
+import types
 
+import attrs
 import click
 import pytest
 
@@ -64,8 +66,8 @@ def test_every_documented_command_exists_with_its_options(tree):
 
 
 def test_every_documented_setting_fits_its_experiment(tree, monkeypatch):
-    from didact.cli.run import load_with_settings
     from didact.errors import DidactError
+    from didact.experiment_file import load
 
     monkeypatch.chdir(tree.root)
     for where, words in commands(tree):
@@ -74,7 +76,7 @@ def test_every_documented_setting_fits_its_experiment(tree, monkeypatch):
         settings = [words[index + 1] for index, word in enumerate(words) if word == "--set"]
         said = ""
         try:
-            load_with_settings(words[1], tuple(settings))
+            load(words[1], tuple(settings))
         except DidactError as error:
             said = f"error: {error}"
         assert said in (tree.root / where).read_text(), f"{where}: {said}"  # unless it shows a mistake and its message
@@ -102,6 +104,19 @@ def test_every_experiment_in_the_docs_can_be_made(tree, tmp_path, monkeypatch):
     assert seen >= 4
 
 
+def test_every_python_block_compiles_and_imports_what_is_there(tree, public):
+    seen, wrong = 0, []
+    for path in documents(tree):
+        for block in blocks(path.read_text(), "python"):
+            for node in ast.walk(ast.parse(block, filename=str(path))):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in public.packages():
+                    seen += len(node.names)
+                    named = (f"{node.module}.{alias.name}" for alias in node.names)
+                    wrong += [f"{path.relative_to(tree.root)}: {name}" for name in named if not public.exists(name)]
+    assert seen > 40
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
 def test_every_relative_link_leads_to_a_file(tree):
     broken = [
         f"{path.relative_to(tree.root)}: {target}"
@@ -121,7 +136,8 @@ def test_every_document_can_be_reached_from_the_readme(tree):
         reached.add(path)
         if path.suffix == ".md":
             pending += [path.parent / target for target in re.findall(r"\]\(([^)#\s:]+)", path.read_text())]
-    lost = [str(p.relative_to(tree.root)) for p in (tree.root / "docs").rglob("*.md") if p.resolve() not in reached]
+    pages = [path for path in documents(tree) if path.is_relative_to(tree.root / "docs")]
+    lost = [str(path.relative_to(tree.root)) for path in pages if path.resolve() not in reached]
     assert not lost, "\n" + "\n".join(lost)
 
 
@@ -149,10 +165,77 @@ def _child(node, name):
     return None
 
 
-def test_the_generated_reference_is_fresh(tree):
-    spec = importlib.util.spec_from_file_location("generate_reference", tree.root / "docs" / "generate_reference.py")
-    generator = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generator)
-    for name, text in generator.pages().items():
-        written = (tree.root / "docs" / "reference" / name).read_text()
-        assert written == text, f"run `python docs/generate_reference.py`: docs/reference/{name} is out of date"
+@pytest.fixture(scope="module")
+def public(tree):
+    """What the site takes for public."""
+    return _of_the_site(tree, "public_names")
+
+
+@pytest.fixture(scope="module")
+def tables(tree):
+    """The tables of the site's reference."""
+    return _of_the_site(tree, "reference_tables")
+
+
+def _of_the_site(tree, module):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(tree.root / "docs"))
+        return importlib.import_module(module)
+
+
+def test_every_module_that_the_docs_name_is_there(tree, public):
+    named = {
+        (path.relative_to(tree.root).as_posix(), name)
+        for path in documents(tree)
+        if path.name != "CHANGELOG.md"  # which names what is gone
+        for name in re.findall(r"`(didact(?:_[a-z]+)?(?:\.\w+)+)(?:\(\))?`", path.read_text())
+    }
+    assert len(named) > 20
+    missing = [f"{where}: {name}" for where, name in sorted(named) if not public.exists(name)]
+    assert not missing, "\n" + "\n".join(missing)
+
+
+def test_every_public_name_is_documented(public):
+    modules = dict.fromkeys([*public.packages(), *public.public_modules()])
+    missing = [name for module in modules for name in public.undocumented(importlib.import_module(module))]
+    assert not missing, "\n" + "\n".join(missing)
+
+
+def test_a_public_name_without_documentation_is_found(public):
+    @attrs.frozen
+    class Half:
+        """Has a field too many.
+
+        Attributes:
+            one: documented.
+        """
+
+        one: int
+        two: int
+
+        def method(self) -> None: ...
+
+    def function() -> None: ...
+
+    module = types.ModuleType("example", "An example.")
+    module.__all__ = ["Half", "function"]
+    module.Half, module.function = Half, function
+    found = public.undocumented(module)
+    assert found == ["example.Half.two", "example.Half.method", "example.function"]
+
+
+def test_the_reference_lists_every_command_component_and_rule(tables):
+    context = click.Context(cli)
+    commands = "\n".join(tables.commands())
+    assert [name for name in cli.list_commands(context) if f"## didact {name}" not in commands] == []
+    components = "\n".join(tables.components())
+    assert "`speech/span`" in components
+    assert "`evaluate/probe`" in components
+    assert "`determinism`" in "\n".join(tables.rules())
+
+
+def test_a_stale_reference_in_a_docstring_is_told_from_a_word(public):
+    assert public.exists("didact.loop.faults.Faults.not_finite")
+    assert public.exists("didact.tensors.View.keys")
+    assert not public.exists("didact.training.trainer")
+    assert not public.exists("didact.tensors.View.no_such_field")

@@ -33,7 +33,7 @@ class Assembled:
         self.training, self.targets, self.objective = experiment.training, experiment.targets, experiment.objective
         decayed, spared = [], []
         for parameter in [*student.parameters(), *head.parameters()]:
-            (decayed if parameter.ndim > 1 or self.training.decay_vectors else spared).append(parameter)
+            (decayed if parameter.ndim > 1 else spared).append(parameter)
         self.optimizer = torch.optim.AdamW(
             [{"params": decayed}, {"params": spared, "weight_decay": 0.0}],
             lr=self.training.learning_rate,
@@ -58,7 +58,7 @@ class Assembled:
         (distance * scale / targets.shape[0]).backward()
         parameters = [*self.student.parameters(), *self.head.parameters()]
         # without a limit the norm is still computed, as the other side does, to know whether it is finite
-        torch.nn.utils.clip_grad_norm_(parameters, self.training.clip_norm or float("inf"))
+        torch.nn.utils.clip_grad_norm_(parameters, self.training.max_grad_norm or float("inf"))
         self.optimizer.step()
         self.follow()
 

@@ -47,9 +47,9 @@ def _serve(arguments: argparse.Namespace) -> None:
 def didact(experiment: Experiment, arguments: argparse.Namespace) -> tuple[Callable[[Workload], object], str]:
     """The trainer's own step, with all that it does besides: the norm of the gradient, the collapse measures."""
     from didact import build_learner
-    from didact.training.trainer import Trainer
+    from didact.loop.trainer import Trainer
 
-    changes = {"training.precision": arguments.precision, "training.parallel": arguments.parallel}
+    changes = {"training.precision": arguments.precision, "training.strategy": arguments.parallel}
     experiment = experiment.evolve(**changes)
     trainer = Trainer(experiment, build_learner(experiment), torch.device("cpu"), connected())
     return lambda workload: trainer.take_step(workload.step_batch), str(trainer.precision).removeprefix("torch.")

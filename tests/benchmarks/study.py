@@ -21,17 +21,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from didact import Record
-from didact.ingest.writing import write_store
+from didact_stores import Record
+from didact_stores.ingest.writing import write_store
 
 STUDY = '''
 """Images of noise: how many layers to average?"""
 
-from didact import Cosine, Experiment, Training, samples
+from didact import BatchSize, Cosine, Experiment, Training
 from didact_ablate import Ablation
 from didact_aim import Aim
 from didact_distill import EMATeacher, LatentRegression, TopKTargets
-from didact_evaluate import Health
+from didact_evaluate import RepresentationMetrics
 from didact_transformer import Transformer
 from didact_vision import BlockMasker, Images, Patches
 
@@ -48,9 +48,10 @@ study = Ablation(
         targets=TopKTargets(k=2, teacher=EMATeacher(start=0.9, end=0.99, anneal_steps={steps})),
         objective=LatentRegression(),
         training=Training(
-            steps={steps}, batch=samples(8), learning_rate=1e-3, schedule=Cosine(warmup_steps=10), checkpoint_every=500
+            steps={steps}, batch=BatchSize.samples(8), learning_rate=1e-3, schedule=Cosine(warmup_steps=10),
+            checkpoint_every=500
         ),
-        evaluations={{"health": Health(samples=16)}},
+        evaluations={{"health": RepresentationMetrics(samples=16)}},
         observers=(Aim(),),
     ),
     vary={{"targets.k": (1, 2, 3, 4)}},

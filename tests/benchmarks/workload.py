@@ -9,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from didact import Batch, Experiment, Samples, Signal, Source, collate, samples
+from didact import Batch, BatchSize, Experiment, Samples, Signal, Source, collate
 from didact.experiment_file import load_experiment
 from didact.loading import StepBatch
 from didact.randomness import generator
@@ -67,7 +67,7 @@ class Workload:
         contents = [source.draw(random) for random in generators]
         view = collate(contents, experiment.encoder, experiment.masker, generators, generator(0, "equalise"))
         batch = Batch(views=(view,), ids=torch.arange(size))
-        return cls(StepBatch(step=0, epoch=0, parts=(batch,), padding=0.0, samples=size))
+        return cls(StepBatch(step=0, epoch=0, parts=(batch,), samples=size, held=1, cells=1))
 
     @property
     def content(self) -> Tensor:
@@ -98,7 +98,7 @@ def load(modality: str, length: int | None = None, depth: int | None = None) -> 
     Blocks are not skipped at random (LayerDrop), so that every step is the same work for both.
     """
     experiment, _ = load_experiment(str(EXPERIMENTS / FILES[modality]))
-    training = attrs.evolve(experiment.training, batch=samples(1), micro_batches=1)
+    training = attrs.evolve(experiment.training, batch=BatchSize.samples(1), gradient_accumulation_steps=1)
     depth = depth or experiment.backbone.depth
     return attrs.evolve(
         experiment,

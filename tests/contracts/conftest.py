@@ -8,7 +8,7 @@ import pytest
 
 from didact import Spec
 from didact.plugins import registry
-from didact.spec import from_data
+from didact.serialization import from_data
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Everything that this repository's distributions register keeps the rules of `didact plugin check`.
 
-The examples are those of each plugin's `didact_examples`; what is not installed is not tested, and what has no example
-breaks the rule of that name.
+The examples are those that each plugin's `didact_examples` names; a component without one breaks the rule `examples`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from didact.plugins import registry
-from didact.testing import RULES, contract
+from didact_kit import RULES, contract
+from didact_stores import Medium
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ def ours() -> list[str]:
     """The plugins of this repository's distributions."""
     manifests = [tomllib.loads(path.read_text()) for path in ROOT.glob("plugins/*/pyproject.toml")]
     distributions = {"didact"} | {manifest["project"]["name"] for manifest in manifests}
-    return [p.name for p in registry().plugins if p.distribution in distributions and p.name != "didact"]
+    return [plugin.name for plugin in registry().plugins if plugin.distribution in distributions]
 
 
 CHECKS = contract(*ours())
@@ -40,6 +40,7 @@ def test_every_rule_is_tried_on_something():
 
 def test_no_two_media_claim_one_suffix():
     claimed: dict[str, str] = {}
-    for kind, medium in registry().of_kind("didact_media").items():
+    for name, medium in registry().of_kind(Medium).items():
         for suffix in medium.suffixes:
-            assert claimed.setdefault(suffix, kind) == kind, f"{suffix} is claimed by {claimed[suffix]} and {kind}"
+            assert claimed.setdefault(suffix, name) == name, f"{suffix} is claimed by {claimed[suffix]} and {name}"
+    assert claimed

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: what, where, how."""
+"""Errors that a user can hint: what, where, how."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ KINDS = (DidactError, SpecError, DataError, PluginError, RunError)
 
 
 def test_the_message_says_what_where_and_how_to_mend_in_this_order():
-    error = SpecError("K is 13", where="targets.k", mend="at most 12")
-    assert str(error) == "K is 13\n  where: targets.k\n  mend:  at most 12"
+    error = SpecError("K is 13", where="targets.k", hint="at most 12")
+    assert str(error) == "K is 13\n  where: targets.k\n  hint:  at most 12"
 
 
 def test_what_nobody_knows_is_left_out():
     assert str(DataError("gone")) == "gone"
-    assert str(DataError("gone", mend="look")) == "gone\n  mend:  look"
+    assert str(DataError("gone", hint="look")) == "gone\n  hint:  look"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -43,8 +43,8 @@ def test_whoever_is_closer_to_the_user_adds_the_outer_place(kind):
 )
 def test_a_field_is_named_as_it_is_seen_from_the_experiment(where, seen):
     with pytest.raises(SpecError) as caught, of_field("objective"):
-        raise SpecError("odd", where=where, mend="so")
-    assert (caught.value.where, caught.value.mend) == (seen, "so")
+        raise SpecError("odd", where=where, hint="so")
+    assert (caught.value.where, caught.value.hint) == (seen, "so")
     with pytest.raises(DataError) as caught, of_field("source"):
         raise DataError("gone", where="digits.tsv")
     assert caught.value.where == "source, digits.tsv"
@@ -52,10 +52,10 @@ def test_a_field_is_named_as_it_is_seen_from_the_experiment(where, seen):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_errors_cross_a_process_whole(kind):
-    error = kind("odd", where="here", mend="so")
+    error = kind("odd", where="here", hint="so")
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is kind
-    assert (copy.what, copy.where, copy.mend) == ("odd", "here", "so")
+    assert (copy.what, copy.where, copy.hint) == ("odd", "here", "so")
 
 
 def test_a_near_word_is_suggested_and_else_all_are_listed():

@@ -14,12 +14,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from didact import DataError, Layout, RunError, SpecError, Training, View, collate, samples
+from didact import BatchSize, DataError, Layout, RunError, SpecError, Training, View, collate
 from didact.batching import BatchPlan
-from didact.experiment import BatchSize
 from didact.loading import StepBatch, Steps, load
 from didact.randomness import generator
-from didact.testing.tiny import TinyEncoder, TinyMasker, TinySource
+from didact_kit.tiny import TinyEncoder, TinyMasker, TinySource
 
 # sources that misbehave, in a module of their own: workers import it, which they cannot with a test's
 SOURCES = '''
@@ -29,13 +28,13 @@ import signal
 import attrs
 
 from didact import DataError
-from didact.testing.tiny_sources import TinySamples, TinySource
+from didact_kit.tiny_sources import TinySamples, TinySource
 
 
 class BrokenSamples(TinySamples):
     def views(self, index, *, length, generator):
         if index == 5:
-            raise DataError("the record is broken", where=self.name(index), mend="leave it out")
+            raise DataError("the record is broken", where=self.name(index), hint="leave it out")
         return super().views(index, length=length, generator=generator)
 
 
@@ -86,9 +85,9 @@ def sources(tmp_path_factory) -> Any:
         yield importlib.import_module("sources_of_the_loading_tests")
 
 
-def experiment(source: TinySource | None = None, *, batch: BatchSize = samples(4), **training: Any) -> Any:  # noqa: B008
+def experiment(source: TinySource | None = None, *, batch: BatchSize = BatchSize.samples(4), **training: Any) -> Any:  # noqa: B008
     """What the loader reads of an experiment."""
-    settings = {"steps": 9, "learning_rate": 0.0, "workers": 0} | training
+    settings = {"steps": 9, "learning_rate": 0.0, "num_workers": 0} | training
     return SimpleNamespace(
         source=source if source is not None else TinySource(uneven=True),
         encoder=TinyEncoder(),
@@ -142,8 +141,8 @@ def test_steps_come_in_order_and_each_once():
 
 
 def test_two_workers_give_what_none_gives():
-    here = batches(experiment(workers=0, micro_batches=2))
-    there = batches(experiment(workers=2, micro_batches=2))
+    here = batches(experiment(num_workers=0, gradient_accumulation_steps=2))
+    there = batches(experiment(num_workers=2, gradient_accumulation_steps=2))
     assert plain(tuple(here)) == plain(tuple(there))
 
 
@@ -155,15 +154,15 @@ def test_seeking_gives_what_replaying_gives():
 
 
 def test_no_split_into_micro_batches_changes_a_sample_or_its_masks():
-    whole = [by_sample(batch) for batch in batches(experiment(batch=samples(6)))]
+    whole = [by_sample(batch) for batch in batches(experiment(batch=BatchSize.samples(6)))]
     for parts in (2, 3, 6, 8):
-        split = batches(experiment(batch=samples(6), micro_batches=parts))
+        split = batches(experiment(batch=BatchSize.samples(6), gradient_accumulation_steps=parts))
         assert [by_sample(batch) for batch in split] == whole
         assert all(len(batch.parts) == min(parts, 6) for batch in split)
 
 
 def test_a_sample_is_another_view_behind_other_masks_in_every_step():
-    whole = batches(experiment(batch=samples(16), steps=2))
+    whole = batches(experiment(batch=BatchSize.samples(16), steps=2))
     first, second = (by_sample(batch) for batch in whole)
     assert first.keys() == second.keys()
     assert all(first[sample][0] != second[sample][0] for sample in first)
@@ -176,24 +175,24 @@ def test_a_seed_decides_everything():
     assert plain(tuple(batches(experiment(seed=3)))) != plain(tuple(batches(experiment(seed=4))))
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_loading_leaves_the_randomness_of_training_alone(workers):
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_loading_leaves_the_randomness_of_training_alone(num_workers):
     torch.manual_seed(0)
     before = torch.random.get_rng_state()
-    batches(experiment(workers=workers, steps=2))
+    batches(experiment(num_workers=num_workers, steps=2))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_error_arrives_as_it_was_raised(sources, workers):
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_an_error_arrives_as_it_was_raised(sources, num_workers):
     with pytest.raises(DataError) as raised:
-        batches(experiment(sources.Broken(uneven=True), workers=workers, steps=4))
+        batches(experiment(sources.Broken(uneven=True), num_workers=num_workers, steps=4))
     error = raised.value
-    assert (error.what, error.where, error.mend) == ("the record is broken", "walk 5", "leave it out")
+    assert (error.what, error.where, error.hint) == ("the record is broken", "walk 5", "leave it out")
 
 
 def test_what_was_loaded_before_an_error_is_still_learnt_from(sources):
-    made = experiment(sources.Broken(uneven=True), workers=1, steps=4)
+    made = experiment(sources.Broken(uneven=True), num_workers=1, steps=4)
     plan = BatchPlan(made.source.open().lengths, made.training.batch, 0)
     guilty = next(step for step in range(4) if 5 in plan.batch(step).samples)
     loaded = load(made, plan, 0, pin=False)
@@ -202,12 +201,11 @@ def test_what_was_loaded_before_an_error_is_still_learnt_from(sources):
         next(loaded)
 
 
-def test_a_worker_that_is_killed_is_an_error_that_says_what_to_try(sources, monkeypatch):
-    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)  # seconds between two looks at it
+def test_a_worker_that_is_killed_is_an_error_that_says_what_to_try(sources):
     with pytest.raises(RunError) as raised:
-        batches(experiment(sources.Dying(), workers=1))
+        batches(experiment(sources.Dying(), num_workers=1))
     assert "a process that loads data ended" in raised.value.what
-    assert raised.value.where == "training.workers"
+    assert raised.value.where == "training.num_workers"
 
 
 def test_a_mask_that_hides_nothing_is_told_before_any_step():
@@ -223,7 +221,7 @@ def test_cropping_sources_cut_to_the_shortest_of_their_batch(sources):
             shortest = int(sizes[part.ids].min())
             assert [tuple(view.content.shape[1:]) for view in part.views] == [(3, shortest), (3, shortest // 2)]
             assert all(view.padding is None and view.lengths is None for view in part.views)
-        assert batch.padding == 0
+        assert batch.held == batch.cells
 
 
 def test_an_opened_source_stays_in_its_process():
@@ -240,7 +238,9 @@ def test_many_micro_batches_do_not_run_out_of_open_files():
         pytest.skip("the limit of open files cannot be raised far enough here")
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     try:
-        made = experiment(TinySource(count=64), batch=samples(64), micro_batches=64, workers=1, steps=3)
+        made = experiment(
+            TinySource(count=64), batch=BatchSize.samples(64), gradient_accumulation_steps=64, num_workers=1, steps=3
+        )
         held = batches(made)  # 64 parts of several tensors each, none freed
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -296,7 +296,7 @@ def test_samples_that_padding_cannot_make_equal_are_refused(encoder, sizes, word
         collate([torch.zeros(size) for size in sizes], encoder)
     assert words in raised.value.what
     assert raised.value.where == "source, samples 0 and 2 of a batch"
-    assert "one size" in raised.value.mend
+    assert "one size" in raised.value.hint
 
 
 def test_grids_of_one_shape_share_a_batch():
@@ -308,4 +308,4 @@ def test_the_reported_padding_is_the_share_of_empty_positions():
     for batch in batches(experiment()):
         (part,) = batch.parts
         lengths = TinySource(uneven=True).open().lengths[part.ids]
-        assert batch.padding == pytest.approx(1 - lengths.sum() / (len(lengths) * lengths.max()))
+        assert (batch.held, batch.cells) == (lengths.sum(), len(lengths) * lengths.max())

@@ -14,9 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from didact import Report, RunError, Sound, hookimpl
+from didact import Audio, Report, RunError, hookimpl
 from didact.machine.disk import append_line
-from didact.record.observing import Observers, Recorder, read_lines, read_metrics
+from didact.record.observers import Observers
+from didact.record.reading import read_lines, read_metrics
+from didact.record.recorder import Recorder
 
 
 def info(step: int) -> Any:
@@ -67,8 +69,8 @@ def test_an_evaluation_leaves_its_metrics_and_its_pictures(tmp_path):
 
 
 def test_an_evaluation_leaves_its_sounds_and_its_texts(tmp_path):
-    sound = Sound(samples=torch.tensor([0.0, 0.5, -1.0, 3.0]), rate_hz=8_000)
-    report = Report(metrics={}, sounds={"sound-1": sound}, texts={"inputs": "the [[cat → Hündin]] sat"})
+    sound = Audio(samples=torch.tensor([0.0, 0.5, -1.0, 3.0]), rate_hz=8_000)
+    report = Report(metrics={}, audio={"sound-1": sound}, texts={"inputs": "the [[cat → Hündin]] sat"})
     Recorder(tmp_path).evaluation_finished(step=12, name="pictures", report=report)
     folder = tmp_path / "evaluations" / "pictures-00000012"
     assert (folder / "inputs.txt").read_text(encoding="utf-8") == "the [[cat → Hündin]] sat\n"
@@ -139,6 +141,24 @@ def test_an_observer_that_raises_is_switched_off_while_others_go_on(first):
     assert "observers fail" in warning
 
 
+class Wrapping:
+    @hookimpl(wrapper=True)
+    def step_finished(self, step: int):
+        return (yield)
+
+
+def test_a_wrapper_of_a_lifecycle_hook_is_refused_while_others_are_called():
+    """pluggy has wrappers around hooks; a failure in one could not be kept from the run."""
+    witness = Witness()
+    observers = Observers({"wrapping": Wrapping(), "witness": witness})
+    observers.notify("step_finished", step=1, metrics={})
+    assert witness.told == [1]
+    assert observers.unfit == [
+        "the observer 'wrapping' cannot be used and is left out: TypeError: step_finished is a wrapper, "
+        "which lifecycle hooks do not have"
+    ]
+
+
 def test_a_record_that_cannot_be_written_ends_the_run_after_all_were_told(tmp_path, full_disk):
     witness = Witness()
     observers = Observers({"recorder": Recorder(tmp_path), "witness": witness})
@@ -153,7 +173,7 @@ def test_a_record_that_cannot_be_written_ends_the_run_after_all_were_told(tmp_pa
 def test_what_fails_in_a_thread_is_a_warning_and_no_traceback(capsys):
     observers = Observers({})
     before = threading.excepthook
-    with observers.threads_told():
+    with observers.watching_threads():
         thread = threading.Thread(target=lambda: 1 / 0)
         thread.start()
         thread.join()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 
-from didact import Layout, build_learner, samples
-from didact.experiment import Experiment, Training
-from didact.testing import TinyBackbone, TinyEncoder, TinyMasker, TinyObjective, TinySource, TinyTargets
-from didact.training.parallel import recompute_blocks
+from didact import BatchSize, Layout, build_learner
+from didact.experiment import Experiment
+from didact.loop.engine import checkpoint_activations
+from didact.training import Training
+from didact_kit import TinyBackbone, TinyEncoder, TinyMasker, TinyObjective, TinySource, TinyTargets
 
 
 def test_every_block_that_learns_is_computed_again_a_predictors_too():
@@ -19,11 +20,11 @@ def test_every_block_that_learns_is_computed_again_a_predictors_too():
         backbone=TinyBackbone(),
         targets=TinyTargets(),
         objective=TinyObjective(),
-        training=Training(steps=1, batch=samples(2), learning_rate=0.1),
+        training=Training(steps=1, batch=BatchSize.samples(2), learning_rate=0.1),
     )
     learner = build_learner(experiment)
     learner.objective.predictor = TinyBackbone().build(TinyEncoder().width, Layout((4,)))
-    recompute_blocks(learner)
+    checkpoint_activations(learner)
     places = {"network.backbone": learner.network.backbone, "objective.predictor": learner.objective.predictor}
     again = {name for name, module in learner.named_modules() if isinstance(module.forward, functools.partial)}
     blocks = [

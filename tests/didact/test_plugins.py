@@ -1,4 +1,4 @@
-"""Discovery: what loads, loads; what does not is named with the reason and the mend."""
+"""Discovery: what loads, loads; what does not is named with the reason and a hint."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import types
 import attrs
 import pytest
 
-from didact import Layout, Mask, Masker, Medium, PluginError, hookimpl
+from didact import Layout, Mask, Masker, PluginError, hookimpl
 from didact.hookspecs import VERSION
 from didact.plugins import discover, registry
-from didact.spec import Spec
+from didact_stores import Medium
 
 
 @attrs.frozen(kw_only=True)
@@ -84,16 +84,51 @@ def _returning(value):
 
 def test_components_are_known_by_plugin_and_short_name():
     found = discover([FakeEntryPoint("mine", module(didact_maskers={"none": Nothing}))])
-    assert found.specs["mine/none"] is Nothing
     assert found.class_of("mine/none") is Nothing
     assert found.name_of(Nothing) == "mine/none"
-    assert found.of_kind("didact_maskers") == {"mine/none": Nothing}
+    assert found.components[found.name_of(Nothing)][0].name == "mine"
+    assert found.of_kind(Masker) == {"mine/none": Nothing}
 
 
-def test_media_are_known_by_the_word_of_the_command_line():
-    found = discover([FakeEntryPoint("mine", module(didact_media={"papers": Paper}))])
-    assert found.of_kind("didact_media") == {"papers": Paper}
-    assert "mine/papers" not in found.specs
+def test_the_kind_of_other_components_follows_from_their_class():
+    found = discover([FakeEntryPoint("mine", module(didact_components={"papers": Paper}))])
+    assert found.of_kind(Medium) == found.of_kind(Medium, "papers") == {"mine/papers": Paper}
+    assert found.of_kind(Masker) == found.of_kind(Medium, "other") == {}
+
+
+def test_a_component_given_by_its_place_is_imported_when_it_is_needed(tmp_path, monkeypatch):
+    text = (
+        "import attrs\nfrom didact import Masker\n\n\n@attrs.frozen(kw_only=True)\nclass Lazy(Masker):\n"
+        "    def sample(self, layout, *, generator): ...\n"
+    )
+    (tmp_path / "lazy_parts.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = discover([FakeEntryPoint("mine", module(didact_maskers={"lazy": "lazy_parts:Lazy"}))])
+    assert tuple(found.components) == ("didact/constant", "didact/cosine", "mine/lazy")
+    assert "lazy_parts" not in sys.modules
+    cls = found.class_of("mine/lazy")
+    assert cls.__name__ == "Lazy"
+    assert found.name_of(cls) == "mine/lazy"
+    sys.modules.pop("lazy_parts")
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("nowhere.parts:Masker", "No module named 'nowhere'"),
+        ("didact:Nothing", "attribute Nothing"),
+        ("didact:Layout", ""),
+    ],
+)
+def test_a_place_that_leads_nowhere_is_reported_where_it_is_used(place, reason):
+    found = discover([FakeEntryPoint("mine", module(didact_maskers={"lost": place, "none": Nothing}))])
+    assert found.class_of("mine/none") is Nothing, "the rest of it works"
+    with pytest.raises(PluginError) as caught:
+        found.class_of("mine/lost")
+    assert "its didact_maskers registers 'lost' as" in caught.value.what
+    assert reason in caught.value.what
+    assert "the plugin 'mine' (didact-mine 1.2)" in caught.value.where
+    assert found.of_kind(Masker) == {"mine/none": Nothing}
 
 
 def test_a_plugin_that_does_not_import_is_kept_apart_and_the_others_load():
@@ -112,7 +147,7 @@ def test_asking_for_a_component_of_a_broken_plugin_says_why_and_what_to_do():
     assert "cannot be used" in caught.value.what
     assert "No module named 'timm'" in caught.value.what
     assert caught.value.where == "didact-broken 1.2, broken.plugin"
-    assert "didact plugins" in caught.value.mend
+    assert "didact plugins" in caught.value.hint
 
 
 def test_a_syntax_error_in_a_plugin_names_file_and_line(tmp_path, monkeypatch):
@@ -129,14 +164,14 @@ def test_a_plugin_that_is_not_installed_is_named_with_what_to_install():
     with pytest.raises(PluginError) as caught:
         discover([]).class_of("speech/span")
     assert "speech/span comes from the plugin 'speech', which is not installed" in caught.value.what
-    assert "didact-speech" in caught.value.mend
+    assert "didact-speech" in caught.value.hint
 
 
 def test_a_misspelt_component_suggests_the_right_one():
     found = discover([FakeEntryPoint("mine", module(didact_maskers={"nothing": Nothing}))])
     with pytest.raises(PluginError) as caught:
         found.class_of("mine/nothin")
-    assert caught.value.mend == "did you mean nothing?"
+    assert caught.value.hint == "did you mean nothing?"
 
 
 def test_two_plugins_of_one_name_are_both_set_aside_and_the_rest_works():
@@ -149,7 +184,7 @@ def test_two_plugins_of_one_name_are_both_set_aside_and_the_rest_works():
     assert (
         "2 plugins are called 'same': one-dist 1.2 (same.plugin) and other-dist 1.2 (same.plugin)" in caught.value.what
     )
-    assert "DIDACT_SKIP=DISTRIBUTION" in caught.value.mend
+    assert "DIDACT_SKIP=DISTRIBUTION" in caught.value.hint
 
 
 def test_of_two_plugins_of_one_name_one_can_be_left_out(monkeypatch):
@@ -162,11 +197,11 @@ def test_of_two_plugins_of_one_name_one_can_be_left_out(monkeypatch):
 def test_what_is_left_out_is_not_imported_and_says_so(monkeypatch):
     monkeypatch.setenv("DIDACT_SKIP", "mine, other")
     found = discover([FakeEntryPoint("mine", RuntimeError("was imported"))])
-    assert (found.plugins[-1].left_out, found.plugins[-1].failure) == (True, "")
+    assert (found.plugins[-1].skipped, found.plugins[-1].failure) == (True, "")
     with pytest.raises(PluginError) as caught:
         found.class_of("mine/none")
     assert "which DIDACT_SKIP leaves out" in caught.value.what
-    assert "'mine, other'" in caught.value.mend
+    assert "'mine, other'" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -188,7 +223,7 @@ def test_a_plugin_made_for_other_hooks_is_refused_before_it_is_imported(requires
     plugin.dist = FakeDistribution("didact-mine", requires=requires)
     found = discover([plugin, FakeEntryPoint("other", module(didact_maskers={"none": Nothing}))])
     assert found.plugins[1].failure == refused
-    assert not refused or "install a version of didact-mine that is made for didact 0.1" in found.plugins[1].mend
+    assert not refused or "install a version of didact-mine that is made for didact 0.1" in found.plugins[1].hint
     assert found.class_of("other/none") is Nothing
 
 
@@ -217,13 +252,13 @@ def test_a_plugin_may_not_take_a_name_that_breaks_those_of_components(name):
 
 
 def test_a_word_that_two_plugins_register_is_nobodys_and_both_are_named():
-    first = FakeEntryPoint("a", module(didact_media={"papers": Paper}, didact_maskers={"none": Nothing}))
-    second = FakeEntryPoint("b", module(didact_media={"papers": Paper}))
+    first = FakeEntryPoint("a", module(didact_commands={"papers": "a:command"}, didact_maskers={"none": Nothing}))
+    second = FakeEntryPoint("b", module(didact_commands={"papers": "b:command"}))
     found = discover([first, second])
-    assert found.of_kind("didact_media") == {}
     assert found.class_of("a/none") is Nothing, "the rest of it works"
     for plugin in found.plugins[1:]:
-        assert "'papers' in didact_media is registered by didact-a 1.2 and didact-b 1.2" in plugin.warning
+        assert plugin.commands == {}
+        assert "the command 'papers' is registered by didact-a 1.2 and didact-b 1.2" in plugin.warning
 
 
 @pytest.mark.parametrize("word", ["run", "plugins"])
@@ -231,16 +266,41 @@ def test_a_command_of_didacts_own_cannot_be_taken(word):
     import click
 
     found = discover([FakeEntryPoint("a", module(didact_commands={word: click.Command(word)}))])
-    assert found.of_kind("didact_commands") == {}
-    assert f"{word!r} in didact_commands is registered by didact itself and didact-a 1.2" in found.plugins[1].warning
+    assert found.plugins[1].commands == {}
+    assert f"the command {word!r} is registered by didact itself and didact-a 1.2" in found.plugins[1].warning
 
 
-def test_a_medium_and_a_command_of_one_name_do_not_clash():
+def test_a_component_and_a_command_of_one_name_do_not_clash():
     import click
 
-    first = FakeEntryPoint("a", module(didact_media={"papers": Paper}))
+    first = FakeEntryPoint("a", module(didact_components={"papers": Paper}))
     second = FakeEntryPoint("b", module(didact_commands={"papers": click.Command("papers")}))
     assert [plugin.failure for plugin in discover([first, second]).plugins] == ["", "", ""]
+
+
+def test_a_function_that_forgot_hookimpl_is_set_aside():
+    made = types.ModuleType("fake_plugin")
+    made.didact_maskers = lambda: {"none": Nothing}
+    made.didact_maskers.__name__ = "didact_maskers"
+    (_, plugin) = discover([FakeEntryPoint("mine", made)]).plugins
+    assert "didact_maskers is not decorated with @hookimpl" in plugin.failure
+
+
+@pytest.mark.parametrize("option", ["tryfirst", "trylast", "wrapper", "optionalhook"])
+def test_options_of_pluggy_that_a_registration_hook_cannot_have_are_refused_by_name(option):
+    def didact_maskers():
+        yield {}
+
+    made = types.ModuleType("fake_plugin")
+    made.didact_maskers = hookimpl(**{option: True})(didact_maskers)
+    (_, plugin) = discover([FakeEntryPoint("mine", made)]).plugins
+    assert f"didact_maskers asks for {option}" in plugin.failure
+
+
+def test_a_hook_may_be_implemented_under_another_name():
+    made = types.ModuleType("fake_plugin")
+    made.my_maskers = hookimpl(specname="didact_maskers")(lambda: {"none": Nothing})
+    assert discover([FakeEntryPoint("mine", made)]).class_of("mine/none") is Nothing
 
 
 def _raising():
@@ -263,7 +323,7 @@ def _with_an_argument(config):
         ({"didact_maskers": {"x": Paper}}, "which is no Masker class"),
         ({"didact_maskers": {"x": Nothing()}}, "which is no Masker class"),
         ({"didact_maskers": {"x": Unfinished}}, "its 'x' (Unfinished) lacks sample"),
-        ({"didact_maskers": {"x": Nothing}, "didact_parts": {"x": Nothing}}, "it registers 'x' twice"),
+        ({"didact_maskers": {"x": Nothing}, "didact_components": {"x": Nothing}}, "it registers 'x' twice"),
         ({"didact_maskers": _raising}, "its didact_maskers raised"),
         ({"didact_maskers": _with_an_argument}, "does not fit its definition"),
         ({"didact_commands": {"x": Nothing}}, "which is no click.Command"),
@@ -284,4 +344,4 @@ def test_a_class_that_forgot_its_decorator_is_set_aside():
 
 def test_what_is_installed_here_loads():
     assert [(plugin.name, plugin.failure) for plugin in registry().plugins if plugin.failure] == []
-    assert all(issubclass(cls, Spec) for cls in registry().specs.values())
+    assert all(isinstance(registry().class_of(name), type) for name in registry().components)

@@ -28,7 +28,7 @@ def test_they_are_even_and_tell_nothing_of_each_other():
     numbers = uniform(keys, 6)
     assert float(numbers.min()) >= 0
     assert float(numbers.max()) < 1
-    shares = torch.histc(numbers, bins=10, min=0, max=1) / numbers.numel()
-    torch.testing.assert_close(shares, torch.full((10,), 0.1), atol=0.01, rtol=0)
+    share = torch.histc(numbers, bins=10, min=0, max=1) / numbers.numel()
+    torch.testing.assert_close(share, torch.full((10,), 0.1), atol=0.01, rtol=0)
     related = torch.corrcoef(numbers.T) - torch.eye(6)
     assert float(related.abs().max()) < 0.06

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from didact import SpecError, Training, samples
-from didact.retention import Retention, require_what_is_kept
+from didact import BatchSize, SpecError, Training
+from didact.training import Retention
 
 CHECKPOINTS = st.dictionaries(
     st.integers(1, 60), st.dictionaries(st.sampled_from(["a/x", "a/y"]), st.floats(allow_nan=True)), min_size=1
@@ -44,25 +44,21 @@ def test_what_was_deleted_is_never_missed_later(checkpoints, last, best):
 
 
 def training(**fields) -> Training:
-    return Training(steps=100, batch=samples(4), learning_rate=1e-3, **fields)
+    return Training(steps=100, batch=BatchSize.samples(4), learning_rate=1e-3, **fields)
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        (
-            {"keep_every": 10},
-            r"keep_every=10 looks for checkpoints, of which training.checkpoint_every=None writes none",
-        ),
+        ({"keep_every": 10}, r"keep_every=10 needs checkpoints, and training.checkpoint_every=None writes none"),
         ({"keep_every": 10, "checkpoint_every": 4}, "writes not all"),
-        ({"keep_best": "digits/linear", "checkpoint_every": 4}, "evaluations are made at the end alone"),
-        ({"keep_best": "digits/linear", "checkpoint_every": 4, "evaluate_every": 6}, "evaluate_every=6 looks for"),
-        ({"keep_best": "-train/loss", "checkpoint_every": 4, "log_every": 3}, "log_every=3 looks for"),
+        ({"keep_best": "digits/linear", "checkpoint_every": 4, "evaluate_every": 6}, "evaluate_every=6 needs"),
+        ({"keep_best": "-train/loss", "checkpoint_every": 4, "log_every": 3}, "log_every=3 needs"),
     ],
 )
 def test_a_rule_that_would_find_no_checkpoint_is_refused(fields, said):
     with pytest.raises(SpecError, match=said):
-        require_what_is_kept(training(**fields), ["digits"])
+        training(**fields).require_what_is_kept(["digits"])
 
 
 @pytest.mark.parametrize(
@@ -71,11 +67,12 @@ def test_a_rule_that_would_find_no_checkpoint_is_refused(fields, said):
         {},
         {"keep_every": 8, "checkpoint_every": 4},
         {"keep_best": "digits/linear", "checkpoint_every": 3, "evaluate_every": 6},
+        {"keep_best": "digits/linear", "checkpoint_every": 4},  # the last checkpoint gets the last evaluation
         {"keep_best": "-train/loss", "checkpoint_every": 6, "log_every": 3},
     ],
 )
 def test_rules_that_meet_are_accepted(fields):
-    require_what_is_kept(training(**fields), ["digits"])
+    training(**fields).require_what_is_kept(["digits"])
 
 
 def test_a_misspelt_metric_is_named_with_its_neighbour():

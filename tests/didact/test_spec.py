@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from didact import PluginError, Spec, SpecError
-from didact.spec import evolve, field_documentation, fingerprint, from_data, to_data
+from didact.serialization import fingerprint, from_data, override, to_data
+from didact.spec import field_documentation
 
 
 @attrs.frozen(kw_only=True)
@@ -135,7 +136,7 @@ def test_a_value_out_of_range_names_field_rule_and_value_and_mends_with_the_fiel
     error = error_of(Recipe, name="x", rate=1.3)
     assert error.what == "Recipe.rate must be between 0 and 1, got 1.3"
     assert error.where == "rate"
-    assert error.mend == "a share; the paper uses 0.65."
+    assert error.hint == "a share; the paper uses 0.65."
 
 
 @pytest.mark.parametrize(
@@ -157,17 +158,17 @@ def test_a_value_of_the_wrong_type_is_refused_with_the_type_in_words(fields, wor
 
 def test_a_misspelt_field_suggests_the_right_one():
     error = error_of(Recipe, name="x", rat=0.5)
-    assert (error.what, error.where, error.mend) == ("Recipe has no field 'rat'", "rat", "did you mean rate?")
+    assert (error.what, error.where, error.hint) == ("Recipe has no field 'rat'", "rat", "did you mean rate?")
 
 
 def test_a_missing_field_is_named_with_its_text():
     error = error_of(Recipe)
-    assert (error.what, error.where, error.mend) == ("Recipe.name is missing", "name", "of the recipe.")
+    assert (error.what, error.where, error.hint) == ("Recipe.name is missing", "name", "of the recipe.")
 
 
 def test_positional_values_are_refused_with_the_names_to_use():
     assert "takes its fields by name" in error_of(Head, 3).what
-    assert "width" in error_of(Head, 3).mend
+    assert "width" in error_of(Head, 3).hint
 
 
 def test_types_are_checked_before_ranges():
@@ -310,13 +311,13 @@ NESTED = Recipe(name="x", head=Deep(width=6, layers=3), heads={"a": Head(), "b.c
     ],
 )
 def test_text_is_read_as_the_fields_type(path, text, value):
-    changed = getattr(evolve(Recipe(name="x", limit=7, rate=0.3), {path: text}), path)
+    changed = getattr(override(Recipe(name="x", limit=7, rate=0.3), {path: text}), path)
     assert changed == value
     assert type(changed) is type(value)
 
 
 def test_dots_lead_into_specs_mappings_and_tuples():
-    changed = evolve(NESTED, {"head.layers": "2", "heads.a.width": "7", "stack.1.width": "8", "shape.0": "5"})
+    changed = override(NESTED, {"head.layers": "2", "heads.a.width": "7", "stack.1.width": "8", "shape.0": "5"})
     assert changed.head == Deep(width=6, layers=2)
     assert changed.heads["a"] == Head(width=7)
     assert changed.stack == (Head(), Deep(width=8))
@@ -325,21 +326,21 @@ def test_dots_lead_into_specs_mappings_and_tuples():
 
 
 def test_changes_that_are_valid_only_together_are_made_together():
-    changed = evolve(NESTED, {"head.width": "10", "head.layers": "5"})  # neither alone: 10 % 3, 6 % 5
+    changed = override(NESTED, {"head.width": "10", "head.layers": "5"})  # neither alone: 10 % 3, 6 % 5
     assert changed.head == Deep(width=10, layers=5)
 
 
 def test_a_spec_can_be_replaced_and_then_changed():
-    assert evolve(NESTED, {"head": Deep(width=8), "head.layers": 4}).head == Deep(width=8, layers=4)
+    assert NESTED.evolve(**{"head": Deep(width=8), "head.layers": 4}).head == Deep(width=8, layers=4)
 
 
 def test_text_can_describe_a_registered_spec_in_json():
-    changed = evolve(NESTED, {"maybe": '{"spec": "test/deep", "width": 4}'}, class_of)
+    changed = override(NESTED, {"maybe": '{"spec": "test/deep", "width": 4}'}, class_of)
     assert changed.maybe == Deep(width=4)
 
 
 @pytest.mark.parametrize(
-    ("path", "text", "where", "what", "mend"),
+    ("path", "text", "where", "what", "hint"),
     [
         ("head.layer", "3", "head.layer", "Deep has no field 'layer'", "did you mean layers?"),
         ("haed.layers", "3", "haed", "Recipe has no field 'haed'", "did you mean head?"),
@@ -358,10 +359,50 @@ def test_text_can_describe_a_registered_spec_in_json():
         ("limit", "1.5", "limit", "limit must be int or None, got '1.5'", "of something, or None."),
     ],
 )
-def test_a_change_that_does_not_fit_says_what_where_and_how_to_mend(path, text, where, what, mend):
-    error = error_of(evolve, NESTED, {path: text})
-    assert (error.what, error.where, error.mend) == (what, where, mend)
+def test_a_change_that_does_not_fit_says_what_where_and_how_to_mend(path, text, where, what, hint):
+    error = error_of(override, NESTED, {path: text})
+    assert (error.what, error.where, error.hint) == (what, where, hint)
 
 
 def test_evolve_is_also_a_method():
     assert Recipe(name="x").evolve(**{"head.width": 9}).head.width == 9
+
+
+# ── mappings ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@attrs.frozen(kw_only=True)
+class Labelled(Spec):
+    labels: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
+
+
+def test_a_mapping_in_a_spec_cannot_be_changed_at_any_depth():
+    given_labels = {"a": {"b": 1}}
+    spec = Labelled(labels=given_labels)
+    given_labels["a"]["b"] = 2
+    assert spec.labels == {"a": {"b": 1}}
+    for mapping in (spec.labels, spec.labels["a"]):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            mapping["b"] = 2
+
+
+def test_a_spec_that_holds_mappings_is_hashed_by_value_and_pickled():
+    one, other = Labelled(labels={"a": {"x": 1}, "b": {}}), Labelled(labels={"b": {}, "a": {"x": 1}})
+    assert one == other
+    assert len({one, other}) == 1
+    assert pickle.loads(pickle.dumps(one)) == one
+    assert hash(pickle.loads(pickle.dumps(one))) == hash(one)
+
+
+@attrs.frozen(kw_only=True)
+class Varied(Spec):
+    vary: Mapping[str, Sequence[float]] = attrs.field(factory=dict)
+
+
+def test_a_list_in_a_mapping_becomes_a_tuple_so_that_it_cannot_be_changed_either():
+    values = [0.1, 0.2]
+    spec = Varied(vary={"rate": values})
+    values.append(0.3)
+    assert spec.vary == {"rate": (0.1, 0.2)}
+    assert hash(spec) == hash(Varied(vary={"rate": (0.1, 0.2)}))
+    assert from_data(json.loads(json.dumps(to_data(spec))), Varied) == spec

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from didact import Batch, BatchMask, Context, Corruption, Layout, Mask, Tokens, View
+from didact import BackboneOutput, Batch, BatchMask, Corruption, Layout, Mask, Tokens, View
 from didact.tensors import mean_over_positions, move
 
 
@@ -47,8 +47,8 @@ def test_indices_name_every_predicted_position_in_order(masks):
         if mask.predicted[m, p]
     ]
     assert batch.count == len(expected)
-    assert batch.targets.tolist() == [b * t + p for b, m, p in expected]
-    assert batch.predictions.tolist() == [(b * batch.masks + m) * t + p for b, m, p in expected]
+    assert batch.target_indices.tolist() == [b * t + p for b, m, p in expected]
+    assert batch.prediction_indices.tolist() == [(b * batch.masks + m) * t + p for b, m, p in expected]
 
 
 @given(samples_of_masks())
@@ -114,15 +114,15 @@ def test_a_batch_moves_whole_but_for_what_the_host_reads():
     )
     moved = move(Batch(views=(view, view), ids=torch.arange(2)), torch.device("meta"))
     assert moved.ids.device.type == moved.views[1].keys.device.type == "cpu"
-    assert all(view.content.is_meta and view.mask.targets.is_meta for view in moved.views)
+    assert all(view.content.is_meta and view.mask.target_indices.is_meta for view in moved.views)
     assert moved.views[0].padding is None
     assert moved.views[0].layout == Layout((4,))
 
 
 def test_positions_only_leaves_out_extra_tokens():
     values = torch.arange(6.0).reshape(1, 3, 2)
-    tokens = Tokens(features=values, layout=Layout((2,)), extra=1)
-    context = Context(output=values, tokens=tokens)
+    tokens = Tokens(features=values, layout=Layout((2,)), num_prefix_tokens=1)
+    context = BackboneOutput(output=values, tokens=tokens)
     assert torch.equal(context.positions_only(values), values[:, 1:])
 
 
@@ -139,3 +139,14 @@ def test_the_mean_over_positions_knows_nothing_of_padding_whatever_stands_there(
     torch.testing.assert_close(found[:2], torch.stack([values[0, :2].mean(0), values[1].mean(0)]))
     assert found[2].eq(0).all()
     torch.testing.assert_close(mean_over_positions(values[1:], None), values[1:].mean(1))
+
+
+def test_random_numbers_that_no_position_needs_are_kept():
+    """Whether any position of a batch is replaced must not decide what an objective is given."""
+    numbers = torch.arange(4).reshape(1, 4)
+    predicted = torch.tensor([[True, False, True, False]])
+    hides = Mask(predicted=predicted, corruption=predicted.to(torch.uint8), replacement=numbers)
+    assert torch.equal(BatchMask.collate([hides, hides], 4).replacement, numbers.expand(2, 1, 4))
+    without = Mask.hide(predicted)
+    assert BatchMask.collate([without, hides], 4).replacement[1].tolist() == numbers.tolist()
+    assert BatchMask.collate([without, without], 4).replacement is None

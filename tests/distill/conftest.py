@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 import pytest
 import torch
@@ -9,29 +11,31 @@ from torch import Tensor, nn
 
 from didact import (
     BackboneModule,
+    BackboneOutput,
     Batch,
     BatchMask,
-    Collect,
-    Context,
     FeatureEncoderModule,
+    HiddenState,
     Layout,
     Mask,
     Network,
     Signal,
     Tokens,
     View,
-    corrupt,
-    drop,
 )
+from didact.placing import corrupt, drop
 
 
 class TinyEncoder(FeatureEncoderModule):
+    position_parts = ("positions", "scale")
+
     def __init__(self, width: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.embedding = nn.Linear(3, width)
         self.positions = nn.Linear(1, width)
         self.mask = nn.Parameter(torch.zeros(width))
         self.dropout = nn.Dropout(dropout)
+        self.scale = nn.Parameter(torch.tensor([1.0]))
         self.register_buffer("counter", torch.tensor(7))
         self.frozen = nn.Parameter(torch.tensor(1.0), requires_grad=False)
 
@@ -39,9 +43,9 @@ class TinyEncoder(FeatureEncoderModule):
         return Tokens(features=self.embedding(view.content), padding=view.padding, layout=view.layout)
 
     def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
-        features = corrupt(tokens.features, mask, self.mask)
+        features = corrupt(tokens.features, mask, self.mask, padding=tokens.padding)
         steps = torch.arange(features.shape[1], dtype=torch.float32)[:, None]
-        features = self.dropout(features + self.positions(steps))
+        features = self.dropout(features + self.scale * self.positions(steps))
         return drop(attrs.evolve(tokens, features=features), mask)
 
 
@@ -51,14 +55,14 @@ class TinyBackbone(BackboneModule):
         self.width = width
         self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
 
-    def forward(self, tokens: Tokens, collect: Collect | None = None) -> Context:
+    def forward(self, tokens: Tokens, hidden_states: Sequence[HiddenState] = ()) -> BackboneOutput:
         x, features = tokens.features, []
         for block in self.blocks:
             y = block(x)
             features.append(y)
             x = x + torch.tanh(y)
-        kept = tuple(features[-collect.last :]) if collect is not None else ()
-        return Context(output=x, tokens=tokens, features=kept)
+        kept = tuple(features[wanted.block] for wanted in hidden_states)
+        return BackboneOutput(output=x, tokens=tokens, hidden_states=kept)
 
 
 @pytest.fixture

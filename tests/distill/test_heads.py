@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from didact import Context, Layout, SpecError, Tokens
+from didact import BackboneOutput, Layout, SpecError, Tokens
 from didact_distill import ConvDecoder, LinearHead, MLPHead
 
 
@@ -50,7 +50,7 @@ def make_context(predicted, layout, width, dropped, make_batch):
     visible = mask.visible.shape[1] if mask.visible is not None else predicted.shape[2]
     features = torch.randn(rows, visible, width)
     tokens = Tokens(features=features, layout=layout, positions=mask.visible, padding=mask.visible_padding)
-    return Context(output=features, tokens=tokens), mask
+    return BackboneOutput(output=features, tokens=tokens), mask
 
 
 def test_visible_outputs_stand_at_their_places_and_noise_at_the_others(make_batch):
@@ -77,7 +77,7 @@ def test_the_decoder_is_convolution_norm_gelu_residual(make_batch):
         y = nn.functional.conv2d(x, convolution.weight, convolution.bias, padding=1, groups=4)
         y = nn.functional.gelu(nn.functional.layer_norm(y.permute(0, 2, 3, 1), (16,)).permute(0, 3, 1, 2))
         x = y if layer == 0 else y + x  # the first layer widens: no residual there
-    expected = decoder.projection(x.permute(0, 2, 3, 1).reshape(24, 16))[mask.predictions]
+    expected = decoder.projection(x.permute(0, 2, 3, 1).reshape(24, 16))[mask.prediction_indices]
     torch.testing.assert_close(decoder(context, mask, None), expected)
 
 
@@ -107,6 +107,19 @@ def test_what_stands_at_padding_changes_no_prediction_of_the_decoder(make_batch,
         outputs[:, :12] = context.output
     padded = attrs.evolve(padded, output=outputs)
     torch.testing.assert_close(decoder(padded, padded_mask, padding), decoder(context, mask, None))
+
+
+@pytest.mark.parametrize("head", [LinearHead(), MLPHead(), ConvDecoder(width=8, groups=1)])
+def test_an_output_that_stands_for_other_positions_than_the_masked_ones_is_refused(make_batch, head):
+    _, mask = make_context(torch.rand(2, 1, 12) < 0.5, Layout((3, 4)), 8, False, make_batch)
+    pooled, _ = make_context(torch.rand(2, 1, 6) < 0.5, Layout((3, 2)), 8, False, make_batch)
+    with pytest.raises(SpecError, match="makes 12 for a sample, but the backbone's output stands for 6"):
+        head.build(Wide(8, Layout((3, 4))), 8)(pooled, mask, None)
+
+
+def test_the_decoder_refuses_positions_along_three_axes():
+    with pytest.raises(SpecError, match=r"ConvDecoder convolves sequences and grids, .* form 3 axes"):
+        ConvDecoder(width=8, groups=1).build(Wide(8, Layout((2, 3, 4))), 8)
 
 
 def test_groups_that_do_not_divide_the_backbone_are_an_error():

@@ -8,17 +8,17 @@ import attrs
 import pytest
 import torch
 
-from didact import Learner, SpecError
+from didact import Learner, SpecError, TargetBuilderModule
 from didact.learner import add_counts
-from didact.testing import TinySource
-from didact_distill import EMATeacher, LatentRegression, LinearHead, TopKTargets
+from didact_distill import ConvDecoder, EMATeacher, LatentRegression, LinearHead, MLPHead, TopKTargets
+from didact_kit import TinySource
 
 
 @pytest.fixture
 def make_learner(make_network):
     def make(objective: LatentRegression) -> Learner:
         network = make_network()
-        targets = TopKTargets(k=2, teacher=EMATeacher(shares="nothing")).build(network)
+        targets = TopKTargets(k=2, teacher=EMATeacher(share="nothing")).build(network)
         return Learner(network, targets, objective.build(network, targets), TinySource())
 
     return make
@@ -27,7 +27,7 @@ def make_learner(make_network):
 def parts_by_hand(learner, batch):
     student = learner.network(batch.views[0])
     (target,) = learner.targets((student,), learner.network)
-    predictions = learner.objective.head.layers(student.context.output)  # (R, T, D)
+    predictions = learner.objective.head.layers(student.backbone_output.output)  # (R, T, D)
     masks = batch.views[0].mask.predicted  # (B, M, T)
     values = target.values.repeat_interleave(masks.shape[1], 0)
     chosen = masks.flatten(0, 1)
@@ -39,7 +39,7 @@ def test_squared_distance_has_no_half_and_is_scaled_by_the_root_of_the_width(mak
     batch = make_batch(torch.rand(3, 2, 7) < 0.4)
     predictions, values = parts_by_hand(learner, batch)
     expected = sum(float(((p - v) ** 2).sum()) / math.sqrt(8) for p, v in zip(predictions, values, strict=True))
-    total, _ = learner(batch, learner.objective.counts(batch))
+    total, _ = learner(batch, learner.objective.num_targets(batch))
     assert float(total) == pytest.approx(expected / len(predictions), rel=1e-5)
 
 
@@ -52,7 +52,7 @@ def test_smooth_l1_turns_linear_at_beta(make_learner, make_batch, scale, factor)
     expected = 0.0
     for difference in (predictions - values).abs().flatten().tolist():
         expected += 0.5 * difference**2 / beta if difference < beta else difference - 0.5 * beta
-    total, _ = learner(batch, learner.objective.counts(batch))
+    total, _ = learner(batch, learner.objective.num_targets(batch))
     assert float(total) == pytest.approx(factor * expected / len(predictions), rel=1e-5)
 
 
@@ -66,14 +66,14 @@ def test_the_parts_of_a_batch_add_up_to_the_whole_however_uneven(make_learner, m
     for rows in (slice(0, 1), slice(1, 4)):
         part = make_batch(predicted[rows])
         parts.append(attrs.evolve(part, views=(attrs.evolve(part.views[0], content=view.content[rows]),)))
-    totals = add_counts(learner.objective.counts(part) for part in parts)
-    assert totals == learner.objective.counts(whole) == {"regression": int(predicted.sum())}
-    learner(whole, totals)[0].backward()
+    num_targets = add_counts(learner.objective.num_targets(part) for part in parts)
+    assert num_targets == learner.objective.num_targets(whole) == {"regression": int(predicted.sum())}
+    learner(whole, num_targets)[0].backward()
     expected = {name: p.grad.clone() for name, p in learner.named_parameters() if p.grad is not None}
     learner.zero_grad()
     # instance-normalised targets of a sample do not see the others, so the split changes nothing
     for part in parts:
-        learner(part, totals)[0].backward()
+        learner(part, num_targets)[0].backward()
     for name, gradient in expected.items():
         torch.testing.assert_close(learner.get_parameter(name).grad, gradient, msg=name)
 
@@ -81,7 +81,7 @@ def test_the_parts_of_a_batch_add_up_to_the_whole_however_uneven(make_learner, m
 def test_gradients_reach_the_student_and_the_head_and_nothing_else(make_learner, make_batch):
     learner = make_learner(LatentRegression())
     batch = make_batch(torch.rand(3, 2, 7) < 0.4)
-    learner(batch, learner.objective.counts(batch))[0].backward()
+    learner(batch, learner.objective.num_targets(batch))[0].backward()
     with_gradient = {name for name, parameter in learner.named_parameters() if parameter.grad is not None}
     expected = {
         name
@@ -96,15 +96,42 @@ def test_the_class_loss_needs_a_class_token(make_learner, make_batch):
     learner = make_learner(LatentRegression(class_weight=1.0))
     batch = make_batch(torch.rand(3, 2, 7) < 0.4)
     with pytest.raises(SpecError, match="needs a class token"):
-        learner(batch, learner.objective.counts(batch))
+        learner(batch, learner.objective.num_targets(batch))
 
 
 def test_a_view_without_a_target_is_told_and_not_counted_as_perfect(make_learner, make_batch):
     learner, batch = make_learner(LatentRegression()), make_batch(torch.rand(2, 1, 7) < 0.5)
     student = learner.network(batch.views[0])
     targets = learner.targets((student,), learner.network)
-    with pytest.raises(SpecError, match=r"predicts every view, and the targets serve none of \[1\]"):
+    with pytest.raises(SpecError, match="makes 0 for view 1"):
         learner.objective((student, student), targets)
+
+
+def test_a_view_with_two_targets_is_refused_and_does_not_double_the_loss(make_learner, make_batch):
+    learner, batch = make_learner(LatentRegression()), make_batch(torch.rand(2, 1, 7) < 0.5)
+    student = learner.network(batch.views[0])
+    targets = learner.targets((student,), learner.network)
+    with pytest.raises(SpecError, match=r"predicts one target for each view, .* makes 2 for view 0"):
+        learner.objective((student,), (*targets, *targets))
+
+
+class Others(TargetBuilderModule):
+    def __init__(self, kind: str, level: str) -> None:
+        super().__init__()
+        self.kind, self.level, self.width = kind, level, 8
+
+    def forward(self, passes, network):
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "head", [LinearHead(), MLPHead(), ConvDecoder(width=8, groups=1)], ids=lambda h: type(h).__name__
+)
+@pytest.mark.parametrize(("kind", "level"), [("ids", "position"), ("vectors", "sample"), ("ids", "sample")])
+def test_targets_that_are_not_vectors_for_each_position_are_refused_at_build(make_network, head, kind, level):
+    with pytest.raises(SpecError, match=f"LatentRegression .* but Others makes {kind} for each {level}") as caught:
+        LatentRegression(head=head).build(make_network(), Others(kind, level))
+    assert "such as TopKTargets" in caught.value.hint
 
 
 def test_without_a_masker_it_says_so(make_learner, make_batch):
@@ -112,11 +139,11 @@ def test_without_a_masker_it_says_so(make_learner, make_batch):
     batch = make_batch(torch.rand(3, 1, 7) < 0.4)
     whole = attrs.evolve(batch, views=(attrs.evolve(batch.views[0], mask=None),))
     with pytest.raises(SpecError, match="the experiment has no masker"):
-        learner.objective.counts(whole)
+        learner.objective.num_targets(whole)
 
 
 def test_a_head_that_needs_hidden_positions_refuses_dropped_ones(make_learner, make_batch):
     learner = make_learner(LatentRegression(head=LinearHead()))
     batch = make_batch(torch.arange(7).expand(3, 2, 7) < 3, dropped=True)
     with pytest.raises(SpecError, match="the masker drops the positions"):
-        learner(batch, learner.objective.counts(batch))
+        learner(batch, learner.objective.num_targets(batch))

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn.functional import instance_norm, layer_norm
 
-from didact import Collect, SpecError
-from didact.testing import tiny_preflight
+from didact import BackboneOutput, HiddenState, Layout, SpecError, Teacher, TeacherModule, Tokens
 from didact_distill import EMATeacher, TopKTargets
+from didact_kit import tiny_preflight
 
 
 def features_of(network, view):
@@ -24,7 +24,7 @@ def features_of(network, view):
 
 def test_targets_are_the_mean_of_the_normalised_top_layers(make_network, make_batch):
     network = make_network(depth=4)
-    spec = TopKTargets(k=3, normalize="instance", normalize_average="layer", teacher=EMATeacher(shares="nothing"))
+    spec = TopKTargets(k=3, normalize="instance", normalize_average="layer", teacher=EMATeacher(share="nothing"))
     builder = spec.build(network)
     batch = make_batch(torch.rand(2, 2, 9) < 0.5)
     (target,) = builder(tuple(network(view) for view in batch.views), network)
@@ -46,15 +46,50 @@ def test_targets_do_not_depend_on_the_masks(make_network, make_batch):
 def test_only_the_layers_asked_for_matter(make_network, make_batch):
     network = make_network(depth=4)
     batch = make_batch(torch.rand(2, 1, 9) < 0.5)
-    ones = TopKTargets(k=1, normalize="none", teacher=EMATeacher(shares="nothing")).build(network)
+    ones = TopKTargets(k=1, normalize="none", teacher=EMATeacher(share="nothing")).build(network)
     (target,) = ones((network(batch.views[0]),), network)
     torch.testing.assert_close(target.values, features_of(network, batch.views[0])[-1])
 
 
+class Expanded(Teacher):
+    """A teacher whose features are one vector for all positions, expanded, as a pooled summary is."""
+
+    def build(self, network):
+        return ExpandedModule()
+
+
+class ExpandedModule(TeacherModule):
+    def __init__(self):
+        super().__init__()
+        self.features = torch.tensor([[1.0, 2.0], [10.0, 20.0]])
+
+    def forward(self, student, network, hidden_states=()):
+        tokens = Tokens(features=torch.zeros(2, 3, 2), layout=Layout((3,)))
+        states = tuple(self.features[i, None, None].expand(2, 3, 2) for i in range(2))
+        return BackboneOutput(output=tokens.features, tokens=tokens, hidden_states=states)
+
+
+def test_averaging_without_normalisation_leaves_what_the_teacher_returned_as_it_was(make_network, make_batch):
+    network = make_network()
+    builder = TopKTargets(k=2, normalize="none", teacher=Expanded()).build(network)
+    student = network(make_batch(torch.rand(2, 1, 3) < 0.5).views[0])
+    (target,) = builder((student,), network)
+    assert target.values.tolist() == [[[5.5, 11.0]] * 3] * 2
+    assert builder.teacher.features.tolist() == [[1.0, 2.0], [10.0, 20.0]]
+
+
+def test_features_that_stand_for_other_positions_are_refused(make_network, make_batch):
+    network = make_network()
+    builder = TopKTargets(k=2, normalize="none", teacher=Expanded()).build(network)
+    student = network(make_batch(torch.rand(2, 1, 5) < 0.5).views[0])
+    with pytest.raises(SpecError, match=r"the encoder's 5 positions, but the teacher's features stand for 3"):
+        builder((student,), network)
+
+
 @pytest.mark.parametrize("field", ["normalize", "normalize_average"])
 def test_statistics_of_a_batch_are_not_those_of_its_parts(field):
-    assert TopKTargets(k=2).divisible
-    assert not TopKTargets(k=2, **{field: "batch"}).divisible
+    assert TopKTargets(k=2).supports_accumulation
+    assert not TopKTargets(k=2, **{field: "batch"}).supports_accumulation
 
 
 def test_more_layers_than_the_backbone_has_is_an_error_before_training(make_network):
@@ -64,7 +99,7 @@ def test_more_layers_than_the_backbone_has_is_an_error_before_training(make_netw
 
 def test_the_released_text_teacher_sees_masked_content_alone(make_network, make_batch):
     network = make_network()
-    spec = TopKTargets(k=1, teacher_sees="masked", teacher=EMATeacher(shares="encoder"))
+    spec = TopKTargets(k=1, teacher_sees="masked", teacher=EMATeacher(share="encoder"))
     builder = spec.build(network)
     seen = []
     builder.teacher.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].padding))
@@ -73,13 +108,22 @@ def test_the_released_text_teacher_sees_masked_content_alone(make_network, make_
     assert torch.equal(seen[0], ~batch.views[0].mask.predicted[:, 0])
 
 
+def test_a_teacher_that_sees_masked_content_alone_refuses_several_masks(make_network, make_batch):
+    network = make_network()
+    builder = TopKTargets(k=1, teacher_sees="masked").build(network)
+    student = network(make_batch(torch.rand(2, 2, 9) < 0.5).views[0])
+    with pytest.raises(SpecError, match="the masker draws 2 masks for each sample") as caught:
+        builder((student,), network)
+    assert caught.value.where == "experiment.targets.teacher_sees"
+
+
 def test_an_unmasked_student_equals_the_teacher_at_the_start(make_network, make_batch):
     network = make_network().eval()
-    teacher = EMATeacher(shares="nothing").build(network)
+    teacher = EMATeacher(share="nothing").build(network)
     batch = make_batch(torch.zeros(2, 2, 9, dtype=torch.bool))
     student = network(batch.views[0])
-    expected = teacher(student, network, Collect(feature="block", last=1)).output
-    torch.testing.assert_close(student.context.output, expected.repeat_interleave(2, 0))
+    expected = teacher(student, network, HiddenState.last("block", 1, 3)).output
+    torch.testing.assert_close(student.backbone_output.output, expected.repeat_interleave(2, 0))
 
 
 def test_averaging_layers_that_are_not_normalised_is_warned_of():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -12,15 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from didact import (
+    Audio,
     Backbone,
     BackboneModule,
+    BackboneOutput,
     Batch,
     BatchMask,
-    Collect,
-    Context,
+    BatchSize,
     Experiment,
     FeatureEncoder,
     FeatureEncoderModule,
+    HiddenState,
     Layout,
     Loss,
     Mask,
@@ -30,7 +33,6 @@ from didact import (
     ObjectiveModule,
     Samples,
     Signal,
-    Sound,
     Source,
     SpecError,
     StudentPass,
@@ -41,13 +43,9 @@ from didact import (
     Training,
     View,
     build_learner,
-    build_network,
-    corrupt,
-    drop,
-    prepend,
-    repeat,
-    samples,
 )
+from didact.building import build_network
+from didact.placing import corrupt, drop, prepend, repeat
 
 FRAME = 4
 
@@ -93,14 +91,14 @@ class Sequences(Source):
     def raw_features(self, content: Tensor) -> Tensor:
         return torch.stack([content.mean(), content.std()])
 
-    def picture(self, content: Tensor) -> Tensor | None:
+    def image(self, content: Tensor) -> Tensor | None:
         if not self.pictures:
             return None
         grey = (content.sigmoid() * 255).to(torch.uint8)
         return grey[None, :, None].expand(8, -1, 3)
 
-    def sound(self, content: Tensor) -> Sound | None:
-        return Sound(samples=content.tanh(), rate_hz=self.rate_hz) if self.sounds else None
+    def audio(self, content: Tensor) -> Audio | None:
+        return Audio(samples=content.tanh(), rate_hz=self.rate_hz) if self.sounds else None
 
     def words(self, content: Tensor) -> tuple[str, ...] | None:
         return tuple(f" {value:.3f}" for value in content.tolist()) if self.words_too else None
@@ -169,7 +167,7 @@ class FramesModule(FeatureEncoderModule):
         return Tokens(features=features, layout=view.layout, padding=view.padding)
 
     def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
-        features = corrupt(tokens.features, mask, self.mask)
+        features = corrupt(tokens.features, mask, self.mask, padding=tokens.padding)
         tokens = drop(attrs.evolve(tokens, features=features, padding=repeat(tokens.padding, mask)), mask)
         return tokens if self.token is None else prepend(tokens, self.token)
 
@@ -195,7 +193,7 @@ class MixerModule(BackboneModule):
         self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         self.dropout = nn.Dropout(0.5)
 
-    def forward(self, tokens: Tokens, collect: Collect | None = None) -> Context:
+    def forward(self, tokens: Tokens, hidden_states: Sequence[HiddenState] = ()) -> BackboneOutput:
         values, features = tokens.features, []
         for block in self.blocks:
             if tokens.padding is None:
@@ -205,7 +203,8 @@ class MixerModule(BackboneModule):
                 mean = (values * held).sum(1, keepdim=True) / held.sum(1, keepdim=True)
             values = values + self.dropout(block(values + mean).tanh())
             features.append(values)
-        return Context(output=values * 2, tokens=tokens, features=tuple(features[-collect.last :]) if collect else ())
+        states = tuple(features[one.block] for one in hidden_states)
+        return BackboneOutput(output=values * 2, tokens=tokens, hidden_states=states)
 
 
 @attrs.frozen(kw_only=True)
@@ -254,13 +253,13 @@ class GuessModule(ObjectiveModule):
         self.kind = kind
         self.table = nn.Parameter(torch.randn(64, width))
 
-    def counts(self, batch: Batch) -> dict[str, int]:
+    def num_targets(self, batch: Batch) -> dict[str, int]:
         return {"guess": batch.views[0].mask.count}
 
     def forward(self, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
         mask = passes[0].view.mask
-        values = targets[0].values.flatten(0, 1)[mask.targets]
-        position = mask.targets % passes[0].view.layout.positions
+        values = targets[0].values.flatten(0, 1)[mask.target_indices]
+        position = mask.target_indices % passes[0].view.layout.positions
         guess = {
             "exact": values,
             "position": self.table[position],
@@ -307,7 +306,9 @@ def make_experiment(**changes: object) -> Experiment:
         "backbone": Mixer(),
         "targets": Inputs(),
         "objective": Guess(),
-        "training": Training(steps=5, batch=samples(16), learning_rate=1e-3, precision="float32", workers=0),
+        "training": Training(
+            steps=5, batch=BatchSize.samples(16), learning_rate=1e-3, precision="float32", num_workers=0
+        ),
     }
     return Experiment(**{**fields, **changes})
 

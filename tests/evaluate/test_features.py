@@ -4,7 +4,8 @@ import attrs
 import pytest
 import torch
 
-from didact import DataError, SpecError, build_network, collate
+from didact import DataError, SpecError, collate
+from didact.building import build_network
 from didact.tensors import mean_over_positions
 from didact_evaluate import features
 from didact_evaluate.features import chunks, pooled, raw, vectors
@@ -39,7 +40,7 @@ def test_the_mean_goes_over_positions_and_not_over_extra_tokens(world):
     experiment = world.experiment()
     network = build_network(experiment).eval()
     content = experiment.source.open().content(5)
-    context = network(collate([content], experiment.encoder)).context
+    context = network(collate([content], experiment.encoder)).backbone_output
     expected = context.output[0, 1:].mean(0)  # without the class token
     torch.testing.assert_close(_pooled(experiment, network, [5])[0], expected)
 
@@ -120,7 +121,7 @@ def test_what_reading_finds_arrives_as_it_was_found(world):
 def test_threads_change_nothing(world):
     experiment = world.experiment()
     network = build_network(experiment)
-    threaded = attrs.evolve(experiment, training=attrs.evolve(experiment.training, workers=3))
+    threaded = attrs.evolve(experiment, training=attrs.evolve(experiment.training, num_workers=3))
     assert torch.equal(_pooled(experiment, network, list(range(60))), _pooled(threaded, network, list(range(60))))
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from didact import DataError, SpecError
-from didact.spec import from_data, to_data
+from didact.serialization import from_data, to_data
 from didact_evaluate import Probe
 from didact_evaluate.labelled import open_pair
 
@@ -44,21 +44,21 @@ def test_controls_are_judged_after_the_last_step_only(world):
 
 def test_the_random_control_is_the_network_before_the_first_step(world):
     experiment = world.experiment()
-    subject = world.Judged(experiment)
-    subject.student = subject.untrained
-    metrics = _probe(world).evaluate(subject).metrics
+    state = world.Judged(experiment)
+    state.student = state.untrained
+    metrics = _probe(world).evaluate(state).metrics
     assert metrics["linear"] == metrics["linear_random"]
     assert metrics["knn"] == metrics["knn_random"]
 
 
 def test_the_network_that_is_named_is_judged(world):
-    subject = world.Judged(world.experiment())
+    state = world.Judged(world.experiment())
     asked = []
-    student, teacher = subject.student, subject.teacher
-    subject.student = lambda: asked.append("student") or student()
-    subject.teacher = lambda: asked.append("teacher") or teacher()
-    _probe(world).evaluate(subject)
-    _probe(world, network="teacher").evaluate(subject)
+    student, teacher = state.student, state.teacher
+    state.student = lambda: asked.append("student") or student()
+    state.teacher = lambda: asked.append("teacher") or teacher()
+    _probe(world).evaluate(state)
+    _probe(world, network="teacher").evaluate(state)
     assert asked == ["student", "teacher"]
 
 
@@ -133,14 +133,14 @@ def test_no_labels_at_all_is_an_error_before_the_first_step(world, field, change
     with pytest.raises(DataError, match="none of the 60 samples has a label") as caught:
         probe.prepare(world.experiment())
     assert caught.value.where == field
-    assert "ingest" in caught.value.mend
+    assert "ingest" in caught.value.hint
 
 
 def test_a_class_that_was_never_trained_is_an_error(world):
     probe = _probe(world, train=world.Sequences(present=(0, 1)), test=world.Sequences(names=("a", "b", "zebra")))
     with pytest.raises(DataError, match="'zebra'") as caught:
         probe.prepare(world.experiment())
-    assert "'a', 'b'" in caught.value.mend
+    assert "'a', 'b'" in caught.value.hint
 
 
 def test_a_single_class_is_an_error(world):

@@ -1,4 +1,4 @@
-"""The example distribution, as its reader uses it: installed into a fresh environment, checked, trained, probed."""
+"""The example distribution as its reader uses it: installed into a fresh environment, checked, trained, evaluated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "didact-timeseries"
 PYTHON = Path("environment/bin/python")
-NEEDED = ("platform", *(f"plugins/{name}" for name in ("transformer", "distill", "evaluate", "perceiver")))
+NEEDED = ("platform", *(f"plugins/{name}" for name in ("kit", "transformer", "distill", "evaluate", "perceiver")))
 
 
 def test_it_is_a_modality_in_at_most_120_lines():
@@ -26,7 +26,7 @@ def test_it_is_a_modality_in_at_most_120_lines():
 
 
 def test_it_uses_the_public_part_of_the_core_alone():
-    public = {"didact", "didact.randomness", "didact.spec", "didact.testing"}
+    public = {"didact", "didact.placing", "didact.randomness", "didact.serialization", "didact_kit"}
     tree = ast.parse((EXAMPLE / "didact_timeseries.py").read_text())
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {name for name in modules if name and name.startswith("didact")} <= public
@@ -34,7 +34,7 @@ def test_it_uses_the_public_part_of_the_core_alone():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Callable[..., str]:
-    """Runs commands in a folder with a fresh environment, in which the example was installed, not linked."""
+    """Runs commands in a folder with a fresh environment, into which the example was installed, not linked."""
     if shutil.which("uv") is None:
         pytest.skip("uv makes the environment")
     folder = tmp_path_factory.mktemp("fresh")
@@ -63,7 +63,7 @@ def test_the_plugin_is_found_and_keeps_the_contract(run):
 
 
 @pytest.mark.slow
-def test_data2vec_learns_what_neither_the_values_nor_a_random_network_tell(run):
+def test_data2vec_learns_more_than_raw_values_and_a_random_network_give(run):
     shutil.copy(EXAMPLE / "experiment.py", run.folder)
     run(PYTHON, "-m", "didact", "run", "experiment.py", "--out", "run")
     (found,) = (run.folder / "run" / "evaluations").glob("lags-*.json")

@@ -11,6 +11,11 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 from didact import TargetBuilderModule
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _tiny(tiny_everywhere) -> None:
+    """Runs on the kit's tiny parts can be opened and resumed."""
+
+
 @pytest.fixture
 def theirs_like() -> Callable[..., Wav2Vec2ForPreTraining]:
     """Makes transformers' objective with a quantiser's weights; its network is as small as it gets, and left out."""

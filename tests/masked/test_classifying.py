@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from transformers import RobertaConfig, RobertaForMaskedLM
 
 from didact import Batch, BatchMask, Corruption, Learner, Mask, Network, Signal, SpecError, StudentPass, Target, collate
-from didact.testing import TinyMasker, TinySource, TinyWords, tiny_batch, tiny_network
 from didact_distill import LinearHead
-from didact_masked import CosineHead, DescriptorTargets, InputIds, MaskedCrossEntropy, MaskTokenDecoder, TiedHead
+from didact_kit import TinyMasker, TinySource, TinyWords, tiny_batch, tiny_network
+from didact_masked import CosineHead, FeatureTargets, InputIds, MaskedCrossEntropy, MaskTokenDecoder, TiedHead
 from didact_masked.classifying import MaskedCrossEntropyModule
 from didact_text import TokenEmbeddings, TokenMasker
 from didact_text.bpe import FIRST_WORD, PAD
@@ -36,9 +36,9 @@ def _seed() -> Iterator[None]:
 
 
 class Classes(nn.Module):
-    """As much of a target builder as an objective looks at when it is built."""
+    """The part of a target builder that an objective reads when it is built."""
 
-    width = CLASSES
+    width, kind, level = CLASSES, "ids", "position"
 
 
 def build(network: Network, head=None) -> MaskedCrossEntropyModule:
@@ -71,14 +71,14 @@ def test_it_is_the_mean_of_minus_the_log_of_the_true_classs_share_at_masked_posi
     total, right, count = 0.0, 0, 0
     for student, target in zip(passes, targets, strict=True):
         for b, m, t in student.view.mask.predicted.nonzero().tolist():
-            logits = (weight @ student.context.output[2 * b + m, t] + bias).tolist()
+            logits = (weight @ student.backbone_output.output[2 * b + m, t] + bias).tolist()
             true = int(target.values[b, t])
             total -= math.log(math.exp(logits[true]) / sum(map(math.exp, logits)))
             right += max(range(CLASSES), key=logits.__getitem__) == true
             count += 1
     assert 0 < right < count
-    assert loss.terms.keys() == objective.counts(batch).keys() == {"cross_entropy"}
-    assert objective.counts(batch)["cross_entropy"] == count
+    assert loss.terms.keys() == objective.num_targets(batch).keys() == {"cross_entropy"}
+    assert objective.num_targets(batch)["cross_entropy"] == count
     assert float(loss.terms["cross_entropy"].detach()) == pytest.approx(total, rel=1e-5)
     assert float(loss.scalars["predict/accuracy"]) == pytest.approx(right / count)
 
@@ -88,7 +88,7 @@ def test_who_is_certain_of_every_true_class_is_right_everywhere(certainty: float
     network, batch = tiny_network(), tiny_batch(masker=TinyMasker(masks=2))
     (ids,) = ids_for(batch)
     objective, mask = build(network), batch.views[0].mask
-    true = nn.functional.one_hot(ids.values.flatten()[mask.targets], CLASSES).float()
+    true = nn.functional.one_hot(ids.values.flatten()[mask.target_indices], CLASSES).float()
     objective.head.forward = lambda context, mask, padding: certainty * true
     loss = objective(passes_of(network, batch), (ids,))
     assert float(loss.scalars["predict/accuracy"]) == accuracy
@@ -110,33 +110,34 @@ def test_what_is_predicted_of_other_positions_costs_nothing() -> None:
 
 def test_a_view_that_nothing_is_known_of_is_not_taken_for_perfect() -> None:
     network, batch = tiny_network(), tiny_batch(masker=TinyMasker(), views=2)
-    with pytest.raises(SpecError, match=r"MaskedCrossEntropy predicts every view, and the targets serve none of \[1\]"):
+    with pytest.raises(
+        SpecError,
+        match=r"MaskedCrossEntropy predicts one target for each view, but the target builder makes 0 for view 1",
+    ):
         build(network)(passes_of(network, batch), ids_for(batch)[:1])
 
 
-def test_ids_that_are_floats_are_refused_as_what_they_are() -> None:
-    network, batch = tiny_network(), tiny_batch(masker=TinyMasker())
-    passes, objective = passes_of(network, batch), build(network)
-    values = torch.randn(4, batch.views[0].layout.positions, CLASSES)
-    with pytest.raises(SpecError, match="the targets are not ids") as caught:
-        objective(passes, (Target(view=0, values=values),))
-    assert caught.value.where == "experiment.targets"
+class Other(Classes):
+    """Targets that are no ids of positions."""
+
+    def __init__(self, kind: str, level: str) -> None:
+        super().__init__()
+        self.kind, self.level = kind, level
 
 
-def test_ids_of_whole_samples_are_refused() -> None:
-    network, batch = tiny_network(), tiny_batch(masker=TinyMasker())
-    target = Target(view=0, values=torch.randint(CLASSES, (4,)), level="sample")
-    with pytest.raises(SpecError, match="predicts an id for each position"):
-        build(network)(passes_of(network, batch), (target,))
+@pytest.mark.parametrize(("kind", "level"), [("vectors", "position"), ("ids", "sample"), ("vectors", "sample")])
+def test_targets_that_are_no_ids_of_positions_are_refused_when_it_is_built(kind, level) -> None:
+    with pytest.raises(
+        SpecError, match=f"MaskedCrossEntropy predicts ids per position, and Other gives {kind} per {level}"
+    ) as caught:
+        MaskedCrossEntropy().build(tiny_network(), Other(kind, level))
+    assert "InputIds" in caught.value.hint
 
 
 def test_pixels_are_no_ids() -> None:
-    network, batch = tiny_network(uneven=False), tiny_batch(masker=TinyMasker(), uneven=False)
-    targets = DescriptorTargets().build(network)
-    objective = MaskedCrossEntropy().build(network, targets)
-    passes = passes_of(network, batch)
-    with pytest.raises(SpecError, match="the targets are not ids"):
-        objective(passes, targets(passes, network))
+    network = tiny_network(uneven=False)
+    with pytest.raises(SpecError, match="FeatureTargets gives vectors per position"):
+        MaskedCrossEntropy().build(network, FeatureTargets().build(network))
 
 
 def test_without_a_masker_it_says_so_before_and_while_it_counts() -> None:
@@ -145,7 +146,7 @@ def test_without_a_masker_it_says_so_before_and_while_it_counts() -> None:
     with pytest.raises(
         SpecError, match="MaskedCrossEntropy predicts masked positions, and the experiment has no masker"
     ):
-        objective.counts(batch)
+        objective.num_targets(batch)
     with pytest.raises(SpecError, match="has no masker"):
         objective(passes_of(network, batch), ids_for(batch))
 
@@ -177,7 +178,7 @@ def test_decoded_from_what_was_not_dropped_a_sample_costs_the_same_alone_as_besi
         view = collate([contents[number] for number in numbers], TinyWords(), masker, generators)
         passes = (network(view),)
         loss = objective(passes, targets(passes, network))
-        count = objective.counts(Batch(views=(view,), ids=torch.tensor(numbers)))["cross_entropy"]
+        count = objective.num_targets(Batch(views=(view,), ids=torch.tensor(numbers)))["cross_entropy"]
         right = float(loss.scalars["predict/accuracy"]) * count
         return float(loss.terms["cross_entropy"].detach()), right, count
 
@@ -305,7 +306,7 @@ def test_tied_to_its_words_it_has_robertas_loss_and_gradients(theirs: RobertaFor
     reference = theirs(ids, attention_mask=(ids != PAD).long(), labels=expected)
     reference.loss.backward()
 
-    loss, said = learner(batch, learner.objective.counts(batch))
+    loss, said = learner(batch, learner.objective.num_targets(batch))
     loss.backward()
     assert float(loss.detach()) == pytest.approx(float(reference.loss.detach()), rel=1e-6)
     right = (reference.logits.argmax(-1) == expected)[expected != -100].float().mean()

@@ -15,14 +15,15 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
 from didact import DidactError, SpecError, collate
+from didact.building import build_learner, build_network
 from didact.cli import main
 from didact.experiment_file import load_experiment
-from didact.learner import build_learner, build_network
-from didact.record.observing import read_metrics
+from didact.record.reading import read_metrics
 from didact.run import resume, start
-from didact.testing import NoiseSource
+from didact_kit import NoiseSource
 from didact_masked import MFCC, ClusterTargets, EarlierLayer
-from didact_masked.clustering import cluster_command, describe, fit
+from didact_masked.clustering import describe, fit
+from didact_masked.commands import cluster_command
 from didact_speech import ConvWaveform
 
 # a plugin's source of samples (3, 12) whose columns stand close around four points, in other shares
@@ -70,7 +71,7 @@ class BlobSamples(Samples):
 
 
 @hookimpl
-def didact_sources():
+def didact_components():
     return {"blobs": Blobs}
 '''
 
@@ -79,8 +80,8 @@ FILE = '''
 
 from blobs_parts import Blobs
 
-from didact import Constant, Experiment, Training, samples
-from didact.testing import TinyBackbone, TinyEncoder, TinyMasker, TinyTargets
+from didact import BatchSize, Constant, Experiment, Training
+from didact_kit import TinyBackbone, TinyEncoder, TinyMasker, TinyTargets
 from didact_distill import LatentRegression
 from didact_masked import ClusterTargets, MaskedCrossEntropy, PatchPixels
 
@@ -90,11 +91,11 @@ experiment = Experiment(
     encoder=TinyEncoder(),
     masker=TinyMasker(),
     backbone=TinyBackbone(depth=2),
-    targets=ClusterTargets(codebook="found/words.npz", descriptor=PatchPixels(normalize=False), clusters=4),
+    targets=ClusterTargets(codebook="found/words.npz", feature=PatchPixels(normalize=False), clusters=4),
     objective=MaskedCrossEntropy(),
     training=Training(
-        steps=6, batch=samples(8), learning_rate=0.05, schedule=Constant(), precision="float32", workers=0,
-        log_every=1, checkpoint_every=3, keep_checkpoints=4,
+        steps=6, batch=BatchSize.samples(8), learning_rate=0.05, schedule=Constant(), precision="float32",
+        num_workers=0, log_every=1, checkpoint_every=3, keep_checkpoints=4,
     ),
 )
 other = experiment.evolve(targets=TinyTargets(), objective=LatentRegression())
@@ -142,10 +143,10 @@ def test_it_finds_the_clusters_that_there_are(project, centres):
     said = cluster().output
     np.testing.assert_allclose(in_order(centroids_in(CODEBOOK)), in_order(centres()), atol=0.01)
     assert centroids_in(CODEBOOK).dtype == np.float32
-    assert "480 positions of 40 samples, each 3 numbers" in said
-    shares = np.array([3, 5, 2, 2]) / 12
-    used = np.exp(-(shares * np.log(shares)).sum())
-    assert f"4 clusters explain 100% of the variance, and are used like {used:.0f} equal ones" in said
+    assert "480 positions of 40 samples, 3 numbers each" in said
+    share = np.array([3, 5, 2, 2]) / 12
+    used = np.exp(-(share * np.log(share)).sum())
+    assert f"4 clusters explain 100% of the variance, {used:.0f} of them are effectively used" in said
     assert [path.name for path in CODEBOOK.parent.iterdir()] == ["words.npz"]  # nothing half-written is left
 
 
@@ -164,31 +165,31 @@ def test_a_second_call_says_that_it_is_there_and_leaves_it(project):
     cluster()
     before = CODEBOOK.read_bytes(), CODEBOOK.stat().st_mtime_ns
     said = cluster("--seed", "5").output
-    assert "found/words.npz is there already, for these settings; --replace makes it again" in said
+    assert "found/words.npz already exists for these settings; --replace writes it again" in said
     assert (CODEBOOK.read_bytes(), CODEBOOK.stat().st_mtime_ns) == before
 
 
-@pytest.mark.parametrize("changed", ["targets.clusters=5", "targets.descriptor.normalize=true"])
+@pytest.mark.parametrize("changed", ["targets.clusters=5", "targets.feature.normalize=true"])
 def test_a_file_of_other_settings_is_refused_until_it_shall_be_replaced(project, changed):
     cluster()
     before = CODEBOOK.read_bytes()
     with pytest.raises(SpecError, match=r"the codebook in found/words\.npz was made for") as caught:
         cluster("--set", changed)
     assert caught.value.where == "targets.codebook"
-    assert "--replace" in caught.value.mend
+    assert "--replace" in caught.value.hint
     assert CODEBOOK.read_bytes() == before
     cluster("--set", changed, "--replace")
     assert CODEBOOK.read_bytes() != before
-    assert "is there already" in cluster("--set", changed).output
+    assert "already exists" in cluster("--set", changed).output
 
 
 def test_a_damaged_file_is_made_again_with_replace(project):
     cluster()
     before = CODEBOOK.read_bytes()
     CODEBOOK.write_bytes(before[: len(before) // 2])
-    with pytest.raises(SpecError, match=r"words\.npz is no codebook") as caught:
+    with pytest.raises(SpecError, match=r"words\.npz is not a codebook") as caught:
         cluster()
-    assert "--replace" in caught.value.mend  # without it, the command says this again
+    assert "--replace" in caught.value.hint  # without it, the command says this again
     cluster("--replace")
     assert CODEBOOK.read_bytes() == before
 
@@ -198,25 +199,25 @@ def test_no_more_positions_are_clustered_than_were_asked_for(project):
 
 
 def test_an_experiment_of_other_targets_is_refused(project):
-    with pytest.raises(DidactError, match="the targets of columns are TinyTargets, which need no clusters") as caught:
+    with pytest.raises(DidactError, match="the targets of columns are TinyTargets, which have no clusters") as caught:
         cluster(of="columns.py:other")
     assert caught.value.where == "columns.py:other"
-    assert "ClusterTargets" in caught.value.mend
+    assert "ClusterTargets" in caught.value.hint
 
 
 def test_fewer_positions_than_clusters_are_refused_and_nothing_is_written(project):
-    with pytest.raises(SpecError, match="3 positions cannot be 4 clusters") as caught:
+    with pytest.raises(SpecError, match="4 clusters need as many positions, got 3") as caught:
         cluster("--vectors", "3")
     assert caught.value.where == "targets.clusters"
     assert not CODEBOOK.exists()
 
 
-def test_samples_that_the_descriptor_cannot_describe_are_refused_by_their_field(project):
+def test_samples_that_the_feature_cannot_describe_are_refused_by_their_field(project):
     text = Path("columns.py").read_text().replace("PatchPixels(normalize=False)", "MFCC()")
     Path("columns.py").write_text(text.replace("MaskedCrossEntropy, PatchPixels", "MFCC, MaskedCrossEntropy"))
     with pytest.raises(SpecError, match="MFCC describes mono sound") as caught:
         cluster()
-    assert caught.value.where == "targets.descriptor"
+    assert caught.value.where == "targets.feature"
 
 
 def test_it_is_a_command_of_didact(project, monkeypatch, capsys):
@@ -225,8 +226,8 @@ def test_it_is_a_command_of_didact(project, monkeypatch, capsys):
         main()
     assert caught.value.code == 1
     said = capsys.readouterr().err
-    assert "480 positions cannot be 481 clusters" in said
-    assert "mend:  fewer clusters, or more samples" in said
+    assert "481 clusters need as many positions, got 480" in said
+    assert "hint:  use fewer clusters, or more samples" in said
 
 
 # ── What is clustered ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -248,8 +249,8 @@ def test_well_separated_clusters_are_recovered_with_what_they_explain(tmp_path, 
     told = fit(spec, points, samples=7, seed=0)
     found = centroids_in(tmp_path / "words.npz")
     np.testing.assert_allclose(in_order(found), in_order(centres), atol=0.02)
-    shares = np.array(sizes) / sum(sizes)
-    assert told.used == pytest.approx(np.exp(-(shares * np.log(shares)).sum()))
+    share = np.array(sizes) / sum(sizes)
+    assert told.used == pytest.approx(np.exp(-(share * np.log(share)).sum()))
     assert told.explained == pytest.approx(1, abs=1e-4)
     assert (told.vectors, told.samples) == (sum(sizes), 7)
 
@@ -285,7 +286,7 @@ def test_every_position_is_described_as_in_a_sample_alone_and_padding_is_not(pro
     experiment = load_experiment("columns.py")[0].evolve(source=source, encoder=encoder)
     module = MFCC().build(build_network(experiment))
     told: list[int] = []
-    found, seen = describe(experiment, module, wanted, seed=3, device=torch.device("cpu"), told=told.append)
+    found, seen = describe(experiment, module, wanted, seed=3, device=torch.device("cpu"), watch=told.append)
     lone = [module(collate([source.open().content(index)], encoder))[0].numpy() for index in range(20)]
     order, place = list[int](), 0
     while place < len(found):  # which sample begins here?
@@ -341,7 +342,7 @@ def test_a_run_whose_codebook_is_gone_is_not_resumed_and_says_why(project, stop_
     shutil.rmtree(CODEBOOK.parent)
     with pytest.raises(SpecError, match="there is no codebook") as caught:
         resume(folder, device="cpu")
-    assert "didact cluster FILE" in caught.value.mend
+    assert "didact cluster FILE" in caught.value.hint
 
 
 def test_the_clusters_of_an_earlier_runs_layer_can_be_learned_in_turn(project):
@@ -353,9 +354,9 @@ def test_the_clusters_of_an_earlier_runs_layer_can_be_learned_in_turn(project):
     text = text.replace("ClusterTargets, MaskedCrossEntropy", "ClusterTargets, EarlierLayer, MaskedCrossEntropy")
     Path("columns.py").write_text(text.replace("found/words.npz", "found/layer.npz"))
     said = cluster().output
-    assert "480 positions of 40 samples, each 8 numbers" in said
+    assert "480 positions of 40 samples, 8 numbers each" in said
     second = load_experiment("columns.py")[0]
-    assert isinstance(second.targets.descriptor, EarlierLayer)
+    assert isinstance(second.targets.feature, EarlierLayer)
     done = start(second, project / "second", device="cpu", examined=False)
     assert done.step == 6
     assert losses(done.folder)[-1] < losses(done.folder)[0]

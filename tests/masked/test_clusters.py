@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from didact import Layout, SpecError, View
-from didact.testing import tiny_batch, tiny_network, tiny_preflight
+from didact_kit import tiny_batch, tiny_network, tiny_preflight
 from didact_masked import MFCC, ClusterTargets, PatchPixels
 from didact_masked.clusters import read_codebook, write_codebook
 
@@ -23,7 +23,7 @@ from didact_masked.clusters import read_codebook, write_codebook
 def targets_of(folder: Path, centroids: torch.Tensor, **fields):
     """Cluster targets over `TinySource`'s columns, with these centroids (C, 3)."""
     spec = ClusterTargets(
-        codebook=str(folder / "walks.npz"), descriptor=PatchPixels(normalize=False), clusters=len(centroids), **fields
+        codebook=str(folder / "walks.npz"), feature=PatchPixels(normalize=False), clusters=len(centroids), **fields
     )
     write_codebook(spec, centroids.numpy())
     return spec.build(tiny_network(uneven=False))
@@ -85,7 +85,7 @@ def test_a_single_cluster_is_refused():
 # ── Codebooks that are not there ─────────────────────────────────────────────────────────────────────────────────────
 
 
-SPEC = ClusterTargets(codebook="words.npz", descriptor=PatchPixels(normalize=False), clusters=4)
+SPEC = ClusterTargets(codebook="words.npz", feature=PatchPixels(normalize=False), clusters=4)
 
 
 @pytest.fixture
@@ -106,8 +106,8 @@ def test_without_a_codebook_the_command_is_named_and_where_it_was_looked_for(cod
     codebook.unlink()
     with pytest.raises(SpecError, match=r"there is no codebook in words\.npz") as caught:
         read_codebook(SPEC, 3)
-    assert "didact cluster FILE" in caught.value.mend
-    assert str(codebook.parent) in caught.value.mend
+    assert "didact cluster FILE" in caught.value.hint
+    assert str(codebook.parent) in caught.value.hint
 
 
 def truncated(path: Path) -> None:
@@ -156,25 +156,25 @@ def a_folder(path: Path) -> None:
 )
 def test_a_damaged_codebook_is_an_error_that_names_the_command(codebook, damage):
     damage(codebook)
-    with pytest.raises(SpecError, match=r"words\.npz is no codebook") as caught:
+    with pytest.raises(SpecError, match=r"words\.npz is not a codebook") as caught:
         read_codebook(SPEC, 3)
     assert caught.value.where == "codebook"
-    assert "didact cluster FILE" in caught.value.mend
+    assert "didact cluster FILE" in caught.value.hint
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"clusters": 5}, {"descriptor": PatchPixels()}, {"descriptor": MFCC()}],
+    [{"clusters": 5}, {"feature": PatchPixels()}, {"feature": MFCC()}],
     ids=["clusters", "field", "class"],
 )
 def test_a_codebook_of_other_settings_is_refused_with_both(codebook, changes):
     asked = SPEC.evolve(**changes)
     with pytest.raises(SpecError, match=r"the codebook in words\.npz was made for") as caught:
         read_codebook(asked, 3)
-    made, _, wanted = caught.value.what.partition(", and the targets ask for")
+    made, _, wanted = caught.value.what.partition(", and the targets need")
     assert made.partition("made for ")[2] != wanted.strip()
     for text, spec in ((made, SPEC), (wanted, asked)):
-        assert type(spec.descriptor).__name__ in text
+        assert type(spec.feature).__name__ in text
         assert f'"clusters": {spec.clusters}' in text
 
 

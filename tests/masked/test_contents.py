@@ -12,9 +12,9 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from transformers.models.vit_mae.modeling_vit_mae import build_2d_sinusoidal_position_embedding
 
 from didact import Batch, BatchMask, Layout, Learner, Mask, Network, Signal, SpecError, View, collate
-from didact.testing import TinyBackbone, TinySource, TinyWords, tiny_batch, tiny_network
 from didact_distill import LatentRegression
-from didact_masked import DescriptorTargets, InputIds, MaskTokenDecoder, PatchPixels
+from didact_kit import TinyBackbone, TinySource, TinyWords, tiny_batch, tiny_network
+from didact_masked import FeatureTargets, InputIds, MaskTokenDecoder, PatchPixels
 from didact_transformer import Transformer
 from didact_vision import Patches
 
@@ -137,16 +137,16 @@ def test_samples_that_are_not_cut_into_equal_pieces_are_refused(axes, layout) ->
     layout = None if layout is None else Layout(layout)
     network = Network(torch.nn.Identity(), torch.nn.Identity(), signal, layout)
     with pytest.raises(SpecError, match="PatchPixels needs samples of one size") as caught:
-        DescriptorTargets().build(network)
-    assert caught.value.where == "descriptor"
+        FeatureTargets().build(network)
+    assert caught.value.where == "feature"
     assert str(axes) in str(caught.value)
 
 
 def test_a_piece_of_one_value_is_not_normalised() -> None:
     network = Network(torch.nn.Identity(), torch.nn.Identity(), Signal(kind="numbers", axes=(1, 6)), Layout((6,)))
     with pytest.raises(SpecError, match="one value, which has no variance"):
-        DescriptorTargets().build(network)
-    assert DescriptorTargets(descriptor=PatchPixels(normalize=False)).build(network).width == 1
+        FeatureTargets().build(network)
+    assert FeatureTargets(feature=PatchPixels(normalize=False)).build(network).width == 1
 
 
 def test_an_epsilon_of_nothing_is_refused() -> None:
@@ -202,7 +202,7 @@ def build_mae(theirs: ViTMAEForPreTraining) -> Learner:
     """Ours with their weights."""
     encoder = Patches(width=16, patch=4, positions="sincos", class_token=True)
     network = Network(encoder.build(IMAGE), transformer(16, 4).build(16, GRID), IMAGE, GRID)
-    targets = DescriptorTargets(descriptor=PatchPixels()).build(network)
+    targets = FeatureTargets(feature=PatchPixels()).build(network)
     head = MaskTokenDecoder(width=8, backbone=transformer(8, 2))
     objective = LatentRegression(head=head, beta=0.0, scale="1/width").build(network, targets)
     learner = Learner(network, targets, objective, TinySource()).eval()
@@ -224,7 +224,7 @@ def test_a_whole_mae_has_transformers_loss_and_gradients(theirs: ViTMAEForPreTra
     assert torch.equal(dropped.flatten(0, 1), reference.mask.bool())
     mask = BatchMask.collate([Mask.drop(rows) for rows in dropped], 25)
     batch = Batch(views=(View(content=images, layout=GRID, mask=mask),), ids=torch.arange(3))
-    loss, said = learner(batch, learner.objective.counts(batch))
+    loss, said = learner(batch, learner.objective.num_targets(batch))
     loss.backward()
     assert float(loss.detach()) == pytest.approx(float(reference.loss.detach()), rel=1e-6)
     at_masked = reference.logits.flatten(0, 1)[dropped.flatten()]
@@ -242,7 +242,7 @@ def test_every_view_is_described_by_itself() -> None:
     batch = tiny_batch(range(3), uneven=False, views=2)
     network = tiny_network(uneven=False)
     passes = tuple(network(view) for view in batch.views)
-    for target, view in zip(DescriptorTargets().build(network)(passes, network), batch.views, strict=True):
+    for target, view in zip(FeatureTargets().build(network)(passes, network), batch.views, strict=True):
         assert batch.views[target.view] is view
         assert target.level == "position"
         columns = view.content.transpose(1, 2)  # (B, F, T) -> (B, T, F): a position is a column
@@ -281,4 +281,4 @@ def test_ids_that_share_a_position_are_refused() -> None:
 def test_ids_of_samples_that_are_numbers_are_refused() -> None:
     with pytest.raises(SpecError, match="InputIds needs samples that are ids, and the source gives numbers") as caught:
         InputIds().build(tiny_network())
-    assert "DescriptorTargets" in caught.value.mend
+    assert "FeatureTargets" in caught.value.hint

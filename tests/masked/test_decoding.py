@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from transformers import RobertaConfig
 from transformers.models.roberta.modeling_roberta import RobertaLMHead
 
-from didact import Batch, BatchMask, Context, Layout, Learner, Mask, Network, Signal, SpecError, Tokens, collate
-from didact.testing import TinyBackbone, TinyEncoder, TinyMasker, TinySource, TinyWords, tiny_network
+from didact import BackboneOutput, Batch, BatchMask, Layout, Learner, Mask, Network, Signal, SpecError, Tokens, collate
+from didact.optimization import undecayed
 from didact_distill import HeadModule
+from didact_kit import TinyBackbone, TinyEncoder, TinyMasker, TinySource, TinyWords, tiny_network
 from didact_masked import CosineHead, InputIds, MaskedCrossEntropy, MaskTokenDecoder, TiedHead
 from didact_transformer import Transformer
 
@@ -53,7 +54,7 @@ def apply(head: HeadModule, outputs: Tensor) -> Tensor:
     """What a head says of outputs (R, T, D) at all positions: (R·T, C)."""
     rows, t, _ = outputs.shape
     tokens = Tokens(features=outputs, layout=Layout((t,)))
-    return head(Context(output=outputs, tokens=tokens), hidden(*[[1] * t] * rows), None)
+    return head(BackboneOutput(output=outputs, tokens=tokens), hidden(*[[1] * t] * rows), None)
 
 
 # ── BERT's head ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -68,7 +69,7 @@ def test_the_tied_head_is_robertas(epsilon: float) -> None:
         head.layers.dense.load_state_dict(theirs.dense.state_dict())
         head.layers.norm.load_state_dict(theirs.layer_norm.state_dict())
         head.layers.bias.copy_(theirs.decoder.bias)
-        theirs.decoder.weight = network.encoder.table()
+        theirs.decoder.weight = network.encoder.input_embeddings()
     outputs = torch.randn(3, 5, 8)
     torch.testing.assert_close(apply(head, outputs), theirs(outputs).flatten(0, 1), atol=1e-5, rtol=1e-5)
 
@@ -100,7 +101,7 @@ def build_tied() -> tuple[Learner, Batch]:
 
 
 def loss_of(learner: Learner, batch: Batch) -> Tensor:
-    return learner(batch, learner.objective.counts(batch))[0]
+    return learner(batch, learner.objective.num_targets(batch))[0]
 
 
 def test_the_table_is_the_encoders_alone_in_state_and_parameters() -> None:
@@ -108,7 +109,7 @@ def test_the_table_is_the_encoders_alone_in_state_and_parameters() -> None:
     assert set(learner.objective.state_dict()) == {
         f"head.layers.{name}" for name in ("bias", "dense.weight", "dense.bias", "norm.weight", "norm.bias")
     }
-    table = learner.network.encoder.table()
+    table = learner.network.encoder.input_embeddings()
     holders = [name for name, value in learner.named_parameters(remove_duplicate=False) if value is table]
     assert holders == ["network.encoder.words.weight"]
     assert [name for name, value in learner.state_dict().items() if value.shape == table.shape] == holders
@@ -145,7 +146,7 @@ def test_a_table_that_takes_the_place_of_another_is_the_one_that_is_used() -> No
 def test_an_encoder_without_a_table_has_nothing_to_tie_to() -> None:
     with pytest.raises(SpecError, match="the encoder has no table of embeddings") as caught:
         TiedHead().build(tiny_network(), 4)
-    assert "LinearHead" in caught.value.mend
+    assert "LinearHead" in caught.value.hint
 
 
 @pytest.mark.parametrize("classes", [WORDS - 1, WORDS + 1])
@@ -215,14 +216,14 @@ def build_decoder(layout: Layout | None, weights: HeadModule | None = None) -> H
     return head
 
 
-def dropped(layout: Layout) -> tuple[Context, BatchMask]:
+def dropped(layout: Layout) -> tuple[BackboneOutput, BatchMask]:
     """Some outputs of two samples, behind two masks each that keep unequally much."""
     predicted = torch.rand(2, 2, layout.positions) < torch.tensor([0.3, 0.7])[:, None]
     mask = BatchMask.collate([Mask.drop(rows) for rows in predicted], layout.positions)
     assert mask.visible_padding is not None
     outputs = torch.randn(*mask.visible.shape, 6)
     tokens = Tokens(features=outputs, layout=layout, positions=mask.visible, padding=mask.visible_padding)
-    return Context(output=outputs, tokens=tokens), mask
+    return BackboneOutput(output=outputs, tokens=tokens), mask
 
 
 def test_only_embedding_token_blocks_and_prediction_are_learned_and_kept() -> None:
@@ -255,7 +256,9 @@ def test_a_prediction_hears_of_every_visible_output_and_of_its_own_place() -> No
     predicted[0, [2, 3, 7]] = True
     mask = BatchMask.collate([Mask.drop(predicted)], 12)
     outputs = torch.randn(1, 9, 6, requires_grad=True)
-    context = Context(output=outputs, tokens=Tokens(features=outputs, layout=Layout((12,)), positions=mask.visible))
+    context = BackboneOutput(
+        output=outputs, tokens=Tokens(features=outputs, layout=Layout((12,)), positions=mask.visible)
+    )
     found = head(context, mask, None)
     assert torch.pdist(found).min() > 1e-3  # the mask tokens differ in their places alone
     found.sum().backward()
@@ -265,7 +268,7 @@ def test_a_prediction_hears_of_every_visible_output_and_of_its_own_place() -> No
 def test_where_nothing_is_dropped_no_mask_token_stands() -> None:
     head = build_decoder(Layout((12,)))
     outputs = torch.randn(1, 12, 6)
-    context = Context(output=outputs, tokens=Tokens(features=outputs, layout=Layout((12,))))
+    context = BackboneOutput(output=outputs, tokens=Tokens(features=outputs, layout=Layout((12,))))
     mask = hidden([1, 0, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0])
     before = head(context, mask, None)
     with torch.no_grad():
@@ -283,12 +286,12 @@ def test_a_sample_alone_is_decoded_as_beside_longer_ones(class_token: bool, mask
     contents, masker = [torch.randn(3, size) for size in (5, 12, 9, 2)], TinyMasker(masks=masks, corruption="drop")
     together = collate(contents, encoder, masker, [torch.Generator().manual_seed(n) for n in range(4)])
     rows = together.padding.repeat_interleave(masks, 0)
-    found = head(network(together).context, together.mask, rows)
+    found = head(network(together).backbone_output, together.mask, rows)
     parts = []
     for number, content in enumerate(contents):
         view = collate([content], encoder, masker, [torch.Generator().manual_seed(number)])
         assert view.padding is None
-        parts.append(head(network(view).context, view.mask, None))
+        parts.append(head(network(view).backbone_output, view.mask, None))
     torch.testing.assert_close(found, torch.cat(parts), atol=1e-5, rtol=1e-5)
     assert found.std() > 0.1
 
@@ -322,7 +325,7 @@ def test_settings_out_of_range_are_refused(head: type, fields: dict[str, object]
 def test_cosines_keep_their_digits_under_autocast() -> None:
     head = CosineHead(width=16, temperature=0.01).build(tiny_network(), 5)
     outputs = torch.randn(1, 12, 8)
-    context = Context(output=outputs, tokens=Tokens(features=outputs, layout=Layout((12,))))
+    context = BackboneOutput(output=outputs, tokens=Tokens(features=outputs, layout=Layout((12,))))
     mask = hidden([1, 0, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0])
     with torch.autocast("cpu", torch.bfloat16):
         found = head(context, mask, None)
@@ -330,3 +333,15 @@ def test_cosines_keep_their_digits_under_autocast() -> None:
     alike = torch.nn.functional.cosine_similarity(projected[:, None], head.layers.codes.double(), dim=-1)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), alike / 0.01, atol=1e-4, rtol=1e-4)
+
+
+# ── Weight decay ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_biases_and_norms_of_heads_are_not_decayed_and_tables_are():
+    """As released: MAE decays its mask token, HuBERT its code vectors, BERT its table but no bias."""
+    tied = TiedHead().build(words(), WORDS)
+    assert undecayed(tied) == {f"layers.{name}" for name in ("bias", "dense.bias", "norm.weight", "norm.bias")}
+    assert undecayed(CosineHead(width=6).build(words(), 4)) == {"layers.projection.bias"}
+    decoder = MaskTokenDecoder(width=8, backbone=BLOCKS).build(tiny_network(uneven=False), 5)
+    assert {"mask_token", "embed.weight", "predict.weight"} & undecayed(decoder) == set()

@@ -10,8 +10,8 @@ from scipy.stats import chisquare
 from torch import Tensor
 from torch.nn import functional as F
 
-from didact import Context, Layout, Network, SpecError, StudentPass, Tokens, View
-from didact.testing import NoiseSource, TinyBackbone, TinyWords, tiny_batch, tiny_network
+from didact import BackboneOutput, Layout, Network, SpecError, StudentPass, Tokens, View
+from didact_kit import NoiseSource, TinyBackbone, TinyWords, tiny_batch, tiny_network
 from didact_masked import QuantizedTargets
 
 SMALL = QuantizedTargets(width=6, groups=2, codes=5, start=1.5, end=0.5, decay=0.9, noise=0.0, dropout=0.0)
@@ -29,7 +29,7 @@ def pass_of(latents: Tensor) -> StudentPass:
     layout = Layout((latents.shape[1],))
     view = View(content=torch.zeros(len(latents), 1), layout=layout)
     tokens = Tokens(features=torch.zeros(*latents.shape[:2], 8), layout=layout, latents=latents)
-    return StudentPass(view=view, tokens=tokens, context=Context(output=tokens.features, tokens=tokens))
+    return StudentPass(view=view, tokens=tokens, backbone_output=BackboneOutput(output=tokens.features, tokens=tokens))
 
 
 def probabilities_of(module, latents: Tensor) -> Tensor:
@@ -221,6 +221,6 @@ def test_an_encoder_without_latents_is_refused_with_a_mend():
     source = NoiseSource(kind="tokens", axes=(12,), vocabulary=11)
     encoder = TinyWords().build(source.signal())
     network = Network(encoder, TinyBackbone().build(8, None), source.signal(), None)
-    with pytest.raises(SpecError, match="quantises what the encoder has before it projects") as caught:
+    with pytest.raises(SpecError, match="quantises the encoder's latents") as caught:
         SMALL.build(network)
-    assert "ConvWaveform" in caught.value.mend
+    assert "ConvWaveform" in caught.value.hint

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from didact import Layout, Signal, SpecError, collate
-from didact.testing import NoiseSource, check_encoder
+from didact.optimization import undecayed
+from didact_kit import NoiseSource, check_encoder
 from didact_perceiver import Arrays, FourierPositions
 from didact_perceiver.arrays import cut
 
@@ -66,3 +67,11 @@ def test_what_it_cannot_read_is_said():
         Arrays(patch=4).layout((3, 2, 8))
     with pytest.raises(SpecError, match="of a known number of channels"):
         Arrays().build(Signal(kind="odd", axes=(None, 4)))
+
+
+@pytest.mark.parametrize("source", SIGNALS.values(), ids=SIGNALS)
+def test_hidden_positions_are_not_decayed_and_maps_are(source):
+    module = Arrays(width=8, positions=POSITIONS).build(source.signal())
+    exempt = undecayed(module)
+    assert "mask_embedding" in exempt
+    assert not exempt & {"values.weight", "places.weight"}

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from didact import Collect, Layout, SpecError, Tokens
+from didact import HiddenState, Layout, SpecError, Tokens
+from didact.optimization import undecayed
 from didact_perceiver import FourierPositions, PerceiverIO
 from didact_perceiver.layers import AttentionLayer
 
@@ -75,30 +76,30 @@ def test_thinking_is_hugging_faces_self_attention():
         torch.testing.assert_close(layer(x)[0], other(x)[0], atol=1e-5, rtol=1e-4)
 
 
-def tokens(positions: int, rows: int = 2, extra: int = 0) -> Tokens:
-    features = torch.randn(rows, extra + positions, 10, generator=torch.Generator().manual_seed(positions))
-    return Tokens(features=features, layout=Layout((positions,)), extra=extra)
+def tokens(positions: int, rows: int = 2, num_prefix_tokens: int = 0) -> Tokens:
+    features = torch.randn(rows, num_prefix_tokens + positions, 10, generator=torch.Generator().manual_seed(positions))
+    return Tokens(features=features, layout=Layout((positions,)), num_prefix_tokens=num_prefix_tokens)
 
 
-def flops(positions: int, collect: Collect | None) -> int:
+def flops(positions: int, wanted: tuple[HiddenState, ...]) -> int:
     module = SMALL.build(10, None).eval()
     with FlopCounterMode(display=False) as counter:
-        module(tokens(positions), collect)
+        module(tokens(positions), wanted)
     return counter.get_total_flops()
 
 
-@pytest.mark.parametrize("collect", [None, Collect(feature="block", last=2)])
-def test_cost_is_linear_in_the_inputs_length(collect):
-    one, two, three = (flops(count * 50, collect) for count in (1, 2, 3))
+@pytest.mark.parametrize("wanted", [(), HiddenState.last("block", 2, 3)])
+def test_cost_is_linear_in_the_inputs_length(wanted):
+    one, two, three = (flops(count * 50, wanted) for count in (1, 2, 3))
     assert three - two == two - one > 0
 
 
 def test_a_blocks_feature_is_what_the_queries_read_from_it():
     module = SMALL.build(10, None).eval()
     seen = tokens(9)
-    context = module(seen, Collect(feature="block", last=3))
-    torch.testing.assert_close(context.features[-1], context.output)
-    assert not torch.allclose(context.features[0], context.output)
+    context = module(seen, HiddenState.last("block", 3, 3))
+    torch.testing.assert_close(context.hidden_states[-1], context.output)
+    assert not torch.allclose(context.hidden_states[0], context.output)
 
 
 def test_content_reaches_other_positions_through_the_latents_alone():
@@ -134,9 +135,9 @@ def test_dropped_positions_are_not_read_and_the_rest_keep_their_places():
     torch.testing.assert_close(module(kept).output, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_an_extra_token_is_read_and_answered():
+def test_a_prefix_token_is_read_and_answered():
     module = SMALL.build(10, None).eval()
-    seen = tokens(9, extra=1)
+    seen = tokens(9, num_prefix_tokens=1)
     context = module(seen)
     assert context.output.shape == (2, 10, 12)
     other = attrs.evolve(seen, features=seen.features.clone())
@@ -162,9 +163,9 @@ def test_wrong_numbers_are_refused(fields, said):
         PerceiverIO(**fields)
 
 
-def test_more_features_than_blocks_are_refused():
-    with pytest.raises(SpecError, match="the features of 4 blocks are asked for, but PerceiverIO has 3"):
-        SMALL.build(10, None)(tokens(4), Collect(feature="ffn", last=4))
+def test_a_feature_of_a_block_that_is_not_there_is_refused():
+    with pytest.raises(SpecError, match="the ffn of block 3 is asked for, and the backbone has 3 blocks"):
+        SMALL.build(10, None)(tokens(4), (HiddenState(block=3, feature="ffn"),))
 
 
 def test_the_latents_reading_is_hugging_faces():
@@ -189,3 +190,12 @@ def test_attention_is_what_the_latents_read_of_the_input():
     assert attention.weights.shape == (2, 2, 5, 9)
     torch.testing.assert_close(attention.weights.sum(-1), torch.ones(2, 2, 5), atol=1e-6, rtol=0)
     assert torch.equal(module.attention(tokens, 2).weights, attention.weights)
+
+
+def test_norms_and_biases_alone_are_not_decayed():
+    """The latents are: they are weights, as Perceiver IO's released optimizer takes them."""
+    module = SMALL.build(10, None)
+    exempt = undecayed(module)
+    assert "latents" not in exempt
+    assert all(parameter.ndim == 1 for name, parameter in module.named_parameters() if name in exempt)
+    assert all(parameter.ndim > 1 for name, parameter in module.named_parameters() if name not in exempt)

@@ -44,7 +44,7 @@ def counted(texts, vocabulary):
 
 def test_all_words_differ_and_there_are_as_many_as_it_says():
     language = Language.invent()
-    words = [*language.linking, *(word for subject in language.subjects for word in subject)]
+    words = [*language.linking, *(word for state in language.subjects for word in state)]
     assert len(set(words)) == len(words) == LINKING_WORDS + len(SUBJECTS) * WORDS_OF_SUBJECT
 
 

@@ -1,10 +1,11 @@
-"""The command from end to end, in miniature; and what it does when it is called again."""
+"""The command from end to end, in miniature; and its behaviour when it is called again."""
 
 import contextlib
 import io
 import json
 import re
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -18,12 +19,13 @@ from didact_quickstart import voices
 from didact_quickstart.lessons import LESSONS
 from didact_quickstart.verdicts import CLASSIFIERS, CONTENDERS, Verdict, draw, table
 
-pytestmark = pytest.mark.xdist_group("quickstart")  # one of them is run once for all
+pytestmark = pytest.mark.xdist_group("quickstart")  # they share one quickstart
 
 MINIATURE = [
     *("--set", "training.steps=2"),
     *("--set", "training.batch.amount=4"),
     *("--set", "evaluations.probe.limit=60"),
+    *("--set", "training.precision=float32"),
 ]
 
 
@@ -33,7 +35,7 @@ def quickstart(out, *words):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A quickstart of two steps in each modality, and what it printed."""
+    """A quickstart of two steps in each modality, and its output."""
     out = tmp_path_factory.mktemp("quickstart") / "out"
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
@@ -84,7 +86,7 @@ def test_other_settings_in_the_same_folder_are_refused(finished):
     out, _ = finished
     with pytest.raises(DidactError, match="other settings") as caught:
         quickstart(out, *MINIATURE, "--seed", "7")
-    assert "--out" in caught.value.mend
+    assert "--out" in caught.value.hint
 
 
 def test_a_run_that_was_stopped_goes_on(finished, tmp_path, capsys):
@@ -153,8 +155,49 @@ def verdict(best):
     )
 
 
+def test_it_prints_a_verdict_on_each_modality_and_no_warning(finished):
+    _, said = finished
+    for lesson in LESSONS:
+        assert f"{lesson.modality}: gain from pretraining: " in said
+    assert "warning" not in said
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.modality)
+def test_teachers_forget_their_random_initialisation_within_the_run(lesson):
+    experiment, _ = load_experiment(str(lesson.experiment))
+    preflight = types.SimpleNamespace(steps=experiment.training.steps, pretrained=False)  # all that a teacher reads
+    findings = list(experiment.targets.teacher.examine(preflight))
+    assert findings
+    assert {finding.severity for finding in findings} == {"fine"}
+
+
 @pytest.mark.parametrize("best", CONTENDERS)
-def test_the_table_sets_the_best_in_bold_whoever_it_is(best):
+def test_a_verdict_names_the_control_that_pretraining_does_not_beat(best):
+    sentence = verdict(best).sentence()
+    if best == "pretrained":
+        assert sentence == (
+            "images: gain from pretraining: linear +50.0 and 20-NN +50.0 points over the better control"
+        )
+    else:
+        assert sentence.count(f"({CONTENDERS[best]} 90.0, pretrained 40.0)") == 2
+
+
+def test_a_verdict_tells_probes_with_a_gain_from_those_without():
+    mixed = verdict("pretrained")
+    mixed.accuracy["knn", "raw"] = 95.0
+    sentence = mixed.sentence()
+    assert "linear +50.0 points" in sentence
+    assert "none with 20-NN (raw features 95.0, pretrained 90.0): the raw features already place" in sentence
+
+
+def test_a_difference_of_chance_is_no_gain():
+    close = verdict("pretrained")
+    close.accuracy["linear", "raw"] = 89.0
+    assert "none with linear (raw features 89.0, pretrained 90.0)" in close.sentence()
+
+
+@pytest.mark.parametrize("best", CONTENDERS)
+def test_the_table_sets_the_best_contender_in_bold(best):
     console = Console(width=100, force_terminal=True, color_system="standard", record=True, file=io.StringIO())
     console.print(table([verdict(best)]))
     lines = console.export_text(styles=True).splitlines()

@@ -29,7 +29,7 @@ def accuracy_of_held_out_speakers(features, labels, held_out):
 
 @pytest.fixture(scope="module")
 def corpus():
-    """Everybody says every syllable ten times: sound (N, S), labels (N,), held_out (N,)."""
+    """Ten utterances of every syllable by each speaker: sound (N, S), labels (N,), held_out (N,)."""
     sound, labels, held_out = [], [], []
     for number, speaker in enumerate(SPEAKERS.values()):
         syllables = [syllable for syllable in SYLLABLES for _ in range(10)]

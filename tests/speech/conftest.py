@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from didact.ingest import write_store
 from didact_speech import AudioMedium
+from didact_stores.ingest import write_store
 
 
 def make_tone(seconds: float, rate_hz: int = 16_000, hz: float = 440.0, offset: float = 0.0) -> np.ndarray:

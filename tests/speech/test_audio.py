@@ -46,7 +46,7 @@ def test_a_truncated_file_is_refused(format: str, subtype: str, share: float, en
 
 def test_a_truncated_wav_says_what_is_missing(encode: Encode, tone: Tone) -> None:
     data = encode(tone(1.0))
-    with pytest.raises(DataError, match="its header promises 32000 bytes of sound, 19956 are there"):
+    with pytest.raises(DataError, match="its header declares 32000 bytes of audio, and it has 19956"):
         decode(data[:20_000], "part.wav")
 
 
@@ -61,12 +61,12 @@ def test_a_wav_from_a_pipe_that_does_not_know_its_size_is_taken(encode: Encode, 
 def test_values_that_are_not_finite_are_refused_with_their_place(value: float, encode: Encode, tone: Tone) -> None:
     samples = tone(1.0)
     samples[[4_000, 9_000]] = value
-    with pytest.raises(DataError, match=r"not finite: (nan|inf|-inf) at 0.250 s, 2 in all"):
+    with pytest.raises(DataError, match=r"it has 2 values that are not finite; the first is (nan|inf|-inf) at 0.250 s"):
         AudioMedium().records(encode(samples, subtype="FLOAT"), "bad.wav", {})
 
 
 def test_a_file_of_length_0_is_refused(encode: Encode) -> None:
-    with pytest.raises(DataError, match="its length is 0"):
+    with pytest.raises(DataError, match="it has no samples"):
         AudioMedium().records(encode(np.zeros(0, dtype=np.float32)), "empty.wav", {})
 
 
@@ -112,5 +112,5 @@ def test_a_decoded_file_equals_what_soundfile_reads(encode: Encode, tone: Tone) 
 
 
 def test_an_option_that_audio_does_not_have_is_refused() -> None:
-    with pytest.raises(SpecError, match="`didact ingest audio` has no option 'split', nor any other"):
+    with pytest.raises(SpecError, match="`didact ingest audio` has no option 'split'; it has none"):
         AudioMedium().check_options({"split": "line"})

@@ -9,10 +9,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from didact import Layout, Signal, SpecError, View, collate
-from didact_speech import MelFilterbank
+from didact.randomness import generator
+from didact_speech import ConvWaveform, MelFilterbank
+from didact_speech.frames import FrameEncoder
+from didact_text import TokenMasker
 
 SOUND = Signal(kind="waveform", axes=(None,), rate_hz=16_000)
 SMALL = MelFilterbank(width=16, bands=12, window=40, hop=16, joined=2, position_groups=4)
+CONVOLUTIONS = ConvWaveform(width=16, channels=12, layers=((8, 8), (4, 4)), position_groups=4)
 
 
 def log_mel(spec: MelFilterbank, waveforms: Tensor) -> Tensor:
@@ -69,6 +73,26 @@ def test_a_position_hears_its_own_window_and_nothing_else() -> None:
     assert changed == heard
 
 
+@pytest.mark.parametrize("spec", [SMALL, CONVOLUTIONS], ids=["filterbank", "convolutions"])
+def test_a_sample_whose_frames_are_replaced_is_the_same_beside_a_longer_one(spec: FrameEncoder) -> None:
+    encoder = spec.build(SOUND).eval()
+    contents = [torch.randn(1_176), torch.randn(2_500)]  # the first has 36 positions
+    masker = TokenMasker(probability=0.5, random=1.0, keep=0.0)
+
+    def placed(contents: list[Tensor]) -> Tensor:
+        view = collate(contents, spec, masker, [generator(seed, "mask") for seed in range(len(contents))])
+        assert view.mask is not None
+        assert view.mask.replaced is not None
+        assert view.mask.replaced[0].sum() == 18
+        with torch.no_grad():
+            features: Tensor = encoder.place(encoder.embed(view), view.mask).features
+        return features[0]
+
+    alone, together = placed(contents[:1]), placed(contents)
+    assert len(alone) == 36 < len(together)
+    torch.testing.assert_close(together[:36], alone)
+
+
 def test_autocast_does_not_reach_the_powers() -> None:
     bank, waveforms = SMALL.build(SOUND), torch.randn(1, 600)
     with torch.autocast("cpu", torch.bfloat16):
@@ -95,7 +119,7 @@ def test_a_sound_too_short_for_a_position_is_an_error_that_says_how_long_it_must
     ("signal", "message"),
     [
         (Signal(kind="image", axes=(3, 32, 32)), "MelFilterbank reads mono waveforms, but the source gives image"),
-        (Signal(kind="waveform", axes=(None,)), "must know how many samples a second has"),
+        (Signal(kind="waveform", axes=(None,)), "MelFilterbank needs the sample rate"),
     ],
 )
 def test_a_signal_that_it_cannot_read_is_an_error_that_says_so(signal: Signal, message: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from didact import BatchMask, Collect, Layout, Mask, Network, Signal, View, collate
+from didact import BatchMask, HiddenState, Layout, Mask, Network, Signal, View, collate
 from didact.randomness import generator
 from didact_speech import ConvWaveform, SpanMasker
 
@@ -136,15 +136,15 @@ def test_every_layers_target_feature_agrees(
 ) -> None:
     batch, masker = sounds(*lengths), SpanMasker() if masked else None
     view = collate(batch, ConvWaveform(), masker, [generator(seed, "mask") for seed in range(2)])
-    context = network.contextualize(network.encoder.embed(view), view.mask, Collect(feature="ffn", last=12))
+    context = network.contextualize(network.encoder.embed(view), view.mask, HiddenState.last("ffn", 12, 12))
     assert (view.padding is not None) == (lengths[0] != lengths[1])
     for row, sound in enumerate(batch):
         frames = ConvWaveform().layout((len(sound),)).positions
         predicted = None if view.mask is None else view.mask.predicted[row, :, :frames]
         # alone, for in a padded batch Hugging Face's own result depends on the padding: see the next test
         features, output = their_features(theirs, sound, predicted)
-        assert len(features) == len(context.features) == 12
-        for mine, other in zip(context.features, features, strict=True):
+        assert len(features) == len(context.hidden_states) == 12
+        for mine, other in zip(context.hidden_states, features, strict=True):
             assert difference(mine[row, :frames], other) <= TOLERANCE
         assert difference(context.output[row, :frames], output) <= TOLERANCE
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from didact import Corruption, Layout, Mask, SpecError
 from didact.randomness import generator
-from didact.testing import tiny_preflight
+from didact_kit import tiny_preflight
 from didact_speech import SpanMasker
 
 
@@ -63,12 +63,12 @@ def test_half_of_an_utterance_is_hidden(positions: int) -> None:
 @pytest.mark.parametrize("rows", [8, 12])
 def test_equalised_counts_leave_as_much_as_the_released_code_leaves(rows: int) -> None:
     masker = SpanMasker(equalize_counts=True)
-    shares = []
+    share = []
     for batch in range(60):
         masks = tuple(draw(masker, 600, batch * rows + row) for row in range(rows))
         masks = masker.equalize(masks, generator=generator(batch, "equalise"))
-        shares.append(torch.stack([mask.predicted for mask in masks]).float().mean().item())
-    assert 0.445 < np.mean(shares) < 0.465
+        share.append(torch.stack([mask.predicted for mask in masks]).float().mean().item())
+    assert 0.445 < np.mean(share) < 0.465
 
 
 def test_equalised_samples_hide_equally_many_and_nothing_new() -> None:
@@ -151,11 +151,11 @@ def test_a_mask_that_hides_all_or_nothing_is_an_error_that_says_so(
 ) -> None:
     with pytest.raises(SpecError, match=f"SpanMasker hides {word} of a sample's {positions} positions") as caught:
         draw(masker, positions, 0)
-    assert "leave such short samples out" in caught.value.mend
+    assert "leave such short samples out" in caught.value.hint
 
 
 def test_a_grid_has_no_spans() -> None:
-    with pytest.raises(SpecError, match=r"positions lie in a grid \(14, 14\)"):
+    with pytest.raises(SpecError, match=r"the positions form a grid \(14, 14\)"):
         SpanMasker().sample(Layout((14, 14)), generator=generator(0, "mask"))
 
 
@@ -172,7 +172,7 @@ def test_a_field_out_of_range_is_named_with_its_meaning(field: str, values: Sequ
     for value in values:
         with pytest.raises(SpecError, match=rf"SpanMasker\.{field} must be") as caught:
             SpanMasker(**{field: value})
-        assert caught.value.mend
+        assert caught.value.hint
 
 
 def test_spans_that_are_short_for_their_samples_are_fine():
@@ -185,7 +185,7 @@ def test_samples_with_hardly_a_span_are_warned_of_and_the_mend_mends():
     preflight = tiny_preflight(Layout((25,)), Layout((28,)), Layout((30,)))
     (found,) = SpanMasker().examine(preflight)
     assert (found.severity, found.where) == ("warning", "length")
-    length = int(found.mend.partition("=")[2].partition(",")[0])
+    length = int(found.hint.partition("=")[2].partition(",")[0])
     assert [each.severity for each in SpanMasker(length=length).examine(preflight)] == ["fine"]
     assert [each.severity for each in SpanMasker(min_spans=2).examine(preflight)] == ["fine"]
 

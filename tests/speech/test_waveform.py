@@ -83,10 +83,10 @@ def test_the_mask_embedding_starts_between_0_and_1() -> None:
 
 def test_padding_changes_nothing_that_a_sample_is_made_into() -> None:
     encoder = build().eval()
-    sounds = [torch.randn(samples, dtype=torch.float64) for samples in (605, 333, 411)]
-    view = collate(sounds, SMALL)
+    audio = [torch.randn(samples, dtype=torch.float64) for samples in (605, 333, 411)]
+    view = collate(audio, SMALL)
     together = encoder.place(encoder.embed(view), None)
-    for row, sound in enumerate(sounds):
+    for row, sound in enumerate(audio):
         alone = encoder.place(encoder.embed(collate([sound], SMALL)), None).features[0]
         assert torch.allclose(together.features[row, : len(alone)], alone, atol=1e-12)
         assert together.padding is not None

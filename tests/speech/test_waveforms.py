@@ -10,8 +10,8 @@ import torch
 
 from didact import DataError, Signal, SpecError
 from didact.randomness import generator
-from didact.store import Store
 from didact_speech import Waveforms
+from didact_stores.store import Store
 
 Tone, Encode = Callable[..., np.ndarray], Callable[..., bytes]
 
@@ -69,12 +69,12 @@ def test_nothing_is_left_out_or_cut_where_no_limits_are_set(store: str) -> None:
 
 
 def test_a_limit_that_leaves_nothing_is_an_error_with_the_longest_sample(store: str) -> None:
-    with pytest.raises(DataError, match=r"all 4 are shorter than 3 seconds, the longest has 2.5"):
+    with pytest.raises(DataError, match=r"all 4 samples are shorter than 3 seconds; the longest has 2.5"):
         Waveforms(store=store, min_seconds=3.0).open()
 
 
 def test_a_store_of_another_kind_is_refused(store: str) -> None:
-    with pytest.raises(DataError, match="holds audio, but images are asked for"):
+    with pytest.raises(DataError, match="holds audio, not images"):
         Store.open(store, "images")
 
 
@@ -145,20 +145,20 @@ def test_raw_features_are_means_and_deviations_of_log_mel_bands(store: str) -> N
 def test_a_sound_is_the_waveform_at_full_scale(store: str) -> None:
     source = Waveforms(store=store, min_seconds=None)
     content = source.open().content(1)
-    sound = source.sound(content)
+    sound = source.audio(content)
     assert sound.rate_hz == 16_000
     assert float(sound.samples.abs().max()) == 1
     torch.testing.assert_close(sound.samples, content / content.abs().max())
-    assert torch.equal(source.sound(torch.zeros(9)).samples, torch.zeros(9))  # silence stays silent
+    assert torch.equal(source.audio(torch.zeros(9)).samples, torch.zeros(9))  # silence stays silent
 
 
-def test_a_picture_shows_low_bands_at_the_bottom(store: str) -> None:
+def test_an_image_shows_low_bands_at_the_bottom(store: str) -> None:
     source = Waveforms(store=store, min_seconds=None)
-    picture = source.picture(source.open().content(1))
+    picture = source.image(source.open().content(1))
     assert (picture.shape, picture.dtype) == ((80, 101, 3), torch.uint8)
     brightest = picture.float().sum(2).mean(1).argmax().item()
     assert 40 < brightest < 70  # 800 Hz is the 28th of 80 mel bands to 8 kHz, counted from below
-    silent = source.picture(torch.zeros(4_000))
+    silent = source.image(torch.zeros(4_000))
     assert silent.unique(dim=0).shape[0] == 1
 
 

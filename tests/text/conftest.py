@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from didact import Record
-from didact.ingest import write_store
+from didact_stores import Record
+from didact_stores.ingest import write_store
 from didact_text import ByteBPE, TextFiles
 
 SYLLABLES = ["ka", "lo", "mi", "ren", "tus", "ba", "é", "shi", "dor", "en", "qui", "vash", "fy", "gem", "wox", "zu"]

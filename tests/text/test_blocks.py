@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from didact import DataError, Record, SpecError
+from didact import DataError, SpecError
+from didact_stores import Record
 from didact_text import ByteBPE, Sentences, TextBlocks
 from didact_text.blocks import document_blocks
 from didact_text.bpe import END, START
@@ -149,7 +150,7 @@ CHANGES = (
 
 def test_reading_before_preparing_says_what_to_do(copied):
     source = TextBlocks(store=copied, tokenizer=ByteBPE(store=copied, vocabulary_size=300))
-    with pytest.raises(DataError, match="is not there yet"):
+    with pytest.raises(DataError, match="does not exist yet"):
         source.open()
 
 

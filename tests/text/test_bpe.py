@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from didact import DataError, Record, SpecError
-from didact.store import Store
+from didact import DataError, SpecError
+from didact_stores import Record
+from didact_stores.store import Store
 from didact_text import ByteBPE, TokenizerFile
 from didact_text.bpe import BYTES as BYTES_OF_SYMBOLS
 from didact_text.bpe import END, MASK, PAD, SPECIALS, START, UNKNOWN
@@ -89,16 +90,16 @@ def test_a_vocabulary_is_learnt_once(copied, monkeypatch):
 
 
 def test_reading_before_preparing_says_what_to_do(copied):
-    with pytest.raises(DataError, match="is not there yet") as caught:
+    with pytest.raises(DataError, match="does not exist yet") as caught:
         ByteBPE(store=copied, vocabulary_size=300).load()
-    assert "prepare()" in caught.value.mend
+    assert "prepare()" in caught.value.hint
 
 
 def test_too_little_text_says_how_many_ids_it_gives(make_store):
     store = make_store([Record(data=b"the cat and the hat", length=19.0, name="a")])
     with pytest.raises(DataError, match="not of 50,265") as caught:
         ByteBPE(store=store).prepare()
-    enough = int(re.search(r"at most (\d+)", caught.value.mend).group(1))
+    enough = int(re.search(r"at most (\d+)", caught.value.hint).group(1))
     ByteBPE(store=store, vocabulary_size=enough).prepare()
     assert not list((Store.open(store).path / "derived").glob("*.partial"))
 

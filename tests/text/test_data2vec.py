@@ -3,7 +3,7 @@
 import torch
 from transformers import Data2VecTextConfig, Data2VecTextModel
 
-from didact import Collect, Network, Signal, collate
+from didact import HiddenState, Network, Signal, collate
 from didact_distill import MLPHead
 from didact_text import TokenEmbeddings
 from didact_text.bpe import PAD
@@ -56,9 +56,9 @@ def test_every_layers_feature_equals_that_of_transformers_with_and_without_paddi
         view = collate(contents, TokenEmbeddings(width=768))
         data = torch.ones(2, 37, dtype=torch.bool) if view.padding is None else ~view.padding
         output = theirs(view.content.masked_fill(~data, PAD), attention_mask=data.long()).last_hidden_state
-        context = ours.contextualize(ours.encoder.embed(view), None, Collect(feature="ffn", last=12))
-        assert len(features) == len(context.features) == 12
-        for mine, other in zip(context.features, features, strict=True):
+        context = ours.contextualize(ours.encoder.embed(view), None, HiddenState.last("ffn", 12, 12))
+        assert len(features) == len(context.hidden_states) == 12
+        for mine, other in zip(context.hidden_states, features, strict=True):
             torch.testing.assert_close(mine[data], other[data], atol=1e-4, rtol=0)
         torch.testing.assert_close(context.output[data], output[data], atol=1e-4, rtol=0)
 

@@ -94,6 +94,12 @@ def test_a_replaced_token_is_the_word_that_was_drawn(module, spec):
     torch.testing.assert_close(placed(module, view).features, placed(module, collate(list(ids), spec)).features)
 
 
+def test_a_text_whose_words_are_replaced_is_the_same_beside_a_longer_one(module, spec):
+    contents, masker = texts(15, 30), TokenMasker(probability=0.5, random=1.0, keep=0.0)
+    alone, together = (placed(module, masked(some, spec, masker)).features for some in (contents[:1], contents))
+    torch.testing.assert_close(together[0, :15], alone[0])
+
+
 def test_the_words_that_replace_others_can_be_asked_for(module, spec):
     view = masked(texts(20, 15), spec, TokenMasker(probability=0.5, random=1.0, keep=0.0))
     words = module.replacements(view.mask)
@@ -190,7 +196,7 @@ def test_initialisation_is_berts(spec):
         assert float(table.std()) == pytest.approx(0.02, rel=0.02)
         assert float(table[PAD].abs().max()) == 0
     assert module.positions.weight.shape == (514, 256)
-    assert module.table() is module.tokens.weight
+    assert module.input_embeddings() is module.tokens.weight
 
 
 def test_dropout_falls_on_the_normalised_sum(spec):
@@ -206,7 +212,7 @@ def test_the_layout_is_the_sequence(spec):
 def test_a_sample_with_too_many_tokens_is_refused_with_what_to_do(spec):
     with pytest.raises(SpecError, match=r"41 tokens is longer than TokenEmbeddings.max_tokens, 40") as caught:
         spec.layout((41,))
-    assert "block_tokens" in caught.value.mend
+    assert "block_tokens" in caught.value.hint
 
 
 @pytest.mark.parametrize("size", [(0,), (3, 4), ()])

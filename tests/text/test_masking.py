@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from didact import Corruption, Layout, SpecError
-from didact.testing import tiny_preflight
+from didact_kit import tiny_preflight
 from didact_text import TokenMasker, TokenSpanMasker
 
 KINDS = {"hidden": Corruption.HIDE, "random": Corruption.REPLACE, "kept": Corruption.NONE}
@@ -20,8 +20,8 @@ def test_bert_hides_80_replaces_10_and_keeps_10_of_15_percent():
     predicted = torch.cat([mask.predicted for mask in masks])
     corruption = torch.cat([mask.corruption for mask in masks])
     assert float(predicted.float().mean()) == pytest.approx(0.15, abs=0.0005)
-    shares = {name: float((corruption[predicted] == int(kind)).float().mean()) for name, kind in KINDS.items()}
-    assert shares == pytest.approx({"hidden": 0.8, "random": 0.1, "kept": 0.1}, abs=0.008)
+    share = {name: float((corruption[predicted] == int(kind)).float().mean()) for name, kind in KINDS.items()}
+    assert share == pytest.approx({"hidden": 0.8, "random": 0.1, "kept": 0.1}, abs=0.008)
     assert int(corruption[~predicted].max()) == 0
 
 
@@ -32,8 +32,8 @@ def test_the_number_of_tokens_is_right_on_average_and_never_off_by_more_than_one
 
 
 def test_every_position_is_chosen_equally_often():
-    shares = torch.stack([draw(TokenMasker(), 20, seed).predicted[0] for seed in range(2_000)]).float().mean(0)
-    torch.testing.assert_close(shares, torch.full((20,), 0.15), atol=0.035, rtol=0)
+    share = torch.stack([draw(TokenMasker(), 20, seed).predicted[0] for seed in range(2_000)]).float().mean(0)
+    torch.testing.assert_close(share, torch.full((20,), 0.15), atol=0.035, rtol=0)
 
 
 def test_the_released_code_predicts_hidden_tokens_only():
@@ -46,16 +46,16 @@ def test_the_released_code_predicts_hidden_tokens_only():
 
 def test_spans_cover_what_fairseq_covers():
     """The share that the reference measured, and an implementation of fairseq's lines in NumPy."""
-    shares = [float(draw(TokenSpanMasker(), 512, seed).predicted.float().mean()) for seed in range(2_000)]
+    share = [float(draw(TokenSpanMasker(), 512, seed).predicted.float().mean()) for seed in range(2_000)]
     rng, theirs = np.random.default_rng(0), []
     for _ in range(2_000):
         count = int(0.35 * 512 / 4 + rng.random())
         starts = rng.choice(512, count, replace=False)
         covered = np.concatenate([starts + offset for offset in range(4)])
         theirs.append(len(set(covered[covered < 512])) / 512)
-    assert np.mean(shares) == pytest.approx(0.306, abs=0.001)
-    assert np.mean(shares) == pytest.approx(np.mean(theirs), abs=0.001)
-    assert np.std(shares) == pytest.approx(np.std(theirs), abs=0.002)
+    assert np.mean(share) == pytest.approx(0.306, abs=0.001)
+    assert np.mean(share) == pytest.approx(np.mean(theirs), abs=0.001)
+    assert np.std(share) == pytest.approx(np.std(theirs), abs=0.002)
 
 
 def test_spans_are_runs_of_their_length_unless_cut_or_joined():

@@ -13,7 +13,7 @@ from transformers.models.data2vec import modeling_data2vec_audio as audio
 from transformers.models.data2vec import modeling_data2vec_text as text
 from transformers.models.data2vec import modeling_data2vec_vision as vision
 
-from didact import Collect, Layout, Tokens
+from didact import HiddenState, Layout, Tokens
 from didact_transformer import BEiTBias, Transformer, TransformerModule
 
 TOLERANCE = 1e-4
@@ -124,7 +124,7 @@ def test_features_and_output_equal_those_of_the_image_model(size: str, gradient:
     with torch.no_grad():
         result = theirs(x, output_hidden_states=True, resolution=(image, image))
         reference = Reference(list(result.hidden_states[1:]), final(result.last_hidden_state))
-    compare(ours, Tokens(features=x, layout=Layout(grid), extra=1), reference, "block", gradient)
+    compare(ours, Tokens(features=x, layout=Layout(grid), num_prefix_tokens=1), reference, "block", gradient)
 
 
 def transformer(config: object, **fields: object) -> Transformer:
@@ -165,9 +165,11 @@ def compare(
     where: Tensor | None = None,
 ) -> None:
     with torch.set_grad_enabled(gradient):
-        context = ours(tokens, Collect(feature=feature, last=len(ours.blocks)))
+        context = ours(tokens, HiddenState.last(feature, len(ours.blocks), len(ours.blocks)))
     where = torch.ones(tokens.features.shape[:2], dtype=torch.bool) if where is None else where
-    assert len(context.features) == len(reference.features)
-    for mine, theirs in zip([*context.features, context.output], [*reference.features, reference.output], strict=True):
+    assert len(context.hidden_states) == len(reference.features)
+    for mine, theirs in zip(
+        [*context.hidden_states, context.output], [*reference.features, reference.output], strict=True
+    ):
         assert (mine[where] - theirs[where]).abs().max() <= TOLERANCE
         assert theirs[where].std() > 0.01  # or the comparison would say nothing

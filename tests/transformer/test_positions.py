@@ -11,9 +11,14 @@ from didact_transformer import ALiBi, BEiTBias, RelativePositions, Transformer
 from didact_transformer.positions import alibi_slopes
 
 
-def tokens(layout: Layout, positions: torch.Tensor | None = None, extra: int = 0, width: int = 8) -> Tokens:
+def tokens(layout: Layout, positions: torch.Tensor | None = None, num_prefix_tokens: int = 0, width: int = 8) -> Tokens:
     rows, held = positions.shape if positions is not None else (2, layout.positions)
-    return Tokens(features=torch.randn(rows, extra + held, width), layout=layout, positions=positions, extra=extra)
+    return Tokens(
+        features=torch.randn(rows, num_prefix_tokens + held, width),
+        layout=layout,
+        positions=positions,
+        num_prefix_tokens=num_prefix_tokens,
+    )
 
 
 def test_alibi_slopes_are_those_of_the_papers() -> None:
@@ -26,7 +31,7 @@ def test_alibi_slopes_are_those_of_the_papers() -> None:
 def test_alibi_falls_with_the_distance_of_original_positions() -> None:
     module = ALiBi().build(2, None)
     module.scale.data = torch.tensor([3.0, -1.0])  # a negative scale counts as 0
-    bias = module(tokens(Layout((20,)), torch.tensor([[2, 5, 19]]), extra=1))
+    bias = module(tokens(Layout((20,)), torch.tensor([[2, 5, 19]]), num_prefix_tokens=1))
     assert bias.shape == (1, 2, 4, 4)
     distance = torch.tensor([[0, 0, 0, 0], [0, 0, 3, 17], [0, 3, 0, 14], [0, 17, 14, 0]])
     assert torch.equal(bias[0, 0], -3 * 2.0**-4 * distance)
@@ -48,7 +53,7 @@ def test_beit_bias_equals_that_of_transformers() -> None:
     theirs = Data2VecVisionRelativePositionBias.generate_relative_position_index((4, 5))  # (1 + T, 1 + T)
     module.table.data.normal_()
     assert module.table.shape == ((2 * 4 - 1) * (2 * 5 - 1) + 3, 3)
-    found = module(tokens(Layout((4, 5)), extra=1))
+    found = module(tokens(Layout((4, 5)), num_prefix_tokens=1))
     assert torch.equal(found[0], module.table[theirs].permute(2, 0, 1))
 
 
@@ -80,7 +85,9 @@ def test_permuting_the_visible_tokens_permutes_the_outputs(
     given_tokens = tokens(layout, visible, extra)
     order = torch.randperm(held)
     moved = torch.cat([torch.arange(extra), extra + order])
-    shuffled = Tokens(features=given_tokens.features[:, moved], layout=layout, positions=visible[:, order], extra=extra)
+    shuffled = Tokens(
+        features=given_tokens.features[:, moved], layout=layout, positions=visible[:, order], num_prefix_tokens=extra
+    )
     torch.testing.assert_close(module(shuffled).output, module(given_tokens).output[:, moved], atol=1e-5, rtol=1e-4)
 
 
@@ -90,16 +97,16 @@ def test_all_positions_visible_is_the_same_as_none_named(positions: RelativePosi
     module = positions.build(2, layout)
     for parameter in module.parameters():
         parameter.data.normal_()
-    named = module(tokens(layout, torch.arange(12).expand(2, -1), extra=1))
-    assert torch.equal(named, module(tokens(layout, extra=1)).expand_as(named))
+    named = module(tokens(layout, torch.arange(12).expand(2, -1), num_prefix_tokens=1))
+    assert torch.equal(named, module(tokens(layout, num_prefix_tokens=1)).expand_as(named))
 
 
 def test_positions_that_do_not_suit_the_layout_are_named() -> None:
-    with pytest.raises(SpecError, match=r"BEiTBias describes positions in a grid, but .* has the layout \(12,\)"):
+    with pytest.raises(SpecError, match=r"BEiTBias supports positions in a grid, but .* has the layout \(12,\)"):
         BEiTBias().build(2, Layout((12,)))
     with pytest.raises(SpecError, match="differs in size from sample to sample"):
         BEiTBias().build(2, None)
-    with pytest.raises(SpecError, match=r"ALiBi describes distances in a sequence, .* laid out as \(3, 4\)"):
+    with pytest.raises(SpecError, match=r"ALiBi supports .* the layout of the positions is \(3, 4\)"):
         ALiBi().build(2, Layout((3, 4)))
-    with pytest.raises(SpecError, match=r"built for a grid of 3 × 4 positions, but is given the layout \(4, 4\)"):
+    with pytest.raises(SpecError, match=r"built for a grid of 3 × 4 positions, but the layout is \(4, 4\)"):
         BEiTBias().build(2, Layout((3, 4)))(tokens(Layout((4, 4))))

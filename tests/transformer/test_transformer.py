@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from didact import Collect, Layout, SpecError, Tokens
+from didact import HiddenState, Layout, SpecError, Tokens
 from didact.randomness import seed_step
 from didact_transformer import ALiBi, BEiTBias, DepthScaledInitialization, NormalInitialization, Transformer
 
@@ -37,11 +37,11 @@ def test_padding_never_changes_a_result(
     other = torch.randn(1, held + padded, 32)
     filled = torch.cat([alone, 1e3 * torch.randn(1, padded, 32)], 1)  # (1, held + padded, D); noise must not matter
     padding = torch.arange(held + padded) >= torch.tensor([[held], [held + padded]])
-    collect = Collect(feature="ffn", last=3)
+    wanted = HiddenState.last("ffn", 3, 3)
     with torch.set_grad_enabled(gradient):
-        expected = module(sequence(alone), collect)
-        found = module(sequence(torch.cat([filled, other]), padding), collect)
-    for one, many in zip([expected.output, *expected.features], [found.output, *found.features], strict=True):
+        expected = module(sequence(alone), wanted)
+        found = module(sequence(torch.cat([filled, other]), padding), wanted)
+    for one, many in zip([expected.output, *expected.hidden_states], [found.output, *found.hidden_states], strict=True):
         torch.testing.assert_close(many[:1, :held], one, atol=1e-5, rtol=1e-4)
 
 
@@ -64,36 +64,38 @@ def test_features_are_what_the_residual_stream_is_made_of(norm: str) -> None:
     module = Transformer(**SMALL, norm=norm, layer_scale=0.5).build(32, None).eval()
     x = torch.randn(2, 7, 32)
     attention, ffn, joined, block = (
-        module(sequence(x), Collect(feature=feature, last=3))
+        module(sequence(x), HiddenState.last(feature, 3, 3))
         for feature in ("attention", "ffn", "ffn+residual", "block")
     )
     for index, layer in enumerate(module.blocks):
         first, second = layer.attention_residual.norm, layer.ffn_residual.norm
-        scaled_attention = attention.features[index] * layer.attention_residual.scale
-        scaled_ffn = ffn.features[index] * layer.ffn_residual.scale
+        scaled_attention = attention.hidden_states[index] * layer.attention_residual.scale
+        scaled_ffn = ffn.hidden_states[index] * layer.ffn_residual.scale
         if norm == "post":
             expected_sum = first(x + scaled_attention) + scaled_ffn
             expected = second(expected_sum)
         else:
             expected = expected_sum = x + scaled_attention + scaled_ffn
-        torch.testing.assert_close(joined.features[index], expected_sum)
-        torch.testing.assert_close(block.features[index], expected)
-        x = block.features[index]
+        torch.testing.assert_close(joined.hidden_states[index], expected_sum)
+        torch.testing.assert_close(block.hidden_states[index], expected)
+        x = block.hidden_states[index]
     torch.testing.assert_close(block.output, x if norm == "post" else module.output_norm(x))
 
 
 def test_only_the_features_that_are_asked_for_are_given() -> None:
     module = Transformer(**SMALL).build(32, None).eval()
     tokens = sequence(torch.randn(2, 7, 32))
-    assert module(tokens).features == ()
-    all_three = module(tokens, Collect(feature="ffn", last=3)).features
-    (top,) = module(tokens, Collect(feature="ffn", last=1)).features
+    assert module(tokens).hidden_states == ()
+    all_three = module(tokens, HiddenState.last("ffn", 3, 3)).hidden_states
+    (top,) = module(tokens, HiddenState.last("ffn", 1, 3)).hidden_states
     torch.testing.assert_close(top, all_three[-1])
 
 
 def test_asking_for_more_blocks_than_there_are_is_an_error() -> None:
-    with pytest.raises(SpecError, match="4 blocks are asked for, but the Transformer has 3"):
-        Transformer(**SMALL).build(32, None)(sequence(torch.randn(1, 2, 32)), Collect(feature="ffn", last=4))
+    module = Transformer(**SMALL).build(32, None)
+    for block in (3, -1):
+        with pytest.raises(SpecError, match=f"the ffn of block {block} is asked for, and the backbone has 3 blocks"):
+            module(sequence(torch.randn(1, 2, 32)), [HiddenState(block=block, feature="ffn")])
 
 
 # ── What it attends to ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -109,8 +111,8 @@ def test_attention_is_the_softmax_of_queries_and_keys(norm: str, key_bias: bool)
         for bias in (block.attention.qkv.bias, block.attention.query_value_bias):
             if bias is not None:
                 torch.nn.init.normal_(bias)
-    tokens = Tokens(features=torch.randn(2, 13, 32), layout=Layout((3, 4)), extra=1)
-    below = [tokens.features, *module(tokens, Collect(feature="block", last=3)).features]
+    tokens = Tokens(features=torch.randn(2, 13, 32), layout=Layout((3, 4)), num_prefix_tokens=1)
+    below = [tokens.features, *module(tokens, HiddenState.last("block", 3, 3)).hidden_states]
     relative = module.positions(tokens)
     for index, layer in enumerate(module.blocks):
         attention = module.attention(tokens, index)
@@ -149,19 +151,19 @@ def test_attention_is_what_the_block_adds_up_its_values_by() -> None:
     layer, weights = module.blocks[0].attention, module.attention(tokens, 0).weights
     value = (tokens.features @ layer.qkv.weight.T + layer.qkv.bias)[..., 64:].view(2, 7, 4, 8).transpose(1, 2)
     read = layer.projection((weights @ value).transpose(1, 2).reshape(2, 7, 32))
-    expected = module(tokens, Collect(feature="attention", last=3)).features[0]
+    expected = module(tokens, [HiddenState(block=0, feature="attention")]).hidden_states[0]
     torch.testing.assert_close(read, expected, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_bfloat16_is_close_to_float32(norm: str) -> None:
     module = Transformer(width=64, depth=6, heads=4, norm=norm, positions=ALiBi(), **NO_DROPOUT).build(64, None)
-    tokens, collect = sequence(torch.randn(2, 50, 64)), Collect(feature="ffn", last=6)
-    exact = module(tokens, collect)
+    tokens, wanted = sequence(torch.randn(2, 50, 64)), HiddenState.last("ffn", 6, 6)
+    exact = module(tokens, wanted)
     with torch.autocast("cpu", torch.bfloat16):
-        rough = module(tokens, collect)
+        rough = module(tokens, wanted)
     assert rough.output.dtype == torch.float32
-    for one, other in zip([exact.output, *exact.features], [rough.output, *rough.features], strict=True):
+    for one, other in zip([exact.output, *exact.hidden_states], [rough.output, *rough.hidden_states], strict=True):
         assert (one - other).norm() < 0.02 * one.norm()
 
 
@@ -176,7 +178,7 @@ def test_the_two_ways_of_attention_on_a_cpu_agree() -> None:
 def test_every_parameter_gets_a_gradient() -> None:
     spec = Transformer(**SMALL, norm="pre", layer_scale=0.1, key_bias=False, input_norm=True, positions=BEiTBias())
     module = spec.build(32, Layout((3, 4)))
-    tokens = Tokens(features=torch.randn(2, 13, 32, requires_grad=True), layout=Layout((3, 4)), extra=1)
+    tokens = Tokens(features=torch.randn(2, 13, 32, requires_grad=True), layout=Layout((3, 4)), num_prefix_tokens=1)
     (module(tokens).output * torch.randn(2, 13, 32)).sum().backward()
     assert tokens.features.grad.abs().sum() > 0
     for name, parameter in module.named_parameters():
@@ -247,7 +249,7 @@ def test_layer_drop_skips_its_share_of_blocks() -> None:
 def test_a_block_whose_feature_is_asked_for_is_never_skipped() -> None:
     module = Transformer(width=4, depth=10, heads=1, layer_drop=0.9).build(4, None)
     for _ in range(10):
-        assert len(module(sequence(torch.randn(1, 2, 4)), Collect(feature="ffn", last=6)).features) == 6
+        assert len(module(sequence(torch.randn(1, 2, 4)), HiddenState.last("ffn", 6, 10)).hidden_states) == 6
 
 
 def test_drop_path_rises_linearly_and_keeps_the_expectation() -> None:
@@ -347,7 +349,7 @@ def test_an_encoder_of_another_width_is_an_error_that_names_both() -> None:
         ({"heads": 5}, r"heads must be a divisor of width \(768\), got 5"),
         ({"depth": 0}, "depth must be at least 1"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
-        ({"ffn_ratio": 0.3331}, "ffn_ratio must be above 0, and give a whole number"),
+        ({"ffn_ratio": 0.3331}, "ffn_ratio must be above 0 and a whole number"),
         ({"norm": "middle"}, "norm must be one of 'post', 'pre'"),
         ({"layer_scale": 0.0}, "layer_scale must be above 0, or None"),
     ],
@@ -364,7 +366,7 @@ def test_a_compiled_block_equals_an_eager_one() -> None:
     results = []
     for call in (block, torch.compile(block)):
         inputs = x.clone().requires_grad_(), bias.clone().requires_grad_()
-        output, feature = call(*inputs, "ffn")
+        output, (feature,) = call(*inputs, ("ffn",))
         gradients = torch.autograd.grad((output * x).sum(), [*inputs, *block.parameters()])
         results.append([output, feature, *gradients])
     for eager, compiled in zip(*results, strict=True):
@@ -383,7 +385,9 @@ def test_a_gpu_gives_what_the_cpu_gives(autocast: bool) -> None:
     results = []
     for device in ("cpu", "cuda"):
         module.to(device).zero_grad()
-        tokens = Tokens(features=features.to(device), layout=Layout((5, 5)), padding=padding.to(device), extra=1)
+        tokens = Tokens(
+            features=features.to(device), layout=Layout((5, 5)), padding=padding.to(device), num_prefix_tokens=1
+        )
         with torch.autocast(device, torch.bfloat16, enabled=autocast):
             output = module(tokens).output
         (output * torch.arange(64, device=device)).mean().backward()

@@ -7,7 +7,7 @@ import torch
 
 from didact import Network
 from didact.randomness import seeded
-from didact.testing import tiny_network
+from didact_kit import tiny_network
 from didact_transformer import Transformer
 from didact_views import Projected, Projector
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 import torchvision.transforms.v2.functional as functional
 
-from didact import Batch, Experiment, Layout, SpecError, Training, View, samples
+from didact import Batch, BatchSize, Experiment, Layout, SpecError, Training, View
 from didact.batching import BatchPlan
 from didact.loading import Steps
 from didact.randomness import key, uniform
-from didact.testing import TinyBackbone, TinyObjective, TinyTargets, check_source
-from didact.testing.closeness import untouched_randomness
 from didact_evaluate.batches import first_batch, training_batches
-from didact_views import DistortedViews, ViewRecipe
+from didact_kit import TinyBackbone, TinyObjective, TinyTargets, check_source
+from didact_kit.closeness import untouched_randomness
+from didact_views import MultiViewAugmentation, ViewRecipe
 from didact_vision import Images, Patches
 from didact_vision.examples import examples as vision_examples
 
@@ -31,7 +31,7 @@ def image() -> torch.Tensor:
 
 def one(image: torch.Tensor, seed: int = 0, size: int = 24, **fields) -> torch.Tensor:
     """A view (3, size, size) uint8, as both halves make it."""
-    views = DistortedViews(recipes=(ViewRecipe(**fields),))
+    views = MultiViewAugmentation(recipes=(ViewRecipe(**fields),))
     (view,) = views.views(image, size, generator=chance(seed))
     finished = views.finish(view[None] / 255, 0, torch.tensor([key(seed)]))
     return (finished[0] * 255).round().to(torch.uint8)
@@ -49,7 +49,9 @@ def assert_within_a_shade(pixels: torch.Tensor, expected: torch.Tensor) -> None:
     assert int((pixels.int() - expected.int()).abs().max()) <= 1
 
 
-@pytest.mark.parametrize("views", [DistortedViews.byol(), DistortedViews.simsiam(), DistortedViews.vicreg()])
+@pytest.mark.parametrize(
+    "views", [MultiViewAugmentation.byol(), MultiViewAugmentation.simsiam(), MultiViewAugmentation.vicreg()]
+)
 def test_two_views_of_one_image_differ_and_follow_from_the_generator(image, views):
     with untouched_randomness("views"):
         first = views.views(image, 24, generator=chance(5))
@@ -61,7 +63,7 @@ def test_two_views_of_one_image_differ_and_follow_from_the_generator(image, view
 
 
 def test_dino_has_two_large_views_and_small_ones(image):
-    views = DistortedViews.dino(local_views=3, local_size=8).views(image, 24, generator=chance())
+    views = MultiViewAugmentation.dino(local_views=3, local_size=8).views(image, 24, generator=chance())
     assert [view.shape[-1] for view in views] == [24, 24, 8, 8, 8]
 
 
@@ -87,7 +89,7 @@ def test_each_operation_does_what_its_name_says(image):
 def test_a_batch_is_distorted_as_torchvision_distorts_each_image_by_the_same_numbers():
     recipe = ViewRecipe(jitter_probability=0.7, grey=0.4, blur=0.6, solarize=0.5)
     images, keys = batch_of(40, count=40)
-    finished = DistortedViews(recipes=(recipe,)).finish(images, 0, keys)
+    finished = MultiViewAugmentation(recipes=(recipe,)).finish(images, 0, keys)
     changes = (
         functional.adjust_brightness,
         functional.adjust_contrast,
@@ -115,7 +117,7 @@ def test_a_batch_is_distorted_as_torchvision_distorts_each_image_by_the_same_num
 def test_an_image_is_distorted_alike_in_any_batch_and_its_batch_is_left_as_it_was():
     images, keys = batch_of(24)
     given = images.clone()
-    views = DistortedViews.byol()
+    views = MultiViewAugmentation.byol()
     with untouched_randomness("finish"):
         whole = views.finish(images, 1, keys)
     assert torch.equal(images, given)
@@ -129,7 +131,9 @@ def test_a_source_of_images_finishes_them_between_augmentation_and_network(tmp_p
     vision_examples(tmp_path)  # a store among them
     recipe = ViewRecipe(**PLAIN | {"scale": (1.0, 1.0), "solarize": 1.0})
     plain, solarized = (
-        Images(store=str(tmp_path / "images"), size=16, views=2, augmentation=DistortedViews(recipes=(made,) * 2))
+        Images(
+            store=str(tmp_path / "images"), size=16, views=2, augmentation=MultiViewAugmentation(recipes=(made,) * 2)
+        )
         for made in (recipe.evolve(solarize=0.0), recipe)
     )
     check_source(solarized)
@@ -142,13 +146,13 @@ def test_a_source_of_images_finishes_them_between_augmentation_and_network(tmp_p
     )
     for before, same, after in zip(batch.views, plain.finish(batch).views, solarized.finish(batch).views, strict=True):
         torch.testing.assert_close(same.content, before.content)
-        pixels = plain.picture(before.content[0]).permute(2, 0, 1)
-        assert torch.equal(plain.picture(after.content[0]).permute(2, 0, 1), functional.solarize(pixels, 128))
+        pixels = plain.image(before.content[0]).permute(2, 0, 1)
+        assert torch.equal(plain.image(after.content[0]).permute(2, 0, 1), functional.solarize(pixels, 128))
 
 
 def test_evaluations_see_what_training_sees(tmp_path):
     vision_examples(tmp_path)
-    augmentation = DistortedViews(recipes=(ViewRecipe(**PLAIN | {"solarize": 1.0}),))
+    augmentation = MultiViewAugmentation(recipes=(ViewRecipe(**PLAIN | {"solarize": 1.0}),))
     images = Images(store=str(tmp_path / "images"), size=16, augmentation=augmentation)
     experiment = Experiment(
         name="views",
@@ -157,9 +161,9 @@ def test_evaluations_see_what_training_sees(tmp_path):
         backbone=TinyBackbone(),
         targets=TinyTargets(),
         objective=TinyObjective(),
-        training=Training(steps=1, batch=samples(4), learning_rate=1e-3, workers=0),
+        training=Training(steps=1, batch=BatchSize.samples(4), learning_rate=1e-3, num_workers=0),
     )
-    loaded = Steps(experiment, BatchPlan(images.open().lengths, samples(4), 0))[0].parts[0]
+    loaded = Steps(experiment, BatchPlan(images.open().lengths, BatchSize.samples(4), 0))[0].parts[0]
     (trained,) = images.finish(loaded).views
     assert not torch.equal(trained.content, loaded.views[0].content)
     assert torch.equal(first_batch(experiment, None, 4).views[0].content, trained.content)
@@ -173,23 +177,23 @@ def test_probabilities_are_shares_of_many_draws(image):
 
 
 def test_the_papers_numbers():
-    first, second = DistortedViews.byol().recipes
+    first, second = MultiViewAugmentation.byol().recipes
     assert (first.blur, first.solarize, second.blur, second.solarize) == (1.0, 0.0, 0.1, 0.2)
     assert first.scale == (0.08, 1.0)
-    assert DistortedViews() == DistortedViews.byol()
-    assert DistortedViews.simsiam().recipes[0].scale == (0.2, 1.0)
-    recipes = DistortedViews.dino().recipes
+    assert MultiViewAugmentation() == MultiViewAugmentation.byol()
+    assert MultiViewAugmentation.simsiam().recipes[0].scale == (0.2, 1.0)
+    recipes = MultiViewAugmentation.dino().recipes
     assert [recipe.scale for recipe in recipes] == [(0.4, 1.0)] * 2 + [(0.05, 0.4)] * 8
     assert {recipe.size for recipe in recipes[2:]} == {96}
 
 
 def test_changes_are_made_in_every_recipe():
-    assert {recipe.blur for recipe in DistortedViews.dino(blur=0.0).recipes} == {0.0}
+    assert {recipe.blur for recipe in MultiViewAugmentation.dino(blur=0.0).recipes} == {0.0}
 
 
 def test_a_larger_image_than_the_shortest_gives_no_sharper_view():
-    assert DistortedViews(recipes=(ViewRecipe(scale=(0.25, 1.0)),)).shortest(100) == 231  # 100 / √(0.25 · 0.75)
-    assert DistortedViews.dino().shortest(224) == max(409, 496)
+    assert MultiViewAugmentation(recipes=(ViewRecipe(scale=(0.25, 1.0)),)).shortest(100) == 231  # 100 / √(0.25 · 0.75)
+    assert MultiViewAugmentation.dino().shortest(224) == max(409, 496)
 
 
 @pytest.mark.parametrize(

@@ -3,33 +3,34 @@
 import attrs
 import pytest
 import torch
-from lightly.loss import DINOLoss, NegativeCosineSimilarity, VICRegLoss
+from lightly.loss import DINOLoss, VICRegLoss
+from lightly.loss import NegativeCosineSimilarity as LightlyNegativeCosineSimilarity
 
-from didact import Context, Layout, Learner, SpecError, StudentPass, Target, Tokens, View
-from didact.testing import TinySource, tiny_batch, tiny_preflight
+from didact import BackboneOutput, Layout, Learner, SpecError, StudentPass, Target, Tokens, View
 from didact_distill import EMATeacher
+from didact_kit import TinySource, tiny_batch, tiny_preflight
 from didact_views import (
     MLP,
-    CosinePrediction,
+    NegativeCosineSimilarity,
     PrototypeCrossEntropy,
     PrototypeHead,
     PrototypeTargets,
-    StudentSummaries,
-    TeacherSummaries,
+    StudentProjections,
+    TeacherProjections,
     VICReg,
 )
-from didact_views.summaries import across
+from didact_views.projections import across
 
 FLAT = MLP(layers=1, out=6, norm="none")
 
 
-def passes_of(*summaries: torch.Tensor) -> tuple[StudentPass, ...]:
-    """Passes that hold nothing but summaries (B, P)."""
+def passes_of(*projections: torch.Tensor) -> tuple[StudentPass, ...]:
+    """Passes that hold projections (B, P) alone."""
     layout = Layout((1,))
-    view = View(content=torch.zeros(1), layout=layout)
-    tokens = Tokens(features=torch.zeros(len(summaries[0]), 1, 8), layout=layout)
-    contexts = [Context(output=tokens.features, tokens=tokens, summary=summary) for summary in summaries]
-    return tuple(StudentPass(view=view, tokens=tokens, context=context) for context in contexts)
+    view = View(content=torch.zeros(len(projections[0]), 1), layout=layout)
+    tokens = Tokens(features=torch.zeros(len(projections[0]), 1, 8), layout=layout)
+    contexts = [BackboneOutput(output=tokens.features, tokens=tokens, pooled=projection) for projection in projections]
+    return tuple(StudentPass(view=view, tokens=tokens, backbone_output=context) for context in contexts)
 
 
 def total(module, passes, targets, samples: int) -> dict[str, torch.Tensor]:
@@ -39,7 +40,7 @@ def total(module, passes, targets, samples: int) -> dict[str, torch.Tensor]:
 
 def test_vicreg_is_lightlys_and_the_papers(network):
     tiny = network(FLAT)
-    targets = StudentSummaries(gradient="flow").build(tiny)
+    targets = StudentProjections(gradient="flow").build(tiny)
     released = VICReg(variance=12.5).build(tiny, targets).eval()  # the mean over the views, where the paper adds
     one, other = torch.randn(12, 6, requires_grad=True), (torch.randn(12, 6) * 0.3).requires_grad_()
     passes = passes_of(one, other)
@@ -62,7 +63,7 @@ def test_vicreg_is_lightlys_and_the_papers(network):
 
 def test_vicregs_covariance_is_float32_under_autocast(network):
     tiny = network(FLAT)
-    targets = StudentSummaries(gradient="flow").build(tiny)
+    targets = StudentProjections(gradient="flow").build(tiny)
     module = VICReg().build(tiny, targets)
     passes = passes_of(torch.randn(12, 6), torch.randn(12, 6))
     plain = module(passes, targets(passes, tiny)).terms
@@ -79,26 +80,26 @@ def test_a_batch_of_one_is_refused_before_the_run_for_it_has_no_variance():
     assert finding.severity == "error"
 
 
-def test_cosine_prediction_is_lightlys_negative_cosine(network):
+def test_negative_cosine_similarity_is_lightlys(network):
     tiny = network(FLAT)
-    targets = StudentSummaries().build(tiny)
-    module = CosinePrediction(hidden=8).build(tiny, targets).eval()
+    targets = StudentProjections().build(tiny)
+    module = NegativeCosineSimilarity(hidden=8).build(tiny, targets).eval()
     one, other = torch.randn(5, 6), torch.randn(5, 6)
     passes = passes_of(one, other)
     mine = total(module, passes, targets(passes, tiny), 5)["cosine"]
-    negative = NegativeCosineSimilarity()
+    negative = LightlyNegativeCosineSimilarity()
     symmetric = (negative(module.predictor(one), other) + negative(module.predictor(other), one)) / 2
     torch.testing.assert_close(mine, 2 + 2 * symmetric)
 
 
 def test_byols_loss_is_the_papers_distance_of_unit_vectors(network):
     tiny = network(FLAT)
-    targets = TeacherSummaries(teacher=EMATeacher(shares="nothing")).build(tiny)
-    module = CosinePrediction(hidden=8).build(tiny, targets).eval()
+    targets = TeacherProjections(teacher=EMATeacher(share="nothing")).build(tiny)
+    module = NegativeCosineSimilarity(hidden=8).build(tiny, targets).eval()
     passes = passes_of(torch.randn(5, 6), torch.randn(5, 6))
     values = torch.randn(5, 6)
     loss = total(module, passes, (Target(view=0, values=values, level="sample"),), 5)["cosine"]
-    prediction = module.predictor(passes[0].context.summary)
+    prediction = module.predictor(passes[0].backbone_output.pooled)
     unit = [v / v.norm(dim=1, keepdim=True) for v in (prediction, values)]
     torch.testing.assert_close(loss, ((unit[0] - unit[1]) ** 2).sum(1).mean())  # eq. 2
 
@@ -106,20 +107,20 @@ def test_byols_loss_is_the_papers_distance_of_unit_vectors(network):
 def test_dino_is_lightlys_over_several_steps(network):
     """Loss, centre and temperature, with two of three views for the teacher."""
     tiny = network(PrototypeHead(hidden=8, bottleneck=4, prototypes=10))
-    spec = PrototypeTargets(teacher=EMATeacher(shares="nothing"), start=0.04, end=0.07, warmup_steps=2)
+    spec = PrototypeTargets(teacher=EMATeacher(share="nothing"), start=0.04, end=0.07, warmup_steps=2)
     targets = spec.build(tiny)
     objective = PrototypeCrossEntropy().build(tiny, targets)
     theirs = DINOLoss(output_dim=10, student_temp=0.1, center_momentum=0.9)
     for step in range(4):
         ids = range(4 * step, 4 * step + 4)
         passes = tuple(tiny(view) for view in tiny_batch(ids, views=3).views)
-        teacher = [targets.teacher(one, tiny).summary for one in passes[:2]]
+        teacher = [targets.teacher(one, tiny).pooled for one in passes[:2]]
         made = targets(passes, tiny)
         assert [target.view for target in made] == [1, 2, 0, 2]
         mine = total(objective, passes, made, 4)["cross_entropy"]
         temperature = spec.temperature(step)
         assert temperature == pytest.approx((0.04, 0.055, 0.07, 0.07)[step])
-        expected = theirs(teacher, [one.context.summary for one in passes], teacher_temp=temperature)
+        expected = theirs(teacher, [one.backbone_output.pooled for one in passes], teacher_temp=temperature)
         torch.testing.assert_close(mine, expected)
         targets.after_step(tiny, step + 1, 4)
         torch.testing.assert_close(targets.centre, theirs.center.flatten())
@@ -130,7 +131,7 @@ def test_dinos_centre_moves_once_a_step_however_the_batch_is_split(network):
     centres = []
     for splits in ([range(4)], [range(3), range(3, 4)]):
         tiny = network(PrototypeHead(hidden=8, bottleneck=4, prototypes=10)).eval()
-        targets = PrototypeTargets(teacher=EMATeacher(shares="nothing")).build(tiny)
+        targets = PrototypeTargets(teacher=EMATeacher(share="nothing")).build(tiny)
         for ids in splits:
             targets(tuple(tiny(view) for view in tiny_batch(ids, views=3).views), tiny)
         assert not targets.centre.any()
@@ -142,24 +143,24 @@ def test_dinos_centre_moves_once_a_step_however_the_batch_is_split(network):
 
 def test_nothing_moves_in_evaluation(network):
     tiny = network(PrototypeHead(hidden=8, bottleneck=4, prototypes=10))
-    targets = PrototypeTargets(teacher=EMATeacher(shares="nothing")).build(tiny).eval()
+    targets = PrototypeTargets(teacher=EMATeacher(share="nothing")).build(tiny).eval()
     targets(tuple(tiny(view) for view in tiny_batch(views=2).views), tiny)
     assert float(targets.count) == 0
 
 
 def test_a_resumed_teacher_is_as_warm_as_it_was(network):
     tiny = network(PrototypeHead(hidden=8, bottleneck=4, prototypes=10))
-    spec = PrototypeTargets(teacher=EMATeacher(shares="nothing"), warmup_steps=10)
+    spec = PrototypeTargets(teacher=EMATeacher(share="nothing"), warmup_steps=10)
     first, second = spec.build(tiny), spec.build(tiny)
     first.after_step(tiny, 5, 20)
     second.load_state_dict(first.state_dict())
     assert float(second.temperature) == pytest.approx(0.055)
 
 
-@pytest.mark.parametrize("builder", [TeacherSummaries, PrototypeTargets])
+@pytest.mark.parametrize("builder", [TeacherProjections, PrototypeTargets])
 def test_a_teacher_hears_how_long_the_run_is(network, builder):
     tiny = network(PrototypeHead(hidden=8, bottleneck=4, prototypes=10))
-    teacher = EMATeacher(start=0.9, end=1.0, anneal_steps=None, course="cosine", shares="nothing")
+    teacher = EMATeacher(start=0.9, end=1.0, anneal_steps=None, schedule="cosine", share="nothing")
     targets = builder(teacher=teacher).build(tiny)
     for steps in (10, 20):
         assert targets.after_step(tiny, 5, steps)["teacher/decay"] == teacher.decay(5, steps)
@@ -167,10 +168,10 @@ def test_a_teacher_hears_how_long_the_run_is(network, builder):
 
 def test_gradients_reach_projector_and_predictor_and_no_teacher(network):
     tiny = network(MLP(hidden=8, out=6))
-    targets = TeacherSummaries(teacher=EMATeacher(start=0.5, end=0.5, shares="nothing")).build(tiny)
-    learner = Learner(tiny, targets, CosinePrediction(hidden=8).build(tiny, targets), TinySource())
+    targets = TeacherProjections(teacher=EMATeacher(start=0.5, end=0.5, share="nothing")).build(tiny)
+    learner = Learner(tiny, targets, NegativeCosineSimilarity(hidden=8).build(tiny, targets), TinySource())
     batch = tiny_batch(views=2)
-    loss, _ = learner(batch, learner.objective.counts(batch))
+    loss, _ = learner(batch, learner.objective.num_targets(batch))
     loss.backward()
     for module in (tiny.backbone.projector, learner.objective):
         assert all(parameter.grad is not None for parameter in module.parameters())
@@ -183,10 +184,10 @@ def test_gradients_reach_projector_and_predictor_and_no_teacher(network):
 
 
 @pytest.mark.parametrize(("gradient", "flows"), [("stop", False), ("flow", True)])
-def test_the_students_own_summaries_are_constants_or_not(network, gradient, flows):
+def test_the_students_own_projections_are_constants_or_not(network, gradient, flows):
     tiny = network(FLAT)
     passes = tuple(tiny(view) for view in tiny_batch(views=2).views)
-    for target in StudentSummaries(gradient=gradient).build(tiny)(passes, tiny):
+    for target in StudentProjections(gradient=gradient).build(tiny)(passes, tiny):
         assert target.values.requires_grad == flows
 
 
@@ -195,19 +196,19 @@ def test_every_view_predicts_every_other():
     assert pairs == [(0.0, 1), (0.0, 2), (1.0, 0), (1.0, 2)]
 
 
-@pytest.mark.parametrize("builder", [StudentSummaries(), TeacherSummaries(teacher=EMATeacher(shares="nothing"))])
-def test_one_view_alone_and_a_backbone_without_summary_are_told(network, builder):
+@pytest.mark.parametrize("builder", [StudentProjections(), TeacherProjections(teacher=EMATeacher(share="nothing"))])
+def test_one_view_alone_and_a_backbone_without_projection_are_told(network, builder):
     tiny = network(FLAT)
     with pytest.raises(SpecError, match="the source gives one view of each sample"):
         builder.build(tiny)((tiny(tiny_batch().views[0]),), tiny)
-    tiny.backbone.summary_width = None
-    with pytest.raises(SpecError, match="compares summaries, and the backbone gives none"):
+    tiny.backbone.pooled_width = None
+    with pytest.raises(SpecError, match="compares projections, and the backbone Projected gives none"):
         builder.build(tiny)
 
 
 def test_functions_of_the_whole_batch_refuse_micro_batches():
-    from didact import Experiment, Training, samples
-    from didact.testing import TinyEncoder
+    from didact import BatchSize, Experiment, Training
+    from didact_kit import TinyEncoder
     from didact_transformer import Transformer
     from didact_views import Projected
 
@@ -217,17 +218,17 @@ def test_functions_of_the_whole_batch_refuse_micro_batches():
             source=TinySource(),
             encoder=TinyEncoder(),
             backbone=Projected(backbone=Transformer(width=8, depth=1, heads=1), projector=projector),
-            targets=StudentSummaries(),
+            targets=StudentProjections(),
             objective=objective,
-            training=Training(steps=1, batch=samples(4), learning_rate=1e-3, micro_batches=2),
+            training=Training(steps=1, batch=BatchSize.samples(4), learning_rate=1e-3, gradient_accumulation_steps=2),
         )
 
     for projector, objective, whole in (
         (FLAT, VICReg(), "VICReg"),
-        (FLAT, CosinePrediction(), "CosinePrediction"),
+        (FLAT, NegativeCosineSimilarity(), "NegativeCosineSimilarity"),
         (MLP(), PrototypeCrossEntropy(), "Projected"),
     ):
-        with pytest.raises(SpecError, match=f"micro_batches must be 1 with {whole}"):
+        with pytest.raises(SpecError, match=f"gradient_accumulation_steps must be 1 with {whole}"):
             compose(projector, objective)
     assert compose(PrototypeHead(), PrototypeCrossEntropy()).needs_whole_batch() is None
-    assert compose(FLAT, CosinePrediction(norm="none")).needs_whole_batch() is None
+    assert compose(FLAT, NegativeCosineSimilarity(norm="none")).needs_whole_batch() is None

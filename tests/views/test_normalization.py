@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from didact.optimization import undecayed
 from didact_views.normalization import BatchNorm, of_this_batch, synchronize
 
 
@@ -54,3 +55,7 @@ def test_a_models_norms_are_replaced_with_their_weights():
     replaced = synchronize(copy.deepcopy(model))
     assert isinstance(replaced[1], BatchNorm)
     torch.testing.assert_close(replaced(x), expected)
+
+
+def test_a_norm_is_not_decayed():
+    assert undecayed(nn.Sequential(BatchNorm(3), BatchNorm(3, affine=False))) == {"0.weight", "0.bias"}

@@ -12,26 +12,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from didact import Record
-from didact.ingest.writing import write_store
-from didact.record.observing import read_metrics
+from didact.record.reading import read_metrics
+from didact_stores import Record
+from didact_stores.ingest.writing import write_store
 
 EXPERIMENT = '''
 """Methods that compare views, a few steps long."""
 
-from didact import Experiment, Training, samples
+from didact import BatchSize, Experiment, Training
 from didact_distill import EMATeacher
 from didact_transformer import Transformer
 from didact_views import *
 from didact_vision import Images, Patches
 
-teacher = EMATeacher(start=0.9, end=0.99, anneal_steps=6, course="cosine", shares="nothing")
+teacher = EMATeacher(start=0.9, end=0.99, anneal_steps=6, schedule="cosine", share="nothing")
 
 
 def compose(targets, objective, projector, inner=None, encoder=None, **views):
     return Experiment(
         name="tiny-views",
-        source=Images(store="STORE", size=32, augmentation=DistortedViews.dino(**views)),
+        source=Images(store="STORE", size=32, augmentation=MultiViewAugmentation.dino(**views)),
         encoder=encoder or Patches(width=16, patch=8),
         backbone=Projected(
             backbone=inner or Transformer(width=16, depth=2, heads=2, dropout=0.0, attention_dropout=0.0),
@@ -40,16 +40,16 @@ def compose(targets, objective, projector, inner=None, encoder=None, **views):
         targets=targets,
         objective=objective,
         training=Training(
-            steps=5, batch=samples(9), learning_rate=1e-3, precision="float32", workers=0, log_every=1
+            steps=5, batch=BatchSize.samples(9), learning_rate=1e-3, precision="float32", num_workers=0, log_every=1
         ),
     )
 
 
 mlp = MLP(hidden=12, out=8)
 two = {"local_views": 0}
-byol = compose(TeacherSummaries(teacher=teacher), CosinePrediction(hidden=12), mlp, **two)
-simsiam = compose(StudentSummaries(), CosinePrediction(hidden=12), mlp.evolve(output_norm="batch"), **two)
-vicreg = compose(StudentSummaries(gradient="flow"), VICReg(), mlp, **two)
+byol = compose(TeacherProjections(teacher=teacher), NegativeCosineSimilarity(hidden=12), mlp, **two)
+simsiam = compose(StudentProjections(), NegativeCosineSimilarity(hidden=12), mlp.evolve(output_norm="batch"), **two)
+vicreg = compose(StudentProjections(gradient="flow"), VICReg(), mlp, **two)
 dino = compose(
     PrototypeTargets(teacher=teacher, warmup_steps=3),
     PrototypeCrossEntropy(),
@@ -59,7 +59,8 @@ dino = compose(
 )
 dino_batch = dino.evolve(**{"backbone.projector.norm": "batch"})
 resnet = compose(
-    TeacherSummaries(teacher=teacher), CosinePrediction(hidden=12), mlp, TimmModel(name="test_resnet"), Pixels(), **two
+    TeacherProjections(teacher=teacher), NegativeCosineSimilarity(hidden=12), mlp, TimmModel(name="test_resnet"),
+    Pixels(), **two
 )
 '''
 
@@ -116,7 +117,7 @@ def run(folder: Path, name: str, processes: int, *settings: str) -> list[dict[st
     ],
 )
 def test_two_processes_take_the_curve_of_one(folder, name, parallel):
-    alone, together = run(folder, name, 1), run(folder, name, 2, f"training.parallel={parallel}")
+    alone, together = run(folder, name, 1), run(folder, name, 2, f"training.strategy={parallel}")
     assert len(alone) == len(together) == 5
     terms = [name for name in alone[0] if name.startswith("train/") and "rate" not in name]
     for term in terms:
@@ -126,5 +127,5 @@ def test_two_processes_take_the_curve_of_one(folder, name, parallel):
 
 @pytest.mark.slow
 def test_dinos_micro_batches_take_the_same_curve(folder):
-    whole, parts = run(folder, "dino", 1), run(folder, "dino", 1, "training.micro_batches=3")
+    whole, parts = run(folder, "dino", 1), run(folder, "dino", 1, "training.gradient_accumulation_steps=3")
     assert [m["train/loss"] for m in parts] == pytest.approx([m["train/loss"] for m in whole], **ENLARGED)

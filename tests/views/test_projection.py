@@ -6,7 +6,7 @@ import torch
 from lightly.models.modules import heads
 from torch import nn
 
-from didact import Collect, Layout, SpecError, Tokens
+from didact import HiddenState, Layout, SpecError, Tokens
 from didact_transformer import Transformer
 from didact_views import MLP, Projected, PrototypeHead
 
@@ -61,7 +61,7 @@ def test_the_defaults_are_byols():
 
 
 @pytest.mark.parametrize(
-    ("projector", "divisible"),
+    ("projector", "supports_accumulation"),
     [
         (MLP(), False),
         (MLP(norm="none"), True),
@@ -71,8 +71,8 @@ def test_the_defaults_are_byols():
         (PrototypeHead(norm="batch"), False),
     ],
 )
-def test_batch_normalisation_makes_a_backbone_need_the_whole_batch(projector, divisible):
-    assert Projected(backbone=Transformer(), projector=projector).divisible == divisible
+def test_batch_normalisation_makes_a_backbone_need_the_whole_batch(projector, supports_accumulation):
+    assert Projected(backbone=Transformer(), projector=projector).supports_accumulation == supports_accumulation
 
 
 def projected(**fields) -> nn.Module:
@@ -88,19 +88,19 @@ def projected(**fields) -> nn.Module:
 def test_pooling_leaves_out_padding_and_extra_tokens():
     module = projected()
     padding = torch.tensor([[False] * 6, [False] * 4 + [True] * 2])
-    tokens = Tokens(features=torch.randn(2, 6, 8), layout=Layout((5,)), padding=padding, extra=1)
+    tokens = Tokens(features=torch.randn(2, 6, 8), layout=Layout((5,)), padding=padding, num_prefix_tokens=1)
     context = module(tokens)
-    torch.testing.assert_close(context.summary[0], context.output[0, 1:].mean(0))
-    torch.testing.assert_close(context.summary[1], context.output[1, 1:4].mean(0))
+    torch.testing.assert_close(context.pooled[0], context.output[0, 1:].mean(0))
+    torch.testing.assert_close(context.pooled[1], context.output[1, 1:4].mean(0))
 
 
 def test_class_pooling_takes_the_first_token_and_asks_for_one():
     module = projected(pooling="class")
-    tokens = Tokens(features=torch.randn(2, 6, 8), layout=Layout((5,)), extra=1)
+    tokens = Tokens(features=torch.randn(2, 6, 8), layout=Layout((5,)), num_prefix_tokens=1)
     context = module(tokens)
-    torch.testing.assert_close(context.summary, context.output[:, 0])
+    torch.testing.assert_close(context.pooled, context.output[:, 0])
     with pytest.raises(SpecError, match="takes the class token, and the encoder gives none"):
-        module(attrs.evolve(tokens, extra=0))
+        module(attrs.evolve(tokens, num_prefix_tokens=0))
 
 
 def test_blocks_features_and_weights_are_those_inside_once():
@@ -109,5 +109,6 @@ def test_blocks_features_and_weights_are_those_inside_once():
     names = list(module.state_dict())
     assert len({value.data_ptr() for value in module.state_dict().values()}) == len(names)
     assert not [name for name in names if name.startswith("blocks.")]
-    context = module(Tokens(features=torch.randn(2, 5, 8), layout=Layout((5,))), Collect(feature="ffn", last=2))
-    assert len(context.features) == 2
+    tokens = Tokens(features=torch.randn(2, 5, 8), layout=Layout((5,)))
+    output = module(tokens, HiddenState.last("ffn", 2, len(module.blocks)))
+    assert len(output.hidden_states) == 2

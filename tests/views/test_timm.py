@@ -5,8 +5,10 @@ import copy
 import attrs
 import pytest
 import torch
+from timm.optim import param_groups_weight_decay
 
-from didact import Collect, Layout, SpecError, Tokens
+from didact import HiddenState, Layout, Signal, SpecError, Tokens
+from didact.optimization import undecayed
 from didact_views import BatchNorm, Pixels, TimmModel
 from didact_views.timm_models import TimmModelModule
 
@@ -31,7 +33,7 @@ def test_a_models_features_are_timms_own(name):
     expected = theirs if theirs.ndim == 3 else theirs.flatten(2).transpose(1, 2)
     torch.testing.assert_close(context.output, expected)
     assert context.output.shape[-1] == module.width
-    assert context.tokens.layout.positions + context.tokens.extra == context.output.shape[1]
+    assert context.tokens.layout.positions + context.tokens.num_prefix_tokens == context.output.shape[1]
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
@@ -89,12 +91,26 @@ def test_parts_of_images_and_inner_features_are_refused():
     module, seen = build("test_vit"), tokens()
     with pytest.raises(SpecError, match="takes whole images"):
         module(attrs.evolve(seen, padding=torch.zeros(2, 32 * 48, dtype=torch.bool)))
-    with pytest.raises(SpecError, match="gives no inner features"):
-        module(seen, Collect(feature="block", last=1))
+    with pytest.raises(SpecError, match="has no inner features"):
+        module(seen, (HiddenState(block=0, feature="block"),))
 
 
 def test_pixels_read_images_of_their_channels():
-    from didact import Signal
-
     with pytest.raises(SpecError, match=r"Pixels\(width=3\) reads images of so many channels"):
         Pixels().build(Signal(kind="image", axes=(1, 8, 8)))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weight_decay_spares_what_timm_spares(name):
+    module = build(name)
+    named = module.model.no_weight_decay() if hasattr(module.model, "no_weight_decay") else ()
+    groups = param_groups_weight_decay(module.model, 0.1, no_weight_decay_list=named)
+    (spared,) = (group["params"] for group in groups if not group["weight_decay"])
+    exempt = undecayed(module)
+    ours = {parameter for name, parameter in module.named_parameters() if name in exempt}
+    assert ours == set(spared)
+    assert len(ours) < len(list(module.parameters()))
+
+
+def test_the_colour_of_hidden_pixels_is_not_decayed():
+    assert undecayed(Pixels().build(Signal(kind="image", axes=(3, 8, 8)))) == {"mask_embedding"}

@@ -144,4 +144,4 @@ def test_what_is_broken_or_no_image_is_an_error_with_the_files_name_and_the_reas
     with pytest.raises(DataError, match=f"an image cannot be read: .*{reason}") as error:
         decode(data, "holiday/beach.jpg")
     assert error.value.where == "holiday/beach.jpg"
-    assert error.value.mend
+    assert error.value.hint

@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from didact import DataError, Record, Signal, SpecError, collate
-from didact.ingest import write_store
+from didact import DataError, Signal, SpecError, collate
+from didact_stores import Record
+from didact_stores.ingest import write_store
 from didact_vision import BEiTAugmentation, Images, Patches, RandomCrop, RandomMasker
 from didact_vision.augmentation import resize
 
@@ -84,10 +85,10 @@ def test_content_is_the_normalised_middle_square(store):
         assert np.allclose(content.permute(1, 2, 0), expected, atol=1e-5)
 
 
-def test_a_picture_is_what_was_there_before_normalisation(store):
+def test_an_image_is_what_was_there_before_normalisation(store):
     source = Images(store=store, size=24, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
     for index in (0, 1):
-        picture = source.picture(source.open().content(index))
+        picture = source.image(source.open().content(index))
         assert picture.dtype == torch.uint8
         assert np.array_equal(picture, middle_of(index))
 
@@ -125,7 +126,7 @@ def test_views_are_normalised_like_contents(store):
     (view,) = samples.views(2, length=None, generator=chance())
     top, left, height, width = whole.box(36, 24, generator=chance())
     part = torch.from_numpy(pixels_of(2)).permute(2, 0, 1)[:, top : top + height, left : left + width]
-    assert np.array_equal(source.picture(view), resize(part, 24, "bicubic").permute(1, 2, 0))
+    assert np.array_equal(source.image(view), resize(part, 24, "bicubic").permute(1, 2, 0))
 
 
 def test_samples_collate_to_a_masked_view_without_padding(store):
@@ -155,7 +156,7 @@ def test_an_image_that_has_become_unreadable_is_named(tmp_path):
 
 def test_a_store_of_another_kind_is_refused(tmp_path):
     write_store(tmp_path / "voices", "audio", "seconds", [Record(data=b"x", length=1.0, name="a.wav")])
-    with pytest.raises(DataError, match="holds audio, but images are asked for"):
+    with pytest.raises(DataError, match="holds audio, not images"):
         Images(store=str(tmp_path / "voices")).open()
 
 

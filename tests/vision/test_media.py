@@ -36,7 +36,7 @@ def test_a_truncated_or_foreign_file_is_rejected_with_the_reason(data):
 
 
 def test_an_option_that_images_do_not_have_is_an_error():
-    with pytest.raises(SpecError, match="`didact ingest images` has no option 'column', nor any other"):
+    with pytest.raises(SpecError, match="`didact ingest images` has no option 'column'; it has none"):
         ImageMedium().check_options({"column": "a"})
 
 

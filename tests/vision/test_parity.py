@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from didact import Batch, Experiment, Mask, Network, build_learner, build_network
-from didact.tensors import BatchMask, Collect, View
+from didact import Batch, Experiment, HiddenState, Mask, Network, build_learner
+from didact.building import build_network
+from didact.tensors import BatchMask, View
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("didact_transformer")
@@ -25,7 +26,7 @@ def weights_from(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The names and shapes of ours for the weights of `Data2VecVisionModel`."""
     weights = {
         "encoder.class_token": state["embeddings.cls_token"].flatten(),
-        "encoder.mask_token": state["embeddings.mask_token"][0],
+        "encoder.mask_token": state["embeddings.mask_token"][0, 0],
         "encoder.projection.proj.weight": state["embeddings.patch_embeddings.projection.weight"],
         "encoder.projection.proj.bias": state["embeddings.patch_embeddings.projection.bias"],
         "backbone.positions.table": state["encoder.relative_position_bias.relative_position_bias_table"],
@@ -118,9 +119,9 @@ def test_every_feature_equals_transformers_at_base_size(pair, masked):
     with torch.no_grad():
         tokens = ours.encoder.embed(view)
         for feature in ("block", "ffn", "attention"):
-            context = ours.contextualize(tokens, view.mask, Collect(feature=feature, last=12))
-            assert len(context.features) == len(expected[feature]) == 12
-            for found, wanted in zip(context.features, expected[feature], strict=True):
+            context = ours.contextualize(tokens, view.mask, HiddenState.last(feature, 12, 12))
+            assert len(context.hidden_states) == len(expected[feature]) == 12
+            for found, wanted in zip(context.hidden_states, expected[feature], strict=True):
                 assert (found - wanted).abs().max() <= 1e-4
             assert (context.output - output.last_hidden_state).abs().max() <= 1e-4
 
@@ -162,7 +163,7 @@ def test_a_step_of_each_published_experiment_gives_every_weight_a_gradient(name)
     mask: BatchMask = BatchMask.collate(masks, layout.positions)
     view = View(content=torch.randn(4, 3, 64, 64), layout=layout, mask=mask)
     batch = Batch(views=(view,), ids=torch.arange(4))
-    total, _ = learner(batch, learner.objective.counts(batch))
+    total, _ = learner(batch, learner.objective.num_targets(batch))
     total.backward()
     assert torch.isfinite(total)
     idle = {name for name, p in learner.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())}
@@ -180,9 +181,11 @@ def test_an_all_visible_student_equals_the_teacher_at_its_start():
     nothing = BatchMask.collate([Mask.drop(torch.zeros(3, 64, dtype=torch.bool))] * 2, 64)
     with torch.no_grad():
         tokens = network.encoder.embed(View(content=content, layout=layout))
-        student = network.contextualize(tokens, nothing, Collect(feature="ffn", last=2))
-        teacher = network.contextualize(tokens, None, Collect(feature="ffn", last=2))
-    for ours, theirs in zip((*student.features, student.output), (*teacher.features, teacher.output), strict=True):
+        student = network.contextualize(tokens, nothing, HiddenState.last("ffn", 2, 2))
+        teacher = network.contextualize(tokens, None, HiddenState.last("ffn", 2, 2))
+    for ours, theirs in zip(
+        (*student.hidden_states, student.output), (*teacher.hidden_states, teacher.output), strict=True
+    ):
         assert torch.allclose(ours, theirs.repeat_interleave(3, 0), atol=1e-5)
 
 
@@ -198,7 +201,7 @@ def test_the_students_output_does_not_depend_on_what_is_masked():
         pixels = mask.predicted.reshape(2, 1, 8, 8).repeat_interleave(8, 2).repeat_interleave(8, 3)
         with torch.no_grad():
             outputs = [
-                network(View(content=seen, layout=layout, mask=mask)).context.output
+                network(View(content=seen, layout=layout, mask=mask)).backbone_output.output
                 for seen in (content, content.masked_fill(pixels, 100.0))
             ]
         assert torch.equal(*outputs)

@@ -6,20 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from didact import (
-    BatchMask,
-    Layout,
-    Mask,
-    Signal,
-    SpecError,
-    Tokens,
-    View,
-    collate,
-    corrupt,
-    drop,
-    repeat,
-    sincos_positions,
-)
+from didact import BatchMask, Layout, Mask, Signal, SpecError, Tokens, View, collate
+from didact.placing import corrupt, drop, repeat
+from didact_transformer.sincos import sincos_positions
 from didact_vision import BlockMasker, Patches, RandomMasker
 from didact_vision.patches import take_visible
 from didact_vision.positions import resize_positions
@@ -93,7 +82,7 @@ def test_without_a_mask_all_patches_stand_behind_the_class_token_in_order():
     module = Patches(width=8, patch=4).build(image_signal())
     tokens = module.embed(view_of(torch.randn(2, 3, 16, 16)))
     placed = module.place(tokens, None)
-    assert placed.extra == 1
+    assert placed.num_prefix_tokens == 1
     assert placed.positions is None
     assert torch.equal(placed.features[:, 0], module.class_token.expand(2, -1))
     assert torch.allclose(placed.features[:, 1:], tokens.features + sincos_positions(Layout((4, 4)), 8))
@@ -104,7 +93,7 @@ def test_hidden_patches_hold_the_mask_token_and_their_position_and_nothing_of_th
     mask = batch_mask([[0, 5]], [[1, 2, 15]], drop=False)
     one, other = torch.randn(2, 3, 16, 16), torch.randn(2, 3, 16, 16)
     placed = [module.place(module.embed(view_of(content)), mask).features[:, 1:] for content in (one, other)]
-    expected = module.mask_token[0] + sincos_positions(Layout((4, 4)), 8)
+    expected = module.mask_token + sincos_positions(Layout((4, 4)), 8)
     hidden = mask.predicted[:, 0]
     for features in placed:
         assert torch.allclose(features[hidden], expected.expand(2, -1, -1)[hidden])
@@ -136,7 +125,9 @@ def test_taking_what_is_visible_equals_repeating_and_dropping_also_with_padding_
         Tokens(features=features, layout=Layout((4, 4)), padding=padding),
     ):
         repeated = attrs.evolve(
-            tokens, features=corrupt(features, mask, features.new_empty(())), padding=repeat(tokens.padding, mask)
+            tokens,
+            features=corrupt(features, mask, features.new_empty(()), padding=padding),
+            padding=repeat(tokens.padding, mask),
         )
         found, expected = take_visible(tokens, mask), drop(repeated, mask)
         assert torch.equal(found.features, expected.features)
@@ -159,7 +150,7 @@ def test_hiding_without_a_mask_token_is_an_error_that_says_how_to_get_one():
     tokens = module.embed(view_of(torch.randn(1, 3, 16, 16)))
     with pytest.raises(SpecError, match="Patches has none") as error:
         module.place(tokens, batch_mask([[3]], drop=False))
-    assert "mask_token=True" in error.value.mend
+    assert "mask_token=True" in error.value.hint
 
 
 @pytest.mark.parametrize("positions", ["none", "learned", "sincos"])

@@ -6,7 +6,8 @@ import pytest
 import torch
 from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 
-from didact import Layout, sincos_positions
+from didact import Layout
+from didact_transformer.sincos import sincos_positions
 from didact_vision.positions import resize_positions
 
 

@@ -15,19 +15,21 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from didact import BatchSize, Experiment, Record, Training, samples
+from didact import BatchSize, Experiment, Training
 from didact.experiment_file import load_experiment
-from didact.ingest.writing import write_store
-from didact.record.observing import read_metrics
+from didact.record.reading import read_metrics
 from didact_distill import EMATeacher, LatentRegression, LinearHead, MLPHead, TopKTargets
+from didact_doctor import Doctor
 from didact_speech import ConvWaveform, SpanMasker, Waveforms
+from didact_stores import Record
+from didact_stores.ingest.writing import write_store
 from didact_text import ByteBPE, TextBlocks, TokenEmbeddings, TokenMasker
 from didact_transformer import Transformer
 
 EXPERIMENT = '''
 """data2vec 2.0 on generated images, a few steps long."""
 
-from didact import Cosine, Experiment, Training, samples
+from didact import BatchSize, Cosine, Experiment, Training
 from didact_distill import ConvDecoder, EMATeacher, LatentRegression, TopKTargets
 from didact_transformer import Transformer
 from didact_vision import Images, InverseBlockMasker, Patches, RandomCrop
@@ -38,15 +40,15 @@ experiment = Experiment(
     encoder=Patches(width=16, patch=4),
     masker=InverseBlockMasker(ratio=0.5, masks=2, block=2),
     backbone=Transformer(width=16, depth=2, heads=2, input_norm=True, dropout=0.1),
-    targets=TopKTargets(k=2, normalize_average="layer", teacher=EMATeacher(start=0.9, end=0.99, shares="nothing")),
+    targets=TopKTargets(k=2, normalize_average="layer", teacher=EMATeacher(start=0.9, end=0.99, share="nothing")),
     objective=LatentRegression(head=ConvDecoder(width=16, layers=2, groups=4)),
     training=Training(
         steps=8,
-        batch=samples(6),
+        batch=BatchSize.samples(6),
         learning_rate=1e-3,
         schedule=Cosine(warmup_steps=2),
         precision="float32",
-        workers=0,
+        num_workers=0,
         log_every=1,
         checkpoint_every=3,
     ),
@@ -109,7 +111,7 @@ def _speech(folder: Path) -> Experiment:
         backbone=Transformer(width=16, depth=3, heads=2, input_norm=True, layer_drop=0.2),
         targets=TopKTargets(k=2, teacher=EMATeacher(start=0.9, end=0.99, anneal_steps=4)),
         objective=LatentRegression(head=LinearHead()),
-        training=Training(steps=1, batch=samples(4), learning_rate=1e-3),
+        training=Training(steps=1, batch=BatchSize.samples(4), learning_rate=1e-3),
     )
 
 
@@ -132,7 +134,7 @@ def _text(folder: Path) -> Experiment:
         backbone=Transformer(width=16, depth=3, heads=2),
         targets=TopKTargets(k=2, normalize="layer", teacher=EMATeacher(start=0.9, end=0.99, anneal_steps=4)),
         objective=LatentRegression(head=MLPHead(), beta=4.0, scale="1"),
-        training=Training(steps=1, batch=samples(4), learning_rate=1e-3),
+        training=Training(steps=1, batch=BatchSize.samples(4), learning_rate=1e-3),
     )
 
 
@@ -161,7 +163,7 @@ import attrs
 import torch
 from torch import nn
 from didact import hookimpl
-from didact.testing import tiny, tiny_sources
+from didact_kit import tiny, tiny_sources
 
 
 @attrs.frozen(kw_only=True)
@@ -251,7 +253,7 @@ class Norm(nn.Module):
 
 
 @hookimpl
-def didact_sources():
+def didact_components():
     return {"walks": Walks}
 
 
@@ -281,7 +283,7 @@ def faulty(write_plugin, install) -> Callable[..., Experiment]:
     parts = importlib.import_module("faulty_parts")
 
     def make(fault: str, samples: tuple[int, ...], curve: str = "exp", **training: Any) -> Experiment:
-        settings = {"steps": 8, "batch": BatchSize(amount=4, unit="samples"), "learning_rate": 1e-3, "workers": 0}
+        settings = {"steps": 8, "batch": BatchSize(amount=4, unit="samples"), "learning_rate": 1e-3, "num_workers": 0}
         return Experiment(
             name="faulty",
             source=parts.Walks(fault=fault, faulty=samples),
@@ -291,6 +293,7 @@ def faulty(write_plugin, install) -> Callable[..., Experiment]:
             targets=TopKTargets(k=2, teacher=EMATeacher(start=0.9, end=0.99)),
             objective=LatentRegression(),
             training=Training(**settings | {"log_every": 1, "checkpoint_every": 3, "precision": "float32"} | training),
+            observers=(Doctor(),),
         )
 
     return make

@@ -1,27 +1,24 @@
-"""``didact plugin add``: a second component is found, keeps the contract, and leaves what was written as it was."""
+"""``didact plugin add``: the new component's file is written, and the printed lines, once pasted, keep the contract."""
 
 from __future__ import annotations
 
-import itertools
+import ast
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-import didact
-from didact import PluginError, RunError
+from didact import PluginError
 from didact.cli import cli
 from didact.plugins import registry
-from didact.scaffold import KINDS, write
-from didact.scaffold.adding import plan
-from didact.scaffold.experiments import usage
-from didact.testing import contract
+from didact_kit import contract
+from didact_kit.scaffold.adding import add
+from didact_kit.scaffold.experiments import usage
+from didact_kit.scaffold.kinds import KINDS
+from didact_kit.scaffold.writing import write
 
-ROOT = Path(__file__).parents[2]
-PAIRS = list(itertools.product(KINDS, KINDS))
+PASTE = re.compile(r"^# (?P<file>\S+), (?P<place>[^\n]+):\n(?P<lines>.*?)\n\n", re.MULTILINE | re.DOTALL)
 
 
 def made(folder: Path, name: str = "stripes", kind: str = "masker") -> Path:
@@ -29,224 +26,134 @@ def made(folder: Path, name: str = "stripes", kind: str = "masker") -> Path:
     return written
 
 
-def named(first: str, second: str) -> str:
-    """The plugin of a kind to which another is added: a short name, for lines that fit."""
-    return f"{first}-{list(KINDS).index(second)}"
-
-
 def texts(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def paste(output: str) -> None:
+    """Does what the command's output says, as its reader would."""
+    pastes = list(PASTE.finditer(output))
+    assert pastes
+    for found in pastes:
+        path, place, lines = Path(found["file"]), found["place"], found["lines"].split("\n")
+        text = path.read_text().split("\n")
+        if place == "at the end":
+            at = len(text)
+        elif place == "after the imports":
+            imports = (node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ImportFrom))
+            at = max(node.end_lineno for node in imports)
+        else:  # "in what FUNCTION returns": before the brace that closes it
+            (name,) = re.findall(r"in what (\w+) returns", place)
+            (function,) = (
+                node
+                for node in ast.parse(path.read_text()).body
+                if isinstance(node, ast.FunctionDef) and node.name == name
+            )
+            at = function.body[-1].end_lineno - 1
+        path.write_text("\n".join([*text[:at], *lines, *text[at:]]) + "\n")
+
+
 @pytest.fixture(scope="module")
-def pairs(site, tmp_path_factory) -> Path:
-    """A plugin of each kind for each kind that is added to it, installed."""
-    folder = tmp_path_factory.mktemp("pairs")
-    for first, second in PAIRS:
-        name = named(first, second)
-        plan("second", second, made(folder / name, name, first)).write()
-        site.install(folder / name / "src", f"didact_{name.replace('-', '_')}.plugin", name, f"didact-{name}")
-    return folder
+def pasted(site, tmp_path_factory) -> dict[str, str]:
+    """For each kind, a plugin of another kind to which one was added by the command; their names."""
+    folder, names = tmp_path_factory.mktemp("pasted"), {}
+    for number, kind in enumerate(KINDS):
+        first = list(KINDS)[(number + 1) % len(KINDS)]
+        name = f"first-{number}"
+        place = made(folder / name, name, first)
+        result = CliRunner().invoke(cli, ["plugin", "add", "second", "--kind", kind, "--to", str(place)])
+        assert result.exit_code == 0, result.output
+        paste(result.output)
+        site.install(place / "src", f"didact_first_{number}.plugin", name, f"didact-{name}")
+        names[kind] = name
+    return names
 
 
-@pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_every_kind_is_added_to_every_kind(first, second, pairs, tmp_path):
-    (plugin,) = [plugin for plugin in registry().plugins if plugin.name == named(first, second)]
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_printed_lines_pasted_pass_the_check(kind, pasted):
+    name = pasted[kind]
+    (plugin,) = [plugin for plugin in registry().plugins if plugin.name == name]
     assert (plugin.failure, plugin.warning) == ("", "")
-    registered = {short: cls for components in plugin.components.values() for short, cls in components.items()}
-    assert set(registered) == {first, "second"}
-    assert issubclass(registered["second"], getattr(didact, KINDS[second].base))
-    assert registered["second"].__name__ == f"Second{KINDS[second].suffix}"
-    examples = plugin.examples(tmp_path)
-    assert {short: {type(example.spec) for example in of} for short, of in examples.items()} == {
-        short: {cls} for short, cls in registered.items()
-    }
-    package = sys.modules[registered["second"].__module__.rpartition(".")[0]]
-    assert set(package.__all__) == {cls.__name__ for cls in registered.values()}
-
-
-def test_nothing_is_left_to_tidy_up(pairs):
-    for command in (["check", "--ignore", "I001"], ["format", "--check"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, "--config", ROOT / "pyproject.toml", pairs],
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout
-
-
-@pytest.mark.parametrize("second", ["target-builder", "masker"])
-def test_both_components_keep_the_contract(second, pairs):
-    name = named("masker", second)
-    checks = contract(name)
-    assert {check.case.name for check in checks} == {name, f"{name}/masker", f"{name}/second"}
+    cls = registry().class_of(f"{name}/second")
+    assert cls.__name__ == f"Second{KINDS[kind].suffix}"
+    checks = [check for check in contract(name) if not check.rule.dear]
+    assert {f"{name}/second", name} < {check.case.name for check in checks}
     verdicts = [check.judge() for check in checks]
     assert [str(verdict.broken) for verdict in verdicts if verdict.broken is not None] == []
-
-
-def test_a_long_name_still_fits_into_lines(tmp_path):
-    plan("nearest-of-many-centroids", "evaluation", made(tmp_path / "plugin")).write()
-    lines = (tmp_path / "plugin" / "src" / "didact_stripes" / "plugin.py").read_text().splitlines()
-    assert max(map(len, lines)) <= 120
-
-
-def test_it_is_written_as_a_new_plugin_has_it(tmp_path):
-    folder = made(tmp_path / "masker")
-    plan("target-builder", "target-builder", folder).write()  # as a first one is called
-    alone = made(tmp_path / "targets", kind="target-builder")
-    package = Path("src") / "didact_stripes"
-    assert (folder / package / "targets.py").read_text() == (alone / package / "targets.py").read_text()
-    function = re.compile(r"@hookimpl\ndef didact_target_builders.*?\n\n\n", re.DOTALL)
-    entry = re.compile(r'^ {8}"target-builder": \[\n.*?^ {8}\],\n', re.DOTALL | re.MULTILINE)
-    for part in (function, entry):
-        (expected,) = part.findall((alone / package / "plugin.py").read_text())
-        assert expected in (folder / package / "plugin.py").read_text()
+    package = __import__(cls.__module__.partition(".")[0])
+    assert getattr(package, cls.__name__) is cls
 
 
 def test_two_of_a_kind_share_a_hook(tmp_path):
     folder = made(tmp_path / "plugin")
-    plan("long", "masker", folder).write()
-    plan("stripes/longer-masker", "masker", folder).write()
-    source = folder / "src" / "didact_stripes"
-    text = (source / "plugin.py").read_text()
-    assert text.count("def didact_maskers") == 1
-    assert 'return {"masker": StripesMasker, "long": LongMasker, "longer-masker": LongerMasker}' in text
-    assert "calls them ``stripes/NAME``" in text
-    assert {path.name for path in source.glob("*masking.py")} == {
-        "masking.py",
-        "long_masking.py",
-        "longer_masking.py",
-    }
+    second = add("long", "masker", folder)
+    third = add("stripes/longer-masker", "masker", folder)
+    assert [addition.module.name for addition in (second, third)] == ["long_masking.py", "longer_masking.py"]
+    assert second.pastes[0].place == third.pastes[0].place == "in what didact_maskers returns"
+    assert second.pastes[0].lines.strip() == '"long": "didact_stripes.long_masking:LongMasker",'
 
 
-EDITED = '''"""Mine, ours — größer."""
-from __future__ import annotations
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
-from didact import (
-    Backbone,  # for later
-    Masker, hookimpl,
-)
-from didact_stripes.masking import StripesMasker  # the only one so far
-if TYPE_CHECKING:
-    from didact.testing import Example
-
-@hookimpl
-def didact_maskers() -> Mapping[str, type[Masker]]:
-    \'\'\'My own words.\'\'\'
-    print('asked')
-    return {
-        'masker': StripesMasker  # kept
-        # and more
-    }
-# between
-@hookimpl
-def didact_examples(folder: Path) -> Mapping[str, Sequence[Example]]:
-    from didact.testing import (Example,)
-    return {'masker': [Example(spec=StripesMasker())]}
-'''
+def test_the_first_of_a_kind_gets_its_hook_and_is_written_as_in_a_new_plugin(tmp_path):
+    folder = made(tmp_path / "masker")
+    addition = add("target-builder", "target-builder", folder)  # named as in a new plugin
+    alone = made(tmp_path / "targets", kind="target-builder")
+    package = Path("src") / "didact_stripes"
+    assert addition.module.read_text() == (alone / package / "targets.py").read_text()
+    registered, imported, examples, exported = (paste.lines for paste in addition.pastes)
+    assert registered in (alone / package / "plugin.py").read_text()
+    assert examples in (alone / package / "examples.py").read_text()
+    assert imported.splitlines()[-1] in (alone / package / "examples.py").read_text()
+    assert exported in (alone / package / "__init__.pyi").read_text()
 
 
-def test_what_somebody_wrote_stays(tmp_path):
-    folder = made(tmp_path / "plugin")
-    module = folder / "src" / "didact_stripes" / "plugin.py"
-    module.write_text(EDITED)
-    plan("long", "masker", folder).write()
-    plan("slow", "teacher", folder).write()
-    plan("ear", "target-builder", folder).write()
-    text = module.read_text()
-    compile(text, "plugin.py", "exec")
-    lines = iter(text.splitlines())
-    changed = ("'masker': StripesMasker  #", "    Masker, hookimpl", "return {'masker': [", "import (Example,)")
-    for line in EDITED.splitlines():
-        if not any(part in line for part in changed):
-            assert line in lines, f"{line!r} is gone, or moved"
-    assert "'masker': StripesMasker,  # kept" in text
-    assert "    Masker, TargetBuilder, Teacher, hookimpl," in text
-    assert "'masker': [Example(spec=StripesMasker())]," in text
-
-
-def test_names_that_are_there_already_are_used(tmp_path):
-    folder = made(tmp_path / "plugin")
-    module = folder / "src" / "didact_stripes" / "plugin.py"
-    module.write_text(module.read_text().replace("from didact import Masker", "from didact import Masker, Teacher"))
-    plan("slow", "teacher", folder).write()
-    assert module.read_text().count("from didact import Masker, Teacher, hookimpl\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new", "words"),
-    [
-        (
-            "plugin.py",
-            'return {"masker": StripesMasker}',
-            "return dict(masker=StripesMasker)",
-            "didact_maskers returns",
-        ),
-        ("plugin.py", "@hookimpl\ndef didact_maskers", "def didact_maskers", "is not decorated with @hookimpl"),
-        ("plugin.py", "def didact_examples", "def mine", "there is no didact_examples"),
-        ("plugin.py", "Masker, hookimpl", "Masker, hookimpl as impl", "is not decorated|does not say"),
-        ("plugin.py", "import Mapping, Sequence", "import Sequence", "Mapping is not imported"),
-        ("plugin.py", "    from didact.testing import Example\n\n    return", "    return", "does not say"),
-        ("plugin.py", "from pathlib", "class Teacher: ...\nfrom pathlib", "Teacher is something of its own"),
-        ("plugin.py", "from pathlib", "if (:\nfrom pathlib", "it is no Python"),
-        ("__init__.py", "__all__ = [", "__all__ = [*others, ", "there is no __all__"),
-        ("__init__.py", '__all__ = ["StripesMasker"]', '__all__ = "StripesMasker",', "is not between brackets"),
-    ],
-)
-def test_what_cannot_be_extended_is_left_and_the_lines_are_printed(file, old, new, words, tmp_path):
-    folder = made(tmp_path / "plugin")
-    path = folder / "src" / "didact_stripes" / file
-    assert path.read_text().count(old) == 1
-    path.write_text(path.read_text().replace(old, new))
-    before = texts(folder)
-    result = CliRunner().invoke(cli, ["plugin", "add", "slow", "--kind", "teacher", "--to", str(folder)])
-    assert texts(folder) == before
-    assert isinstance(result.exception, PluginError)
-    assert re.search(words, result.exception.what)
-    assert str(path) in result.exception.where
-    assert "paste the lines above" in result.exception.mend
-    for line in (
-        "class SlowTeacher(Teacher):",
-        "from didact_stripes.teacher import SlowTeacher",
-        "def didact_teachers() -> Mapping[str, type[Teacher]]:",
-        "    Example(spec=SlowTeacher(every=2)),",
-        '"SlowTeacher",',
-    ):
-        assert line in result.output.splitlines()
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "words", "mend"),
-    [
-        ("ear", "teachr", "there is no kind 'teachr' of component", "did you mean teacher?"),
-        ("masker", "teacher", "has a 'masker' already, in didact_maskers", "take another name"),
-        ("stripes", "masker", "there is a StripesMasker already", "take another name"),
-        ("Ear", "teacher", "'Ear' is no name for a component", "small letters"),
-        ("tiny", "teacher", "its class would be called TinyTeacher", "particular"),
-        ("feature", "feature-encoder", "its class would be called FeatureEncoder", "particular"),
-    ],
-)
-def test_names_and_kinds_that_will_not_do_are_refused(name, kind, words, mend, tmp_path):
+def test_no_file_is_changed_and_one_is_written(tmp_path):
     folder = made(tmp_path / "plugin")
     before = texts(folder)
-    with pytest.raises(PluginError) as caught:
-        plan(name, kind, folder)
-    assert words in caught.value.what
-    assert mend in caught.value.mend
-    assert caught.value.where
-    assert texts(folder) == before
+    addition = add("slow", "teacher", folder)
+    after = texts(folder)
+    assert set(after) - set(before) == {"src/didact_stripes/teacher.py"}
+    assert {path: after[path] for path in before} == before
+    assert addition.component == "stripes/slow"
+
+
+def test_a_plugin_without_a_stub_exports_in_its_init(tmp_path):
+    folder = made(tmp_path / "plugin")
+    (folder / "src" / "didact_stripes" / "__init__.pyi").unlink()
+    export = add("slow", "teacher", folder).pastes[-1]
+    assert export.file.name == "__init__.py"
+    assert export.lines == "from didact_stripes.teacher import SlowTeacher"
 
 
 def test_a_file_is_never_overwritten(tmp_path):
     folder = made(tmp_path / "plugin")
     source = folder / "src" / "didact_stripes"
     (source / "teacher.py").write_text("mine = 1\n")
-    assert plan("slow", "teacher", folder).module.name == "slow_teacher.py"
     (source / "slow_teacher.py").write_text("mine = 2\n")
     with pytest.raises(PluginError, match=r"there is a file slow_teacher\.py already"):
-        plan("slow", "teacher", folder)
+        add("slow", "teacher", folder)
+    assert (source / "teacher.py").read_text() == "mine = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words", "hint"),
+    [
+        ("ear", "teachr", "there is no kind 'teachr' of component", "did you mean teacher?"),
+        ("masker", "teacher", "has a 'masker' already", "choose another name"),
+        ("stripes", "masker", "there is a StripesMasker already", "choose another name"),
+        ("Ear", "teacher", "'Ear' is not a valid name for a component", "lowercase letters"),
+        ("tiny", "teacher", "its class would be called TinyTeacher", "more specific"),
+        ("feature", "feature-encoder", "its class would be called FeatureEncoder", "more specific"),
+    ],
+)
+def test_names_and_kinds_that_cannot_be_used_are_refused(name, kind, words, hint, tmp_path):
+    folder = made(tmp_path / "plugin")
+    before = texts(folder)
+    with pytest.raises(PluginError) as caught:
+        add(name, kind, folder)
+    assert words in caught.value.what
+    assert hint in caught.value.hint
+    assert caught.value.where
+    assert texts(folder) == before
 
 
 @pytest.mark.parametrize(
@@ -265,41 +172,22 @@ def test_a_folder_that_is_no_plugin_is_refused(manifest, words, tmp_path):
     if manifest is not None:
         (tmp_path / "pyproject.toml").write_text(manifest)
     with pytest.raises(PluginError) as caught:
-        plan("ear", "teacher", tmp_path)
+        add("ear", "teacher", tmp_path)
     assert words in caught.value.what
     assert str(tmp_path) in caught.value.where
-    assert caught.value.mend
+    assert caught.value.hint
 
 
-@pytest.mark.parametrize("refused", [1, 2, 3])
-@pytest.mark.parametrize("method", ["write_bytes", "replace"])
-def test_all_files_are_written_or_none(method, refused, tmp_path, monkeypatch):
-    folder = made(tmp_path / "plugin")
-    before = texts(folder)
-    addition = plan("slow", "teacher", folder)
-    real, calls = getattr(Path, method), []
-
-    def full(self, *arguments):
-        calls.append(self)
-        if len(calls) == refused:
-            raise OSError(28, "No space left on device")
-        return real(self, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, method, full)
-        with pytest.raises(RunError, match="the disk is full"):
-            addition.write()
-    assert texts(folder) == before
-
-
-def test_the_command_works_in_the_plugins_folder_and_says_what_is_next(tmp_path, monkeypatch):
+def test_the_command_works_in_the_plugins_folder_and_shows_what_is_next(tmp_path, monkeypatch):
     monkeypatch.chdir(made(tmp_path / "didact-stripes"))
     result = CliRunner().invoke(cli, ["plugin", "add", "ear", "--kind", "target-builder"])
     assert result.exit_code == 0, result.output
     for line in (
         "src/didact_stripes/targets.py  (new)",
-        "src/didact_stripes/plugin.py",
-        "from didact_stripes import EarTargets",
+        "# src/didact_stripes/plugin.py, at the end:",
+        "# src/didact_stripes/examples.py, after the imports:",
+        "# src/didact_stripes/__init__.pyi, at the end:",
+        "from didact_stripes.targets import EarTargets",
         "didact plugin check stripes/ear",
     ):
         assert line in result.output

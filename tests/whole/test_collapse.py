@@ -1,4 +1,4 @@
-"""Targets and predictions that cease to vary: told once, or the end of the run, as the experiment says."""
+"""Targets or predictions that cease to vary are reported once, or end the run, as the experiment says."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from didact import RunError, run
-from didact.record.observing import read_metrics
-from didact.training import collapse
-from didact.training.trainer import Trainer
+from didact.loop import faults
+from didact.loop.trainer import Trainer
+from didact.record.reading import read_metrics
 
 TARGETS, PREDICTIONS = "collapse/target_std", "collapse/prediction_std"
 FALLING = {step: (0.5, 0.4) if step < 4 else (0.04, 0.03) for step in range(1, 9)}
@@ -16,27 +16,30 @@ FALLING = {step: (0.5, 0.4) if step < 4 else (0.04, 0.03) for step in range(1, 9
 
 @pytest.fixture
 def spread(monkeypatch):
-    """Has the steps log so much spread of targets and predictions."""
+    """Has the steps log given values for the spread of targets and predictions."""
 
     def arrange(course: dict[int, tuple[float, float]]) -> None:
-        def logged(self, losses):
-            targets, predictions = course[self.step]
-            return {TARGETS: torch.tensor(targets), PREDICTIONS: torch.tensor(predictions)}
+        original = Trainer.take_step
 
-        monkeypatch.setattr(Trainer, "_spread", logged)
+        def take_step(self, batch, **settings):
+            scalars = original(self, batch, **settings)
+            targets, predictions = course[self.step]
+            return {**scalars, TARGETS: torch.tensor(targets), PREDICTIONS: torch.tensor(predictions)}
+
+        monkeypatch.setattr(Trainer, "take_step", take_step)
 
     return arrange
 
 
-def told(result) -> list[str]:
+def warnings_of(result) -> list[str]:
     return [warning for warning in result.warnings if "collapsed" in warning]
 
 
-def test_a_collapse_is_told_once(faulty, tmp_path, spread):
+def test_a_collapse_is_reported_once(faulty, tmp_path, spread):
     spread(FALLING)
     result = run.start(faulty("nan", ()), tmp_path / "r")
     assert result.outcome == "finished"
-    (warning,) = told(result)
+    (warning,) = warnings_of(result)
     assert warning.startswith(f"the targets have collapsed: {TARGETS} is 0.04, and was 0.5 after step 4")
     assert "training.collapse=stop would end such a run" in warning
 
@@ -45,38 +48,38 @@ def test_stop_ends_the_run_with_a_checkpoint(faulty, tmp_path, spread):
     spread(FALLING)
     with pytest.raises(RunError, match=r"the targets have collapsed.* after step 4") as caught:
         run.start(faulty("nan", (), collapse="stop"), tmp_path / "r")
-    assert caught.value.mend.startswith("start anew")
-    assert "resume" not in caught.value.mend
+    assert caught.value.hint.startswith("start anew")
+    assert "resume" not in caught.value.hint
     assert (tmp_path / "r" / "checkpoints" / "step-00000004").is_dir()
     assert [line["step"] for line in read_metrics(tmp_path / "r")] == [1, 2, 3, 4]
     with pytest.raises(RunError, match=r"was 0.5 after step 5"):  # it knows what was logged before it was resumed
         run.resume(tmp_path / "r")
 
 
-def test_ignore_says_nothing(faulty, tmp_path, spread):
+def test_ignore_reports_nothing(faulty, tmp_path, spread):
     spread(FALLING)
-    assert told(run.start(faulty("nan", (), collapse="ignore"), tmp_path / "r")) == []
+    assert warnings_of(run.start(faulty("nan", (), collapse="ignore"), tmp_path / "r")) == []
 
 
 @pytest.mark.parametrize(
     ("course", "collapsed"),
     [
         ((1.0, 0.0), "the predictions have collapsed: collapse/prediction_std is 0, the targets' 1 after step 1"),
-        ((1e-6, 1e-6), ""),  # a scale is no collapse
+        ((1e-6, 1e-6), ""),  # a small scale is no collapse
         ((1.0, 0.02), ""),
-        ((float("nan"), 0.0), ""),  # that is another fault
+        ((float("nan"), 0.0), ""),  # not finite, which is another fault
     ],
 )
 def test_what_counts_is_the_share(faulty, tmp_path, spread, monkeypatch, course, collapsed):
-    monkeypatch.setattr(collapse, "EARLY_STEPS", 0)
+    monkeypatch.setattr(faults, "EARLY_STEPS", 0)
     spread(dict.fromkeys(range(1, 9), course))
-    warnings = told(run.start(faulty("nan", ()), tmp_path / "r"))
+    warnings = warnings_of(run.start(faulty("nan", ()), tmp_path / "r"))
     assert [warning.partition(";")[0] for warning in warnings] == ([collapsed] if collapsed else [])
 
 
-@pytest.mark.parametrize(("early", "steps", "told_after"), [(0, 30, 4), (7, 30, 8), (100, 30, None)])
-def test_predictions_may_be_alike_at_first(faulty, tmp_path, spread, monkeypatch, early, steps, told_after):
-    monkeypatch.setattr(collapse, "EARLY_STEPS", early)
+@pytest.mark.parametrize(("early", "steps", "reported_after"), [(0, 30, 4), (7, 30, 8), (100, 30, None)])
+def test_predictions_may_be_alike_at_first(faulty, tmp_path, spread, monkeypatch, early, steps, reported_after):
+    monkeypatch.setattr(faults, "EARLY_STEPS", early)
     spread(dict.fromkeys(range(1, steps + 1), (1.0, 0.0)))
-    warnings = told(run.start(faulty("nan", (), steps=steps), tmp_path / "r"))
-    assert [f"after step {told_after};" in warning for warning in warnings] == ([True] if told_after else [])
+    warnings = warnings_of(run.start(faulty("nan", (), steps=steps), tmp_path / "r"))
+    assert [f"after step {reported_after};" in warning for warning in warnings] == ([True] if reported_after else [])

@@ -13,7 +13,7 @@ import pytest
 from didact import RunError, run
 from didact.experiment_file import load_experiment
 from didact.record.checkpoint import DamageError, read
-from didact.record.observing import read_metrics
+from didact.record.reading import read_metrics
 
 SHARD = "shard-00001-model-00001-of-00001.safetensors"
 FILES = (f"learner/{SHARD}", f"optimizer/{SHARD}", "checkpoint.json")
@@ -75,7 +75,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(stopped, runs,
     (warning,) = result.warnings
     assert "the checkpoint step-00000007 is damaged" in warning
     assert file in warning
-    assert "renamed to damaged-step-00000007, and the run goes on from step 6" in warning
+    assert "renamed to damaged-step-00000007, and the run resumes from step 6" in warning
     events = [json.loads(line) for line in (stopped / "events.jsonl").read_text().splitlines()]
     assert ("warning", 6, warning) in [(event["event"], event["step"], event.get("text")) for event in events]
     assert_equal_runs(runs / "whole", stopped)

@@ -9,11 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
 from didact import RunError, SpecError, cli, hookimpl, run
 from didact.experiment_file import load_experiment
 from didact.record.checkpoint import all_complete
+from didact_doctor import Doctor
 
 
 @pytest.fixture
@@ -79,6 +81,6 @@ def test_a_disk_that_is_full_from_the_start_is_told(project, small_disk):
     fill(small_disk)
     experiment, path = load_experiment("tiny.py")
     with pytest.raises(SpecError, match=r"the run needs .* of disk .* 0 B are free"):
-        run.start(experiment, small_disk / "r", source_file=path)
+        run.start(attrs.evolve(experiment, observers=(Doctor(),)), small_disk / "r", source_file=path)
     with pytest.raises(RunError, match="the run's folder cannot be written: the disk is full"):
-        run.start(experiment, small_disk / "r", source_file=path, examined=False)
+        run.start(experiment, small_disk / "r", source_file=path)

@@ -1,4 +1,4 @@
-"""Every finding of the preflight, provoked and not."""
+"""Every finding of the doctor, provoked and not."""
 
 from __future__ import annotations
 
@@ -13,28 +13,16 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from didact import (
-    DidactError,
-    Experiment,
-    Layout,
-    Masker,
-    RunError,
-    SpecError,
-    Training,
-    build_learner,
-    run,
-    samples,
-)
-from didact.batching import BatchPlan
-from didact.cli.doctor import doctor_command
-from didact.doctor import examination, trial
-from didact.experiment import BatchSize
+from didact import BatchSize, DidactError, Experiment, Layout, Masker, RunError, SpecError, Training, build_learner, run
 from didact.experiment_file import load_experiment
 from didact.preflight import Finding
-from didact.testing import TinyBackbone, TinyEncoder, TinyMasker, TinySource
 from didact_distill import EMATeacher, LatentRegression, TopKTargets
+from didact_doctor import Doctor, examination, resources, trial
+from didact_doctor.cli.doctor import doctor_command
 from didact_evaluate import Probe
+from didact_kit import TinyBackbone, TinyEncoder, TinyMasker, TinySource
 from didact_text import ByteBPE, Sentences
+from didact_vision import Images, RandomMasker
 
 CPU = torch.device("cpu")
 Usage = namedtuple("Usage", "total used free")
@@ -78,22 +66,22 @@ class ShortEncoder(TinyEncoder):
 
     def layout(self, size: tuple[int, ...]) -> Layout:
         if size[-1] > 10:
-            raise SpecError("too long for it", mend="shorter samples")
+            raise SpecError("too long for it", hint="shorter samples")
         return super().layout(size)
 
 
 @attrs.frozen(kw_only=True)
 class BrokenMasker(TinyMasker):
-    """Fails where it is asked.
+    """Fails when it is examined.
 
     Attributes:
-        mendable: whether that is a user's mistake.
+        mistaken: whether the user made a mistake.
     """
 
-    mendable: bool = False
+    mistaken: bool = False
 
     def examine(self, preflight):
-        raise SpecError("no use here", where="masks", mend="another") if self.mendable else ZeroDivisionError("oh")
+        raise SpecError("no use here", where="masks", hint="another") if self.mistaken else ZeroDivisionError("oh")
 
 
 def of_sequences(source: TinySource, masker: Masker | None = None, **training: object) -> Experiment:
@@ -105,16 +93,17 @@ def of_sequences(source: TinySource, masker: Masker | None = None, **training: o
         backbone=TinyBackbone(),
         targets=TopKTargets(k=2, teacher=EMATeacher(start=0.5, end=0.5, anneal_steps=0)),
         objective=LatentRegression(),
-        training=Training(**{"steps": 100, "batch": samples(4), "learning_rate": 1e-3, "workers": 0, **training}),
+        training=Training(
+            **{"steps": 100, "batch": BatchSize.samples(4), "learning_rate": 1e-3, "num_workers": 0, **training}
+        ),
     )
 
 
 def examine(experiment: Experiment, folder: Path = Path("runs")) -> dict[str, list[Finding]]:
     """The cheap findings, by where."""
     opened = experiment.source.open()
-    plan = BatchPlan(opened.lengths, experiment.training.batch, experiment.training.seed)
     found: dict[str, list[Finding]] = {}
-    for finding in examination.examine(experiment, plan, opened, build_learner(experiment), folder):
+    for finding in examination.examine(experiment, folder, opened, build_learner(experiment)):
         found.setdefault(finding.where, []).append(finding)
     return found
 
@@ -134,12 +123,12 @@ def test_an_experiment_that_fits_is_fine_throughout(experiment):
     assert experiment.source.open().fingerprint[:12] in found["source"][0].says
     assert "/tiny" in found["source"][0].says
     assert found["training.batch"][0].says == "a step learns from 6 samples, 96 positions"
-    assert found["training.steps"][0].says == "8 steps, 3.333 to the epoch: every sample is seen 2.4 times"
-    assert found["masker"][0].says == "50% of the positions are to be predicted, 2 masks a sample"
+    assert found["training.steps"][0].says == "8 steps, 3.333 per epoch: each sample is seen 2.4 times"
+    assert found["masker"][0].says == "50% of the positions are masked, 2 masks per sample"
 
 
 def test_what_a_step_holds_is_counted_over_the_epoch():
-    found = examine(of_sequences(Sequences(length=16, shortest=1, count=16), batch=samples(8)))
+    found = examine(of_sequences(Sequences(length=16, shortest=1, count=16), batch=BatchSize.samples(8)))
     held = sum(range(1, 17))  # two batches, which share all of it
     said = found["training.batch"][0].says
     assert "8 samples" in said
@@ -152,7 +141,7 @@ class Unregistered(TinySource):
     """A source that no plugin registers."""
 
 
-def test_a_part_that_nobody_registers_cannot_be_resumed(experiment):
+def test_a_part_that_no_plugin_registers_cannot_be_resumed(experiment):
     assert "" not in examine(experiment)
     (found,) = examine(of_sequences(Unregistered()))[""]
     assert found.severity == "warning"
@@ -160,7 +149,7 @@ def test_a_part_that_nobody_registers_cannot_be_resumed(experiment):
 
 
 @pytest.mark.parametrize(("amount", "found"), [(20, ["fine"]), (21, ["fine", "warning"])])
-def test_a_batch_of_more_samples_than_there_are_is_warned_of(experiment, amount, found):
+def test_a_batch_of_more_samples_than_the_source_has_is_a_warning(experiment, amount, found):
     batches = examine(experiment.evolve(**{"training.batch.amount": amount}))["training.batch"]
     assert severities(batches) == found
 
@@ -168,11 +157,11 @@ def test_a_batch_of_more_samples_than_there_are_is_warned_of(experiment, amount,
 @pytest.mark.parametrize(
     ("source", "word"), [(Sequences(length=40, count=40), "padding"), (CutSequences(length=40, count=40), "cut away")]
 )
-def test_batches_of_samples_that_are_mostly_waste_are_warned_of(source, word):
+def test_batches_that_are_mostly_waste_are_a_warning(source, word):
     batches = examine(of_sequences(source))["training.batch"]
     assert severities(batches) == ["fine", "warning"]
     assert word in batches[1].says
-    assert batches[1].mend.startswith("values(")
+    assert "values (BatchSize)" in batches[1].hint
     even = source.evolve(shortest=35)
     assert severities(examine(of_sequences(even))["training.batch"]) == ["fine"]
     budget = BatchSize(amount=80, unit="values")
@@ -180,9 +169,8 @@ def test_batches_of_samples_that_are_mostly_waste_are_warned_of(source, word):
 
 
 @pytest.mark.parametrize(("ratio", "severity"), [(0.03, "fine"), (0.95, "warning"), (0.999, "error")])
-def test_the_share_that_is_drawn_is_judged(experiment, ratio, severity):
-    masker = {"spec": "vision/random", "ratio": ratio}
-    found = examine(experiment.evolve(**{"masker": _spec(masker), "encoder.patch": 2}))
+def test_the_masked_share_is_assessed(experiment, ratio, severity):
+    found = examine(experiment.evolve(**{"masker": RandomMasker(ratio=ratio), "encoder.patch": 2}))
     findings = found.get("masker", []) + found.get("masker.ratio", [])
     assert severities(findings)[:1] == [severity]
 
@@ -190,7 +178,7 @@ def test_the_share_that_is_drawn_is_judged(experiment, ratio, severity):
 def test_a_masker_that_refuses_the_shortest_samples_is_an_error():
     found = examine(of_sequences(Sequences(length=16, shortest=1), TinyMasker()))
     assert severities(found["masker"]) == ["error"]
-    assert found["masker"][0].mend == "make the samples longer"
+    assert found["masker"][0].hint == "make the samples longer"
     found = examine(of_sequences(Sequences(length=16, shortest=2), TinyMasker()))
     assert severities(found["masker"]) == ["fine"]
 
@@ -208,19 +196,20 @@ def test_a_part_that_fails_to_examine_is_a_warning_and_one_that_cannot_be_used_a
     (_, broken) = examine(of_sequences(TinySource(), BrokenMasker()))["masker"]
     assert broken.severity == "warning"
     assert "BrokenMasker.examine failed: ZeroDivisionError: oh" in broken.says
-    (unfit,) = examine(of_sequences(TinySource(), BrokenMasker(mendable=True)))["masker.masks"]
+    (unfit,) = examine(of_sequences(TinySource(), BrokenMasker(mistaken=True)))["masker.masks"]
     assert (unfit.severity, unfit.says) == ("error", "no use here")
 
 
-def test_every_part_is_asked_but_not_what_judges_are_composed_of(experiment):
-    judged = experiment.evolve(evaluations={"classes": _spec({"spec": "evaluate/probe", "train": IMAGES})})
-    places = [place for place, _ in examination.parts(judged)]
+def test_every_part_is_examined_but_not_those_of_evaluations(experiment):
+    images = Images(store="tiny", size=16)
+    evaluated = attrs.evolve(experiment, evaluations={"classes": Probe(train=images, test=images)})
+    places = [place for place, _ in examination.parts(evaluated)]
     assert {"", "source.augmentation", "targets.teacher", "objective.head", "training.schedule"} <= set(places)
     assert [place for place in places if place.startswith("evaluations")] == ["evaluations.classes"]
 
 
 @pytest.mark.parametrize(("free", "severity"), [(2.5, "fine"), (1.5, "warning"), (0.9, "error")])
-def test_the_disk_is_judged_by_the_checkpoints_that_are_kept(experiment, monkeypatch, tmp_path, free, severity):
+def test_the_disk_is_compared_with_the_checkpoints_that_are_kept(experiment, monkeypatch, tmp_path, free, severity):
     (found,) = examine(experiment)["disk"]
     needed = float(found.says.partition("needs ")[2].split()[0]) * 2**10  # KiB
     monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(2**30, 0, free * needed))
@@ -240,14 +229,14 @@ def test_the_size_of_a_checkpoint_is_foreseen(experiment, tmp_path):
     assert 0.7 * size < foreseen <= size  # names and shapes come on top of so small weights
 
 
-def test_mistakes_of_building_are_told_all_at_once(experiment):
+def test_mistakes_of_building_are_reported_together(experiment):
     wrong = experiment.evolve(**{"targets.k": 9, "source.store": "nowhere"})
     errors = [finding for finding in examination.diagnose(wrong, CPU, Path("runs")) if finding.severity == "error"]
     assert [error.where.partition(",")[0] for error in errors] == ["source", "targets.k"]
 
 
-def test_nothing_is_measured_where_something_is_wrong_or_time_is_short(experiment, monkeypatch):
-    monkeypatch.setattr(examination, "attempt", lambda *_: pytest.fail("it is not to be tried"))
+def test_nothing_is_measured_after_an_error_or_with_quick(experiment, monkeypatch):
+    monkeypatch.setattr(examination, "attempt", lambda *_: pytest.fail("nothing may be measured"))
     places = [found.where for found in examination.diagnose(experiment, CPU, Path("runs"), quick=True)]
     assert places[0] == "plugins"
     assert "memory" not in places
@@ -271,10 +260,10 @@ TRIED = trial.Trial(
     [
         ({}, {"memory": "fine", "time": "fine"}),
         ({"peak_bytes": 2**33 - 2**20}, {"memory": "warning", "time": "fine"}),
-        ({"wait_seconds": 0.3}, {"memory": "fine", "time": "fine", "training.workers": "warning"}),
+        ({"wait_seconds": 0.3}, {"memory": "fine", "time": "fine", "training.num_workers": "warning"}),
     ],
 )
-def test_what_is_measured_is_judged(experiment, monkeypatch, changed, expected):
+def test_measured_memory_and_time_are_assessed(experiment, monkeypatch, changed, expected):
     monkeypatch.setattr(examination, "attempt", lambda *_: attrs.evolve(TRIED, **changed))
     found = list(examination.diagnose(experiment, CPU, Path("runs")))
     assert {each.where: each.severity for each in found[-len(expected) :]} == expected
@@ -300,13 +289,13 @@ def test_a_batch_that_memory_cannot_hold_is_an_error(experiment, monkeypatch):
     last = list(examination.diagnose(experiment, CPU, Path("runs")))[-1]
     assert (last.severity, last.where) == ("error", "training.batch")
     assert "does not fit into memory" in last.says
-    assert "micro_batches=2" in last.mend
+    assert "gradient_accumulation_steps=2" in last.hint
 
 
 KILLER = '''
 import multiprocessing, os, signal
 import attrs
-from didact.testing import TinySource
+from didact_kit import TinySource
 
 @attrs.frozen(kw_only=True)
 class Killer(TinySource):
@@ -319,7 +308,7 @@ class Killer(TinySource):
 '''
 
 
-def test_a_trial_that_the_system_kills_is_told_as_running_out_of_memory(tmp_path, monkeypatch):
+def test_a_trial_that_the_system_kills_is_reported_as_running_out_of_memory(tmp_path, monkeypatch):
     (tmp_path / "killer_of_trials.py").write_text(KILLER)
     monkeypatch.syspath_prepend(tmp_path)
     import killer_of_trials
@@ -338,7 +327,7 @@ def test_a_trial_measures_memory_and_time(experiment):
     assert tried.precision == "float32"
 
 
-def test_a_trial_tells_what_a_step_found(experiment):
+def test_a_trial_reports_why_a_step_fails(experiment):
     with pytest.raises(DidactError, match="is not finite"):
         trial.measure(experiment.evolve(**{"training.learning_rate": 1e38, "training.weight_decay": 0.0}), CPU)
 
@@ -348,7 +337,7 @@ def test_the_command_ends_with_1_where_there_is_an_error(project, experiment):
     fine = runner.invoke(doctor_command, ["tiny.py", "--quick", "--set", "targets.teacher.anneal_steps=0"])
     assert fine.exit_code == 0, fine.output
     assert "no errors" in fine.output
-    assert "mend:" in runner.invoke(doctor_command, ["tiny.py", "--quick"]).output
+    assert "hint:" in runner.invoke(doctor_command, ["tiny.py", "--quick"]).output
     wrong = runner.invoke(doctor_command, ["tiny.py", "--quick", "--set", "masker.ratio=0.99"])
     assert wrong.exit_code == 1
     assert "error    masker" in wrong.output
@@ -356,10 +345,12 @@ def test_the_command_ends_with_1_where_there_is_an_error(project, experiment):
     assert not (project / "runs").exists()
 
 
-def test_a_run_begins_with_its_warnings(project, experiment):
+def test_a_run_starts_with_its_warnings(project, experiment):
+    experiment = attrs.evolve(experiment, observers=(Doctor(),))
     quiet = run.start(experiment, project / "quiet")
     assert quiet.warnings == ()
     odd = experiment.evolve(**{"training.schedule.warmup_steps": 7})
+    assert run.start(attrs.evolve(odd, observers=()), project / "unobserved").warnings == ()
     warned = run.start(odd, project / "odd")
     assert warned.outcome == "finished"
     assert ["training.schedule.warmup_steps" in warning for warning in warned.warnings] == [True]
@@ -371,20 +362,8 @@ def test_a_run_begins_with_its_warnings(project, experiment):
 def test_a_run_does_not_start_where_there_is_an_error(project, experiment, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(2**30, 0, 4096))
     with pytest.raises(SpecError, match=r"the run needs .* of disk"):
-        run.start(experiment, project / "r")
+        run.start(attrs.evolve(experiment, observers=(Doctor(),)), project / "r")
     assert not (project / "r").exists()
-
-
-IMAGES = {"spec": "vision/images", "store": "tiny", "size": 16}
-
-
-def _spec(data):
-    from didact import Spec
-    from didact.plugins import registry
-    from didact.spec import from_data
-
-    data = {**data, "test": data["train"]} if "train" in data else data
-    return from_data(data, Spec, registry().class_of)
 
 
 def test_a_probe_that_reads_by_another_tokenizer_is_refused(make_experiment):
@@ -392,29 +371,29 @@ def test_a_probe_that_reads_by_another_tokenizer_is_refused(make_experiment):
     own = experiment.source.tokenizer
     for tokenizer, refused in ((own, False), (ByteBPE(store=f"{own.store}/", vocabulary_size=300), True)):
         sentences = Sentences(store=own.store, tokenizer=tokenizer, max_tokens=32)
-        judged = attrs.evolve(experiment, evaluations={"probe": Probe(train=sentences, test=sentences)})
+        evaluated = attrs.evolve(experiment, evaluations={"probe": Probe(train=sentences, test=sentences)})
         with pytest.raises(DidactError) as caught:
-            judged.evaluations["probe"].prepare(judged)
-        assert ("tokenizer" in caught.value.mend) is refused
+            evaluated.evaluations["probe"].prepare(evaluated)
+        assert ("tokenizer" in caught.value.hint) is refused
         assert ("has a label" in caught.value.what) is not refused  # what comes next: these lines have none
 
 
 @pytest.mark.parametrize(("free", "severity"), [(2**40, "fine"), (2**10, "warning")])
-def test_what_workers_make_ready_is_held_against_shared_memory(experiment, monkeypatch, free, severity):
+def test_what_workers_prepare_is_compared_with_shared_memory(experiment, monkeypatch, free, severity):
     usage = shutil.disk_usage
     monkeypatch.setattr(
         shutil,
         "disk_usage",
-        lambda place: Usage(2**41, 0, free) if place == examination.SHARED_MEMORY else usage(place),
+        lambda place: Usage(2**41, 0, free) if place == resources.SHARED_MEMORY else usage(place),
     )
-    loading = experiment.evolve(**{"training.workers": 3, "training.steps": 50})
-    found = [one for one in doctor_of(loading) if one.where == "training.workers" and "ready in" in one.says]
+    loading = experiment.evolve(**{"training.num_workers": 3, "training.steps": 50})
+    found = [one for one in doctor_of(loading) if one.where == "training.num_workers" and "ready in" in one.says]
     assert [one.severity for one in found] == [severity]
     assert "up to 6 steps of" in found[0].says
-    without = experiment.evolve(**{"training.workers": 0})
+    without = experiment.evolve(**{"training.num_workers": 0})
     assert not [one for one in doctor_of(without) if "ready in" in one.says]
 
 
 def doctor_of(experiment):
-    """What the doctor says without measuring."""
+    """The doctor's findings without measuring."""
     return list(examination.diagnose(experiment, CPU, Path("runs"), quick=True))

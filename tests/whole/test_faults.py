@@ -1,4 +1,4 @@
-"""What a long run meets, done to real processes: each fault has its end, in one message and without a traceback."""
+"""Faults of a long run: each ends in one message, without a traceback."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
-from didact.record.observing import read_metrics
+from didact import RunError, run
+from didact.record.reading import read_metrics
+from didact_distill.ema import EMATeacherModule
+from didact_distill.regression import LatentRegressionModule
 
 STEPS = 150  # enough that a fault comes long before the end
 
-pytestmark = pytest.mark.slow
+slow = pytest.mark.slow  # in real processes
 
 
 @pytest.fixture
@@ -53,7 +57,7 @@ def assert_ends_with_a_checkpoint(process, folder: Path) -> str:
     last = int(read_metrics(folder)[-1]["step"])
     assert 3 <= last < STEPS
     assert (folder / "checkpoints" / f"step-{last:08d}" / "checkpoint.json").exists()
-    assert f"`didact resume {folder}` goes on from step {last}" in errors
+    assert f"`didact resume {folder}` resumes from step {last}" in errors
     event = json.loads((folder / "events.jsonl").read_text().splitlines()[-1])
     assert (event["event"], event["step"]) == ("failed", last)
     return errors[errors.index("error: ") :]
@@ -63,7 +67,7 @@ def children(process: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
-def workers(process: int) -> list[int]:
+def num_workers(process: int) -> list[int]:
     """The processes that load data: the children of the fork server's, which is a child of the run's."""
     return [worker for child in children(process) for worker in children(child)]
 
@@ -85,9 +89,10 @@ def session(leader: int) -> list[int]:
     return found
 
 
+@slow
 def test_a_killed_run_leaves_no_process_behind(project, train):
-    process = train(project / "r", "training.workers=2")
-    assert len(workers(process.pid)) == 2
+    process = train(project / "r", "training.num_workers=2")
+    assert len(num_workers(process.pid)) == 2
     assert len(session(process.pid)) > 3  # the run, its fork server, the workers
     process.kill()
     process.wait()
@@ -97,38 +102,42 @@ def test_a_killed_run_leaves_no_process_behind(project, train):
         time.sleep(0.01)
 
 
+@slow
 def test_a_killed_worker_ends_the_run_with_a_checkpoint(project, train, didact):
     folder = project / "r"
-    process = train(folder, "training.workers=1")
-    (worker,) = workers(process.pid)
+    process = train(folder, "training.num_workers=1")
+    (worker,) = num_workers(process.pid)
     os.kill(worker, signal.SIGKILL)
     message = assert_ends_with_a_checkpoint(process, folder)
     assert "a process that loads data ended" in message
     assert didact("resume", folder).returncode == 0
 
 
+@slow
 def test_a_store_that_is_cut_short_while_it_is_read_ends_the_run_with_a_checkpoint(project, own_store, train, stores):
     folder = project / "r"
-    process = train(folder, "training.workers=1")
+    process = train(folder, "training.num_workers=1")
     os.truncate(own_store / "data.mdb", 0)  # what is mapped of it is gone: reading it kills the worker
     message = assert_ends_with_a_checkpoint(process, folder)
     assert "a process that loads data ended" in message
 
 
+@slow
 def test_a_store_whose_bytes_change_while_it_is_read_ends_the_run_with_a_checkpoint(project, own_store, train):
     folder = project / "r"
-    process = train(folder, "training.workers=1")
+    process = train(folder, "training.num_workers=1")
     with (own_store / "data.mdb").open("r+b") as file:
         file.write(os.urandom((own_store / "data.mdb").stat().st_size))
     assert_ends_with_a_checkpoint(process, folder)
 
 
-def test_a_store_that_is_deleted_while_it_is_open_is_read_on(project, own_store, train, didact):
+@slow
+def test_a_store_that_is_deleted_while_it_is_open_is_still_read(project, own_store, train, didact):
     folder = project / "r"
-    process = train(folder, "training.workers=1", "training.steps=40")
+    process = train(folder, "training.num_workers=1", "training.steps=40")
     shutil.rmtree(own_store)
     output, errors = process.communicate(timeout=600)
-    assert process.returncode == 0, errors  # the system keeps a file for whoever has it open
+    assert process.returncode == 0, errors  # the system keeps an open file
     assert "finished" in output
     resumed = didact("resume", folder)
     assert resumed.returncode == 1
@@ -137,6 +146,7 @@ def test_a_store_that_is_deleted_while_it_is_open_is_read_on(project, own_store,
     assert "Traceback" not in resumed.stderr
 
 
+@slow
 def test_a_tracker_whose_repository_is_removed_leaves_the_training_alone(project, train):
     text = (project / "tiny.py").read_text()
     text = text.replace("experiment = Experiment(", "from didact_aim import Aim\n\nexperiment = Experiment(")
@@ -150,9 +160,9 @@ def test_a_tracker_whose_repository_is_removed_leaves_the_training_alone(project
     assert process.returncode == 0, errors
     assert "finished" in output
     # before and behind that line, Aim's own clean-up may complain of what it cannot close
-    (told,) = [line for line in errors.splitlines() if "the observer 'Aim-0 of didact-aim 0.1.0'" in line]
-    assert told.startswith("warning: ")
-    assert "failed in step_finished and is switched off" in told
+    (warning,) = [line for line in errors.splitlines() if "the observer 'Aim-0 of didact-aim 0.1.0'" in line]
+    assert warning.startswith("warning: ")
+    assert "failed in step_finished and is switched off" in warning
     assert [metrics["step"] for metrics in read_metrics(folder)] == list(range(1, STEPS + 1))
 
 
@@ -179,7 +189,8 @@ def make_read_only() -> Iterator[Callable[[Path], None]]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-def test_a_folder_that_turns_read_only_ends_the_run_and_is_gone_on_with_later(project, train, didact, make_read_only):
+@slow
+def test_a_folder_that_turns_read_only_ends_the_run_which_is_resumed_later(project, train, didact, make_read_only):
     folder = project / "r"
     process = train(folder, "training.checkpoint_every=2")
     while not list((folder / "checkpoints").glob("step-*")):
@@ -201,6 +212,7 @@ def test_a_folder_that_turns_read_only_ends_the_run_and_is_gone_on_with_later(pr
     assert [metrics["step"] for metrics in read_metrics(folder)] == list(range(1, STEPS + 1))
 
 
+@slow
 def test_a_second_process_on_a_folder_is_refused_and_harms_nothing(project, train, didact):
     folder = project / "r"
     process = train(folder)
@@ -224,9 +236,9 @@ from didact import Evaluation, Report, hookimpl
 
 @attrs.frozen(kw_only=True)
 class Slow(Evaluation):
-    '''An evaluation that takes its time.'''
+    '''An evaluation that waits.'''
 
-    def evaluate(self, subject):
+    def evaluate(self, state):
         Path("evaluating").touch()
         while not Path("enough").exists():
             time.sleep(0.01)
@@ -234,14 +246,14 @@ class Slow(Evaluation):
 
 
 @hookimpl
-def didact_evaluations():
+def didact_components():
     return {"slow": Slow}
 """
 
 
 @pytest.fixture
 def evaluated(project, write_plugin, install, train) -> Callable:
-    """A run that is in the middle of an evaluation, which goes on until there is a file ``enough``."""
+    """A run that is in an evaluation, which ends when there is a file ``enough``."""
 
     def start():
         install(write_plugin("slow_parts", SLOW_EVALUATION))
@@ -256,17 +268,19 @@ def evaluated(project, write_plugin, install, train) -> Callable:
     return start
 
 
+@slow
 def test_a_signal_in_an_evaluation_is_answered_after_it(project, evaluated):
     process = evaluated()
     process.terminate()
     (project / "enough").touch()
     output, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
-    assert f"stopped; go on with: didact resume {project / 'r'}" in output
+    assert f"stopped; resume with: didact resume {project / 'r'}" in output
     assert (project / "r" / "checkpoints" / "step-00000005" / "checkpoint.json").exists()
 
 
-def test_a_second_ctrl_c_leaves_at_once(project, evaluated):
+@slow
+def test_a_second_ctrl_c_ends_the_run_at_once(project, evaluated):
     process = evaluated()
     os.killpg(process.pid, signal.SIGINT)
     process.until(lambda: not pending(process.pid, signal.SIGINT))  # two that wait at once would count as one
@@ -277,3 +291,104 @@ def test_a_second_ctrl_c_leaves_at_once(project, evaluated):
     assert process.returncode == 130
     assert errors.strip().endswith("interrupted")
     assert "Traceback" not in errors
+
+
+# ── Memory ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+CPU_IS_FULL = RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: 8 bytes")
+FULL = {
+    "python": MemoryError("no more"),
+    "cpu": CPU_IS_FULL,
+    "onednn": RuntimeError("could not create a primitive"),
+    "gpu": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+}
+FAILS_IN = 4  # the step, from 1
+
+
+@pytest.fixture
+def fill_memory(monkeypatch):
+    """Has one call of a method raise, before or after its work; returns a function that frees the memory."""
+
+    def arrange(owner: type, method: str, error: Exception, call: int, *, after: bool = False) -> Callable[[], None]:
+        original, calls = getattr(owner, method), []
+
+        def run_out(*arguments, **named):
+            calls.append(1)
+            if len(calls) != call:
+                return original(*arguments, **named)
+            if after:
+                original(*arguments, **named)
+            raise error
+
+        monkeypatch.setattr(owner, method, run_out)
+        return lambda: monkeypatch.setattr(owner, method, original)
+
+    return arrange
+
+
+def failure_of(experiment, folder: Path) -> RunError:
+    """The error of a run that memory ends, checked for what holds wherever it ran out."""
+    with pytest.raises(RunError) as caught:
+        run.start(experiment, folder)
+    assert caught.value.what.startswith(f"step {FAILS_IN} does not fit into memory: ")
+    assert caught.value.where == "training.batch"
+    assert "resume with --set training.gradient_accumulation_steps=2" in caught.value.hint
+    assert [line["step"] for line in read_metrics(folder)] == list(range(1, FAILS_IN))
+    return caught.value
+
+
+@pytest.mark.parametrize("kind", FULL)
+def test_memory_that_runs_out_in_forward_ends_the_run_with_a_checkpoint(
+    faulty, tmp_path, fill_memory, assert_equal_runs, kind
+):
+    experiment = faulty("nan", (), "norm", checkpoint_every=None)
+    run.start(experiment, tmp_path / "whole")
+    # the first call is the rehearsal's; running statistics have moved when the objective runs
+    free = fill_memory(LatentRegressionModule, "forward", FULL[kind], FAILS_IN + 1)
+    error = failure_of(experiment, tmp_path / "r")
+    assert str(FULL[kind]) in error.what
+    assert f"`didact resume {tmp_path / 'r'}` resumes from step {FAILS_IN - 1}" in error.hint
+    free()
+    assert run.resume(tmp_path / "r").outcome == "finished"
+    assert_equal_runs(tmp_path / "r", tmp_path / "whole")
+
+
+def test_memory_that_runs_out_before_the_weights_change_ends_the_run_with_a_checkpoint(
+    faulty, tmp_path, fill_memory, assert_equal_runs
+):
+    experiment = faulty("nan", (), checkpoint_every=None)
+    run.start(experiment, tmp_path / "whole")
+    free = fill_memory(torch.optim.AdamW, "step", CPU_IS_FULL, FAILS_IN)
+    error = failure_of(experiment, tmp_path / "r")
+    assert f"`didact resume {tmp_path / 'r'}` resumes from step {FAILS_IN - 1}" in error.hint
+    free()
+    assert run.resume(tmp_path / "r").outcome == "finished"
+    assert_equal_runs(tmp_path / "r", tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "after"),
+    [
+        (torch.optim.AdamW, "step", True),
+        (EMATeacherModule, "after_step", False),
+        (EMATeacherModule, "after_step", True),
+    ],
+)
+def test_memory_that_runs_out_in_a_half_done_update_leaves_the_checkpoint_before(
+    faulty, tmp_path, fill_memory, assert_equal_runs, owner, method, after
+):
+    experiment = faulty("nan", (), checkpoint_every=2)
+    run.start(experiment, tmp_path / "whole")
+    free = fill_memory(owner, method, CPU_IS_FULL, FAILS_IN, after=after)
+    error = failure_of(experiment, tmp_path / "r")
+    assert error.hint.startswith("the update was half done, so there is no checkpoint of it; ")
+    assert [path.name for path in (tmp_path / "r" / "checkpoints").iterdir()] == ["step-00000002"]
+    free()
+    assert run.resume(tmp_path / "r").outcome == "finished"
+    assert_equal_runs(tmp_path / "r", tmp_path / "whole")
+
+
+def test_another_error_of_the_same_class_is_no_lack_of_memory(faulty, tmp_path, fill_memory):
+    fill_memory(LatentRegressionModule, "forward", RuntimeError("shapes do not match"), FAILS_IN + 1)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        run.start(faulty("nan", ()), tmp_path / "r")

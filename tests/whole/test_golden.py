@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from didact import run
-from didact.record.observing import read_metrics
+from didact.record.reading import read_metrics
 
 GOLDEN = Path(__file__).parent / "golden.json"
 NAMES = ("train/loss", "train/gradient_norm", "collapse/target_std", "collapse/prediction_std")
@@ -24,7 +24,7 @@ NAMES = ("train/loss", "train/gradient_norm", "collapse/target_std", "collapse/p
 def test_a_run_gives_its_golden_numbers(modality, make_experiment, project):
     experiment = make_experiment(modality)
     training = attrs.evolve(
-        experiment.training, steps=5, precision="float32", workers=0, log_every=1, checkpoint_every=None
+        experiment.training, steps=5, precision="float32", num_workers=0, log_every=1, checkpoint_every=None
     )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,11 +1,13 @@
-"""Each modality alone, in a fresh environment: what is not installed is not missed."""
+"""The core alone, and each modality alone, in a fresh environment: nothing depends on what is not installed."""
 
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import subprocess
+import time
 import wave
 from pathlib import Path
 
@@ -14,10 +16,12 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
+TOY = Path(__file__).parent / "toy_method.py"
+CLEAN = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
 PYTHON = Path("environment/bin/python")
 
 EXPERIMENT = """
-from didact import Experiment, Training, samples
+from didact import BatchSize, Experiment, Training
 from didact_distill import EMATeacher, LatentRegression, TopKTargets
 from didact_transformer import Transformer
 {imports}
@@ -30,7 +34,7 @@ experiment = Experiment(
     backbone=Transformer(width=16, depth=2, heads=2),
     targets=TopKTargets(k=2, teacher=EMATeacher()),
     objective=LatentRegression(),
-    training=Training(steps=2, batch=samples(2), learning_rate=1e-3),
+    training=Training(steps=2, batch=BatchSize.samples(2), learning_rate=1e-3),
 )
 """
 
@@ -66,7 +70,7 @@ pytestmark = [
 
 
 def write_files(folder: Path, kind: str) -> None:
-    """A few files of a kind, by the standard library and what the tests have anyway."""
+    """Writes a few files of a kind."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     for index in range(6):
@@ -85,15 +89,24 @@ def write_files(folder: Path, kind: str) -> None:
             (folder / f"{index}.txt").write_text(" ".join(words))
 
 
+def install_toy(site: Path) -> None:
+    """Puts the plugin of one file, and what an installer writes of it, into an environment."""
+    shutil.copy(TOY, site)
+    info = site / "toy_method-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: toy-method\nVersion: 1.0\nRequires-Dist: didact>=0.1,<0.2\n"
+    )
+    (info / "entry_points.txt").write_text(f"[didact]\ntoy = {TOY.stem}\n")
+
+
 @pytest.fixture
 def fresh(tmp_path):
-    """Runs commands in a fresh environment that holds the named distributions of this repository, and theirs."""
+    """Runs commands in a fresh environment with some of this repository's distributions and their dependencies."""
 
     def install(*folders: str):
-        clean = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
-
         def run(*command: object, code: int = 0) -> str:
-            done = subprocess.run(list(map(str, command)), cwd=tmp_path, env=clean, capture_output=True, text=True)
+            done = subprocess.run(list(map(str, command)), cwd=tmp_path, env=CLEAN, capture_output=True, text=True)
             assert done.returncode == code, done.stdout + done.stderr
             return done.stdout
 
@@ -118,5 +131,21 @@ def test_a_modality_trains_where_the_others_are_not_installed(modality, fresh, t
     assert "finished at step 2 of 2" in (tmp_path / "run" / "README.md").read_text()
 
 
-def test_the_core_stands_alone(fresh):
-    assert "didact 0.1.0" in fresh("platform")(PYTHON, "-m", "didact", "plugins")
+def test_the_core_and_a_plugin_of_one_file_train_and_a_killed_run_is_resumed(fresh, tmp_path):
+    run = fresh("platform")
+    assert "didact 0.1.0" in run(PYTHON, "-m", "didact", "plugins")
+    (site,) = (tmp_path / "environment" / "lib").glob("python*/site-packages")
+    install_toy(site)
+    (tmp_path / "toy.py").write_text("from toy_method import experiment as experiment\n")
+    command = [str(PYTHON), "-m", "didact", "run", "toy.py", "--out", "run"]
+    with subprocess.Popen(command, cwd=tmp_path, env=CLEAN, stdout=subprocess.DEVNULL) as training:
+        while not any((tmp_path / "run" / "checkpoints").glob("step-*")):
+            assert training.poll() is None, "it ended before its first checkpoint"
+            time.sleep(0.01)
+        training.kill()
+    run(PYTHON, "-m", "didact", "resume", "run")
+    assert "finished at step 2000 of 2000" in (tmp_path / "run" / "README.md").read_text()
+    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    started = [event["step"] for event in events if event["event"] == "started"]
+    assert len(started) == 2
+    assert 0 == started[0] < started[1] < 2_000

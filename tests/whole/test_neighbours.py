@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from didact.record.observing import decided_by_the_seed, read_metrics
-from didact.scaffold import write
+from didact.record.reading import decided_by_the_seed, read_metrics
+from didact_kit.scaffold.writing import write
 
 LOUD = """
 import random, warnings
@@ -28,7 +28,7 @@ def didact_maskers():
 
 PARTS = """
 import attrs
-from didact.testing import TinyMasker
+from didact_kit import TinyMasker
 
 
 @attrs.frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""A loss or gradient that is not finite: named, kept for a replay, and dealt with as the experiment says."""
+"""A loss or gradient that is not finite is explained and kept for a replay, and the experiment says what follows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import attrs
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from didact import RunError, SpecError, hookimpl, run
-from didact.record.bundle import read_bundle
-from didact.record.observing import decided_by_the_seed, read_metrics
-from didact.training.trainer import Trainer
+from didact.loop.trainer import Trainer
+from didact.record.reading import decided_by_the_seed, read_metrics
+from didact_doctor.bundle import read_bundle
 
 FAULTS = {
     "nan": ("exp", "the loss", "the content of view 0, as the source gives it, (4, 3, 12): 1 nan of 144 values"),
@@ -59,13 +60,13 @@ def assert_equal_weights(first: Path, second: Path) -> None:
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
-def told(result) -> list[str]:
-    """The warnings that are not of what is known before the first step."""
+def warnings_of(result) -> list[str]:
+    """The warnings about steps that are not finite."""
     return [text for text in result.warnings if "finite" in text or "skipped_steps" in text]
 
 
 def plain(folder: Path) -> list[dict[str, float]]:
-    """The metrics that follow from the seed; what is not a number equals itself here."""
+    """The metrics that the seed determines; NaN equals itself here."""
     return [
         {name: "nan" if math.isnan(value) else value for name, value in decided_by_the_seed(metrics).items()}
         for metrics in read_metrics(folder)
@@ -85,15 +86,39 @@ def test_the_first_bad_tensor_and_its_sample_are_named(faulty, tmp_path, fault):
     error = caught.value
     assert error.what.startswith(f"{kind} of step {first} is not finite")
     assert f"first in {tensor}" in error.where
-    assert error.where.endswith("in samples 5 (walk 5) of the source")
-    assert f"didact replay {tmp_path / 'r' / 'bundles' / f'step-{first:08d}'}" in error.mend
+    bundle = tmp_path / "r" / "bundles" / f"step-{first:08d}"
+    assert error.where.endswith(f"; in samples 5 (walk 5) of the source; `didact replay {bundle}` runs the step again")
 
 
-def test_a_bad_sample_is_told_apart_in_any_micro_batch(faulty, tmp_path):
+def test_without_a_doctor_the_terms_and_the_samples_of_the_batch_are_named(faulty, tmp_path):
+    experiment = attrs.evolve(faulty("huge", (5,)), observers=())
+    first = steps_with(5, experiment)[0]
     with pytest.raises(RunError) as caught:
-        run.start(faulty("huge", (5,), micro_batches=2), tmp_path / "r")
+        run.start(experiment, tmp_path / "r")
+    assert caught.value.what == f"the loss of step {first} is not finite (regression nan)"
+    assert caught.value.where.startswith("samples ")
+    assert "5 (walk 5)" in caught.value.where
+    assert caught.value.where.count("(walk ") == 4
+    assert not (tmp_path / "r" / "bundles").exists()
+
+
+def test_a_doctor_that_fails_hides_nothing(faulty, tmp_path, monkeypatch):
+    def fail(failure, world):
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr("didact_doctor.observer.explain", fail)
+    result = run.start(faulty("huge", (5,), nonfinite="skip"), tmp_path / "r")
+    assert result.outcome == "finished"
+    assert "(walk 5)" in warnings_of(result)[0]
+    assert [text.startswith("the observer 'Doctor-0") for text in result.warnings].count(True) == 1
+    assert any("failed in step_failed and is switched off: ZeroDivisionError: oh" in text for text in result.warnings)
+
+
+def test_a_bad_sample_is_found_in_any_part_of_a_batch(faulty, tmp_path):
+    with pytest.raises(RunError) as caught:
+        run.start(faulty("huge", (5,), gradient_accumulation_steps=2), tmp_path / "r")
     assert "the output of network.encoder.curve (2, 12, 8): 96 inf of 192 values" in caught.value.where
-    assert caught.value.where.endswith("in samples 5 (walk 5) of the source")
+    assert "; in samples 5 (walk 5) of the source; `didact replay " in caught.value.where
 
 
 def test_an_infinite_loss_is_found_although_its_gradient_is_finite(faulty, tmp_path, monkeypatch):
@@ -124,7 +149,7 @@ def test_stop_leaves_a_checkpoint_of_the_step_before(faulty, tmp_path):
     assert first > 1
     with pytest.raises(RunError) as caught:
         run.start(experiment, tmp_path / "r")
-    assert f"`didact resume {tmp_path / 'r'}` goes on from step {first - 1}" in caught.value.mend
+    assert f"`didact resume {tmp_path / 'r'}` resumes from step {first - 1}" in caught.value.hint
     assert [metrics["step"] for metrics in read_metrics(tmp_path / "r")] == list(range(1, first))
     sane = faulty("nan", ())
     run.start(sane, tmp_path / "sane", observers={"stopper": StopAt(first - 1)})
@@ -145,8 +170,8 @@ def test_skip_leaves_the_step_out_and_counts_it(faulty, tmp_path, curve):
     assert [m["step"] for m in metrics if not math.isfinite(m["train/loss"])] == bad
     assert [m["train/skipped_steps"] for m in metrics] == [sum(b <= step for b in bad) for step in range(1, 9)]
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "r").values())  # running statistics too
-    assert [warning.count("it is left out") for warning in told(result)] == [1, 1]
-    assert "in samples 5 (walk 5) of the source" in told(result)[0]
+    assert [warning.count("it is left out") for warning in warnings_of(result)] == [1, 1]
+    assert "in samples 5 (walk 5) of the source" in warnings_of(result)[0]
     assert json.loads((tmp_path / "r" / "left-out.json").read_text())["steps"] == bad
 
 
@@ -159,7 +184,7 @@ def test_a_skipped_step_changes_nothing(faulty, tmp_path):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_run_that_skips_and_is_resumed_is_the_run_left_alone(faulty, tmp_path):
+def test_a_run_that_skips_and_is_resumed_equals_an_uninterrupted_one(faulty, tmp_path):
     experiment = faulty("nan", (5,), nonfinite="skip")
     run.start(experiment, tmp_path / "whole")
     bad = steps_with(5, experiment)[0]
@@ -173,22 +198,22 @@ def test_a_run_that_skips_and_is_resumed_is_the_run_left_alone(faulty, tmp_path)
 
 def test_skip_ends_the_run_where_no_later_step_can_be_finite(faulty, tmp_path, spoil):
     spoil(after=4, times=1)
-    with pytest.raises(RunError, match=r"step 5 is not finite .* nor will any other step be") as caught:
+    with pytest.raises(RunError, match=r"step 5 is not finite .* and no later step will be") as caught:
         run.start(faulty("nan", (), nonfinite="skip"), tmp_path / "r")
     assert "the weight network.backbone.blocks.0.weight is not finite itself" in caught.value.what
-    assert "training.nonfinite=rollback" in caught.value.mend
-    assert "didact resume" not in caught.value.mend  # there is nothing worth going on with
+    assert "training.nonfinite=rollback" in caught.value.hint
+    assert "didact resume" not in caught.value.hint  # there is nothing worth going on with
     assert [path.name for path in (tmp_path / "r" / "checkpoints").iterdir()] == ["step-00000003"]
 
 
-def test_no_more_bundles_are_kept_than_a_disk_can_bear(faulty, tmp_path):
+def test_at_most_three_bundles_are_kept(faulty, tmp_path):
     experiment = faulty("nan", tuple(range(16)), nonfinite="skip", nonfinite_limit=100)
     result = run.start(experiment, tmp_path / "r")
     assert result.outcome == "finished"
     kept = sorted(path.name for path in (tmp_path / "r" / "bundles").iterdir())
     assert kept == ["step-00000001", "step-00000002", "step-00000003"]
-    assert len(told(result)) == 4
-    assert "the last such step that is told" in told(result)[-1]
+    assert len(warnings_of(result)) == 3
+    assert warnings_of(result)[-1].endswith("later ones are counted in train/skipped_steps alone")
     assert read_metrics(tmp_path / "r")[-1]["train/skipped_steps"] == 8
 
 
@@ -196,7 +221,7 @@ def test_no_more_bundles_are_kept_than_a_disk_can_bear(faulty, tmp_path):
 def test_more_in_a_row_than_the_limit_end_the_run(faulty, tmp_path, policy):
     with pytest.raises(RunError, match=r"step 4 is not finite .* 4 steps in a row are not") as caught:
         run.start(faulty("nan", tuple(range(16)), nonfinite=policy, nonfinite_limit=3), tmp_path / "r")
-    assert "training.nonfinite_limit lets 3 be left out" in caught.value.what
+    assert "training.nonfinite_limit is 3" in caught.value.what
 
 
 # ── rollback ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -237,7 +262,7 @@ def test_rollback_goes_back_and_leaves_the_batch_out(faulty, tmp_path):
     assert_equal_weights(tmp_path / "r", tmp_path / "skipped")
 
 
-def test_a_run_that_rolled_back_and_is_resumed_is_the_run_left_alone(faulty, tmp_path):
+def test_a_run_that_rolled_back_and_is_resumed_equals_an_uninterrupted_one(faulty, tmp_path):
     experiment = faulty("nan", (5,), nonfinite="rollback")
     run.start(experiment, tmp_path / "whole")
     bad = steps_with(5, experiment)
@@ -250,23 +275,23 @@ def test_a_run_that_rolled_back_and_is_resumed_is_the_run_left_alone(faulty, tmp
         assert_equal_weights(folder, tmp_path / "whole")
 
 
-def test_rollback_heals_what_skip_cannot(faulty, tmp_path, spoil):
+def test_rollback_repairs_what_skip_cannot(faulty, tmp_path, spoil):
     spoil(after=4, times=1)
     result = run.start(faulty("nan", (), nonfinite="rollback"), tmp_path / "r")
     assert result.outcome == "finished"
-    (warning,) = told(result)
+    (warning,) = warnings_of(result)
     assert "first in the weight network.backbone.blocks.0.weight (8, 8): 1 inf of 64 values" in warning
     assert "goes back to its last checkpoint and leaves step 4 out" in warning
     assert [m["step"] for m in read_metrics(tmp_path / "r")] == [1, 2, 3, 5, 6, 7, 8]
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "r").values())
 
 
-def test_a_checkpoint_of_spoilt_weights_is_not_gone_back_to(faulty, tmp_path, spoil):
+def test_a_rollback_ignores_a_checkpoint_of_spoilt_weights(faulty, tmp_path, spoil):
     spoil(after=6, times=1)
     result = run.start(faulty("nan", (), nonfinite="rollback"), tmp_path / "r")
     assert result.outcome == "finished"
     text = " ".join(result.warnings)
-    assert "the checkpoint step-00000006 is of no use: the weight network.backbone.blocks.0.weight" in text
+    assert "the checkpoint step-00000006 cannot be used: the weight network.backbone.blocks.0.weight" in text
     events = [json.loads(line) for line in (tmp_path / "r" / "events.jsonl").read_text().splitlines()]
     assert [event["step"] for event in events if event["event"] == "rolled back"] == [3]
     assert json.loads((tmp_path / "r" / "left-out.json").read_text())["steps"] == [6]
@@ -281,8 +306,9 @@ def test_rollback_without_checkpoints_is_refused(faulty):
 # ── several processes ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 EXPERIMENT_FILE = """
-from didact import Experiment, Training, samples
+from didact import BatchSize, Experiment, Training
 from didact_distill import EMATeacher, LatentRegression, TopKTargets
+from didact_doctor import Doctor
 from faulty_parts import Encoder, Walks, tiny
 
 experiment = Experiment(
@@ -294,8 +320,10 @@ experiment = Experiment(
     targets=TopKTargets(k=2, teacher=EMATeacher(start=0.9, end=0.99)),
     objective=LatentRegression(),
     training=Training(
-        steps=8, batch=samples(4), learning_rate=1e-3, workers=0, log_every=1, checkpoint_every=3, precision="float32"
+        steps=8, batch=BatchSize.samples(4), learning_rate=1e-3, num_workers=0, log_every=1, checkpoint_every=3,
+        precision="float32",
     ),
+    observers=(Doctor(),),
 )
 """
 
@@ -308,7 +336,7 @@ def test_two_processes_agree_on_a_step_that_is_bad_on_one(faulty, tmp_path, dida
     (tmp_path / "bad.py").write_text(EXPERIMENT_FILE)
     bad = steps_with(5, faulty("huge", (5,)))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "didact"]
-    settings = ["--set", f"training.nonfinite={policy}", "--set", f"training.parallel={parallel}"]
+    settings = ["--set", f"training.nonfinite={policy}", "--set", f"training.strategy={parallel}"]
     result = subprocess.run(
         [*command, "run", "bad.py", "--out", "r", *settings], cwd=tmp_path, capture_output=True, text=True, timeout=900
     )
@@ -321,7 +349,7 @@ def test_two_processes_agree_on_a_step_that_is_bad_on_one(faulty, tmp_path, dida
     steps = [m["step"] for m in read_metrics(tmp_path / "r")]
     if policy == "stop":
         assert steps == list(range(1, bad[0]))
-        assert f"goes on from step {bad[0] - 1}" in result.stderr
+        assert f"resumes from step {bad[0] - 1}" in result.stderr
         assert [path.name for path in (tmp_path / "r" / "checkpoints").iterdir()] == [f"step-{bad[0] - 1:08d}"]
     else:
         assert json.loads((tmp_path / "r" / "left-out.json").read_text())["steps"] == bad
@@ -330,10 +358,10 @@ def test_two_processes_agree_on_a_step_that_is_bad_on_one(faulty, tmp_path, dida
 
 KILLED_IN_ROLLBACK = """
 import os, signal
-from didact.training.trainer import Trainer
+from didact.record import checkpoint
 
 if os.environ["RANK"] == RANK and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
-    Trainer.restore = lambda self, stored: os.kill(os.getpid(), signal.SIGKILL)
+    checkpoint.load = lambda *stored: os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
@@ -374,7 +402,8 @@ def test_replay_names_the_tensor_and_the_sample_that_is_bad_alone(bundle, didact
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     assert lines[0] == f"step {read_bundle(bundle).step} of faulty: 4 samples, in float32 on cpu"
-    assert lines[1].startswith("then: the loss of step")
+    assert lines[1].startswith("then: first in the output of network.encoder.curve (4, 12, 8)")
+    assert lines[1].endswith("; in samples 5 (walk 5) of the source")
     assert lines[2].startswith("now:  loss nan, regression nan, gradient norm nan")
     assert lines[3] == "      first in the output of network.encoder.curve (4, 12, 8): 96 inf of 384 values"
     assert lines[4] == "      samples 5 (walk 5)"
@@ -388,9 +417,9 @@ def test_replay_names_the_tensor_and_the_sample_that_is_bad_alone(bundle, didact
 def test_a_bundle_holds_the_step_and_no_code(bundle):
     held = read_bundle(bundle)
     assert {path.suffix for path in bundle.rglob("*") if path.is_file()} == {".json", ".safetensors"}
-    assert held.state.step == held.step - 1 == held.batch.step
+    assert held.state.step == held.step - 1
     assert held.experiment["source"]["spec"] == "faulty/walks"
-    assert 5 in held.batch.parts[0].ids.tolist()
+    assert 5 in held.ids
 
 
 @pytest.mark.parametrize("file", ["bundle.json", "batch.safetensors"])
@@ -404,7 +433,7 @@ def test_a_damaged_bundle_is_refused(bundle, didact, file):
     assert "Traceback" not in result.stderr
 
 
-def test_a_folder_without_a_bundle_is_told(project, didact):
+def test_a_folder_without_a_bundle_is_refused(project, didact):
     result = didact("replay", project)
     assert result.returncode == 1
     assert result.stderr.startswith("error: there is no bundle in this folder")

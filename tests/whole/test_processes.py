@@ -18,9 +18,8 @@ import torch
 from didact import RunError
 from didact.machine.distributed import require_gpus
 from didact.record import find_runs
-from didact.record.checkpoint import read_tensors
-from didact.record.observing import read_lines, read_metrics
-from didact.run.recovery import newest_whole
+from didact.record.checkpoint import newest_whole, read_tensors
+from didact.record.reading import read_lines, read_metrics
 
 PLAIN = (
     "backbone.dropout=0",
@@ -117,7 +116,7 @@ def alone(project, didact) -> Path:
 
 @pytest.mark.parametrize(("processes", "parallel"), [(2, "ddp"), (4, "ddp"), (2, "fsdp")])
 def test_several_processes_take_the_curve_of_one(project, torchrun, alone, processes, parallel):
-    result = torchrun(processes, "run", "tiny.py", "--out", "r", *settings(f"training.parallel={parallel}"))
+    result = torchrun(processes, "run", "tiny.py", "--out", "r", *settings(f"training.strategy={parallel}"))
     assert result.returncode == 0, result.stderr
     mine, theirs = read_metrics(project / "r"), read_metrics(alone)
     assert [metrics["step"] for metrics in mine] == list(range(1, 9))
@@ -129,7 +128,7 @@ def test_several_processes_take_the_curve_of_one(project, torchrun, alone, proce
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_several_processes_start_from_the_same_trained_weights(project, torchrun, alone, didact, parallel):
-    changes = settings('weights={"run": "alone"}', "training.steps=3", f"training.parallel={parallel}")
+    changes = settings('weights={"run": "alone"}', "training.steps=3", f"training.strategy={parallel}")
     result = didact("run", "tiny.py", "--out", "one", *changes)
     assert result.returncode == 0, result.stderr
     result = torchrun(2, "run", "tiny.py", "--out", "two", *changes)
@@ -141,9 +140,9 @@ def test_several_processes_start_from_the_same_trained_weights(project, torchrun
 
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-@pytest.mark.parametrize("change", ["recompute", "compile"])
+@pytest.mark.parametrize("change", ["activation_checkpointing", "compile"])
 def test_several_processes_may_recompute_and_compile(project, torchrun, alone, parallel, change):
-    changes = settings(f"training.parallel={parallel}", f"training.{change}=true")
+    changes = settings(f"training.strategy={parallel}", f"training.{change}=true")
     result = torchrun(2, "run", "tiny.py", "--out", "r", *changes)
     assert result.returncode == 0, result.stderr
     assert losses(project / "r") == pytest.approx(losses(alone), **ENLARGED)
@@ -152,7 +151,7 @@ def test_several_processes_may_recompute_and_compile(project, torchrun, alone, p
 @pytest.mark.parametrize("first", ["ddp", "fsdp"])
 def test_a_checkpoint_moves_to_another_number_of_processes(project, torchrun, didact, alone, first):
     """Stopped on two processes after step 6, and taken up by one; and the other way round."""
-    changes = settings(f"training.parallel={first}")
+    changes = settings(f"training.strategy={first}")
     result = torchrun(2, "run", "tiny.py", "--out", "r", *changes)
     assert result.returncode == 0, result.stderr
     shutil.rmtree(project / "r" / "checkpoints" / "step-00000008")  # as if it had been killed after step 7
@@ -247,7 +246,7 @@ def test_each_process_needs_a_gpu_of_its_own(monkeypatch):
     require_gpus(torch.device("cpu"))
     with pytest.raises(RunError, match="2 processes would share 1 GPUs") as caught:
         require_gpus(torch.device("cuda"))
-    assert "--device cpu" in caught.value.mend
+    assert "--device cpu" in caught.value.hint
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
     require_gpus(torch.device("cuda"))
 
@@ -308,7 +307,7 @@ def test_sigterm_to_one_process_stops_all_with_a_checkpoint(project, launch, tor
     os.kill(process_of_rank(begun.pid, 1), signal.SIGTERM)
     out, err = begun.communicate(timeout=900)
     assert begun.returncode == 0, err
-    assert "stopped; go on with: didact resume r" in out
+    assert "stopped; resume with: didact resume r" in out
     newest, _ = newest_whole(project / "r" / "checkpoints")
     assert newest is not None
     assert newest.step == len(losses(project / "r"))

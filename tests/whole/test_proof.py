@@ -1,4 +1,4 @@
-"""One seed, one curve: runs that are killed at random moments, while checkpoints are written all the time."""
+"""One seed, one curve: runs are killed at random moments, with a checkpoint being written after every step."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from didact import run
 from didact.experiment_file import load_experiment
 from didact.record.folder import RunFolder
-from didact.record.observing import read_metrics
-from didact.run.proof import compare, prove, shortened
-from didact_evaluate import Health
+from didact.record.reading import read_metrics
+from didact_doctor.proof import compare, prove, shortened
+from didact_evaluate import RepresentationMetrics
 
 KILLS = 20
 EVERYTHING = {
@@ -28,8 +28,8 @@ EVERYTHING = {
 
 @pytest.mark.slow
 def test_twenty_kills_change_nothing(modality, make_experiment, project):
-    experiment = make_experiment(modality).evolve(**{"training.workers": 0})
-    experiment = attrs.evolve(experiment, evaluations={"health": Health(samples=8)})
+    experiment = make_experiment(modality).evolve(**{"training.num_workers": 0})
+    experiment = attrs.evolve(experiment, evaluations={"health": RepresentationMetrics(samples=8)})
     # more than count: the last may come when the run has just ended
     proof = prove(experiment, project / "proof", steps=2 * (KILLS + 5), kills=KILLS + 5)
     assert [c.different for c in proof.comparisons] == [()] * len(proof.comparisons)
@@ -41,13 +41,13 @@ def test_twenty_kills_change_nothing(modality, make_experiment, project):
 
 
 @pytest.mark.slow
-def test_workers_may_be_killed_along(make_experiment, project):
-    experiment = make_experiment("images").evolve(**{"training.workers": 2})
+def test_workers_may_be_killed_with_the_run(make_experiment, project):
+    experiment = make_experiment("images").evolve(**{"training.num_workers": 2})
     assert prove(experiment, project / "proof", steps=40, kills=2).holds
 
 
 @pytest.mark.slow
-def test_a_part_that_keeps_state_outside_of_its_tensors_is_found_out(faulty, project):
+def test_a_part_that_keeps_state_outside_of_its_tensors_is_found(faulty, project):
     proof = prove(faulty("nan", (), curve="tired"), project / "proof", steps=60, kills=3)
     different = {c.what: c.different for c in proof.comparisons if c.different}
     assert not proof.holds
@@ -55,14 +55,14 @@ def test_a_part_that_keeps_state_outside_of_its_tensors_is_found_out(faulty, pro
     assert "against" in different["metrics"][0]
 
 
-def test_the_command_tells_what_it_compared_and_leaves_the_run_alone(project, didact):
+def test_the_command_shows_what_it_compared_and_leaves_the_run_unchanged(project, didact):
     experiment, _ = load_experiment("tiny.py")
     run.start(experiment, project / "r")
     before = (project / "r" / "events.jsonl").read_bytes()
-    told = didact("resume", "r", "--prove", "--steps", "60", "--kills", "2")
-    assert told.returncode == 0, told.stderr
-    assert "one curve: everything is equal to the bit" in told.stdout
-    assert "optimizer of network" in told.stdout
+    shown = didact("prove", "r", "--steps", "60", "--kills", "2")
+    assert shown.returncode == 0, shown.stderr
+    assert "one curve: everything is equal to the bit" in shown.stdout
+    assert "optimizer of network" in shown.stdout
     assert (project / "r" / "events.jsonl").read_bytes() == before
     assert {path.name for path in project.iterdir()} >= {"r", "tiny.py"}
     assert not list(project.glob("r-proof*"))
@@ -79,7 +79,7 @@ def test_each_difference_is_found_and_named(project):
     (project / "other" / "metrics.jsonl").write_text(lines[0].replace(str(value), "0.5") + "\n")
     metrics = next(c for c in compare(one, other) if c.what == "metrics")
     assert f"train/loss of step 1: {value!r} against 0.5" in metrics.different
-    assert "train/loss of step 2 is only in the run that was left alone" in metrics.different
+    assert "train/loss of step 2 is only in the uninterrupted run" in metrics.different
 
 
 def test_a_short_copy_is_the_experiment_but_for_its_length(project):

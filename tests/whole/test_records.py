@@ -16,9 +16,10 @@ import torch
 
 from didact import DidactError, RunError, run
 from didact.experiment_file import load_experiment
-from didact.record import RunRecord, find_runs
+from didact.record import RunFolder, RunRecord, find_runs
 from didact.record.checkpoint import all_complete, read_tensors
-from didact_evaluate import Health, Probe
+from didact_ablate import close
+from didact_evaluate import Probe, RepresentationMetrics
 from didact_vision import Images
 
 IMAGES = Images(store="tiny", size=16)
@@ -40,15 +41,13 @@ def events(folder) -> list[tuple[str, str | None]]:
 def test_a_record_says_what_ran_how_far_it_came_and_what_was_found(project, experiment):
     result = run.start(attrs.evolve(experiment, labels={"study": "layers", "seed": 0}), project / "r")
     record = RunRecord.open(project / "r")
-    assert (record.state, record.step, record.steps, record.seed) == ("finished", 4, 4, 0)
-    assert record.labels == {"study": "layers", "seed": 0}
+    assert (record.state, record.step, record.steps) == ("finished", 4, 4)
+    assert record.data["labels"] == {"study": "layers", "seed": 0}
     assert record.experiment == attrs.evolve(experiment, labels={"study": "layers", "seed": 0})
     assert record.found == {f"probe/{name}": value for name, value in result.reports["probe"].metrics.items()}
-    assert record.judged
-    assert [step for step, _ in record.during("train/loss")] == [1, 2, 3, 4]
-    assert record.during("probe/linear") == [(4, record.found["probe/linear"])]
-    assert 0 < record.cost.training_seconds < record.cost.seconds
-    assert record.cost.peak_gib > 0.05
+    assert record.evaluated
+    assert [line["step"] for line in record.metrics] == [1, 2, 3, 4]
+    assert [event["event"] for event in record.events] == ["started", *2 * ["checkpoint"], "evaluation", "finished"]
     assert [found.folder for found in find_runs(project)] == [project / "r"]
 
 
@@ -65,8 +64,8 @@ def test_what_a_run_trained_is_a_module_for_something_else(project, experiment):
     assert not any(torch.equal(one, other) for one, other in itertools.combinations(weights, 2))
     assert not student.training
     assert student.backbone.width == experiment.backbone.width
-    subject = SimpleNamespace(experiment=experiment, student=lambda: student, step=2, device=torch.device("cpu"))
-    judged = experiment.evaluations["probe"].evaluate(subject)
+    state = SimpleNamespace(experiment=experiment, student=lambda: student, step=2, device=torch.device("cpu"))
+    judged = experiment.evaluations["probe"].evaluate(state)
     assert judged.metrics == result.reports["probe"].metrics
 
 
@@ -77,22 +76,22 @@ def test_a_network_of_a_checkpoint_that_is_not_there_is_told(project, experiment
         shutil.rmtree(project / "r" / "checkpoints")
     with pytest.raises(RunError, match="no checkpoint yet" if step is None else "no checkpoint of step 7") as caught:
         RunRecord.open(project / "r").network(step=step)
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 def test_a_run_that_is_over_is_asked_only_what_is_new(project, experiment, monkeypatch):
     run.start(experiment, project / "r")
     weights = sorted((project / "r").rglob("*.safetensors"))
     times = [path.stat().st_mtime_ns for path in weights]
-    more = attrs.evolve(experiment, evaluations={**experiment.evaluations, "health": Health(samples=4)})
-    run.amend(project / "r", more)
-    assert not RunRecord.open(project / "r").judged
+    more = attrs.evolve(experiment, evaluations={**experiment.evaluations, "health": RepresentationMetrics(samples=4)})
+    RunFolder.open(project / "r").amend(more)
+    assert not RunRecord.open(project / "r").evaluated
     before = len(events(project / "r"))
     result = run.resume(project / "r")
     assert set(result.reports) == {"probe", "health"}
     assert events(project / "r")[before:] == [("started", None), ("evaluation", "health"), ("finished", None)]
     assert [path.stat().st_mtime_ns for path in weights] == times
-    assert RunRecord.open(project / "r").judged
+    assert RunRecord.open(project / "r").evaluated
     readme = (project / "r" / "README.md").read_text()
     assert "## probe" in readme
     assert "## health" in readme
@@ -101,7 +100,7 @@ def test_a_run_that_is_over_is_asked_only_what_is_new(project, experiment, monke
 def test_an_evaluation_that_changed_is_asked_again(project, experiment):
     run.start(experiment, project / "r")
     other = experiment.evolve(**{"evaluations.probe.neighbours": 1})
-    run.amend(project / "r", other)
+    RunFolder.open(project / "r").amend(other)
     assert RunRecord.open(project / "r").found == {}
     run.resume(project / "r")
     assert events(project / "r").count(("evaluation", "probe")) == 2
@@ -110,25 +109,25 @@ def test_an_evaluation_that_changed_is_asked_again(project, experiment):
 def test_a_run_is_not_amended_into_another(project, experiment):
     run.start(experiment, project / "r")
     with pytest.raises(RunError, match="trains something else"):
-        run.amend(project / "r", experiment.evolve(**{"training.learning_rate": 1.0}))
+        RunFolder.open(project / "r").amend(experiment.evolve(**{"training.learning_rate": 1.0}))
 
 
 def test_a_folder_made_beforehand_is_run_by_resume(project, experiment, assert_equal_runs):
     run.start(experiment, project / "one")
-    run.create(experiment, project / "two", source_file=project / "tiny.py", overrides={"x": "1"})
+    RunFolder.create(project / "two", experiment, source_file=project / "tiny.py", overrides={"x": "1"})
     assert RunRecord.open(project / "two").state == "new"
     assert run.resume(project / "two").outcome == "finished"
     assert_equal_runs(project / "one", project / "two")
     assert (project / "two" / "experiment.py").exists()
     with pytest.raises(RunError, match="a run in this folder already"):
-        run.create(experiment, project / "two")
+        RunFolder.create(project / "two", experiment)
 
 
 def test_a_resumed_run_keeps_the_commit_that_it_came_from(project, experiment):
     for command in (["init", "-q"], ["add", "tiny.py"], ["commit", "-qm", "it"]):
         who = ["-c", "user.name=a", "-c", "user.email=a@b"]
         subprocess.run(["git", *who, *command], cwd=project, check=True)
-    run.create(experiment, project / "r", source_file=project / "tiny.py")
+    RunFolder.create(project / "r", experiment, source_file=project / "tiny.py")
     commit = RunRecord.open(project / "r").environment["commit"]
     assert len(commit.removesuffix("-dirty")) == 40
     run.resume(project / "r")
@@ -155,19 +154,19 @@ run.start(load_experiment("tiny.py")[0], Path("r"), observers={"killer": Killer(
 def test_a_killed_run_is_ended_once_and_goes_on(project, assert_equal_runs):
     assert subprocess.run([sys.executable, "-c", KILLED], cwd=project).returncode == -9
     assert RunRecord.open(project / "r").state == "killed"
-    assert run.close(project / "r")
-    assert not run.close(project / "r")
+    assert close(project / "r")
+    assert not close(project / "r")
     assert events(project / "r")[-1] == ("killed", None)
     assert "killed at step 2 of 8" in (project / "r" / "README.md").read_text()  # the third was not recorded any more
     experiment, _ = load_experiment("tiny.py")
     assert run.resume(project / "r").outcome == "finished"
-    assert not run.close(project / "r")
+    assert not close(project / "r")
     run.start(experiment, project / "whole")
     assert_equal_runs(project / "whole", project / "r")
 
 
 def test_what_is_no_run_is_told(project):
-    with pytest.raises(DidactError, match="no run in this folder"):
+    with pytest.raises(DidactError, match="no run in "):
         RunRecord.open(project)
     assert find_runs(project) == []
 

@@ -11,14 +11,16 @@ import attrs
 import pytest
 import torch
 
-from didact import DidactError, Learner, Observer, Record, RunError, hookimpl, run
+from didact import DidactError, Learner, Observer, Report, RunError, hookimpl, run
 from didact.experiment_file import load_experiment
-from didact.ingest import write_store
 from didact.record import RunRecord
-from didact.record.observing import read_metrics
-from didact.store import Store
+from didact.record.checkpoint import all_complete
+from didact.record.reading import read_metrics
 from didact_distill import LatentRegression, LinearHead
-from didact_evaluate import Health
+from didact_evaluate import RepresentationMetrics
+from didact_stores import Record
+from didact_stores.ingest import write_store
+from didact_stores.store import Store
 from didact_vision import RandomMasker
 
 
@@ -68,7 +70,7 @@ def test_a_stopped_and_resumed_run_is_the_run_left_alone(project, assert_equal_r
 
 def test_an_evaluation_that_a_stop_came_before_is_made_up_for(project, stop_after):
     experiment, _ = load_experiment("tiny.py")
-    experiment = attrs.evolve(experiment, evaluations={"health": Health(samples=8)})
+    experiment = attrs.evolve(experiment, evaluations={"health": RepresentationMetrics(samples=8)})
     experiment = experiment.evolve(**{"training.evaluate_every": 4})
     run.start(experiment, project / "whole")
     run.start(experiment, project / "stopped", observers={"stopper": stop_after(4)})
@@ -85,19 +87,21 @@ def test_an_evaluation_that_a_stop_came_before_is_made_up_for(project, stop_afte
 
 def test_an_evaluation_that_fails_costs_nothing_that_was_trained(project, monkeypatch):
     experiment, _ = load_experiment("tiny.py")
-    experiment = attrs.evolve(experiment, evaluations={"health": Health(samples=8), "fails": Health(samples=4)})
+    experiment = attrs.evolve(
+        experiment, evaluations={"health": RepresentationMetrics(samples=8), "fails": RepresentationMetrics(samples=4)}
+    )
     experiment = experiment.evolve(**{"training.steps": 4, "training.evaluate_every": 2})
-    judge, failing = Health.evaluate, {2, 4}
+    judge, failing = RepresentationMetrics.evaluate, {2, 4}
 
-    def evaluate(self, subject):
-        if self.samples == 4 and subject.step in failing:
+    def evaluate(self, state):
+        if self.samples == 4 and state.step in failing:
             raise ZeroDivisionError("the probe found no sample")
-        return judge(self, subject)
+        return judge(self, state)
 
-    monkeypatch.setattr(Health, "evaluate", evaluate)
-    with pytest.raises(RunError, match="training is complete, but not judged: 'fails' failed") as caught:
+    monkeypatch.setattr(RepresentationMetrics, "evaluate", evaluate)
+    with pytest.raises(RunError, match="training is complete, but not evaluated: 'fails' failed") as caught:
         run.start(experiment, project / "r")
-    assert "didact resume" in caught.value.mend
+    assert "didact resume" in caught.value.hint
     events = [json.loads(line) for line in (project / "r" / "events.jsonl").read_text().splitlines()]
     told = [event for event in events if "failed after" in event.get("text", "")]
     assert [event["step"] for event in told] == [2, 4]
@@ -118,26 +122,26 @@ def test_a_step_that_does_not_fit_into_memory_ends_the_run_with_a_checkpoint(pro
     run.start(experiment, project / "whole")
     forward, calls = Learner.forward, []
 
-    def run_out(learner, batch, totals):
+    def run_out(learner, batch, num_targets):
         calls.append(len(batch.ids))
         if torch.is_grad_enabled() and sum(count == 6 for count in calls) == 6:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return forward(learner, batch, totals)
+        return forward(learner, batch, num_targets)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Learner, "forward", run_out)
         with pytest.raises(RunError) as caught:
             run.start(experiment, project / "short")
     assert caught.value.what.startswith("step 6 does not fit into memory: CUDA out of memory")
-    assert "resume with --set training.micro_batches=2" in caught.value.mend
-    assert "goes on from step 5" in caught.value.mend
-    run.resume(project / "short", overrides={"training.micro_batches": "2", "training.nonfinite": "skip"})
+    assert "resume with --set training.gradient_accumulation_steps=2" in caught.value.hint
+    assert "resumes from step 5" in caught.value.hint
+    run.resume(project / "short", overrides={"training.gradient_accumulation_steps": "2", "training.nonfinite": "skip"})
     whole, short = ([line["train/loss"] for line in read_metrics(project / name)] for name in ("whole", "short"))
     assert len(short) == len(whole) == 8
     assert short[:5] == whole[:5]  # then dropout is drawn for each part by itself
     record = RunRecord.open(project / "short")
-    assert (record.experiment.training.micro_batches, record.experiment.training.nonfinite) == (2, "skip")
-    assert "`training.micro_batches = 2`" in (project / "short" / "README.md").read_text()
+    assert (record.experiment.training.gradient_accumulation_steps, record.experiment.training.nonfinite) == (2, "skip")
+    assert "`training.gradient_accumulation_steps = 2`" in (project / "short" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("setting", ["training.learning_rate=0.1", "masker.ratio=0.4", "training.steps=9"])
@@ -199,13 +203,13 @@ def test_a_run_outlives_whoever_reads_its_output(project):
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize(("named", "mend"), [("notes.md", "ends in .py"), (".", "tiny.py")])
-def test_what_is_no_experiment_file_is_told(project, didact, named, mend):
+@pytest.mark.parametrize(("named", "hint"), [("notes.md", "ends in .py"), (".", "tiny.py")])
+def test_what_is_no_experiment_file_is_told(project, didact, named, hint):
     (project / "notes.md").write_text("# Notes")
     refused = didact("run", named)
     assert refused.returncode == 1
     assert refused.stderr.startswith("error: ")
-    assert mend in refused.stderr
+    assert hint in refused.stderr
 
 
 def test_a_smoke_run_keeps_no_checkpoints_whatever_the_experiment_keeps(project, didact):
@@ -231,7 +235,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(project, begin, didact, a
 def test_the_number_of_workers_changes_nothing(project, assert_equal_runs):
     experiment, _ = load_experiment("tiny.py")
     run.start(experiment, project / "none")
-    run.start(experiment.evolve(**{"training.workers": 2}), project / "two")
+    run.start(experiment.evolve(**{"training.num_workers": 2}), project / "two")
     assert_equal_runs(project / "none", project / "two")
 
 
@@ -243,7 +247,7 @@ def test_micro_batches_change_nothing_beyond_rounding(project):
     experiment = attrs.evolve(experiment, masker=hidden, objective=objective)
     experiment = experiment.evolve(**{"backbone.dropout": 0.0, "encoder.mask_token": True, "training.steps": 3})
     run.start(experiment, project / "one")
-    run.start(experiment.evolve(**{"training.micro_batches": 4}), project / "four")
+    run.start(experiment.evolve(**{"training.gradient_accumulation_steps": 4}), project / "four")
     one, four = (read_metrics(project / name) for name in ("one", "four"))
     for name in ("train/loss", "train/gradient_norm"):
         assert [m[name] for m in one] == pytest.approx([m[name] for m in four], rel=1e-4)
@@ -330,3 +334,34 @@ def test_checkpoints_are_kept_by_number_by_interval_and_by_metric(project):
     assert best not in (4, 8)  # the rule has something to keep besides
     steps = {int(path.name.removeprefix("step-")) for path in (project / "r" / "checkpoints").iterdir()}
     assert steps == {4, 8, best}
+
+
+@pytest.mark.parametrize(("values", "best"), [({2: 0.1, 4: 0.9}, 4), ({2: 0.9, 4: 0.1}, 2)])
+def test_the_last_evaluation_may_choose_the_last_checkpoint_as_the_best(project, monkeypatch, values, best):
+    experiment, _ = load_experiment("tiny.py")
+    monkeypatch.setattr(
+        RepresentationMetrics, "evaluate", lambda _, state: Report(metrics={"score": values[state.step]})
+    )
+    changes = {
+        "steps": 4,
+        "evaluate_every": 2,
+        "checkpoint_every": 2,
+        "keep_checkpoints": 1,
+        "keep_best": "found/score",
+    }
+    experiment = attrs.evolve(experiment, evaluations={"found": RepresentationMetrics(samples=4)})
+    run.start(experiment.evolve(**{f"training.{name}": value for name, value in changes.items()}), project / "r")
+    metrics = {one.step: one.metrics["found/score"] for one in all_complete(project / "r" / "checkpoints")}
+    assert metrics == {step: values[step] for step in {best, 4}}
+
+
+def test_a_checkpoint_stays_until_its_successor_is_in_place(project, monkeypatch, stop_after, assert_equal_runs):
+    """A process that is killed between the two renames leaves the one before under another name."""
+    experiment, _ = load_experiment("tiny.py")
+    run.start(experiment, project / "whole")
+    run.start(experiment, project / "r", observers={"stopper": stop_after(4)})
+    folder = project / "r" / "checkpoints" / "step-00000004"
+    folder.rename(folder.with_name(".replaced-step-00000004"))
+    run.resume(project / "r")
+    assert_equal_runs(project / "whole", project / "r")
+    assert not list((project / "r" / "checkpoints").glob(".replaced-*"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,14 @@ from click.testing import CliRunner
 
 from didact import PluginError
 from didact.cli import cli
-from didact.cli.run import smoke_of
 from didact.experiment_file import load_experiment
-from didact.plugins import KIND_NAMES, registry
+from didact.plugins import registry
 from didact.run import start
-from didact.scaffold import KINDS, class_name, write
-from didact.testing import contract
+from didact_kit import contract
+from didact_kit.contracts import KINDS as CONTRACTS
+from didact_kit.scaffold.filling import class_name
+from didact_kit.scaffold.kinds import KINDS
+from didact_kit.scaffold.writing import write
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,15 +38,24 @@ def written(site, tmp_path_factory) -> dict[str, Path]:
 
 
 def test_there_is_one_for_every_kind_that_an_experiment_names():
-    beside = {"part", "medium", "command", "study", "run-finder"}  # an experiment lists none of these
-    assert set(KINDS) == set(KIND_NAMES.values()) - beside
+    beside = {
+        "augmentation",
+        "part",
+        "study",
+        "schedule",
+        "run-finder",
+    }  # parts of other parts, and what holds experiments
+    assert set(KINDS) == set(CONTRACTS) - beside
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_plugin_is_found_and_keeps_the_contract(kind, written):
     (plugin,) = [plugin for plugin in registry().plugins if plugin.name == f"new-{kind}"]
     assert (plugin.failure, plugin.warning) == ("", "")
-    assert list(plugin.components[KINDS[kind].hook]) == [kind]
+    own = plugin.components[KINDS[kind].hook]
+    assert issubclass(registry().class_of(f"new-{kind}/{kind}"), CONTRACTS[kind])
+    assert all(isinstance(component, str) for component in own.values())  # found without an import of torch
+    assert set(own) <= {kind, "series"}
     checks = [
         check for check in contract(f"new-{kind}") if not check.rule.dear
     ]  # the tutorial's test has the dear ones
@@ -56,9 +68,10 @@ def test_a_new_plugin_is_found_and_keeps_the_contract(kind, written):
 def test_a_new_plugin_trains(kind, written, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     experiment, _ = load_experiment(str(written[kind] / "experiment.py"))
-    assert start(smoke_of(experiment), tmp_path / "smoke", device="cpu", examined=False).outcome == "finished"
-    short = experiment.evolve(**{"training.steps": 4, "training.workers": 0, "training.log_every": 1})
-    result = start(short, tmp_path / "run", device="cpu", examined=False)  # too short for the doctor
+    smoke = CliRunner().invoke(cli, ["run", str(written[kind] / "experiment.py"), "--smoke", "--device", "cpu"])
+    assert smoke.exit_code == 0, smoke.output
+    short = experiment.evolve(**{"training.steps": 4, "training.num_workers": 0, "training.log_every": 1})
+    result = start(short, tmp_path / "run", device="cpu", examined=False)  # too short to be examined
     assert (result.outcome, result.warnings) == ("finished", ())
     assert "classes" in result.reports
     assert f'"new-{kind}/{kind}"' in (tmp_path / "run" / "experiment.json").read_text()
@@ -66,7 +79,7 @@ def test_a_new_plugin_trains(kind, written, tmp_path, monkeypatch):
     assert environment["plugins"][f"new-{kind}"] == f"didact-new-{kind} 1.2"
 
 
-def test_a_new_plugin_has_nothing_to_tidy_up(written):
+def test_a_new_plugin_is_formatted(written):
     for command in (["check", "--ignore", "I001"], ["format", "--check"]):
         done = subprocess.run(
             [
@@ -84,9 +97,20 @@ def test_a_new_plugin_has_nothing_to_tidy_up(written):
         assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_is_developed_with_the_kit_and_imports_no_torch(kind, written):
+    project = tomllib.loads((written[kind] / "pyproject.toml").read_text())
+    assert "didact-kit>=0.1,<0.2" in project["dependency-groups"]["dev"]
+    assert "didact>=0.1,<0.2" in project["project"]["dependencies"]
+    package = f"didact_new_{kind.replace('-', '_')}"
+    code = f"import sys; sys.path.insert(0, {str(written[kind] / 'src')!r}); import {package}.plugin as plugin; "
+    code += "plugin.didact_examples(); assert not {'torch', 'didact_kit'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.slow
 def test_a_new_plugin_is_typed(written, tmp_path):
-    sources = [path for folder in written.values() for path in (folder / "src").rglob("*.py")]
+    sources = [folder / "src" for folder in written.values()]
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache", *sources],
         capture_output=True,
@@ -96,7 +120,7 @@ def test_a_new_plugin_is_typed(written, tmp_path):
     assert done.returncode == 0, done.stdout
 
 
-def test_the_command_says_what_it_wrote_and_what_to_do_next(tmp_path, monkeypatch):
+def test_the_command_lists_what_it_wrote_and_what_to_do_next(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(cli, ["plugin", "new", "stripes", "--kind", "masker"])
     assert result.exit_code == 0, result.output
@@ -109,29 +133,29 @@ def test_the_command_says_what_it_wrote_and_what_to_do_next(tmp_path, monkeypatc
     ("name", "kind", "words"),
     [
         ("stripes", "mask", "there is no kind 'mask' of plugin"),
-        ("Stripes", "masker", "'Stripes' is no name for a plugin"),
-        ("a/b", "masker", "'a/b' is no name"),
+        ("Stripes", "masker", "'Stripes' is not a valid name for a plugin"),
+        ("a/b", "masker", "'a/b' is not a valid name"),
         ("vision", "masker", "there is a plugin 'vision' already, of didact-vision"),
         ("didact-vision", "masker", "there is a plugin 'vision' already"),
-        ("masker", "masker", "its class would be called Masker, as one of didact's own is"),
-        ("class", "masker", "'class' is a word of Python's"),
+        ("masker", "masker", "its class would be called Masker, which is the name of a class of didact"),
+        ("class", "masker", "'class' is a keyword of Python"),
     ],
 )
-def test_what_cannot_be_written_is_said(name, kind, words, tmp_path):
+def test_what_cannot_be_written_is_refused(name, kind, words, tmp_path):
     with pytest.raises(PluginError) as caught:
         write(name, kind, tmp_path / "new")
     assert words in caught.value.what
-    assert caught.value.mend
+    assert caught.value.hint
     assert not (tmp_path / "new").exists()
 
 
 def test_nothing_is_overwritten(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(PluginError, match="there is something here already"):
+    with pytest.raises(PluginError, match="the folder is not empty"):
         write("stripes", "masker", tmp_path)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_a_class_is_called_after_its_plugin():
+def test_a_class_is_named_after_its_plugin():
     assert class_name("long-spans", "Masker") == "LongSpansMasker"
     assert class_name("stripes-masker", "Masker") == "StripesMasker"

@@ -1,52 +1,64 @@
-"""Checkpoints that earlier versions wrote, kept as they wrote them, are read."""
+"""Run folders and experiment files of earlier versions are refused by one clear error that names the new names."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file
+import pytest
 
-from didact import run
-from didact.learner import build_learner, named_tensors
-from didact.optimization import build_optimizer, named_optimizer_state
-from didact.record import checkpoint
-from didact.record.folder import RunFolder
-from didact.record.observing import read_metrics
-from didact.run.recovery import newest_whole
+from didact import RunError, SpecError
+from didact.experiment_file import load_experiment
+from didact.record import RunRecord, checkpoint
 
 OLDEST = Path(__file__).parent / "schema-1"
 
 
-def stopped_by_the_first_version(folder: Path) -> Path:
-    """A run of didact 0.1.0's first schema with its checkpoint of step 3 of 6."""
-    shutil.copytree(OLDEST, folder)
-    (folder / "checkpoints").mkdir()
-    (folder / "step-00000003").rename(folder / "checkpoints" / "step-00000003")
-    return folder
+def test_a_run_folder_of_an_earlier_version_is_refused_with_the_new_names(project, didact):
+    shutil.copytree(OLDEST, project / "r")
+    done = didact("resume", "r")
+    assert done.returncode == 1
+    assert done.stderr.count("error: ") == 1
+    assert "Traceback" not in done.stderr
+    training = json.loads((OLDEST / "experiment.json").read_text())["training"]
+    assert {"micro_batches", "clip_norm", "workers"} <= training.keys()
+    for name in ("gradient_accumulation_steps", "max_grad_norm", "num_workers"):
+        assert name in done.stderr
 
 
-def test_schema_1_is_put_back_to_the_bit(project):
-    folder = RunFolder.open(stopped_by_the_first_version(project / "r"))
-    stored, damaged = newest_whole(folder.checkpoints)
-    assert stored is not None
-    assert (stored.step, damaged) == (3, [])
-    experiment = folder.experiment()
-    learner = build_learner(experiment)
-    optimizer = build_optimizer(experiment.training, learner)
-    checkpoint.load(stored, learner, optimizer)
-    weights = load_file(stored.folder / "learner.safetensors")
-    state = load_file(stored.folder / "optimizer.safetensors")
-    mine, theirs = dict(named_tensors(learner)), dict(named_optimizer_state(optimizer, learner))
-    assert mine.keys() == weights.keys()
-    assert theirs.keys() == state.keys()
-    assert all(torch.equal(mine[name], weights[name]) for name in weights)
-    assert all(torch.equal(theirs[name], state[name]) for name in state)
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in checkpoint.read_tensors(stored).items())
+def test_its_record_can_still_be_looked_at(project):
+    shutil.copytree(OLDEST, project / "r")
+    assert RunRecord.open(project / "r").steps == 6
 
 
-def test_a_run_goes_on_from_schema_1(project):
-    folder = stopped_by_the_first_version(project / "r")
-    assert run.resume(folder).outcome == "finished"
-    assert [metrics["step"] for metrics in read_metrics(folder)] == [4, 5, 6]
+def test_a_checkpoint_of_an_earlier_version_is_refused_by_its_schema():
+    with pytest.raises(RunError, match="the checkpoint has schema 1, and this didact reads schema 3"):
+        checkpoint.read(OLDEST / "step-00000003")
+
+
+@pytest.mark.parametrize(
+    ("line", "now"),
+    [
+        ("from didact import samples", "BatchSize.samples"),
+        ("from didact import Context", "BackboneOutput"),
+        ("from didact_views import CosinePrediction", "NegativeCosineSimilarity"),
+        ("from didact import Record", "didact_stores.Record"),
+    ],
+)
+def test_an_experiment_file_with_an_old_name_is_told_the_new_one(tmp_path, line, now):
+    file = tmp_path / "old.py"
+    file.write_text(f"import didact\n{line}\n")
+    with pytest.raises(Exception, match="the experiment imports what is missing") as caught:
+        load_experiment(str(file))
+    assert caught.value.where == f"{file}:2"
+    assert caught.value.hint == f"it is {now} now"
+
+
+def test_old_fields_are_named_together_with_their_new_names():
+    from didact import BatchSize, Training
+
+    with pytest.raises(SpecError) as caught:
+        Training(steps=1, batch=BatchSize.samples(1), learning_rate=1.0, clip_norm=1.0, micro_batches=2)
+    assert caught.value.what == "Training has no field 'clip_norm', 'micro_batches'"
+    assert caught.value.hint == "clip_norm is max_grad_norm now; micro_batches is gradient_accumulation_steps now"

@@ -15,13 +15,13 @@ import pytest
 
 from didact import run
 from didact.experiment_file import load_experiment
-from didact.machine.signals import stop_requests
+from didact.machine.processes import stop_requests
 from didact.record import RunRecord
-from didact.record.observing import read_metrics
+from didact.record.reading import read_metrics
 
 STEPS = 120  # enough that the signal comes long before the end
 
-SETTINGS = {"training.steps": STEPS, "training.workers": 2, "training.checkpoint_every": 1000}
+SETTINGS = {"training.steps": STEPS, "training.num_workers": 2, "training.checkpoint_every": 1000}
 
 
 def interrupt_group(process) -> None:
@@ -64,7 +64,7 @@ def test_a_signal_stops_politely_and_the_run_goes_on_as_if_nothing_were(
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
     assert "error" not in errors
-    assert f"stopped; go on with: didact resume {folder}" in output
+    assert f"stopped; resume with: didact resume {folder}" in output
     last = json.loads((folder / "events.jsonl").read_text().splitlines()[-1])
     assert last["event"] == "stopped"
     assert 3 <= last["step"] < STEPS
@@ -72,7 +72,7 @@ def test_a_signal_stops_politely_and_the_run_goes_on_as_if_nothing_were(
     resumed = didact("resume", folder)
     assert resumed.returncode == 0, resumed.stderr
     experiment, _ = load_experiment("tiny.py")
-    run.start(experiment.evolve(**SETTINGS | {"training.workers": 0}), project / "whole")
+    run.start(experiment.evolve(**SETTINGS | {"training.num_workers": 0}), project / "whole")
     assert_equal_runs(project / "whole", folder)
 
 
@@ -97,7 +97,7 @@ def test_a_terminal_that_is_closed_stops_it_politely(project, hang_ups):
         os.killpg(process.pid, signal.SIGHUP)  # every process of the terminal gets it
         output, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
-    assert "stopped; go on with: didact resume r" in output
+    assert "stopped; resume with: didact resume r" in output
     assert RunRecord.open(project / "r").state == "stopped"
     assert any((project / "r" / "checkpoints").glob("step-*"))
 
@@ -114,19 +114,19 @@ def test_a_hang_up_that_is_ignored_stays_ignored(hang_ups):
 @pytest.mark.slow
 def test_a_signal_while_a_checkpoint_is_written_loses_nothing(project, start, didact, assert_equal_runs):
     folder = project / "signalled"
-    process = start(folder, {"training.checkpoint_every": 1, "training.workers": 0})
+    process = start(folder, {"training.checkpoint_every": 1, "training.num_workers": 0})
     process.until(lambda: lines_in(folder / "metrics.jsonl") >= 3)
     while not any((folder / "checkpoints").glob(".partial-*")):
         assert process.poll() is None, process.said
     terminate(process)
     output, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
-    assert f"stopped; go on with: didact resume {folder}" in output
+    assert f"stopped; resume with: didact resume {folder}" in output
     assert not any((folder / "checkpoints").glob(".partial-*"))
     resumed = didact("resume", folder)
     assert resumed.returncode == 0, resumed.stderr
     experiment, _ = load_experiment("tiny.py")
-    run.start(experiment.evolve(**SETTINGS | {"training.workers": 0}), project / "whole")
+    run.start(experiment.evolve(**SETTINGS | {"training.num_workers": 0}), project / "whole")
     assert_equal_runs(project / "whole", folder)
 
 
@@ -140,5 +140,5 @@ def test_ctrl_c_while_workers_start_is_polite_too(project, start):
     output, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
-    assert "stopped; go on with" in output
+    assert "stopped; resume with" in output
     assert len(read_metrics(folder)) < STEPS

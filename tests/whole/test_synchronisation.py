@@ -9,10 +9,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from didact.batching import BatchPlan
-from didact.learner import build_learner
+from didact.building import build_learner
 from didact.loading import Steps
+from didact.loop.trainer import Trainer
 from didact.tensors import move
-from didact.training.trainer import Trainer
 
 aten = torch.ops.aten
 WAITING = {
@@ -62,9 +62,9 @@ def test_forward_and_backward_never_wait(modality, make_experiment):
     trainer, batch = trainer_and_batch(make_experiment(modality))
     learner = trainer.learner.train()
     part = move(batch.parts[0], trainer.device)
-    totals = learner.objective.counts(part)
+    num_targets = learner.objective.num_targets(part)
     with Waits() as waits:
-        total, _ = learner(part, totals)
+        total, _ = learner(part, num_targets)
         total.backward()
     assert waits.found == {}
 
@@ -85,10 +85,10 @@ def test_forward_and_backward_never_wait_on_a_gpu(modality, make_experiment):
     device = torch.device("cuda")
     learner = trainer.learner.to(device).train()
     part = move(batch.parts[0], device)
-    totals = learner.objective.counts(part)
-    learner(part, totals)[0].backward()  # compiles and allocates
+    num_targets = learner.objective.num_targets(part)
+    learner(part, num_targets)[0].backward()  # compiles and allocates
     torch.cuda.set_sync_debug_mode("error")
     try:
-        learner(part, totals)[0].backward()
+        learner(part, num_targets)[0].backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -1,4 +1,4 @@
-"""The tutorial on plugins, typed from its own text in a fresh environment: commands, files and what is shown."""
+"""The tutorial on plugins, run from its own text in a fresh environment: commands, files and output."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ NAMED_FILE = re.compile(r"Write this into\s+`([^`]+)`")
 CHANGE = re.compile(r"Change that line of `([^`]+)` from `([^`]+)` to `([^`]+)`")
 REMOVAL = re.compile(r"Take `([^`]+)` out of the call of `[^`]+` in\s+`([^`]+)`")
 
+NEEDED = ("kit", "transformer", "distill", "evaluate", "perceiver")
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("uv") is None, reason="uv makes the environment"),
@@ -26,7 +28,7 @@ pytestmark = [
 
 
 class Reader:
-    """Does what the page says: one who follows it word by word, in a clone and with an environment of their own."""
+    """Follows the page word for word, in a clone and an environment of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.clone = folder / "clone"
@@ -35,13 +37,13 @@ class Reader:
         self.environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
         self.environment["VIRTUAL_ENV"] = str(folder / "environment")
         self.environment["PATH"] = f"{python.parent}{os.pathsep}{self.environment['PATH']}"
-        parts = [ROOT / name for name in ("platform", "plugins/transformer", "plugins/distill", "plugins/evaluate")]
+        parts = [ROOT / name for name in ("platform", *(f"plugins/{name}" for name in NEEDED))]
         self.run(["uv", "venv", "--quiet", "--python", sys.executable, folder / "environment"])
         self.run(["uv", "pip", "install", "--quiet", *parts, "pytest"])
         self.removed = ("", "")
 
     def run(self, command: list[object]) -> subprocess.CompletedProcess[str]:
-        """Runs a command in the clone; ``uv run`` is the environment's own here."""
+        """Runs a command in the clone; ``uv run`` uses the test's own environment."""
         words = [str(word) for word in command]
         words = words[2:] if words[:2] == ["uv", "run"] else words
         return subprocess.run(
@@ -49,14 +51,14 @@ class Reader:
         )
 
     def edit(self, path: str, old: str, new: str) -> None:
-        """Changes the one place of a file where something stands."""
+        """Replaces a text that occurs once in a file."""
         file = self.clone / path
         text = file.read_text()
         assert text.count(old) == 1, f"{old!r} in {path}"
         file.write_text(text.replace(old, new))
 
     def follow(self, prose: str) -> None:
-        """Makes the changes that a paragraph asks for."""
+        """Makes the changes that a paragraph describes."""
         if "Put it back" in prose:
             path, text = self.removed
             (self.clone / path).write_text(text)
@@ -93,4 +95,4 @@ def test_the_tutorial_does_what_it_says(tmp_path):
     readme = (reader.clone / "runs" / "stripes" / "README.md").read_text()
     assert "finished at step 200 of 200" in readme
     assert '"stripes": "didact-stripes 0.1.0"' in (reader.clone / "runs" / "stripes" / "environment.json").read_text()
-    assert '"length": 8' in (reader.clone / "runs" / "stripes-8" / "experiment.json").read_text()
+    assert '"length": 4' in (reader.clone / "runs" / "stripes-4" / "experiment.json").read_text()

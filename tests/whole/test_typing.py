@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.xdist_group("mypy")  # what is found of PyTorch is kept
 
 WRONG = """
-from didact import Experiment, Training, samples
+from didact import BatchSize, Experiment, Training
 from didact_distill import EMATeacher, LatentRegression, TopKTargets
 from didact_transformer import Transformer
 from didact_vision import Images, Patches, RandomMasker

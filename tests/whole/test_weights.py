@@ -10,13 +10,17 @@ import attrs
 import pytest
 import torch
 
-from didact import Experiment, Network, Pretrained, RunError, SpecError, build_learner, build_network, run
+from didact import Experiment, Network, Pretrained, RunError, SpecError, build_learner, run
+from didact.building import build_network
+from didact.experiment import continues
 from didact.experiment_file import load_experiment
-from didact.identity import goes_on_as, identity, lost_as_data
-from didact.record import RunRecord, checkpoint
-from didact.record.observing import read_metrics
+from didact.loop.evaluating import LearnerState
+from didact.plugins import registry
+from didact.record import RunFolder, RunRecord, checkpoint
 from didact.record.pretrained import find_origin
-from didact.training.judging import RunSubject
+from didact.record.reading import read_metrics
+from didact_ablate.identity import identity
+from didact_doctor.recording import lost_as_data
 from didact_evaluate import Probe
 from didact_vision import Images
 
@@ -71,16 +75,16 @@ def test_a_run_tells_what_it_began_with(project, first, experiment, didact):
     result = didact("run", "tiny.py", "--out", "second", "--set", 'weights={"run": "first", "network": "student"}')
     assert result.returncode == 0, result.stderr
     folder = project / "second"
-    index = json.loads((first / "checkpoints" / "step-00000008" / "checkpoint.json").read_text())
-    began = {"run": "first", "step": 8, "network": "student", "digest": index["digest"]}
+    digest = checkpoint.fingerprint_of(checkpoint.read(first / "checkpoints" / "step-00000008"))
+    began = {"run": "first", "step": 8, "network": "student", "digest": digest}
     assert json.loads((folder / "environment.json").read_text())["weights"] == began
     assert json.loads((folder / "experiment.json").read_text())["weights"] == {
         "run": "first",
         "step": None,
         "network": "student",
     }
-    assert "It began with the student of step 8 of `first`." in (folder / "README.md").read_text()
-    assert "It began" not in (first / "README.md").read_text()
+    assert "It started from the student of step 8 of `first`." in (folder / "README.md").read_text()
+    assert "It started from" not in (first / "README.md").read_text()
     assert json.loads((first / "environment.json").read_text())["weights"] is None
 
 
@@ -88,8 +92,8 @@ def test_the_random_control_stays_random(project, first, experiment, second):
     fresh = build_network(experiment).state_dict()
     again = attrs.evolve(experiment, weights=second.weights)
     learner = build_learner(again, find_origin(again.weights).load())
-    subject = RunSubject(again, learner, torch.device("cpu"), torch.float32, 0)
-    control, student = subject.untrained().state_dict(), subject.student().state_dict()
+    state = LearnerState(again, learner, torch.device("cpu"), torch.float32, 0)
+    control, student = state.untrained().state_dict(), state.student().state_dict()
     assert all(torch.equal(tensor, fresh[name]) for name, tensor in control.items())
     assert any(not torch.equal(tensor, fresh[name]) for name, tensor in student.items())
 
@@ -115,7 +119,7 @@ def test_a_run_goes_on_without_the_run_that_it_began_from(
     assert_equal_runs(project / "whole", project / "stopped")
     assert json.loads((project / "stopped" / "environment.json").read_text())["weights"] == began
     RunRecord.open(project / "stopped").network("teacher")
-    run.amend(project / "stopped", attrs.evolve(second, labels={"why": "none"}))
+    RunFolder.open(project / "stopped").amend(attrs.evolve(second, labels={"why": "none"}))
     assert run.resume(project / "stopped").outcome == "finished"
 
 
@@ -138,7 +142,7 @@ def test_a_run_without_a_checkpoint_begins_again_with_what_it_began_with(project
 
 def test_what_was_created_begins_with_the_weights_when_it_is_resumed(project, first, second):
     run.start(second, project / "at once")
-    run.create(second, project / "created")
+    RunFolder.create(project / "created", second)
     run.resume(project / "created")
     assert losses(project / "created") == losses(project / "at once")
 
@@ -167,20 +171,20 @@ def test_weights_of_another_network_are_refused_by_name_and_shape(project, first
     with pytest.raises(SpecError, match=told) as caught:
         run.start(second.evolve(**changes), project / "second")
     assert caught.value.where == "weights.run"
-    assert "experiment.json" in caught.value.mend
+    assert "experiment.json" in caught.value.hint
     assert not (project / "second").exists()
 
 
 def test_weights_that_read_other_ids_are_refused(experiment):
     network = build_network(experiment)
     other = Network(network.encoder, network.backbone, attrs.evolve(network.signal, coding="bytes"), network.layout)
-    with pytest.raises(SpecError, match="learned to read bytes, and the source gives None") as caught:
+    with pytest.raises(SpecError, match="were trained on bytes, and the source gives None") as caught:
         build_learner(experiment, other)
     assert caught.value.where == "weights.run"
 
 
 def test_a_run_a_checkpoint_or_a_step_that_is_not_there_is_told(project, first, second, didact):
-    run.create(second, project / "empty")
+    RunFolder.create(project / "empty", second)
     refused = [
         ('{"run": "nowhere"}', "there is no run in nowhere", "weights.run"),
         ('{"run": "empty"}', "the run in empty has no checkpoint", "weights.run"),
@@ -193,7 +197,7 @@ def test_a_run_a_checkpoint_or_a_step_that_is_not_there_is_told(project, first, 
             assert told in result.stdout + result.stderr
             assert where in result.stdout + result.stderr
         assert not (project / "second").exists()
-    assert "take one of 3, 6, 8" in result.stdout + result.stderr
+    assert "use one of 3, 6, 8" in result.stdout + result.stderr
     result = didact("doctor", "tiny.py", "--quick", "--set", 'weights={"run": "first"}')
     assert result.returncode == 0, result.stdout
     assert "training starts from the teacher of step 8 of first, checkpoint " in result.stdout
@@ -203,8 +207,9 @@ def test_a_run_a_checkpoint_or_a_step_that_is_not_there_is_told(project, first, 
 def test_weights_are_part_of_what_is_trained(experiment, second):
     pretrained = attrs.evolve(experiment, weights=second.weights)
     others = [pretrained.evolve(**{field: value}) for field, value in (("weights.step", 3), ("weights.run", "other"))]
-    assert len({identity(one) for one in (experiment, pretrained, *others)}) == 4
-    assert not goes_on_as(experiment, pretrained)
+    data_of = registry().data_of
+    assert len({identity(data_of(one)) for one in (experiment, pretrained, *others)}) == 4
+    assert not continues(data_of(experiment), data_of(pretrained))
     assert lost_as_data(pretrained) is None
 
 

@@ -1,44 +1,41 @@
-"""What a user can mend, said in one message: what is wrong, where, and how to mend it."""
+"""Errors that a user can fix, as one message: what is wrong, where, and a hint how to fix it."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import re
 from collections.abc import Iterable, Iterator
 
 
 class DidactError(Exception):
-    """A mistake that a user can mend.
+    """A mistake that a user can fix.
 
-    The command line prints it without a traceback and exits with code 1. Whoever catches it closer to the user
-    (the experiment's loader, ``--set``, the ingester) adds what it knows with `at`.
+    The command line prints it without a traceback and exits with code 1. Code closer to the user (the loader of
+    experiments, ``--set``, ingestion) adds what it knows with `at`.
 
     Attributes:
         what: what is wrong, in the user's terms.
-        where: the file, field, plugin or sample that it is about; empty where nobody knows yet. `inside` says how a
-            field is named.
-        mend: what to do about it; empty where nothing sensible can be said.
+        where: the file, field, plugin or sample that it is about; empty where that is not known yet. `inside` defines
+            how a field is named.
+        hint: how to fix it; empty where there is nothing sensible to say.
     """
 
-    def __init__(self, what: str, *, where: str = "", mend: str = "") -> None:
-        super().__init__(what, where, mend)  # all of it in args, so that the error survives pickling from a worker
-        self.what, self.where, self.mend = what, where, mend
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(what, where, hint)
+        self.what, self.where, self.hint = what, where, hint
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.what, self.where, self.mend)
+        return functools.partial(type(self), where=self.where, hint=self.hint), (self.what,)
 
     def at(self, where: str) -> DidactError:
-        """The same error, told where it happened; the outermost place comes first."""
-        return type(self)(self.what, where=f"{where}, {self.where}" if self.where else where, mend=self.mend)
+        """The same error with its place; the outermost place comes first."""
+        return type(self)(self.what, where=f"{where}, {self.where}" if self.where else where, hint=self.hint)
 
     def __str__(self) -> str:
-        lines = [self.what]
-        if self.where:
-            lines.append(f"  where: {self.where}")
-        if self.mend:
-            lines.append(f"  mend:  {self.mend}")
-        return "\n".join(lines)
+        where = f"\n  where: {self.where}" if self.where else ""
+        return self.what + where + (f"\n  hint:  {self.hint}" if self.hint else "")
 
 
 class SpecError(DidactError):
@@ -54,7 +51,7 @@ class DataError(DidactError):
 
 
 class RunError(DidactError):
-    """A run's folder or checkpoint cannot be used, or its training cannot go on."""
+    """A run's folder or checkpoint cannot be used, or its training cannot continue."""
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
@@ -69,12 +66,9 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
 def inside(field: str, where: str) -> str:
     """A place, seen from one part further out: ``ratio`` inside ``masker`` is ``masker.ratio``.
 
-    A part names its own fields as it sees them, and those of other parts from the experiment on, such as
-    ``experiment.encoder.max_tokens``, which stay as they are. What is no field, such as a file, follows behind a comma.
-
-    Args:
-        field: of the outer part, that holds the one which named the place; may be empty.
-        where: the place; may be empty.
+    A part names its own fields relative to itself, and fields of other parts from the experiment on, such as
+    ``experiment.encoder.max_tokens``, which stay as they are. Anything else, such as a file, follows after a comma.
+    Each of the two may be empty.
     """
     if not field or not where or where.startswith("experiment."):
         return where or field
@@ -83,14 +77,10 @@ def inside(field: str, where: str) -> str:
 
 @contextlib.contextmanager
 def of_field(field: str) -> Iterator[None]:
-    """Says of which field of the experiment an error inside the ``with`` is, as `inside` words it."""
+    """Adds the field of the experiment to an error inside the ``with``, as `inside` words it."""
     try:
         yield
     except SpecError as error:
-        raise SpecError(error.what, where=inside(field, error.where), mend=error.mend) from None
+        raise SpecError(error.what, where=inside(field, error.where), hint=error.hint) from None
     except DidactError as error:  # of a file or a sample
         raise error.at(field) from None
-
-
-def _rebuild(cls: type[DidactError], what: str, where: str, mend: str) -> DidactError:
-    return cls(what, where=where, mend=mend)

@@ -1,38 +1,31 @@
-"""Experiments and studies in Python files: finding one by ``FILE[:NAME]``, and saying where a mistake is."""
+"""Experiments and studies in Python files: finding one by ``FILE[:NAME]``, and locating mistakes."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from didact.contracts import Study
+from didact.contracts.running import Study
 from didact.errors import DidactError, did_you_mean
 from didact.experiment import Experiment
-from didact.spec import evolve
+from didact.plugins import registry
+from didact.renamed import NAMES
+from didact.serialization import override
 
 
 def load_experiment(reference: str, settings: Sequence[str] = ()) -> tuple[Experiment, Path]:
-    """The experiment that ``FILE`` or ``FILE:NAME`` refers to, and its file.
-
-    Without a name it is the variable ``experiment``, or the only experiment in the file.
-
-    Args:
-        reference: to it.
-        settings: as for `load`.
-
-    Raises:
-        DidactError: no such file or name, the file has a mistake (says in which line), or a setting does not fit.
-    """
+    """The experiment that ``FILE`` or ``FILE:NAME`` refers to, and its file; as `load`, but a study is refused."""
     found, path = load(reference, settings)
     if isinstance(found, Study):
         raise DidactError(
-            f"{reference} is the study {found.name!r}, where one experiment is asked for",
+            f"{reference} is the study {found.name!r}, where one experiment is needed",
             where=str(path),
-            mend=f"name one of the file's experiments: {path}:NAME; `didact run` takes studies too",
+            hint=f"name one of the file's experiments: {path}:NAME; `didact run` takes studies too",
         )
     return found, path
 
@@ -44,91 +37,52 @@ def load(reference: str, settings: Sequence[str] = ()) -> tuple[Experiment | Stu
 
     Args:
         reference: to it.
-        settings: ``FIELD=VALUE``, as a command line's ``--set`` has them: fields of it that are changed.
+        settings: fields to change, ``FIELD=VALUE`` as ``--set`` takes them.
 
     Raises:
-        DidactError: no such file or name, the file has a mistake (says in which line), or a setting does not fit.
+        DidactError: no such file or name, the file has a mistake (names the line), or a setting does not fit.
     """
-    from didact.plugins import registry  # here: an experiment that builds on another's file need not wait for it
-
-    found, path = _find(reference)
+    text, colon, name = reference.rpartition(":")
+    if not (colon and name.isidentifier()):
+        text, name = reference, ""
+    path = Path(text)
+    if not path.is_file():
+        near = [str(other) for other in (path if path.is_dir() else path.parent).glob("*.py")]
+        raise DidactError(f"there is no experiment file {text}", hint=did_you_mean(text, near))
+    known = {key: value for key, value in vars(_execute(path)).items() if isinstance(value, (Experiment, Study))}
+    if name and name not in known:
+        raise DidactError(f"{path} has no experiment {name!r}", where=str(path), hint=did_you_mean(name, known))
+    kinds = [[value for value in known.values() if isinstance(value, kind)] for kind in (Study, Experiment)]
+    only = [values[0] for values in kinds if len(values) == 1]
+    found = known.get(name or "experiment", only[0] if only else None)
+    if found is None:
+        raise DidactError(
+            f"{path} has {len(known) or 'no'} experiments and none called 'experiment'",
+            where=str(path),
+            hint=f"name one: {path}:NAME; {did_you_mean('', known)}",
+        )
     overrides = parse_settings(settings)
     try:
-        return evolve(found, overrides, registry().class_of), path
+        return override(found, overrides, registry().class_of), path
     except DidactError as error:
         raise error.at(f"--set on {path}") from None
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, str]:
-    """Settings ``FIELD=VALUE`` as fields and their values, both as text.
-
-    Raises:
-        DidactError: one has no field or no equals sign.
-    """
+    """Settings ``FIELD=VALUE`` as fields and their values, both as text; a `DidactError` where one is neither."""
     overrides = {}
     for setting in settings:
         field, equals, value = setting.partition("=")
         if not equals or not field:
-            raise DidactError(f"--set takes FIELD=VALUE, got {setting!r}", mend="for example --set training.steps=50")
+            raise DidactError(f"--set takes FIELD=VALUE, got {setting!r}", hint="for example --set training.steps=50")
         overrides[field.strip()] = value.strip()
     return overrides
-
-
-def experiment_in(file: str | Path, *, beside: str | Path = "") -> Experiment:
-    """The experiment of another file, to build on: ``base = experiment_in("../small/images.py", beside=__file__)``.
-
-    Args:
-        file: of the experiment; ``FILE:NAME`` where it holds several.
-        beside: a path is relative to where this file lies; else to the working directory.
-
-    Raises:
-        DidactError: as for `load_experiment`.
-    """
-    folder = Path(beside).parent if beside else Path()
-    return load_experiment(str(folder / file))[0]
-
-
-def _find(reference: str) -> tuple[Experiment | Study, Path]:
-    """What a reference refers to, as the file has it."""
-    text, name = _split(reference)
-    path = Path(text)
-    if not path.is_file():
-        folder = path if path.is_dir() else path.parent
-        near = [str(other) for other in folder.glob("*.py")] if folder.is_dir() else []
-        raise DidactError(f"there is no experiment file {text}", mend=did_you_mean(text, near))
-    module = _execute(path)
-    experiments: dict[str, Experiment | Study] = {
-        key: value for key, value in vars(module).items() if isinstance(value, Experiment)
-    }
-    studies: dict[str, Experiment | Study] = {
-        key: value for key, value in vars(module).items() if isinstance(value, Study)
-    }
-    known = {**experiments, **studies}
-    if name:
-        if name not in known:
-            raise DidactError(f"{path} has no experiment {name!r}", where=str(path), mend=did_you_mean(name, known))
-        return known[name], path
-    if "experiment" in known:
-        return known["experiment"], path
-    for only in (list(studies.values()), list(experiments.values())):
-        if len(only) == 1:
-            return only[0], path
-    raise DidactError(
-        f"{path} has {len(known) or 'no'} experiments and none called 'experiment'",
-        where=str(path),
-        mend=f"say which one: {path}:NAME; {did_you_mean('', known)}",
-    )
-
-
-def _split(reference: str) -> tuple[str, str]:
-    text, colon, name = reference.rpartition(":")
-    return (text, name) if colon and name.isidentifier() else (reference, "")
 
 
 def _execute(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"didact_experiment_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise DidactError("an experiment is a Python file", where=str(path), mend="name a file that ends in .py")
+        raise DidactError("an experiment is a Python file", where=str(path), hint="name a file that ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # attrs resolves a spec's annotations through its module
     try:
@@ -138,18 +92,15 @@ def _execute(path: Path) -> ModuleType:
     except SyntaxError as error:
         raise DidactError(f"this is not Python: {error.msg}", where=f"{error.filename}:{error.lineno}") from None
     except ImportError as error:
-        raise DidactError(
-            f"the experiment imports what is not there: {error}",
-            where=_line(error, path),
-            mend="install its distribution, or correct the name; `didact plugins` lists what is installed",
-        ) from None
+        hint = "install its distribution, or correct the name; `didact plugins` lists what is installed"
+        if (old := re.search(r"cannot import name '(\w+)'", str(error))) and old[1] in NAMES:
+            hint = f"it is {NAMES[old[1]]} now"
+        what = f"the experiment imports what is missing: {error}"
+        raise DidactError(what, where=_line(error, path), hint=hint) from None
     return module
 
 
 def _line(error: BaseException, path: Path) -> str:
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename) == path.absolute() or frame.filename == str(path)
-    ]
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename in (str(path), str(path.absolute()))]
     return f"{path}:{lines[-1]}" if lines else str(path)

@@ -1,135 +1,84 @@
 """The whole extension surface of didact, on one screen.
 
 A plugin is a module, named by an entry point of the group ``didact``, with functions of these names decorated with
-``@didact.hookimpl``. A registration hook returns a mapping from a short name to a spec class; the component is then
-known as ``PLUGIN/NAME``, such as ``speech/conv-waveform``. Registering adds names and never behaviour.
+``@hookimpl``. A registration hook maps a short name to a class, or to its place ``"module:Class"``, which is imported
+when it is first needed; the component is known as ``PLUGIN/NAME``, such as ``speech/span``. Registering adds names,
+never behaviour: observers act in the runs whose experiment lists them.
 
-The hooks and the contracts behind them have a version, `VERSION`, which is the beginning of didact's own: it goes up
-when a plugin that was written for it must change. A plugin says which it was made for by what its distribution
-requires, ``didact>=0.1,<0.2``, and is refused where that does not fit, whatever an installer let pass.
+`VERSION` goes up when plugins must change. A plugin's distribution requires it (``didact>=0.1,<0.2``), or is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 if TYPE_CHECKING:
-    import click
-
-    from didact import contracts
-    from didact.spec import Spec
-    from didact.testing.examples import Example
+    from didact import Experiment, Learner, Report, RunInfo, Samples, StepFailure
 
 VERSION = "0.1"
-
-hookspec = pluggy.HookspecMarker("didact")
-hookimpl = pluggy.HookimplMarker("didact")
+hookspec, hookimpl = pluggy.HookspecMarker("didact"), pluggy.HookimplMarker("didact")
 
 
 class Registration:
-    """What a plugin adds."""
+    """What a plugin adds. Called once, when plugins are discovered; takes none of pluggy's options."""
 
     @hookspec
-    def didact_feature_encoders(self) -> Mapping[str, type[contracts.FeatureEncoder]]:
-        """How raw input becomes a sequence of vectors."""
+    def didact_feature_encoders(self) -> Mapping[str, type | str]: ...  # how raw input becomes a sequence of vectors
+    @hookspec
+    def didact_maskers(self) -> Mapping[str, type | str]: ...  # which positions the student must not see
+    @hookspec
+    def didact_backbones(self) -> Mapping[str, type | str]: ...  # what relates the positions to each other
+    @hookspec
+    def didact_target_builders(self) -> Mapping[str, type | str]: ...  # what is to be predicted
+    @hookspec
+    def didact_objectives(self) -> Mapping[str, type | str]: ...  # how a prediction is compared with its target
+    @hookspec
+    def didact_components(self) -> Mapping[str, type | str]:
+        """Everything else; the contract that a class implements decides its kind: teacher, source, evaluation,
+        observer, study, schedule, medium, run finder, or a spec in a field of another (head, tokenizer)."""
 
     @hookspec
-    def didact_maskers(self) -> Mapping[str, type[contracts.Masker]]:
-        """Which positions the student must not see."""
-
+    def didact_commands(self) -> Mapping[str, Any]: ...  # commands of ``didact``: a click.Command or its place
     @hookspec
-    def didact_backbones(self) -> Mapping[str, type[contracts.Backbone]]:
-        """What contextualises the sequence."""
+    def didact_examples(self) -> Callable[[Path], Mapping[str, Sequence[Any]]] | str:
+        """A function of an empty folder that returns small instances of the components by short name.
 
-    @hookspec
-    def didact_target_builders(self) -> Mapping[str, type[contracts.TargetBuilder]]:
-        """What is to be predicted."""
-
-    @hookspec
-    def didact_objectives(self) -> Mapping[str, type[contracts.Objective]]:
-        """How a prediction is compared with its target."""
-
-    @hookspec
-    def didact_teachers(self) -> Mapping[str, type[contracts.Teacher]]:
-        """The networks that targets come from."""
-
-    @hookspec
-    def didact_sources(self) -> Mapping[str, type[contracts.Source]]:
-        """Where samples come from."""
-
-    @hookspec
-    def didact_evaluations(self) -> Mapping[str, type[contracts.Evaluation]]:
-        """What judges a representation."""
-
-    @hookspec
-    def didact_observers(self) -> Mapping[str, type[contracts.Observer]]:
-        """What watches a run."""
-
-    @hookspec
-    def didact_studies(self) -> Mapping[str, type[contracts.Study]]:
-        """What runs several experiments to answer one question."""
-
-    @hookspec
-    def didact_parts(self) -> Mapping[str, type[Spec]]:
-        """Specs that stand in a field of the others: heads, decoders, tokenizers, augmentations."""
-
-    @hookspec
-    def didact_media(self) -> Mapping[str, type[contracts.Medium]]:
-        """Kinds of files that ``didact ingest`` understands, by the word used on the command line."""
-
-    @hookspec
-    def didact_run_finders(self) -> Mapping[str, Callable[[str, str], Sequence[Path]]]:
-        """Where runs are found by a query, by the word before its colon: ``(query, place) → folders of runs``."""
-
-    @hookspec
-    def didact_commands(self) -> Mapping[str, click.Command]:
-        """Further commands of the ``didact`` command line."""
-
-    @hookspec
-    def didact_examples(self, folder: Path) -> Mapping[str, Sequence[Example]]:
-        """Small instances of what the plugin registers, by short name, on which the contract's rules are tried.
-
-        Only called when somebody checks the plugin; ``folder`` is empty and its own, for stores that they read.
-        """
+        The contract's rules are tried on these (`didact_kit.Example`)."""
 
 
 class Lifecycle:
-    """What an observer is told between `run_started` and `run_ended`, as it happens.
+    """What an observer is told, in this order; honours ``tryfirst`` and ``trylast``, and refuses wrappers.
 
-    The main process of a run calls these; of a run that was killed, whoever notices it (`didact.run.close`).
+    run_prepared ─▶ run_started ─▶ (step_finished | step_failed | run_warned | rolled_back
+                                    | checkpoint_written | evaluation_finished)* ─▶ run_ended
     """
 
     @hookspec
-    def run_started(self, run: contracts.RunInfo) -> None:
-        """The parts are built, and the run goes on from ``run.step``."""
+    def run_prepared(self, experiment: Experiment, folder: Path, samples: Samples, learner: Learner) -> Sequence[str]:
+        """A new run's parts are built and nothing is written yet. Returns warnings; a `DidactError` refuses the run."""
 
+    @hookspec
+    def run_started(self, run: RunInfo) -> None: ...  # the run starts, or resumes from ``run.step``
     @hookspec
     def step_finished(self, step: int, metrics: Mapping[str, float]) -> None:
         """Step ``step`` (from 1) was taken and is one that is logged; ``metrics`` are ``group/name → value``."""
 
     @hookspec
-    def evaluation_finished(self, step: int, name: str, report: contracts.Report) -> None:
-        """The evaluation that the experiment lists as ``name`` has judged the network as it is after ``step``."""
+    def step_failed(self, failure: StepFailure) -> str | None:
+        """A step could not be taken. Returns what explains it, for the error or warning that follows."""
 
     @hookspec
-    def checkpoint_written(self, step: int, folder: str) -> None:
-        """A complete checkpoint of ``step`` lies in ``folder``."""
-
+    def run_warned(self, step: int, text: str, details: str) -> None: ...  # ``details`` may hold a traceback
     @hookspec
-    def rolled_back(self, step: int) -> None:
-        """The run is back at the checkpoint of ``step``; later steps, which were told, are taken again."""
-
+    def rolled_back(self, step: int) -> None: ...  # to the checkpoint of ``step``; later steps are taken again
     @hookspec
-    def run_warned(self, step: int, text: str, details: str) -> None:
-        """Something went wrong after ``step`` that does not end the run; ``details`` may hold a traceback."""
-
+    def checkpoint_written(self, step: int, folder: str) -> None: ...  # it is complete
+    @hookspec
+    def evaluation_finished(self, step: int, name: str, report: Report) -> None: ...  # of the network after ``step``
     @hookspec
     def run_ended(self, outcome: str, step: int) -> None:
-        """``outcome`` is ``finished``, ``stopped`` (asked to, can be resumed), ``failed`` or ``killed``.
-
-        A killed run cannot tell; another process does, once it is noticed (`didact.run.close`).
-        """
+        """``finished``, ``stopped`` (on request; can be resumed), ``failed``, or ``killed`` (`didact_ablate.close`)."""

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import math
 import os
 import resource
 import signal
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 import attrs
 import torch
+import torch.multiprocessing  # has tensors cross processes in shared memory
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
-from torchdata.stateful_dataloader import StatefulDataLoader
+from torchdata.nodes import BaseNode, IterableWrapper, Loader, ParallelMapper, PinMemory
 
-from didact.batching import BatchPlan
-from didact.contracts import FeatureEncoder, Masker, Samples
+from didact.batching import BatchPlan, GlobalBatch
+from didact.contracts.data import Samples
+from didact.contracts.network import FeatureEncoder, Masker
 from didact.errors import DataError, DidactError, RunError, of_field
 from didact.experiment import Experiment
 from didact.machine.distributed import World
 from didact.machine.processes import end_with_parent, server
 from didact.randomness import generator, key
-from didact.tensors import Batch, BatchMask, Layout, Mask, View
-
-STEPS_AHEAD = 2  # that each worker has made ready, whole, in shared memory; of 2,048 images one takes 1.2 GiB
+from didact.tensors import Batch, BatchMask, Layout, View, pin
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -34,22 +35,22 @@ class StepBatch:
 
     Attributes:
         step: its number, from 0.
-        epoch: the turn over the data that it belongs to.
-        parts: this process's share of the global batch, in micro-batches.
+        epoch: number of times that every sample was seen before.
+        parts: this process's share of the global batch, in parts for gradient accumulation.
         samples: of the whole global batch.
-        padding: the share of the content that is padding.
+        held: positions of this process's share that hold data.
+        cells: positions of this process's share, padding included.
     """
 
     step: int
     epoch: int
     parts: tuple[Batch, ...]
     samples: int
-    padding: float
+    held: int
+    cells: int
 
     def pin_memory(self) -> StepBatch:
         """In page-locked memory; the loader calls it where the device is a GPU."""
-        from didact.tensors import pin
-
         return attrs.evolve(self, parts=pin(self.parts))
 
 
@@ -64,7 +65,7 @@ def collate(
 
     Args:
         contents: B samples, each (*axes); they may differ in size along the last axis and are padded with zeros there.
-        encoder: lays them out.
+        encoder: gives their layouts.
         masker: draws their masks; None leaves the view whole.
         generators: one for each sample, for the masker.
         batch_generator: for a masker that equalises counts over these samples.
@@ -73,21 +74,18 @@ def collate(
         DataError: the samples differ in more than their length.
     """
     layouts = [encoder.layout(tuple(content.shape)) for content in contents]
-    _differ_in_length_alone(contents, layouts)
-    longest = max(range(len(contents)), key=lambda index: layouts[index].positions)
+    _require_one_size(contents, layouts)
     sizes = [content.shape[-1] for content in contents]
-    size = max(sizes)
-    content = torch.stack([torch.nn.functional.pad(content, (0, size - content.shape[-1])) for content in contents])
-    layout = encoder.layout(tuple(content.shape[1:])) if len(set(sizes)) > 1 else layouts[longest]
+    padded = [torch.nn.functional.pad(content, (0, max(sizes) - content.shape[-1])) for content in contents]
+    content = torch.stack(padded)  # (B, *axes)
+    layout = encoder.layout(tuple(content.shape[1:])) if len(set(sizes)) > 1 else layouts[0]
     held = torch.tensor([layout.positions for layout in layouts])  # (B,)
     padding = torch.arange(layout.positions) >= held[:, None]  # (B, T)
     mask = None
     if masker is not None:
         with of_field("masker"):
-            masks: tuple[Mask, ...] = tuple(
-                masker.sample(layout, generator=generator)
-                for layout, generator in zip(layouts, generators, strict=True)
-            )
+            pairs = zip(layouts, generators, strict=True)
+            masks = tuple(masker.sample(layout, generator=generator) for layout, generator in pairs)
         if batch_generator is not None:
             masks = masker.equalize(masks, generator=batch_generator)
         mask = BatchMask.collate(masks, layout.positions)
@@ -101,13 +99,8 @@ def collate(
     )
 
 
-class Steps(Dataset[StepBatch]):
+class Steps:
     """The batches of a run by the number of their step; opens its source in the process that reads.
-
-    Args:
-        experiment: what is run.
-        plan: which samples make up each batch.
-        world: the processes that share each batch.
 
     Raises:
         RunError: a batch may have fewer samples than there are processes.
@@ -121,7 +114,7 @@ class Steps(Dataset[StepBatch]):
             raise RunError(
                 f"a batch of {plan.smallest} samples cannot be shared by {self.world.size} processes",
                 where="training.batch",
-                mend="enlarge the batch, or start fewer processes",
+                hint="enlarge the batch, or start fewer processes",
             )
         self._samples: Samples | None = None
 
@@ -129,42 +122,40 @@ class Steps(Dataset[StepBatch]):
         return self.__dict__ | {"_samples": None}  # an opened store never crosses a process
 
     def __getitem__(self, step: int) -> StepBatch:
-        if self._samples is None:
-            self._samples = self.experiment.source.open()
-        samples, experiment = self._samples, self.experiment
         batch = self.plan.batch(step)
-        length = batch.length if experiment.source.crops else None
-        count = self.world.micro_batches(experiment.training.micro_batches, len(batch.samples))
-        parts = tuple(
-            self._part(samples, step, [int(i) for i in batch.part(index, self.world.size * count)], length, index)
-            for index in range(self.world.rank * count, (self.world.rank + 1) * count)
-        )
-        held = sum(int((~v.padding).sum()) if v.padding is not None else _cells(v) for p in parts for v in p.views)
+        size, rank = self.world.size, self.world.rank
+        wanted = math.ceil(self.experiment.training.gradient_accumulation_steps / size)  # of this process
+        count = max(1, min(wanted, len(batch.samples) // size))
+        own = range(rank * count, (rank + 1) * count)
+        parts = tuple(self._part(batch, batch.part(index, size * count).tolist(), index) for index in own)
+        views = [view for part in parts for view in part.views]
+        cells = sum(view.content.shape[0] * view.layout.positions for view in views)
         return StepBatch(
             step=step,
             epoch=batch.epoch,
             parts=parts,
             samples=len(batch.samples),
-            padding=1 - held / sum(_cells(v) for p in parts for v in p.views),
+            held=cells - sum(int(view.padding.sum()) for view in views if view.padding is not None),
+            cells=cells,
         )
 
     def rehearsal(self) -> Batch:
         """The first sample of the first batch alone, to see that everything fits before a run begins."""
-        samples = self.experiment.source.open()
         batch = self.plan.batch(0)
-        length = batch.length if self.experiment.source.crops else None
-        return self._part(samples, 0, [int(batch.samples[0])], length, 0)
+        return self._part(batch, batch.samples[:1].tolist(), 0)
 
-    def _part(self, samples: Samples, step: int, ids: list[int], length: float | None, index: int) -> Batch:
-        seed, experiment = self.experiment.training.seed, self.experiment
-        contents = [
-            samples.views(sample, length=length, generator=generator(seed, "view", step, sample)) for sample in ids
-        ]
+    def _part(self, batch: GlobalBatch, ids: list[int], index: int) -> Batch:
+        """Some samples of a global batch, of which they are part number ``index``."""
+        if self._samples is None:
+            self._samples = self.experiment.source.open()
+        seed, step, opened = self.experiment.training.seed, batch.step, self._samples
+        length = batch.length if self.experiment.source.crops else None
+        contents = [opened.views(i, length=length, generator=generator(seed, "view", step, i)) for i in ids]
         views = []
         for number, of_view in enumerate(zip(*contents, strict=True)):
             generators = [generator(seed, "mask", number, step, sample) for sample in ids]
             together = generator(seed, "equalise", number, step, index)
-            view = collate(of_view, experiment.encoder, experiment.masker, generators, together)
+            view = collate(of_view, self.experiment.encoder, self.experiment.masker, generators, together)
             keys = torch.tensor([key(seed, "step", number, step, sample) for sample in ids])
             views.append(attrs.evolve(view, keys=keys))
         return Batch(views=tuple(views), ids=torch.tensor(ids))
@@ -173,99 +164,92 @@ class Steps(Dataset[StepBatch]):
 def load(
     experiment: Experiment, plan: BatchPlan, first: int, *, pin: bool, world: World | None = None
 ) -> Iterator[StepBatch]:
-    """The run's batches from step ``first`` on, prefetched by workers.
+    """The run's batches from step ``first`` on, prepared ahead of time by workers; seeking costs nothing.
 
-    Args:
-        experiment: what is run.
-        plan: which samples make up each batch.
-        first: the step to begin with; seeking costs nothing.
-        pin: whether batches go to page-locked memory, for a GPU.
-        world: the processes that share each batch; None: this one has it alone.
+    ``pin`` puts them in page-locked memory, for a GPU. Without a ``world``, this process has each batch alone.
 
     Raises:
         DidactError: what a worker found, as it found it.
         RunError: a worker was killed.
     """
-    workers = experiment.training.workers
-    if workers:
-        _allow_many_files()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "'set_vital' is deprecated")  # torchdata 0.11's affair with newer PyTorch
-        loader = StatefulDataLoader(
-            _Reporting(Steps(experiment, plan, world)),
-            batch_size=None,
-            sampler=_Range(first, experiment.training.steps),
-            num_workers=workers,
-            prefetch_factor=STEPS_AHEAD if workers else None,
-            pin_memory=pin,
-            # not by a fork of this process, whose threads may leave it deadlocked
-            multiprocessing_context=server(__name__, *_modules(experiment)) if workers else None,
-            snapshot_every_n_steps=2**31,  # the step number is all the state there is
-            persistent_workers=False,
-            worker_init_fn=functools.partial(_begin, dict(os.environ)),
-            generator=generator(experiment.training.seed, "loader"),  # else it would draw from the step's randomness
-        )
-    try:
-        for batch in loader:
-            if isinstance(batch, DidactError):
-                raise batch
-            yield batch
-    except (RuntimeError, OSError, EOFError) as error:
-        # a worker that ends while a tensor of its comes over breaks the connection before anybody looks after it
-        broken = isinstance(error, (ConnectionError, EOFError, FileNotFoundError)) and "Caught " not in str(error)
-        told = ("DataLoader worker (pid", "Pin memory thread")  # that thread ends where a worker's tensor breaks off
-        if not workers or not (broken or any(words in str(error) for words in told)):
-            raise
-        raise RunError(
-            f"a process that loads data ended: {error}",
-            where="training.workers",
-            mend="memory may have run out: take fewer workers or a smaller batch, or workers=0 to see what happens",
-        ) from error
+    steps, num_workers = Steps(experiment, plan, world), experiment.training.num_workers
+    with _workers(steps, num_workers) if num_workers else contextlib.nullcontext(steps.__getitem__) as make:
 
+        def reported(step: int) -> StepBatch | DidactError:
+            """Returns a `DidactError` as a value: raised, it would arrive as a string in a traceback."""
+            try:
+                return make(step)
+            except DidactError as error:
+                return error
 
-class _Reporting(Dataset[StepBatch | DidactError]):
-    """Hands a worker's `DidactError` over as a value: raised, it would arrive as a string in a traceback."""
-
-    def __init__(self, steps: Steps) -> None:
-        self.steps = steps
-
-    def __getitem__(self, step: int) -> StepBatch | DidactError:
+        # one thread waits for each worker process; they hand over the batches in the order of their steps
+        node: BaseNode[Any] = IterableWrapper(range(first, experiment.training.steps))
+        node = ParallelMapper(node, reported, num_workers=num_workers, in_order=True, method="thread")
+        if pin:
+            node = PinMemory(node)
         try:
-            return self.steps[step]
-        except DidactError as error:
-            return error
+            for batch in Loader(node, restart_on_stop_iteration=False):
+                if isinstance(batch, DidactError):
+                    raise batch
+                yield batch
+        except (BrokenProcessPool, ConnectionError, EOFError) as error:  # perhaps while a tensor was handed over
+            raise RunError(
+                f"a process that loads data ended: {str(error).strip().rpartition(chr(10))[2] or 'it was killed'}",
+                where="training.num_workers",
+                hint="memory may have run out: use fewer workers or a smaller batch, or num_workers=0 to see the cause",
+            ) from error
 
 
-class _Range(Sampler[int]):
-    def __init__(self, first: int, last: int) -> None:
-        self.first, self.last = first, last
+@contextlib.contextmanager
+def _workers(steps: Steps, count: int) -> Iterator[Callable[[int], StepBatch]]:
+    """Processes that make the batches of steps, a standard library pool; gives what makes the batch of a step.
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.first, self.last))
+    A process that is killed breaks the pool, which every caller learns at once.
+    """
+    _allow_many_files()
+    parts = (steps.experiment.source, steps.experiment.encoder, steps.experiment.masker)
+    modules = {type(part).__module__ for part in parts if part is not None}  # so that one import serves all workers
+    pool = ProcessPoolExecutor(
+        count,
+        # not by a fork of this process, whose threads may leave it deadlocked
+        mp_context=server(__name__, *modules),
+        initializer=_begin,
+        initargs=(dict(os.environ), steps),
+    )
+    try:
+        yield lambda step: pool.submit(_make, step).result()
+    finally:
+        processes = list((pool._processes or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()  # what it is making is not wanted any more
 
-    def __len__(self) -> int:
-        return max(0, self.last - self.first)
+
+_steps: Steps | None = None  # of a worker process
 
 
-def _begin(environment: dict[str, str], worker: int) -> None:
+def _begin(environment: dict[str, str], steps: Steps) -> None:
+    """Prepares a worker process."""
+    global _steps
     end_with_parent(signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGHUP):  # they reach every process of the terminal; the run's answers them
         signal.signal(number, signal.SIG_IGN)
-    os.environ.clear()  # a fork server's children have that of the moment when it started, long ago
+    os.environ.clear()  # a fork server's children have the environment of the moment when it started, long ago
     os.environ.update(environment)
-    _allow_many_files(worker)
+    torch.set_num_threads(1)
+    _allow_many_files()
+    _steps = steps
 
 
-def _modules(experiment: Experiment) -> set[str]:
-    """Those that loading needs, so that one import serves all workers."""
-    parts = (experiment.source, experiment.encoder, experiment.masker)
-    return {type(part).__module__ for part in parts if part is not None}
+def _make(step: int) -> StepBatch:
+    assert _steps is not None  # `_begin` came first
+    return _steps[step]
 
 
-def _allow_many_files(worker: int = 0) -> None:
+def _allow_many_files() -> None:
     """Raises the soft limit of open files: each tensor that comes from a worker holds one until it is freed.
 
-    A batch of many micro-batches passes the usual 1024; PyTorch then fails with "received 0 items of ancdata".
+    A batch of many parts passes the usual 1024; PyTorch then fails with "received 0 items of ancdata".
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 1 << 16 if hard == resource.RLIM_INFINITY else min(hard, 1 << 16)
@@ -274,21 +258,18 @@ def _allow_many_files(worker: int = 0) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _differ_in_length_alone(contents: Sequence[Tensor], layouts: Sequence[Layout]) -> None:
-    first, grid = contents[0].shape, len(layouts[0].shape) > 1
-    for index, (content, layout) in enumerate(zip(contents, layouts, strict=True)):
-        if content.shape[:-1] != first[:-1] or (grid and layout != layouts[0]):
-            raise DataError(
-                f"samples of {_sized(first, layouts[0])} and of {_sized(content.shape, layout)} cannot share a batch: "
-                f"what is missing at the end of a sequence is padded, and nothing else can be",
-                where=f"source, samples 0 and {index} of a batch",
-                mend="have the source give all samples one size, by cropping or resizing, or take batches of one",
-            )
-
-
-def _sized(size: Sequence[int], layout: Layout) -> str:
-    return f"{' × '.join(map(str, size))} ({' × '.join(map(str, layout.shape))} positions)"
-
-
-def _cells(view: View) -> int:
-    return view.content.shape[0] * view.layout.positions
+def _require_one_size(contents: Sequence[Tensor], layouts: Sequence[Layout]) -> None:
+    """Raises where samples differ in more than the length of a sequence."""
+    pairs = zip(contents, layouts, strict=True)
+    sizes = [(content.shape[:-1], layout if len(layout.shape) > 1 else None) for content, layout in pairs]
+    other = next((index for index, size in enumerate(sizes) if size != sizes[0]), None)
+    if other is not None:
+        first, second = (
+            f"{' × '.join(map(str, contents[i].shape))} ({' × '.join(map(str, layouts[i].shape))} positions)"
+            for i in (0, other)
+        )
+        raise DataError(
+            f"samples of {first} and of {second} cannot share a batch: padding fills up the end of a sequence alone",
+            where=f"source, samples 0 and {other} of a batch",
+            hint="have the source give all samples one size, by cropping or resizing, or use batches of one",
+        )

@@ -6,19 +6,39 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
-from didact.experiment import Training
+from didact.training import Training
+
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm, _NormBase)  # _NormBase: batch and instance norm
 
 
 def build_optimizer(training: Training, learner: nn.Module) -> torch.optim.AdamW:
-    """AdamW in its fused form; vectors (biases, norms) are decayed only where the experiment says so."""
-    trainable = [parameter for parameter in learner.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trainable if parameter.ndim > 1 or training.decay_vectors]
-    vectors = [parameter for parameter in trainable if parameter.ndim <= 1 and not training.decay_vectors]
-    groups = [{"params": matrices, "weight_decay": training.weight_decay}]
-    if vectors:
-        groups.append({"params": vectors, "weight_decay": 0.0})
+    """AdamW in its fused form; see `undecayed` for what is exempt from weight decay."""
+    exempt = undecayed(learner)
+    trainable = {name: parameter for name, parameter in learner.named_parameters() if parameter.requires_grad}
+    groups = [
+        {"params": [p for name, p in trainable.items() if name not in exempt], "weight_decay": training.weight_decay},
+        {"params": [p for name, p in trainable.items() if name in exempt], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, lr=training.learning_rate, betas=training.betas, eps=training.epsilon, fused=True)
+
+
+def undecayed(learner: nn.Module) -> set[str]:
+    """The names of the parameters that weight decay leaves alone.
+
+    Those are biases, the parameters of norms, and what modules name themselves: a module may have a method
+    ``no_weight_decay()``, as in timm, that returns names of its parameters, such as ``{"position_table"}``.
+    """
+    exempt = set()
+    for place, module in learner.named_modules():
+        prefix = f"{place}." if place else ""
+        own = [name for name, _ in module.named_parameters(recurse=False)]
+        exempt |= {prefix + name for name in own if name == "bias" or isinstance(module, NORMS)}
+        named = getattr(module, "no_weight_decay", None)
+        exempt |= {prefix + name for name in named()} if callable(named) else set()
+    return exempt
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, training: Training, step: int) -> float:
@@ -35,11 +55,6 @@ def gradient_norm(learner: nn.Module) -> Tensor:
     return torch.nn.utils.get_total_norm(gradients)
 
 
-def clip_gradients(learner: nn.Module, norm: Tensor, limit: float) -> None:
-    """Scales all gradients down to a total norm of ``limit``, given the norm that they have, a scalar."""
-    torch.nn.utils.clip_grads_with_norm_([p for p in learner.parameters() if p.grad is not None], limit, norm)
-
-
 def named_optimizer_state(optimizer: torch.optim.Optimizer, learner: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """The optimizer's tensors, of any shape, named after the parameter they belong to: ``network.….weight/exp_avg``."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in learner.named_parameters()}
@@ -48,20 +63,16 @@ def named_optimizer_state(optimizer: torch.optim.Optimizer, learner: nn.Module) 
             yield f"{names[parameter]}/{key}", value
 
 
-def empty_optimizer_state(learner: nn.Module, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
-    """Tensors like those that `named_optimizer_state` gave, of any shape, sharded as their parameters are."""
-    parameters = dict(learner.named_parameters())
-    state = {}
+def prepare_optimizer_state(
+    optimizer: torch.optim.Optimizer, learner: nn.Module, shapes: Mapping[str, torch.Size]
+) -> dict[str, Tensor]:
+    """Gives the optimizer the tensors to fill with a state, of any shape, sharded as their parameters are."""
+    parameters, state = dict(learner.named_parameters()), {}
     for name, shape in shapes.items():
-        parameter = parameters[name.rpartition("/")[0]]
-        # the fused kernel takes for granted that both lie in memory alike
-        state[name] = torch.empty_like(parameter.detach()) if shape == parameter.shape else torch.empty(shape)
-    return state
-
-
-def load_optimizer_state(optimizer: torch.optim.Optimizer, learner: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Puts back what `named_optimizer_state` gave, in tensors of `empty_optimizer_state`, of any shape."""
-    parameters = dict(learner.named_parameters())
-    for name, value in state.items():
         parameter_name, _, key = name.rpartition("/")
-        optimizer.state[parameters[parameter_name]][key] = value.to(parameters[parameter_name].device)
+        parameter = parameters[parameter_name].detach()
+        # the fused kernel takes for granted that both lie in memory alike
+        like = shape == parameter.shape
+        value = torch.empty_like(parameter) if like else torch.empty(shape, device=parameter.device)
+        state[name] = optimizer.state[parameters[parameter_name]][key] = value
+    return state

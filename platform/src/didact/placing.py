@@ -1,7 +1,6 @@
-"""The steps between an encoder's two halves: hiding, replacing, repeating and dropping positions; and the way back.
+"""The steps between an encoder's two halves: hiding, replacing, repeating and dropping positions.
 
-An encoder's ``place`` calls these in the order in which its paper has them; its position codes go between. A decoder
-that predicts what was dropped begins with `restore`.
+An encoder's ``place`` calls these in the order in which its paper has them; its position codes go between.
 """
 
 from __future__ import annotations
@@ -10,19 +9,26 @@ import attrs
 import torch
 from torch import Tensor
 
-from didact.errors import SpecError
-from didact.tensors import BatchMask, Layout, Tokens
+from didact.tensors import BatchMask, Tokens
 
 
-def corrupt(features: Tensor, mask: BatchMask | None, embedding: Tensor, content: Tensor | None = None) -> Tensor:
+def corrupt(
+    features: Tensor,
+    mask: BatchMask | None,
+    embedding: Tensor,
+    *,
+    padding: Tensor | None,
+    content: Tensor | None = None,
+) -> Tensor:
     """Repeats each sample for its M masks, and puts other content where they say so.
 
     Args:
         features: (B, T, D).
         mask: None leaves the features as they are, unrepeated.
         embedding: (D,); what stands at hidden positions.
+        padding: (B, T) bool; true = not data, at the end of a sample. None: no sample is padded.
         content: (C, D); the vectors of which one stands at a replaced position: number ``replacement`` modulo C. None:
-            those of the sample's own positions.
+            those of the sample's own positions, never its padding.
 
     Returns:
         (R, T, D), R = B·M.
@@ -37,7 +43,10 @@ def corrupt(features: Tensor, mask: BatchMask | None, embedding: Tensor, content
         if content is not None:
             other = torch.nn.functional.embedding(replacement % content.shape[0], content)  # (R, T, D)
         else:
-            other = features.gather(1, (replacement % t)[..., None].expand_as(features))
+            if padding is not None:
+                held = (~padding).sum(1, keepdim=True).clamp(min=1)  # (B, 1)
+                replacement = replacement % held.repeat_interleave(mask.masks, 0)
+            other = features.gather(1, (replacement % t)[..., None].expand_as(features))  # (R, T, D)
         features = torch.where(replaced, other.to(features.dtype), features)
     if mask.hidden is not None:
         features = torch.where(mask.hidden.reshape(rows, t, 1), embedding.to(features.dtype), features)
@@ -52,7 +61,7 @@ def repeat(values: Tensor | None, mask: BatchMask | None) -> Tensor | None:
 
 
 def drop(tokens: Tokens, mask: BatchMask | None) -> Tokens:
-    """Takes dropped positions out of the sequence.
+    """Removes dropped positions from the sequence.
 
     Args:
         tokens: features (R, T, D) and padding (R, T) of all positions, already repeated, nothing extra yet.
@@ -80,56 +89,4 @@ def prepend(tokens: Tokens, extra: Tensor) -> Tokens:
     padding = tokens.padding
     if padding is not None:
         padding = torch.cat([padding.new_zeros(rows, count), padding], 1)
-    return attrs.evolve(tokens, features=features, padding=padding, extra=tokens.extra + count)
-
-
-def restore(features: Tensor, tokens: Tokens, fill: Tensor) -> Tensor:
-    """Puts what became of a sequence back in its places, as a decoder does that predicts what was dropped.
-
-    Args:
-        features: (R, V, D); of the positions that a row still holds, nothing extra.
-        tokens: the sequence that they stand for.
-        fill: (R, T + 1, D); what stands where positions were dropped, padding included. The last one takes what is
-            filler, and is cut off.
-
-    Returns:
-        (R, T, D); the features themselves where nothing was dropped.
-    """
-    if tokens.positions is None:
-        return features
-    places, t = tokens.positions, tokens.layout.positions
-    if tokens.padding is not None:
-        places = places.masked_fill(tokens.padding[:, tokens.extra :], t)
-    index = places[..., None].expand(-1, -1, features.shape[-1])  # (R, V) -> (R, V, D)
-    return fill.scatter(1, index, features)[:, :t]
-
-
-def sincos_positions(layout: Layout, width: int) -> Tensor:
-    """Fixed sines and cosines of each position's place along every axis of a layout, in MAE's order of channels.
-
-    In a grid the first half of the channels encodes the column, the second the row; each holds all sines, then all
-    cosines, of the frequencies 10000^(-i / n), i from 0 to n - 1, n the sines of an axis. Vaswani et al. 2017, section
-    3.5, for a sequence; the grid is MAE's (He et al. 2022).
-
-    Args:
-        layout: of A axes.
-        width: D, a multiple of 2·A.
-
-    Returns:
-        (T, D) float32.
-
-    Raises:
-        SpecError: the width is no such multiple.
-    """
-    waves, left = divmod(width, 2 * len(layout.shape))
-    if left:
-        raise SpecError(
-            f"sines and cosines along {len(layout.shape)} axes need a width that is a multiple of "
-            f"{2 * len(layout.shape)}, got {width}",
-            where="width",
-            mend="choose another width, or other positions",
-        )
-    frequencies = 10_000.0 ** (-torch.arange(waves, dtype=torch.float64) / waves)
-    places = torch.meshgrid(*(torch.arange(size, dtype=torch.float64) for size in layout.shape), indexing="ij")
-    angles = [place.flatten()[:, None] * frequencies for place in reversed(places)]  # A of (T, waves)
-    return torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1).float()
+    return attrs.evolve(tokens, features=features, padding=padding, num_prefix_tokens=tokens.num_prefix_tokens + count)

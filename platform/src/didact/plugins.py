@@ -1,74 +1,57 @@
-"""Finding plugins, and saying exactly what is wrong with those that cannot be used.
+"""Finding plugins, and reporting exactly what is wrong with those that cannot be used.
 
-Instead of pluggy's own entry-point loader, which skips a duplicate name without a word and lets one broken plugin take
-down its host: here a plugin that cannot be used is kept apart with its reason, its distribution and its version, while
-the others load. Reasons are: it was made for another version of the hooks, it does not import, its name is another's
-too, it implements a hook that does not exist, or it registers something of the wrong type.
+pluggy's own entry-point loader skips a duplicate name silently, and one broken plugin takes down its host. Here such
+plugins are kept apart with the reason. A component that is registered by its place (``"module:Class"``) is imported,
+and checked, when it is first needed.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.metadata
 import inspect
+import operator
 import os
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
-import pluggy
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from didact import commands, contracts
 from didact.errors import PluginError, did_you_mean
-from didact.hookspecs import VERSION, Lifecycle, Registration
+from didact.hookspecs import VERSION, Registration
+from didact.serialization import from_data, to_data
 from didact.spec import Spec
 
 GROUP = "didact"
-SKIP = "DIDACT_SKIP"  # names of plugins or distributions, with commas between them, that are left out
-
-KINDS: dict[str, type] = {
-    "didact_feature_encoders": contracts.FeatureEncoder,
-    "didact_maskers": contracts.Masker,
-    "didact_backbones": contracts.Backbone,
-    "didact_target_builders": contracts.TargetBuilder,
-    "didact_objectives": contracts.Objective,
-    "didact_teachers": contracts.Teacher,
-    "didact_sources": contracts.Source,
-    "didact_evaluations": contracts.Evaluation,
-    "didact_observers": contracts.Observer,
-    "didact_studies": contracts.Study,
-    "didact_parts": Spec,
-    "didact_media": contracts.Medium,
+SKIP = "DIDACT_SKIP"  # names of plugins or distributions, separated by commas, that are left out
+KINDS = {  # the five contracts of a method, by hook; other components are of the kind that their class implements
+    "didact_feature_encoders": "didact.contracts.network:FeatureEncoder",
+    "didact_maskers": "didact.contracts.network:Masker",
+    "didact_backbones": "didact.contracts.network:Backbone",
+    "didact_target_builders": "didact.contracts.targets:TargetBuilder",
+    "didact_objectives": "didact.contracts.targets:Objective",
 }
-
-KIND_NAMES: dict[str, str] = {  # of hooks, as the command line and the rules of the contract say it
-    "didact_feature_encoders": "feature-encoder",
-    "didact_maskers": "masker",
-    "didact_backbones": "backbone",
-    "didact_target_builders": "target-builder",
-    "didact_objectives": "objective",
-    "didact_teachers": "teacher",
-    "didact_sources": "source",
-    "didact_evaluations": "evaluation",
-    "didact_observers": "observer",
-    "didact_parts": "part",
-    "didact_media": "medium",
-    "didact_commands": "command",
-    "didact_run_finders": "run-finder",
-    "didact_studies": "study",
+COMPONENTS, COMMANDS, EXAMPLES = "didact_components", "didact_commands", "didact_examples"
+OWN_COMMANDS = {
+    "run": "didact.cli.run:run_command",
+    "resume": "didact.cli.run:resume_command",
+    "plugins": "didact.cli.plugins:plugins_command",
 }
+OWN = {  # the core's own components
+    "constant": "didact.schedules:Constant",
+    "cosine": "didact.schedules:Cosine",
+}
+HINT = "the hooks, their arguments and what they return are in didact.hookspecs"
 
-# what they register is a word of the command line, not PLUGIN/NAME
-WORDS = ("didact_media", "didact_commands", "didact_run_finders")
-EXAMPLES = "didact_examples"  # called when somebody checks the plugin, and never else
-
-MEND_HOOKS = "the hooks, their arguments and what they return are in didact.hookspecs"
+Kind = TypeVar("Kind")
 
 
 @attrs.frozen(kw_only=True)
@@ -80,12 +63,13 @@ class Plugin:
         distribution: that brings it.
         version: of the distribution.
         module: that it names.
-        location: of that module's file; empty where it did not import.
-        components: ``hook → short name → class``.
-        examples: its ``didact_examples``, where it has that hook.
+        location: of that module's file; empty where it was not imported.
+        components: ``hook → short name → class``, or the class's place.
+        commands: by their word, or their place.
+        examples: the function that ``didact_examples`` returned, or its place; None where there is no such hook.
         failure: why it cannot be used; empty where it can.
-        mend: what to do about that.
-        left_out: whether it was, by ``DIDACT_SKIP``; nothing of it was imported.
+        hint: how to fix that.
+        skipped: whether ``DIDACT_SKIP`` leaves it out; nothing of it was imported.
         warning: what is wrong with it although it can be used.
     """
 
@@ -95,10 +79,11 @@ class Plugin:
     module: str
     location: str = ""
     components: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
-    examples: Callable[[Path], Mapping[str, Sequence[Any]]] | None = None
+    commands: Mapping[str, Any] = attrs.field(factory=dict)
+    examples: Any = None
     failure: str = ""
-    mend: str = ""
-    left_out: bool = False
+    hint: str = ""
+    skipped: bool = False
     warning: str = ""
 
     @property
@@ -106,85 +91,141 @@ class Plugin:
         """The distribution and its version."""
         return f"{self.distribution} {self.version}"
 
+    def entries(self) -> Iterator[tuple[str, str]]:
+        """The hook and the short name of each component."""
+        yield from ((hook, short) for hook, components in self.components.items() for short in components)
+
+    def resolve(self, hook: str, short: str) -> type:
+        """A component's class, imported and checked.
+
+        Raises:
+            PluginError: it cannot be imported, or is not of the kind that its hook registers.
+        """
+        what = f"its {hook} registers {short!r}"
+        cls = self.imported(what, self.components[hook][short])
+        wanted = _at(KINDS[hook]) if hook in KINDS else object
+        if not (isinstance(cls, type) and issubclass(cls, wanted)):
+            raise self._wrong(f"{what} as {cls!r}, which is no {wanted.__name__} class")
+        if issubclass(cls, Spec) and "__attrs_attrs__" not in vars(cls):  # its own, not a base's
+            raise self._wrong(f"its {short!r} ({cls.__name__}) is not decorated with @attrs.frozen(kw_only=True)")
+        missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
+        if missing:
+            hint = f"define {missing}, as its contract says"
+            raise self._wrong(f"its {short!r} ({cls.__name__}) lacks {missing}", hint)
+        return cls
+
+    def command(self, word: str) -> Any:
+        """A command, imported: a `click.Command`.
+
+        Raises:
+            PluginError: it cannot be imported, or is no command.
+        """
+        what = f"its {COMMANDS} registers {word!r}"
+        command = self.imported(what, self.commands[word])
+        if not callable(getattr(command, "main", None)):  # without importing click
+            raise self._wrong(f"{what} as {command!r}, which is no click.Command")
+        return command
+
+    def imported(self, what: str, value: Any) -> Any:
+        """A value that may be given by its place; a `PluginError` where it cannot be imported from there."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return _at(value)
+        except (Exception, SystemExit) as error:  # foreign code
+            hint = "write it as module:Class, and install what that module imports"
+            raise self._wrong(f"{what} as {value!r}, which cannot be imported: {_reason(error)}", hint) from error
+
+    def _wrong(self, what: str, hint: str = HINT) -> PluginError:
+        return PluginError(what, where=f"the plugin {self.name!r} ({self.owner}), {self.module}", hint=hint)
+
 
 @attrs.frozen(kw_only=True)
 class Registry:
     """Everything that the installed plugins add.
 
     Attributes:
-        plugins: all of them by name, in order, those that cannot be used included.
+        plugins: all of them in the order of their names, those that cannot be used included.
     """
 
     plugins: tuple[Plugin, ...]
 
     @functools.cached_property
-    def specs(self) -> dict[str, type[Spec]]:
-        """Every spec class by its full name, such as ``speech/span``."""
-        return {
-            f"{plugin.name}/{short}": cls
-            for plugin in self.plugins
-            for hook, components in plugin.components.items()
-            if hook not in WORDS
-            for short, cls in components.items()
-        }
+    def components(self) -> dict[str, tuple[Plugin, str, str]]:
+        """The plugin, hook and short name of each component, by full name, such as ``speech/span``."""
+        return {f"{one.name}/{short}": (one, hook, short) for one in self.plugins for hook, short in one.entries()}
 
     @functools.cached_property
-    def _names(self) -> dict[type[Spec], str]:
-        return {cls: name for name, cls in self.specs.items()}
+    def _names(self) -> dict[Any, str]:
+        """The full names of components, by their class or its place."""
+        return {one.components[hook][short]: name for name, (one, hook, short) in self.components.items()}
 
-    def of_kind(self, hook: str) -> dict[str, Any]:
-        """What the plugins register under one hook, by short name for media and commands, by full name for specs."""
-        full = hook not in WORDS
-        return {
-            f"{plugin.name}/{short}" if full else short: cls
-            for plugin in self.plugins
-            for short, cls in plugin.components.get(hook, {}).items()
-        }
+    def of_kind(self, contract: type[Kind], short: str = "") -> dict[str, type[Kind]]:
+        """The components that implement a contract, by full name.
+
+        Args:
+            contract: such as `didact.Teacher`.
+            short: only components of that short name are imported and returned; where it is empty, all that can be.
+
+        Raises:
+            PluginError: a component of the name ``short`` cannot be imported.
+        """
+        found = {}
+        for name, (plugin, hook, own) in self.components.items():
+            try:
+                cls = plugin.resolve(hook, own) if short in ("", own) else object
+            except PluginError:
+                if short:
+                    raise
+                continue
+            if issubclass(cls, contract):
+                found[name] = cls
+        return found
 
     def name_of(self, cls: type[Spec]) -> str | None:
-        """A spec class's full name; None for those of the core, whose place in an experiment says what they are."""
-        return self._names.get(cls)
-
-    def plugin_of(self, cls: type) -> Plugin | None:
-        """The plugin that registers a class; None where none does."""
-        for plugin in self.plugins:
-            for components in plugin.components.values():
-                if cls in components.values():
-                    return plugin
-        return None
+        """A spec class's full name; None for those of the core, whose place in an experiment identifies them."""
+        name = self._names.get(cls) or self._names.get(f"{cls.__module__}:{cls.__qualname__}")
+        if name is None and not cls.__module__.startswith("didact."):  # perhaps registered by another place
+            return next((name for name, own in self.of_kind(Spec).items() if own is cls), None)
+        return name
 
     def class_of(self, name: str) -> type[Spec]:
         """The spec class of a full name.
 
         Raises:
-            PluginError: the plugin is not installed, does not import, or has no such component.
+            PluginError: the plugin is not installed, cannot be used, or has no such component.
         """
-        if name in self.specs:
-            return self.specs[name]
+        if name in self.components:
+            plugin, hook, short = self.components[name]
+            return plugin.resolve(hook, short)
         owner, _, short = name.partition("/")
-        plugin = next((plugin for plugin in self.plugins if plugin.name == owner), None)
-        if plugin is None:
-            raise PluginError(
-                f"{name} comes from the plugin {owner!r}, which is not installed",
-                mend=f"install its distribution (first-party ones are called didact-{owner}); see `didact plugins`",
-            )
-        if plugin.left_out:
-            raise PluginError(
-                f"{name} comes from the plugin {owner!r}, which {SKIP} leaves out",
-                where=f"{plugin.owner}, {plugin.module}",
-                mend=f"take it out of {SKIP}, which is {os.environ.get(SKIP, '')!r}",
-            )
-        if plugin.failure:
-            raise PluginError(
-                f"{name} comes from the plugin {owner!r}, which cannot be used: {plugin.failure}",
-                where=f"{plugin.owner}, {plugin.module}",
-                mend=f"{plugin.mend}; `didact plugins` shows the state of each",
-            )
-        shorts = [short for components in plugin.components.values() for short in components]
-        raise PluginError(
-            f"the plugin {owner!r} ({plugin.distribution} {plugin.version}) has no {short!r}",
-            mend=did_you_mean(short, shorts),
-        )
+        found = next((plugin for plugin in self.plugins if plugin.name == owner), None)
+        if found is None:
+            reason = "is not installed"
+            hint = f"install its distribution (first-party ones are called didact-{owner}); see `didact plugins`"
+        elif found.skipped:
+            reason, hint = f"{SKIP} leaves out", f"remove it from {SKIP}, which is {os.environ.get(SKIP, '')!r}"
+        elif found.failure:
+            reason = f"cannot be used: {found.failure}"
+            hint = f"{found.hint}; `didact plugins` shows the state of each"
+        else:
+            hint = did_you_mean(short, [own for _, own in found.entries()])
+            raise PluginError(f"the plugin {owner!r} ({found.owner}) has no {short!r}", hint=hint)
+        where = f"{found.owner}, {found.module}" if found is not None else ""
+        raise PluginError(f"{name} comes from the plugin {owner!r}, which {reason}", where=where, hint=hint)
+
+    def data_of(self, value: Any) -> Any:
+        """An experiment, or any spec, as plain data."""
+        return to_data(value, self.name_of)
+
+    def from_data(self, data: Any, hint: Any) -> Any:
+        """The value of type ``hint`` that ``data`` describes.
+
+        Raises:
+            PluginError: a plugin that it needs is missing.
+            SpecError: a field is unknown, missing, or of the wrong type.
+        """
+        return from_data(data, hint, self.class_of)
 
 
 @functools.cache
@@ -193,214 +234,152 @@ def registry() -> Registry:
     return discover(importlib.metadata.entry_points(group=GROUP))
 
 
-def discover(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Registry:
+def discover(entry_points: Iterable[EntryPoint]) -> Registry:
     """Loads the plugins that ``entry_points`` name; one that cannot be used is kept apart with the reason."""
-    claimed: dict[str, list[importlib.metadata.EntryPoint]] = defaultdict(list)
-    for entry_point in sorted(entry_points, key=lambda entry_point: (entry_point.name, entry_point.value)):
-        rivals = claimed[entry_point.name]
-        if not any(other.value == entry_point.value and _owner(other) == _owner(entry_point) for other in rivals):
-            rivals.append(entry_point)  # the same one may be found twice on the path
-    core = Plugin(
-        name="didact",
-        distribution="didact",
-        version=importlib.metadata.version("didact"),
-        module="didact",
-        location=str(importlib.metadata.distribution("didact").locate_file("")),
-        components=_core_components(),
-    )
-    plugins = [core]
-    for rivals in claimed.values():
-        left = [entry_point for entry_point in rivals if not _left_out(entry_point)]
-        plugins += [attrs.evolve(_described(e), left_out=True) for e in rivals if _left_out(e)]
-        plugins += [_load(left[0])] if len(left) == 1 else [_contested(entry_point, left) for entry_point in left]
-    return Registry(plugins=_without_contested_words(plugins))
+    found = {}  # a dictionary, because one may be found twice on the path
+    for entry_point in entry_points:
+        owner = entry_point.dist
+        distribution, version = (owner.name, owner.version) if owner is not None else ("an unknown distribution", "?")
+        found[entry_point.name, entry_point.value, distribution, version] = entry_point
+    skipped = {canonicalize_name(name.strip()) for name in os.environ.get(SKIP, "").split(",") if name.strip()}
+    plugins = []
+    rivals: dict[str, list[tuple[Plugin, EntryPoint]]] = defaultdict(list)
+    for (name, module, distribution, version), entry_point in sorted(found.items(), key=operator.itemgetter(0)):
+        plugin = Plugin(name=name, distribution=distribution, version=version, module=module)
+        if skipped & {canonicalize_name(name), canonicalize_name(distribution)}:
+            plugins.append(attrs.evolve(plugin, skipped=True))
+        else:
+            rivals[name].append((plugin, entry_point))
+    for name, claims in rivals.items():
+        if len(claims) == 1:
+            plugins.append(_load(*claims[0]))
+            continue
+        named = " and ".join(f"{plugin.owner} ({plugin.module})" for plugin, _ in claims)
+        failure = f"{len(claims)} plugins are called {name!r}: {named}"  # neither is used: the name is ambiguous
+        hint = f"uninstall one of them, leave one out with {SKIP}=DISTRIBUTION, or rename its entry point"
+        plugins += [attrs.evolve(plugin, failure=failure, hint=hint) for plugin, _ in claims]
+    version, location = importlib.metadata.version("didact"), str(Path(__file__).parent)
+    core = Plugin(name="didact", distribution="didact", version=version, module="didact", location=location)
+    core = attrs.evolve(core, components={COMPONENTS: OWN}, commands=OWN_COMMANDS)
+    return Registry(plugins=(core, *_without_contested_words(sorted(plugins, key=lambda plugin: plugin.name))))
 
 
-def lifecycle_manager() -> pluggy.PluginManager:
-    """An empty plugin manager for one run's observers."""
-    manager = pluggy.PluginManager("didact")
-    manager.add_hookspecs(Lifecycle)
-    return manager
-
-
-def _left_out(entry_point: importlib.metadata.EntryPoint) -> bool:
-    names = {canonicalize_name(name.strip()) for name in os.environ.get(SKIP, "").split(",") if name.strip()}
-    return bool(names & {canonicalize_name(entry_point.name), canonicalize_name(_owner(entry_point)[0])})
-
-
-def _described(entry_point: importlib.metadata.EntryPoint) -> Plugin:
-    distribution, version = _owner(entry_point)
-    return Plugin(name=entry_point.name, distribution=distribution, version=version, module=entry_point.value)
-
-
-def _contested(entry_point: importlib.metadata.EntryPoint, rivals: Sequence[importlib.metadata.EntryPoint]) -> Plugin:
-    """A plugin whose name is another's too: neither is used, for nobody could say which one was meant."""
-    named = " and ".join(f"{' '.join(_owner(rival))} ({rival.value})" for rival in rivals)
-    return attrs.evolve(
-        _described(entry_point),
-        failure=f"{len(rivals)} plugins are called {entry_point.name!r}: {named}",
-        mend=f"uninstall one of them, leave one out with {SKIP}=DISTRIBUTION, or rename its entry point",
-    )
-
-
-def _load(entry_point: importlib.metadata.EntryPoint) -> Plugin:
-    plugin = _described(entry_point)
+def _load(plugin: Plugin, entry_point: EntryPoint) -> Plugin:
     try:
-        _check_name(plugin)
-        _check_version(plugin, entry_point)
-        module = _import(plugin, entry_point)
-        plugin = attrs.evolve(plugin, location=getattr(module, "__file__", "") or "")
-        return attrs.evolve(plugin, components=_components(plugin, module), examples=getattr(module, EXAMPLES, None))
-    except PluginError as error:
-        mend = error.mend or f"report it to the authors of {plugin.distribution}, or uninstall that distribution"
-        return attrs.evolve(plugin, failure=error.what, mend=mend)
-
-
-def _import(plugin: Plugin, entry_point: importlib.metadata.EntryPoint) -> ModuleType:
-    try:
+        if plugin.name == "didact" or "/" in plugin.name:
+            hint = "rename its entry point: components are called PLUGIN/NAME, and didact/… are the core's own"
+            raise PluginError(f"no plugin may be called {plugin.name!r}", hint=hint)
+        _check_version(plugin, getattr(entry_point.dist, "requires", None) or ())
         module: ModuleType = entry_point.load()
+        return _registered(attrs.evolve(plugin, location=getattr(module, "__file__", "") or ""), module)
+    except PluginError as error:
+        failure, hint = error.what, error.hint
     except (Exception, SystemExit) as error:  # foreign code: whatever it raises, the others must still load
-        mend = ""
-        if isinstance(error, ModuleNotFoundError):
-            mend = f"install what it imports, or reinstall {plugin.distribution}"
-        raise PluginError(f"{_place(error)}{type(error).__name__}: {error}", mend=mend) from error
-    return module
-
-
-def _check_name(plugin: Plugin) -> None:
-    if plugin.name == "didact" or "/" in plugin.name:
-        raise PluginError(
-            f"no plugin may be called {plugin.name!r}",
-            mend="rename its entry point: components are called PLUGIN/NAME, and didact/… are the core's own",
+        missing = isinstance(error, ModuleNotFoundError)
+        failure, hint = (
+            _reason(error),
+            f"install what it imports, or reinstall {plugin.distribution}" if missing else "",
         )
+    hint = hint or f"report it to the authors of {plugin.distribution}, or uninstall that distribution"
+    return attrs.evolve(plugin, failure=failure, hint=hint)
 
 
-def _check_version(plugin: Plugin, entry_point: importlib.metadata.EntryPoint) -> None:
-    """Raises where the distribution's own metadata say that it was made for another didact."""
+def _check_version(plugin: Plugin, requirements: Iterable[str]) -> None:
+    """Raises where the distribution's own metadata require another didact, whatever an installer accepted."""
     here = importlib.metadata.version("didact")
-    for line in getattr(entry_point.dist, "requires", None) or ():
-        try:
-            requirement = Requirement(line)
-        except InvalidRequirement:
-            continue
-        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        if canonicalize_name(requirement.name) != "didact" or not applies:
-            continue
-        if not requirement.specifier.contains(here, prereleases=True):
-            fits = str(requirement.specifier)
-            raise PluginError(
-                f"it is made for didact {fits}, and this is didact {here}, whose hooks are version {VERSION}",
-                mend=f"install a version of {plugin.distribution} that is made for didact {VERSION}, or didact{fits}",
-            )
+    for wanted in map(Requirement, requirements):
+        applies = wanted.marker is None or wanted.marker.evaluate()
+        if canonicalize_name(wanted.name) == "didact" and applies and here not in wanted.specifier:
+            made_for = f"it is made for didact {wanted.specifier}"
+            hint = f"install a version of {plugin.distribution} that is made for didact {VERSION}, or {wanted}"
+            raise PluginError(f"{made_for}, and this is didact {here}, whose hooks are version {VERSION}", hint=hint)
 
 
-def _without_contested_words(plugins: Sequence[Plugin]) -> tuple[Plugin, ...]:
-    """The plugins, without words of the command line that several register or the core has: nobody gets those."""
-    holders: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for name in (*commands.CORE, *commands.ALIASES):
-        holders["didact_commands", name].append("didact itself")
-    for plugin in plugins:
-        for hook in WORDS:
-            for word in plugin.components.get(hook, {}):
-                holders[hook, word].append(plugin.owner)
-    kept = []
-    for plugin in plugins:
-        contested = [(hook, word) for hook in WORDS for word in plugin.components.get(hook, {})]
-        contested = [claim for claim in contested if len(holders[claim]) > 1]
-        if contested:
-            told = "; ".join(
-                f"{word!r} in {hook} is registered by {' and '.join(holders[hook, word])}" for hook, word in contested
-            )
-            components = {
-                hook: {word: value for word, value in of_hook.items() if (hook, word) not in contested}
-                for hook, of_hook in plugin.components.items()
-            }
-            plugin = attrs.evolve(
-                plugin,
-                components=components,
-                warning=f"{told}: it is nobody's until one of them gives it up, or is left out with {SKIP}",
-            )
-        kept.append(plugin)
-    return tuple(kept)
-
-
-def _components(plugin: Plugin, module: ModuleType) -> dict[str, dict[str, Any]]:
-    """What a plugin's module registers, checked.
+def _registered(plugin: Plugin, module: ModuleType) -> Plugin:
+    """The plugin with what its module registers.
 
     Raises:
-        PluginError: an unknown hook, one that raises, or one that returns something else than it promises.
+        PluginError: an unknown hook, one that raises, or one that returns something else than its definition says.
     """
-    manager = pluggy.PluginManager("didact")
-    manager.add_hookspecs(Registration)
-    known = {name for name, _ in inspect.getmembers(Registration, inspect.isfunction)}
-    for name, value in inspect.getmembers(module):
-        if hasattr(value, "didact_impl") and name not in known:
-            raise PluginError(
-                f"it implements {name}, which is no hook of version {VERSION}; {did_you_mean(name, known)}",
-                mend=f"rename the function, or drop its @hookimpl; {MEND_HOOKS}",
-            )
-    try:
-        manager.register(module, name=plugin.name)
-    except pluggy.PluginValidationError as error:
-        raise PluginError(f"one of its hooks does not fit its definition: {error}", mend=MEND_HOOKS) from error
-    components: dict[str, dict[str, Any]] = {}
-    seen: dict[str, str] = {}
-    for hook in sorted(known - {EXAMPLES}):
-        for implementation in getattr(manager.hook, hook).get_hookimpls():
+    returned: dict[str, Any] = {}
+    for name, function in inspect.getmembers(module):
+        if hook := _hook(name, function):
             try:
-                registered = implementation.function()
+                returned[hook] = function()
             except (Exception, SystemExit) as error:  # foreign code
-                raise PluginError(f"its {hook} raised {_place(error)}{type(error).__name__}: {error}") from error
-            if not isinstance(registered, Mapping):
-                raise PluginError(
-                    f"its {hook} returned {type(registered).__name__}, not a mapping from name to class",
-                    mend=MEND_HOOKS,
-                )
-            for short, cls in registered.items():
-                _check_component(hook, short, cls)
-                if hook not in WORDS and seen.setdefault(short, hook) != hook:
-                    raise PluginError(f"it registers {short!r} twice, in {seen[short]} and in {hook}")
-            components[hook] = dict(registered)
-    return components
+                raise PluginError(f"its {hook} raised {_reason(error)}") from error
+    examples, seen = returned.pop(EXAMPLES, None), dict[str, str]()
+    for hook, mapping in returned.items():
+        if not isinstance(mapping, Mapping):
+            what = f"its {hook} returned {type(mapping).__name__}, not a mapping from name to class"
+            raise PluginError(what, hint=HINT)
+        for short in mapping:
+            if not isinstance(short, str) or not short:
+                raise PluginError(f"its {hook} registers something under {short!r}, which is no name")
+            if hook != COMMANDS and seen.setdefault(short, hook) != hook:
+                raise PluginError(f"it registers {short!r} twice, in {seen[short]} and in {hook}")
+    commands = dict(returned.pop(COMMANDS, {}))
+    plugin = attrs.evolve(plugin, components=returned, commands=commands, examples=examples)
+    for hook, short in plugin.entries():
+        if not isinstance(returned[hook][short], str):
+            plugin.resolve(hook, short)
+    for word, command in commands.items():
+        if not isinstance(command, str):
+            plugin.command(word)
+    return plugin
 
 
-def _check_component(hook: str, short: Any, cls: Any) -> None:
-    if not isinstance(short, str) or not short:
-        raise PluginError(f"its {hook} registers something under {short!r}, which is no name")
-    wanted = KINDS.get(hook)
-    if hook == "didact_run_finders":
-        if not callable(cls):
-            raise PluginError(f"its {hook} registers {short!r} as {cls!r}, which cannot be called", mend=MEND_HOOKS)
-        return
-    if wanted is None:
-        import click  # here: nothing else of this module needs it
+def _hook(name: str, value: Any) -> str | None:
+    """The hook that a member of a plugin's module implements; None where it is no hook.
 
-        if not isinstance(cls, click.Command):
-            raise PluginError(f"its {hook} registers {short!r} as {cls!r}, which is no click.Command", mend=MEND_HOOKS)
-        return
-    if not (isinstance(cls, type) and issubclass(cls, wanted)):
-        raise PluginError(f"its {hook} registers {short!r} as {cls!r}, which is no {wanted.__name__} class")
-    if issubclass(cls, Spec) and "__attrs_attrs__" not in vars(cls):  # its own, not a base's
-        raise PluginError(f"its {short!r} ({cls.__name__}) is not decorated with @attrs.frozen(kw_only=True)")
-    missing: frozenset[str] = getattr(cls, "__abstractmethods__", frozenset())
-    if missing:
-        lacking = ", ".join(sorted(missing))
-        raise PluginError(
-            f"its {short!r} ({cls.__name__}) lacks {lacking}", mend=f"define {lacking}, as didact.contracts say"
-        )
-
-
-def _core_components() -> dict[str, dict[str, Any]]:
-    from didact.schedules import Constant, Cosine, TriStage  # here: specs import nothing of this module
-
-    return {"didact_parts": {"constant": Constant, "cosine": Cosine, "tri-stage": TriStage}}
+    Raises:
+        PluginError: it looks like a hook and is none, or does not fit the hook's definition.
+    """
+    options = getattr(value, "didact_impl", None)
+    if options is None:
+        if name.startswith("didact_") and inspect.isfunction(value):
+            hint = "decorate it with @didact.hookimpl, or rename it"
+            raise PluginError(f"{name} is not decorated with @hookimpl, so it would register nothing", hint=hint)
+        return None
+    hook: str = options["specname"] or name
+    known = [name for name in vars(Registration) if name.startswith("didact_")]
+    if hook not in known:
+        what = f"it implements {hook}, which is no hook of version {VERSION}; {did_you_mean(hook, known)}"
+        raise PluginError(what, hint=f"rename the function, or drop its @hookimpl; {HINT}")
+    used = " and ".join(option for option, given in options.items() if option != "specname" and given)
+    if used:
+        hint = "write @hookimpl without options: the names of all plugins are taken, in no order"
+        raise PluginError(f"{name} asks for {used}, which registration hooks do not have", hint=hint)
+    try:
+        inspect.signature(value).bind()
+    except TypeError as error:
+        raise PluginError(f"{name} does not fit its definition, which has no argument: {error}", hint=HINT) from error
+    return hook
 
 
-def _owner(entry_point: importlib.metadata.EntryPoint) -> tuple[str, str]:
-    distribution = entry_point.dist
-    return (distribution.name, distribution.version) if distribution is not None else ("an unknown distribution", "?")
+def _without_contested_words(plugins: Sequence[Plugin]) -> Iterator[Plugin]:
+    """The plugins, without the commands that several register or the core has: no plugin gets those."""
+    holders: dict[str, list[str]] = defaultdict(list, {word: ["didact itself"] for word in OWN_COMMANDS})
+    for plugin in plugins:
+        for word in plugin.commands:
+            holders[word].append(plugin.owner)
+    for plugin in plugins:
+        contested = [word for word in plugin.commands if len(holders[word]) > 1]
+        if contested:
+            named = "; ".join(f"{word!r} is registered by {' and '.join(holders[word])}" for word in contested)
+            warning = f"the command {named}: none of them gets it until one gives it up, or is left out with {SKIP}"
+            commands = {word: value for word, value in plugin.commands.items() if word not in contested}
+            plugin = attrs.evolve(plugin, commands=commands, warning=warning)
+        yield plugin
 
 
-def _place(error: BaseException) -> str:
+@functools.cache
+def _at(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _reason(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
+    line = f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
+    return f"{line}{type(error).__name__}: {error}"

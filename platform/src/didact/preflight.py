@@ -1,72 +1,56 @@
-"""Preflight: what is known of a run before its first step, and how a part says what it thinks of that."""
+"""Preflight: what is known of a run before its first step, and what a part finds in it.
+
+A spec that has something to check against the data or the length of a run has a method ``examine(preflight)``, which
+yields findings. The plugin didact-doctor calls it.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 import attrs
 import numpy as np
 
-from didact.errors import DidactError, inside
-
-if TYPE_CHECKING:
-    from didact.experiment import Training
-    from didact.tensors import Layout
-
-Severity = Literal["fine", "warning", "error"]
+from didact.tensors import Layout
 
 
 @attrs.frozen(kw_only=True)
 class Finding:
-    """One thing that was seen before the first step.
-
-    Made with `fine`, `warning` and `error`.
+    """One thing found before the first step; `fine` and `warning` make most.
 
     Attributes:
-        severity: ``error``: the run would fail, so it does not start; ``warning``: it would run and most likely not do
-            what was meant; ``fine``: good to know.
-        says: what was seen, in one sentence with its numbers.
-        where: the field that it is about, seen from the part that says it; empty for the part as a whole.
-        mend: which field to change, and to what; empty only where all is fine.
+        severity: ``error``: the run would fail, so it does not start; ``warning``: the run would complete, but most
+            likely not do what was intended; ``fine``: information.
+        says: what was found, in one sentence with its numbers.
+        where: the field that it is about, relative to the part that reports it; empty for the part as a whole.
+        hint: which field to change, and to what; empty only where all is fine.
     """
 
-    severity: Severity
+    severity: Literal["fine", "warning", "error"]
     says: str
     where: str = ""
-    mend: str = ""
+    hint: str = ""
 
     @classmethod
     def fine(cls, says: str, *, where: str = "") -> Finding:
-        """All is well, and this is how it is."""
+        """Information; nothing is wrong."""
         return cls(severity="fine", says=says, where=where)
 
     @classmethod
-    def warning(cls, says: str, *, where: str = "", mend: str) -> Finding:
-        """The run would go through, and most likely not do what was meant."""
-        return cls(severity="warning", says=says, where=where, mend=mend)
-
-    @classmethod
-    def error(cls, says: str, *, where: str = "", mend: str) -> Finding:
-        """The run would fail."""
-        return cls(severity="error", says=says, where=where, mend=mend)
-
-    @classmethod
-    def of(cls, error: DidactError) -> Finding:
-        """What an error says, as a finding."""
-        return cls(severity="error", says=error.what, where=error.where, mend=error.mend)
-
-    def at(self, field: str) -> Finding:
-        """The same finding, seen from where ``field`` is a field: ``end`` becomes ``targets.teacher.end``."""
-        return attrs.evolve(self, where=inside(field, self.where))
-
-    def __str__(self) -> str:
-        about = f"{self.where}: {self.says}" if self.where else self.says
-        return f"{about}\n         mend: {self.mend}" if self.mend else about
+    def warning(cls, says: str, *, where: str = "", hint: str) -> Finding:
+        """The run would complete, but most likely not do what was intended."""
+        return cls(severity="warning", says=says, where=where, hint=hint)
 
 
 @attrs.frozen(kw_only=True)
 class Spread:
-    """How a number varies: its smallest, its middle, its largest value."""
+    """How a number varies.
+
+    Attributes:
+        smallest: of the values.
+        median: of the values.
+        largest: of the values.
+    """
 
     smallest: float
     median: float
@@ -77,18 +61,13 @@ class Spread:
         """The spread of some numbers, of any shape."""
         return cls(smallest=float(values.min()), median=float(np.median(values)), largest=float(values.max()))
 
-    def __str__(self) -> str:
-        if self.smallest == self.largest:
-            return _number(self.median)
-        return f"{_number(self.smallest)} to {_number(self.largest)} (median {_number(self.median)})"
-
 
 @attrs.frozen(kw_only=True)
 class Preflight:
-    """What is known of a run before its first step; what `Spec.examine` is given.
+    """What is known of a run before its first step; the argument of ``examine``.
 
     Attributes:
-        training: how long, on how much.
+        steps: the run's optimizer steps.
         samples: how many there are to learn from.
         layouts: the different arrangements that the encoder makes of samples, from the shortest sample to the longest.
             Where lengths vary these are a few of many, the two ends among them.
@@ -100,7 +79,7 @@ class Preflight:
         pretrained: whether the network, and what is made of it, starts from trained weights.
     """
 
-    training: Training
+    steps: int
     samples: int
     layouts: tuple[Layout, ...]
     positions: Spread
@@ -109,12 +88,3 @@ class Preflight:
     steps_per_epoch: float
     blocks: int
     pretrained: bool = False
-
-    @property
-    def steps(self) -> int:
-        """The run's optimizer steps."""
-        return self.training.steps
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value == round(value) or value >= 100 else f"{value:.3g}"

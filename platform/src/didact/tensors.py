@@ -8,42 +8,50 @@ mask ``m``), ``T`` positions of a sample, ``V`` positions a row still holds when
 from __future__ import annotations
 
 import enum
+import io
 import math
-from collections.abc import Mapping, Sequence
+import wave
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import attrs
 import torch
 from torch import Tensor
 
+from didact.errors import SpecError
+
+LOUDEST = 32_767  # of 16-bit PCM
 Feature = Literal["ffn", "ffn+residual", "attention", "block"]
 
 
 @attrs.frozen
 class Layout:
-    """How a sample's positions are arranged: ``(T,)`` in a sequence, ``(H, W)`` in a grid, row by row."""
+    """The arrangement of a sample's positions.
+
+    Attributes:
+        shape: ``(T,)`` in a sequence; ``(H, W)`` in a grid, row by row.
+    """
 
     shape: tuple[int, ...]
 
     @property
     def positions(self) -> int:
-        """How many positions there are."""
+        """The number of positions."""
         return math.prod(self.shape)
 
 
 @attrs.frozen(kw_only=True)
 class Signal:
-    """What a source's samples are before encoding: what an encoder must know to be built, and checks that it fits.
+    """The description of a source's samples, from which an encoder is built and by which it checks that it fits.
 
     Attributes:
-        kind: the word by which encoders recognise it, such as ``waveform``, ``image`` or ``tokens``. The core compares
-            it and never interprets it.
+        kind: its name for encoders, such as ``waveform``, ``image`` or ``tokens``. The core never interprets it.
         axes: a sample's axes; None where the size differs from sample to sample. Mono sound is ``(None,)``, an image
             ``(3, 224, 224)``, a text ``(None,)``.
         rate_hz: values per second along the last axis, where time is that axis.
-        vocabulary: how many ids there are, where the values are ids.
-        coding: what the ids stand for, such as a tokenizer with its settings, in words; None where there is nothing to
-            tell apart. A network that learned one coding makes nothing of another.
+        vocabulary: number of ids, where the values are ids.
+        coding: what the ids mean, such as a tokenizer with its settings; None where there is nothing to distinguish.
+            Weights trained with one coding are meaningless with another.
     """
 
     kind: str
@@ -54,12 +62,12 @@ class Signal:
 
 
 class Corruption(enum.IntEnum):
-    """What stands at a position in the student's input."""
+    """What the student's input holds at a position."""
 
     NONE = 0  # its own content; a predicted position may keep it (BERT's 10 %)
     HIDE = 1  # the encoder's mask embedding
     REPLACE = 2  # another content, drawn at random
-    DROP = 3  # nothing: the position is taken out of the sequence
+    DROP = 3  # nothing: the position is removed from the sequence
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -84,7 +92,7 @@ class Mask:
 
     @classmethod
     def drop(cls, predicted: Tensor) -> Mask:
-        """Masks that take what they predict out of the student's sequence; ``predicted`` is (M, T) bool."""
+        """Masks that remove what they predict from the student's sequence; ``predicted`` is (M, T) bool."""
         return cls(predicted=predicted, corruption=predicted.to(torch.uint8) * int(Corruption.DROP))
 
 
@@ -100,8 +108,8 @@ class BatchMask:
         visible: (R, V) int64 or None; the positions that a row still holds, in order. None: all of them. Rows that
             hold fewer than V are filled with position 0 and marked in ``visible_padding``.
         visible_padding: (R, V) bool or None; true = filler.
-        targets: (N,) int64; the predicted positions as indices into a sample's positions laid end to end: ``b·T + t``.
-        predictions: (N,) int64; the same positions as indices into the rows laid end to end: ``(b·M + m)·T + t``.
+        target_indices: (N,) int64; the predicted positions as indices into the samples end to end: ``b·T + t``.
+        prediction_indices: (N,) int64; the same positions as indices into the rows end to end: ``(b·M + m)·T + t``.
     """
 
     predicted: Tensor
@@ -110,8 +118,8 @@ class BatchMask:
     replacement: Tensor | None
     visible: Tensor | None
     visible_padding: Tensor | None
-    targets: Tensor
-    predictions: Tensor
+    target_indices: Tensor
+    prediction_indices: Tensor
 
     @property
     def masks(self) -> int:
@@ -121,41 +129,39 @@ class BatchMask:
     @property
     def count(self) -> int:
         """N, the predicted positions of all rows; known without asking the device."""
-        return self.targets.shape[0]
+        return self.target_indices.shape[0]
 
     @classmethod
     def collate(cls, masks: Sequence[Mask], positions: int) -> BatchMask:
-        """Joins the samples' masks; positions beyond a sample's own are padding and never predicted.
+        """Joins the masks of B samples, each over that sample's own positions, of which the longest has T.
 
-        Args:
-            masks: one for each of the B samples, each over that sample's own positions.
-            positions: T, the positions of the longest sample.
+        Positions beyond a sample's own are padding and never predicted.
         """
         predicted = torch.stack([_pad(mask.predicted, positions) for mask in masks])  # (B, M, T)
         corruption = torch.stack([_pad(mask.corruption, positions) for mask in masks])  # (B, M, T)
-        hidden, replaced, dropped = (
-            corruption == kind for kind in (Corruption.HIDE, Corruption.REPLACE, Corruption.DROP)
-        )
+        kinds = (Corruption.HIDE, Corruption.REPLACE, Corruption.DROP)
+        hidden, replaced, dropped = (corruption == kind for kind in kinds)
         replacement = None
-        if replaced.any():
+        if replaced.any() or any(mask.replacement is not None for mask in masks):
             replacement = torch.stack(
                 [_pad(m.replacement if m.replacement is not None else m.corruption.long(), positions) for m in masks]
             )
         visible = visible_padding = None
         if dropped.any():
-            lengths = [mask.predicted.shape[1] for mask in masks]
-            visible, visible_padding = _visible(dropped, torch.tensor(lengths))
+            lengths = torch.tensor([mask.predicted.shape[1] for mask in masks])
+            held = ~dropped & (torch.arange(positions) < lengths[:, None, None])  # (B, M, T)
+            visible, visible_padding = _visible(held.flatten(0, 1))  # (B, M, T) -> (R, T)
         samples, rows, columns = predicted.nonzero(as_tuple=True)
         _, m, t = predicted.shape
         return cls(
             predicted=predicted,
             hidden=hidden if hidden.any() else None,
-            replaced=replaced if replacement is not None else None,
+            replaced=replaced if replaced.any() else None,
             replacement=replacement,
             visible=visible,
             visible_padding=visible_padding,
-            targets=samples * t + columns,
-            predictions=(samples * m + rows) * t + columns,
+            target_indices=samples * t + columns,
+            prediction_indices=(samples * m + rows) * t + columns,
         )
 
 
@@ -204,8 +210,8 @@ class Tokens:
         layout: the arrangement of all T positions, also of those that were dropped.
         padding: (R, V) bool or None; true = not data, no other position may attend to it.
         positions: (R, V) int64 or None; each vector's position in the layout. None: all T of them, in order.
-        extra: how many vectors stand before the first position and for none (class tokens). They are part of
-            ``features`` and ``padding``, not of ``positions``.
+        num_prefix_tokens: how many vectors precede the first position (class tokens). They are part of ``features`` and
+            ``padding``, not of ``positions``.
         latents: (B, T, F) or None; what `FeatureEncoderModule.embed` had before it projected to D, of encoders whose
             method predicts or penalises that (the quantised latents of wav2vec 2.0).
     """
@@ -214,45 +220,87 @@ class Tokens:
     layout: Layout
     padding: Tensor | None = None
     positions: Tensor | None = None
-    extra: int = 0
+    num_prefix_tokens: int = 0
     latents: Tensor | None = None
 
 
 @attrs.frozen(kw_only=True)
-class Collect:
-    """Which of a backbone's inner features are asked for.
+class HiddenState:
+    """The name of one inner feature of a backbone.
 
     Attributes:
-        feature: ``ffn`` is the feed-forward output before its residual connection, ``ffn+residual`` the sum behind it,
-            ``attention`` the self-attention's output before its own connection, ``block`` what the block hands to the
-            next: the sum, or where norms follow the connections its norm.
-        last: of how many blocks, counted from the top.
+        block: the index of a block in `BackboneModule.blocks`, from 0 for the lowest.
+        feature: ``ffn`` is the feed-forward output before its residual connection, ``ffn+residual`` the sum after it,
+            ``attention`` the self-attention's output before its own residual connection, ``block`` what the block
+            passes to the next one: the sum, or its norm where norms follow the connections.
     """
 
+    block: int
     feature: Feature
-    last: int
+
+    @classmethod
+    def last(cls, feature: Feature, count: int, blocks: int) -> tuple[HiddenState, ...]:
+        """One feature of the top ``count`` of ``blocks`` blocks, from lower to upper."""
+        return tuple(cls(block=block, feature=feature) for block in range(blocks - count, blocks))
+
+    @staticmethod
+    def by_block(wanted: Sequence[HiddenState], blocks: int) -> dict[int, tuple[Feature, ...]]:
+        """The features that are asked for of each block, for a backbone's ``forward``.
+
+        Raises:
+            SpecError: there is no such block.
+        """
+        found: dict[int, tuple[Feature, ...]] = {}
+        for one in wanted:
+            if not 0 <= one.block < blocks:
+                what = f"the {one.feature} of block {one.block} is asked for, and the backbone has {blocks} blocks"
+                raise SpecError(what, hint=f"blocks are counted from 0: ask for 0 to {blocks - 1}")
+            found[one.block] = (*found.get(one.block, ()), one.feature)
+        return found
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Context:
-    """What a backbone makes of a sequence.
+class BackboneOutput:
+    """What a backbone computes from a sequence.
 
     Attributes:
-        output: (R, V, D); one vector for each that it was given, extra ones included.
-        tokens: the sequence that ``output`` stands for, which is the one it was given unless the backbone says
-            otherwise (latents of a Perceiver, the pooled grid of a convolutional net).
-        features: one (R, V, D) for each block that was asked for, from lower to upper.
-        summary: (R, P) or None; one vector for the whole row, of backbones that end in one (a projector).
+        output: (R, V, D); one vector for each input vector, prefix tokens included.
+        tokens: the sequence that ``output`` stands for. It is the input, unless the backbone changes the sequence
+            (latents of a Perceiver, the pooled grid of a convolutional network).
+        hidden_states: (R, V, D) each; the inner features that were asked for, in the order of the request.
+        pooled: (R, P) or None; one vector for the whole row, of backbones that end in one (a projector).
     """
 
     output: Tensor
     tokens: Tokens
-    features: tuple[Tensor, ...] = ()
-    summary: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] = ()
+    pooled: Tensor | None = None
 
     def positions_only(self, values: Tensor) -> Tensor:
-        """``values`` (R, V, D) without the extra tokens: (R, V - extra, D)."""
-        return values[:, self.tokens.extra :] if self.tokens.extra else values
+        """``values`` (R, V, D) without the prefix tokens: (R, V - num_prefix_tokens, D)."""
+        return values[:, self.tokens.num_prefix_tokens :] if self.tokens.num_prefix_tokens else values
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Audio:
+    """Mono audio.
+
+    Attributes:
+        samples: (S,) float; full scale at ±1.
+        rate_hz: samples per second.
+    """
+
+    samples: Tensor
+    rate_hz: int
+
+    def wav(self) -> bytes:
+        """A WAV file, 16-bit PCM; values beyond full scale are clipped."""
+        pulses = (self.samples.detach().float().cpu().clamp(-1, 1) * LOUDEST).round().numpy().astype("<i2")  # (S,)
+        file = io.BytesIO()
+        with wave.open(file, "wb") as written:
+            written.setparams((1, 2, self.rate_hz, len(pulses), "NONE", "not compressed"))  # mono, 2 bytes a sample
+            written.writeframes(pulses.tobytes())
+        return file.getvalue()
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -272,11 +320,17 @@ class Attention:
 
 @attrs.frozen(kw_only=True, eq=False)
 class StudentPass:
-    """What the student made of one view: its own tokens before masking, and the context after it."""
+    """The student's pass over one view.
+
+    Attributes:
+        view: that it saw, behind the view's mask.
+        tokens: the encoder's, before masking.
+        backbone_output: after masking.
+    """
 
     view: View
     tokens: Tokens
-    context: Context
+    backbone_output: BackboneOutput
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -297,15 +351,15 @@ class Target:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Loss:
-    """What an objective says of a batch.
+    """The result of an objective on a batch, or on a part of one.
 
     Attributes:
-        terms: each term's sum over everything it counts, weighted, a scalar with gradient. The learner divides it by
-            the count that the objective announced for the whole global batch, so that no split of the batch changes
-            the gradient.
-        predictions: (N, D) without gradient; what was predicted, for the collapse measures.
-        targets: (N, D) without gradient; what should have been.
-        scalars: further scalars to log, without gradient.
+        terms: each term's weighted sum over its targets, a scalar with gradient. The learner divides it by the number
+            of targets of the whole global batch, so that no split of the batch changes the gradient.
+        predictions: (N, D) without gradient, for the collapse measures.
+        targets: (N, D) without gradient, likewise.
+        scalars: further scalars to log, without gradient: means over the part's targets. Those of the parts of a batch
+            are averaged, weighted by their number of targets.
     """
 
     terms: Mapping[str, Tensor]
@@ -319,30 +373,14 @@ Moved = TypeVar("Moved")
 
 def move(value: Moved, device: torch.device) -> Moved:
     """A value of this module, or a tuple of them, on ``device``; what only the host reads of a `Batch` stays."""
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)  # type: ignore[return-value]
-    if isinstance(value, tuple):
-        return tuple(move(item, device) for item in value)  # type: ignore[return-value]
-    if attrs.has(type(value)):
-        changes: dict[str, Any] = {
-            field.name: move(getattr(value, field.name), device)
-            for field in attrs.fields(type(value))  # type: ignore[arg-type]
-            if field.name not in ("ids", "keys")
-        }
-        return attrs.evolve(value, **changes)  # type: ignore[misc]
-    return value
+    moved: Moved = _each_tensor(value, lambda tensor: tensor.to(device, non_blocking=True), left_out=("ids", "keys"))
+    return moved
 
 
 def pin(value: Moved) -> Moved:
     """The same value in page-locked memory, from which a GPU copies while it computes."""
-    if isinstance(value, Tensor):
-        return value.pin_memory()  # type: ignore[return-value]
-    if isinstance(value, tuple):
-        return tuple(pin(item) for item in value)  # type: ignore[return-value]
-    if attrs.has(type(value)):
-        changes = {f.name: pin(getattr(value, f.name)) for f in attrs.fields(type(value))}  # type: ignore[arg-type]
-        return attrs.evolve(value, **changes)  # type: ignore[misc]
-    return value
+    pinned: Moved = _each_tensor(value, torch.Tensor.pin_memory)
+    return pinned
 
 
 def mean_over_positions(values: Tensor, padding: Tensor | None) -> Tensor:
@@ -361,33 +399,26 @@ def mean_over_positions(values: Tensor, padding: Tensor | None) -> Tensor:
     return values.masked_fill(padding[..., None], 0).sum(1) / held
 
 
-def in_bytes(value: Any) -> int:
-    """What the tensors of a value of this module, or of a tuple of them, take."""
+def _each_tensor(value: Any, change: Callable[[Tensor], Tensor], left_out: Sequence[str] = ()) -> Any:
     if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
+        return change(value)
     if isinstance(value, tuple):
-        return sum(in_bytes(item) for item in value)
-    if attrs.has(type(value)):
-        return sum(in_bytes(getattr(value, field.name)) for field in attrs.fields(type(value)))
-    return 0
+        return tuple(_each_tensor(item, change, left_out) for item in value)
+    if not attrs.has(type(value)):
+        return value
+    fields = {field.name: getattr(value, field.name) for field in attrs.fields(type(value))}
+    changes = {name: _each_tensor(one, change, left_out) for name, one in fields.items() if name not in left_out}
+    return attrs.evolve(value, **changes)
 
 
 def _pad(values: Tensor, positions: int) -> Tensor:
     return torch.nn.functional.pad(values, (0, positions - values.shape[1]))  # (M, t) -> (M, T)
 
 
-def _visible(dropped: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The positions that each row still holds, and which of those are filler.
-
-    Args:
-        dropped: (B, M, T) bool.
-        lengths: (B,) int64; each sample's own positions, of which there may be fewer than T.
-    """
-    b, m, t = dropped.shape
-    held = ~dropped & (torch.arange(t) < lengths[:, None, None])  # (B, M, T)
-    held = held.reshape(b * m, t)
+def _visible(held: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The positions (R, V) that each row of ``held`` (R, T) holds, in order, and which of them are filler."""
     counts = held.sum(1)  # (R,)
     most = int(counts.max())
-    order = torch.argsort(held.logical_not().to(torch.uint8), dim=1, stable=True)[:, :most]  # (R, V): held ones first
+    order = torch.argsort((~held).to(torch.uint8), dim=1, stable=True)[:, :most]  # (R, V): held ones first
     filler = torch.arange(most) >= counts[:, None]
     return order.masked_fill(filler, 0), filler if filler.any() else None

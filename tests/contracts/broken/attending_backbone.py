@@ -8,22 +8,22 @@ from __future__ import annotations
 import attrs
 
 from didact import hookimpl
-from didact.testing import Example, TinyBackbone
-from didact.testing.tiny import TinyBackboneModule
+from didact_kit import Example, TinyBackbone
+from didact_kit.tiny import TinyBackboneModule
 
 
 @attrs.frozen(kw_only=True)
 class AttendingBackbone(TinyBackbone):
-    """Takes every vector for data."""
+    """Ignores padding."""
 
     def build(self, width, layout):
         return AttendingModule(width, self.depth)
 
 
 class AttendingModule(TinyBackboneModule):
-    def forward(self, tokens, collect=None):
-        context = super().forward(attrs.evolve(tokens, padding=None), collect)
-        return attrs.evolve(context, tokens=tokens)
+    def forward(self, tokens, hidden_states=()):
+        result = super().forward(attrs.evolve(tokens, padding=None), hidden_states)
+        return attrs.evolve(result, tokens=tokens)
 
 
 @hookimpl
@@ -31,6 +31,10 @@ def didact_backbones():
     return {"it": AttendingBackbone}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=AttendingBackbone())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

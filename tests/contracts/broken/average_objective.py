@@ -8,8 +8,8 @@ from __future__ import annotations
 import attrs
 
 from didact import hookimpl
-from didact.testing import Example, TinyObjective
-from didact.testing.tiny_method import TinyObjectiveModule
+from didact_kit import Example, TinyObjective
+from didact_kit.tiny_method import TinyObjectiveModule
 
 
 @attrs.frozen(kw_only=True)
@@ -32,6 +32,10 @@ def didact_objectives():
     return {"it": AverageObjective}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=AverageObjective())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

@@ -1,4 +1,4 @@
-"""A source that makes every sample of a batch as loud as the batch's loudest.
+"""A source that scales every sample of a batch by the batch's largest value.
 
 breaks: finish
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import attrs
 
 from didact import hookimpl
-from didact.testing import Example, TinySource
+from didact_kit import Example, TinySource
 
 
 @attrs.frozen(kw_only=True)
@@ -21,10 +21,14 @@ class BlendingSource(TinySource):
 
 
 @hookimpl
-def didact_sources():
+def didact_components():
     return {"it": BlendingSource}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=BlendingSource())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

@@ -1,4 +1,4 @@
-"""A backbone that counts what it attends to twice.
+"""A backbone whose attention weights sum to 2.
 
 breaks: attention
 """
@@ -9,13 +9,13 @@ import attrs
 import torch
 
 from didact import Attention, hookimpl
-from didact.testing import Example, TinyBackbone
-from didact.testing.tiny import TinyBackboneModule
+from didact_kit import Example, TinyBackbone
+from didact_kit.tiny import TinyBackboneModule
 
 
 @attrs.frozen(kw_only=True)
 class BoastingBackbone(TinyBackbone):
-    """Says that it reads everything equally, with both eyes."""
+    """Attention weights that sum to 2."""
 
     def build(self, width, layout):
         return BoastingModule(width, self.depth)
@@ -25,8 +25,8 @@ class BoastingModule(TinyBackboneModule):
     def attention(self, tokens, block):
         rows, count, _ = tokens.features.shape
         held = torch.ones(rows, count) if tokens.padding is None else (~tokens.padding).float()
-        shares = held / held.sum(1, keepdim=True)  # (R, V)
-        return Attention(weights=2 * shares[:, None, None].expand(rows, 1, count, count))
+        share = held / held.sum(1, keepdim=True)  # (R, V)
+        return Attention(weights=2 * share[:, None, None].expand(rows, 1, count, count))
 
 
 @hookimpl
@@ -34,6 +34,10 @@ def didact_backbones():
     return {"it": BoastingBackbone}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=BoastingBackbone())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

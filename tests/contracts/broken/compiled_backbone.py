@@ -1,4 +1,4 @@
-"""A backbone whose blocks do something else where they are compiled.
+"""A backbone whose blocks give another result when they are compiled.
 
 breaks: compilation
 """
@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from didact import hookimpl
-from didact.testing import Example, TinyBackbone
-from didact.testing.tiny import TinyBackboneModule
+from didact_kit import Example, TinyBackbone
+from didact_kit.tiny import TinyBackboneModule
 
 
 @attrs.frozen(kw_only=True)
 class CompiledBackbone(TinyBackbone):
-    """Takes a short cut where it is compiled."""
+    """Scales its blocks' output when it is compiled."""
 
     def build(self, width, layout):
         return CompiledModule(width, self.depth)
@@ -39,6 +39,10 @@ def didact_backbones():
     return {"it": CompiledBackbone}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=CompiledBackbone())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

@@ -9,8 +9,8 @@ import attrs
 from torch import nn
 
 from didact import hookimpl
-from didact.testing import Example, TinyBackbone
-from didact.testing.tiny import TinyBackboneModule
+from didact_kit import Example, TinyBackbone
+from didact_kit.tiny import TinyBackboneModule
 
 
 @attrs.frozen(kw_only=True)
@@ -32,6 +32,10 @@ def didact_backbones():
     return {"it": DetachedBackbone}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=DetachedBackbone())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

@@ -8,12 +8,12 @@ from __future__ import annotations
 import attrs
 
 from didact import Observer, hookimpl
-from didact.testing import Example
+from didact_kit import Example
 
 
 @attrs.frozen(kw_only=True)
 class FailingObserver(Observer):
-    """Looks for a metric that is not there."""
+    """Reads a metric that does not exist."""
 
     def build(self):
         return Watching()
@@ -26,10 +26,14 @@ class Watching:
 
 
 @hookimpl
-def didact_observers():
+def didact_components():
     return {"it": FailingObserver}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=FailingObserver())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

@@ -1,4 +1,4 @@
-"""A teacher that counts its steps where no checkpoint looks.
+"""A teacher that counts its steps outside of its state.
 
 breaks: checkpoint
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import attrs
 
 from didact import hookimpl
-from didact.testing import Example, TinyTeacher
-from didact.testing.tiny_method import TinyTeacherModule
+from didact_kit import Example, TinyTeacher
+from didact_kit.tiny_method import TinyTeacherModule
 
 
 @attrs.frozen(kw_only=True)
@@ -30,10 +30,14 @@ class ForgetfulModule(TinyTeacherModule):
 
 
 @hookimpl
-def didact_teachers():
+def didact_components():
     return {"it": ForgetfulTeacher}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=ForgetfulTeacher())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

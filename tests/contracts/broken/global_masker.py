@@ -9,7 +9,7 @@ import attrs
 import torch
 
 from didact import Mask, Masker, SpecError, hookimpl
-from didact.testing import Example
+from didact_kit import Example
 
 
 @attrs.frozen(kw_only=True)
@@ -18,7 +18,7 @@ class GlobalMasker(Masker):
 
     def sample(self, layout, *, generator):
         if layout.positions < 2:
-            raise SpecError("half of one position is nothing", mend="make the samples longer")
+            raise SpecError("half of one position is nothing", hint="make the samples longer")
         predicted = torch.rand(1, layout.positions).argsort(1) < layout.positions // 2  # (1, T)
         return Mask.hide(predicted)
 
@@ -28,6 +28,10 @@ def didact_maskers():
     return {"it": GlobalMasker}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=GlobalMasker())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

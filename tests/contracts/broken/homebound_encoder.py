@@ -1,4 +1,4 @@
-"""An encoder that makes its positions on the CPU.
+"""An encoder that creates a tensor on the CPU.
 
 breaks: device
 """
@@ -9,8 +9,8 @@ import attrs
 import torch
 
 from didact import hookimpl
-from didact.testing import Example, TinyEncoder
-from didact.testing.tiny import TinyEncoderModule
+from didact_kit import Example, TinyEncoder
+from didact_kit.tiny import TinyEncoderModule
 
 
 @attrs.frozen(kw_only=True)
@@ -32,6 +32,10 @@ def didact_feature_encoders():
     return {"it": HomeboundEncoder}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=HomeboundEncoder())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

@@ -8,8 +8,8 @@ from __future__ import annotations
 import attrs
 
 from didact import hookimpl
-from didact.testing import Example, TinyEncoder
-from didact.testing.tiny import TinyEncoderModule
+from didact_kit import Example, TinyEncoder
+from didact_kit.tiny import TinyEncoderModule
 
 
 @attrs.frozen(kw_only=True)
@@ -36,6 +36,10 @@ def didact_feature_encoders():
     return {"it": LeakingEncoder}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=LeakingEncoder())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

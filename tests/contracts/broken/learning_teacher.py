@@ -8,8 +8,8 @@ from __future__ import annotations
 import attrs
 
 from didact import hookimpl
-from didact.testing import Example, TinyTeacher
-from didact.testing.tiny_method import TinyTeacherModule
+from didact_kit import Example, TinyTeacher
+from didact_kit.tiny_method import TinyTeacherModule
 
 
 @attrs.frozen(kw_only=True)
@@ -27,10 +27,14 @@ class LearningModule(TinyTeacherModule):
 
 
 @hookimpl
-def didact_teachers():
+def didact_components():
     return {"it": LearningTeacher}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=LearningTeacher())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

@@ -1,4 +1,4 @@
-"""A masker that hides what nobody predicts.
+"""A masker that hides positions that are not predicted.
 
 breaks: prediction
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import attrs
 
 from didact import hookimpl
-from didact.testing import Example, TinyMasker
+from didact_kit import Example, TinyMasker
 
 
 @attrs.frozen(kw_only=True)
@@ -26,6 +26,10 @@ def didact_maskers():
     return {"it": LosingMasker}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=LosingMasker())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

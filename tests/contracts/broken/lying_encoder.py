@@ -1,4 +1,4 @@
-"""An encoder that names other words than those that it puts in the place of what it replaces.
+"""An encoder whose `replacements` are not the ids that it puts at replaced positions.
 
 breaks: replacements
 """
@@ -9,8 +9,9 @@ import attrs
 import torch
 from torch import nn
 
-from didact import FeatureEncoder, FeatureEncoderModule, Layout, Tokens, corrupt, drop, hookimpl, repeat
-from didact.testing import Example, NoiseSource
+from didact import FeatureEncoder, FeatureEncoderModule, Layout, Tokens, hookimpl
+from didact.placing import corrupt, drop, repeat
+from didact_kit import Example, NoiseSource
 
 WORDS = 20
 
@@ -38,7 +39,9 @@ class LyingModule(FeatureEncoderModule):
         return Tokens(features=self.words(view.content), layout=view.layout, padding=view.padding)
 
     def place(self, tokens, mask):
-        features = corrupt(tokens.features, mask, self.mask_embedding, self.words.weight)
+        features = corrupt(
+            tokens.features, mask, self.mask_embedding, padding=tokens.padding, content=self.words.weight
+        )
         features = features + torch.arange(features.shape[1], device=features.device)[:, None] / 32 - 1
         return drop(attrs.evolve(tokens, features=features, padding=repeat(tokens.padding, mask)), mask)
 
@@ -51,6 +54,10 @@ def didact_feature_encoders():
     return {"it": LyingEncoder}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=LyingEncoder(), source=NoiseSource(kind="tokens", axes=(14,), vocabulary=WORDS))]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

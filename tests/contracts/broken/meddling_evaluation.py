@@ -1,4 +1,4 @@
-"""An evaluation that changes what it judges.
+"""An evaluation that changes the network.
 
 breaks: untouched
 """
@@ -9,7 +9,7 @@ import attrs
 import torch
 
 from didact import Evaluation, Report, hookimpl
-from didact.testing import Example
+from didact_kit import Example
 
 
 @attrs.frozen(kw_only=True)
@@ -17,17 +17,21 @@ class MeddlingEvaluation(Evaluation):
     """The largest weight, clamped."""
 
     @torch.no_grad()
-    def evaluate(self, subject):
-        for parameter in subject.student().parameters():
+    def evaluate(self, state):
+        for parameter in state.student().parameters():
             parameter.clamp_(-0.05, 0.05)
         return Report(metrics={"largest": 0.05})
 
 
 @hookimpl
-def didact_evaluations():
+def didact_components():
     return {"it": MeddlingEvaluation}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=MeddlingEvaluation())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

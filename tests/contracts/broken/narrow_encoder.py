@@ -1,4 +1,4 @@
-"""An encoder whose latents are not as wide as it says.
+"""An encoder whose latent_width is wrong.
 
 breaks: latents
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import attrs
 
-from didact import FeatureEncoder, hookimpl
-from didact.testing import Example, TinyEncoder
-from didact.testing.tiny import TinyEncoderModule
+from didact import hookimpl
+from didact_kit import Example, TinyEncoder
+from didact_kit.tiny import TinyEncoderModule
 
 
 @attrs.frozen(kw_only=True)
@@ -27,10 +27,14 @@ class NarrowModule(TinyEncoderModule):
 
 
 @hookimpl
-def didact_feature_encoders() -> dict[str, type[FeatureEncoder]]:
+def didact_feature_encoders():
     return {"it": NarrowEncoder}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=NarrowEncoder())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

@@ -1,4 +1,4 @@
-"""An objective that predicts from what was masked.
+"""An objective that predicts from masked content.
 
 breaks: leak
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import attrs
 
 from didact import hookimpl
-from didact.testing import Example, TinyObjective
-from didact.testing.tiny_method import TinyObjectiveModule
+from didact_kit import Example, TinyObjective
+from didact_kit.tiny_method import TinyObjectiveModule
 
 
 @attrs.frozen(kw_only=True)
@@ -25,9 +25,9 @@ class PeekingModule(TinyObjectiveModule):
         peeking = []
         for one in passes:
             seen = one.tokens.features[:, :1]  # (B, 1, D)
-            seen = seen.repeat_interleave(one.context.output.shape[0] // seen.shape[0], 0)
-            context = attrs.evolve(one.context, output=one.context.output + seen)
-            peeking.append(attrs.evolve(one, context=context))
+            seen = seen.repeat_interleave(one.backbone_output.output.shape[0] // seen.shape[0], 0)
+            context = attrs.evolve(one.backbone_output, output=one.backbone_output.output + seen)
+            peeking.append(attrs.evolve(one, backbone_output=context))
         return super().forward(tuple(peeking), targets)
 
 
@@ -36,6 +36,10 @@ def didact_objectives():
     return {"it": PeekingObjective}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=PeekingObjective())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

@@ -1,4 +1,4 @@
-"""Targets made of what the student saw.
+"""Targets that depend on the student's masked input.
 
 breaks: leak
 """
@@ -9,8 +9,8 @@ import attrs
 from torch.nn import functional as F
 
 from didact import Target, hookimpl
-from didact.testing import Example, TinyTargets
-from didact.testing.tiny_method import TinyTargetsModule
+from didact_kit import Example, TinyTargets
+from didact_kit.tiny_method import TinyTargetsModule
 
 
 @attrs.frozen(kw_only=True)
@@ -23,7 +23,7 @@ class PeekingTargets(TinyTargets):
 
 class PeekingModule(TinyTargetsModule):
     def forward(self, passes, network):
-        first = [one.context.output.detach()[:: self._masks(one)] for one in passes]  # (B, T, D)
+        first = [one.backbone_output.output.detach()[:: self._masks(one)] for one in passes]  # (B, T, D)
         return tuple(Target(view=i, values=F.layer_norm(x, x.shape[-1:])) for i, x in enumerate(first))
 
     @staticmethod
@@ -36,6 +36,10 @@ def didact_target_builders():
     return {"it": PeekingTargets}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=PeekingTargets())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

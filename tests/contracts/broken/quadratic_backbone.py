@@ -1,4 +1,4 @@
-"""A backbone that compares every row with every other, to no purpose.
+"""A backbone that compares every row with every other.
 
 breaks: cost
 """
@@ -8,23 +8,23 @@ from __future__ import annotations
 import attrs
 
 from didact import hookimpl
-from didact.testing import Example, TinyBackbone
-from didact.testing.tiny import TinyBackboneModule
+from didact_kit import Example, TinyBackbone
+from didact_kit.tiny import TinyBackboneModule
 
 
 @attrs.frozen(kw_only=True)
 class QuadraticBackbone(TinyBackbone):
-    """Measures how alike its rows are, and does nothing with it."""
+    """Computes the similarity of its rows and discards it."""
 
     def build(self, width, layout):
         return QuadraticModule(width, self.depth)
 
 
 class QuadraticModule(TinyBackboneModule):
-    def forward(self, tokens, collect=None):
+    def forward(self, tokens, hidden_states=()):
         rows = tokens.features.detach().mean(1)  # (R, D)
         rows @ rows.T  # (R, R)
-        return super().forward(tokens, collect)
+        return super().forward(tokens, hidden_states)
 
 
 @hookimpl
@@ -32,6 +32,10 @@ def didact_backbones():
     return {"it": QuadraticBackbone}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=QuadraticBackbone())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

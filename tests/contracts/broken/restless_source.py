@@ -9,34 +9,38 @@ import attrs
 import torch
 
 from didact import hookimpl
-from didact.testing import Example, TinySource
-from didact.testing.tiny_sources import TinySamples
+from didact_kit import Example, TinySource
+from didact_kit.tiny_sources import TinySamples
 
 
 @attrs.frozen(kw_only=True)
 class RestlessSource(TinySource):
-    """Walks with noise, whenever somebody looks."""
+    """Walks whose content changes at every reading."""
 
     def open(self):
         return RestlessSamples(self)
 
 
 class RestlessSamples(TinySamples):
-    looks = 0
+    readings = 0
 
     def content(self, index):
-        RestlessSamples.looks += 1
-        return super().content(index) + 1e-3 * RestlessSamples.looks
+        RestlessSamples.readings += 1
+        return super().content(index) + 1e-3 * RestlessSamples.readings
 
     def views(self, index, *, length, generator):
         return (super().content(index) + 0.01 * torch.randn(super().content(index).shape, generator=generator),)
 
 
 @hookimpl
-def didact_sources():
+def didact_components():
     return {"it": RestlessSource}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=RestlessSource())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

@@ -1,4 +1,4 @@
-"""A masker that depends on Python's hash of a word, which every process salts anew.
+"""A masker that depends on Python's hash of a word, which differs from process to process.
 
 breaks: processes
 """
@@ -9,7 +9,7 @@ import attrs
 import torch
 
 from didact import hookimpl
-from didact.testing import Example, TinyMasker
+from didact_kit import Example, TinyMasker
 
 
 @attrs.frozen(kw_only=True)
@@ -27,6 +27,10 @@ def didact_maskers():
     return {"it": SaltedMasker}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=SaltedMasker())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

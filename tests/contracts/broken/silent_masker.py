@@ -1,4 +1,4 @@
-"""A masker that says nothing of its field.
+"""A masker with an undocumented field.
 
 breaks: documentation
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import attrs
 
 from didact import hookimpl
-from didact.testing import Example, TinyMasker
+from didact_kit import Example, TinyMasker
 
 
 @attrs.frozen(kw_only=True)
@@ -23,6 +23,10 @@ def didact_maskers():
     return {"it": SilentMasker}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=SilentMasker())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

@@ -1,4 +1,4 @@
-"""An encoder that says it strides farther than it does.
+"""An encoder whose stride is wrong.
 
 breaks: latents
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import attrs
 
-from didact import FeatureEncoder, hookimpl
-from didact.testing import Example, TinyEncoder
-from didact.testing.tiny import TinyEncoderModule
+from didact import hookimpl
+from didact_kit import Example, TinyEncoder
+from didact_kit.tiny import TinyEncoderModule
 
 
 @attrs.frozen(kw_only=True)
@@ -25,10 +25,14 @@ class StridingModule(TinyEncoderModule):
 
 
 @hookimpl
-def didact_feature_encoders() -> dict[str, type[FeatureEncoder]]:
+def didact_feature_encoders():
     return {"it": StridingEncoder}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=StridingEncoder())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

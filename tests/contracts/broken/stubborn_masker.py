@@ -1,4 +1,4 @@
-"""A masker that forgets its generator: all samples get one mask.
+"""A masker that ignores its generator: all samples get one mask.
 
 breaks: difference
 """
@@ -9,7 +9,7 @@ import attrs
 import torch
 
 from didact import Mask, Masker, SpecError, hookimpl
-from didact.testing import Example
+from didact_kit import Example
 
 
 @attrs.frozen(kw_only=True)
@@ -18,7 +18,7 @@ class StubbornMasker(Masker):
 
     def sample(self, layout, *, generator):
         if layout.positions < 2:
-            raise SpecError("half of one position is nothing", mend="make the samples longer")
+            raise SpecError("half of one position is nothing", hint="make the samples longer")
         return Mask.hide((torch.arange(layout.positions) % 2 == 0)[None])  # (1, T)
 
 
@@ -27,6 +27,10 @@ def didact_maskers():
     return {"it": StubbornMasker}
 
 
-@hookimpl
-def didact_examples(folder):
+def examples(folder):
     return {"it": [Example(spec=StubbornMasker())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples

@@ -1,13 +1,11 @@
-"""Where a run computes, and with which numbers."""
+"""The device of a run, its precision and its memory."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import sys
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -16,26 +14,20 @@ from didact.errors import RunError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a name; ``auto`` is the GPU where there is one.
-
-    Raises:
-        RunError: there is no such device here.
-    """
+    """The device of a name, which a `RunError` reports missing; ``auto`` is the GPU where there is one."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(
-            f"there is no device {name!r} here: {reason}", where="--device", mend="auto, cpu or cuda"
-        ) from None
+        what = f"there is no device {name!r} here: {str(error).splitlines()[0]}"
+        raise RunError(what, where="--device", hint="auto, cpu or cuda") from None
     return device
 
 
 def choose_precision(precision: Literal["auto", "float32", "bfloat16"], device: torch.device) -> torch.dtype:
-    """What matrix products are computed in; ``auto`` is bfloat16 where the device has instructions for it."""
+    """The precision of matrix products; ``auto`` is bfloat16 where the device has instructions for it."""
     if precision == "auto":
         if device.type == "cuda":
             fast = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -48,9 +40,7 @@ def choose_precision(precision: Literal["auto", "float32", "bfloat16"], device: 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
     """Computes in ``dtype`` what is safe in it, and everything else in float32."""
-    if dtype == torch.float32:
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype)
+    return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
 
 
 def peak_memory(device: torch.device) -> int:
@@ -59,14 +49,3 @@ def peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes there and KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-
-
-def memory_limit(device: torch.device) -> int:
-    """The bytes that there are: of a GPU, or of the machine; less where this process's control group allows less."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[1])
-    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for file in ("memory.max", "memory/memory.limit_in_bytes"):  # version 2, version 1
-        with contextlib.suppress(OSError, ValueError):  # no such group, or no limit ("max")
-            limit = min(limit, int((Path("/sys/fs/cgroup") / file).read_text()))
-    return limit

@@ -1,4 +1,4 @@
-"""Writing into a run's folder: files that are whole or as they were, and what the disk refuses in words."""
+"""Writing into a run's folder: a file is whole or as it was, and what the disk refuses is one clear error."""
 
 from __future__ import annotations
 
@@ -14,13 +14,9 @@ from didact.errors import RunError
 
 @contextlib.contextmanager
 def writing(
-    what: str, where: Path, *, mend: str = "free some space and resume: checkpoints are whole"
+    what: str, where: Path, *, hint: str = "free some space and resume: checkpoints are whole"
 ) -> Iterator[None]:
-    """Says of what could not be written, and why.
-
-    Raises:
-        RunError: the disk refused; it is full, say.
-    """
+    """Turns what the disk refuses inside the ``with`` into a `RunError` that names what could not be written."""
     try:
         yield
     except OSError as error:
@@ -28,16 +24,12 @@ def writing(
         full = error.errno == errno.ENOSPC or "No space left" in str(error)
         reason = "the disk is full" if full else error.strerror or str(error)
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            mend = mend.replace("free some space", "make it writable")
-        raise RunError(f"{what} cannot be written: {reason}", where=str(where), mend=mend) from error
+            hint = hint.replace("free some space", "make it writable")
+        raise RunError(f"{what} cannot be written: {reason}", where=str(where), hint=hint) from error
 
 
 def write_text(path: Path, text: str) -> None:
-    """Puts a file in the place of the one before at once; where the disk refuses, that one stays.
-
-    Raises:
-        RunError: the disk refused.
-    """
+    """Replaces a file at once; where the disk refuses, raises a `RunError`, and the file stays as it was."""
     partial = path.with_name(f".partial-{path.name}")
     with writing(path.name, path):
         try:
@@ -49,40 +41,21 @@ def write_text(path: Path, text: str) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Adds a line to a file; where the disk refuses, nothing is added.
-
-    Raises:
-        RunError: the disk refused.
-    """
-    with writing(path.name, path):
-        before = path.stat().st_size if path.exists() else 0
+    """Adds a line to a file; where the disk refuses, raises a `RunError`, and nothing is added."""
+    with writing(path.name, path), path.open("a+b") as file:
+        before = file.seek(0, os.SEEK_END)
+        file.seek(max(0, before - 1))
+        ended = file.read(1) in (b"", b"\n")  # not where the machine went down in the middle of a line
         try:
-            begin = "\n" if before and not _ends_a_line(path) else ""  # the machine went down in the middle of one
-            with path.open("a") as file:
-                file.write(f"{begin}{line}\n")
+            file.write(f"{'' if ended else chr(10)}{line}\n".encode())
+            file.flush()
         except OSError:
-            if path.exists():
-                os.truncate(path, before)  # half a line would spoil the next one too
+            os.truncate(path, before)  # half a line would spoil the next one too
             raise
 
 
-def _ends_a_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
-
-
-def files_below(folder: Path) -> list[Path]:
-    """The files in a folder and in those below it, sorted; a folder that is deleted meanwhile is passed over."""
-    return sorted(Path(place) / name for place, _, names in os.walk(folder) for name in names)
-
-
 def set_aside(path: Path) -> Path:
-    """Renames a folder that is damaged, so that nobody takes it for whole; returns where it lies now.
-
-    Raises:
-        RunError: the disk refused.
-    """
+    """Renames a damaged folder, so that it is not used again; returns its new place."""
     aside = path.with_name(f"damaged-{path.name}")
     with writing(aside.name, aside):
         if aside.exists():

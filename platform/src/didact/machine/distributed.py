@@ -1,14 +1,13 @@
 """The processes of a run: those that ``torchrun`` or Slurm started, or this one alone.
 
-What they agree on besides gradients, such as counts and being asked to stop, goes over the host and never waits for a
-GPU.
+What they agree on besides gradients, such as counts and requests to stop, goes over the host and never waits for a GPU.
 """
 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import datetime
-import math
 import os
 import signal
 import socket
@@ -24,12 +23,13 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from didact.errors import RunError
-from didact.machine.processes import end_with_launcher
+from didact.machine.processes import end_with_parent
 
 PATIENCE = datetime.timedelta(hours=2)  # for each other: an evaluation on one process keeps the others waiting
-LET_GO = 0.25  # seconds that gloo's threads have for it once the processes have come to their end
+RELEASE_SECONDS = 0.25  # that gloo's threads have to release their tensors at the end
 
 Value = TypeVar("Value")
+_alone: contextvars.ContextVar[bool] = contextvars.ContextVar("didact_alone", default=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -37,8 +37,8 @@ class World:
     """Which of how many processes this is.
 
     Attributes:
-        rank: of this process, from 0; 0 is the main one, which alone observes, evaluates and writes the run's record.
-        size: how many there are.
+        rank: of this process, from 0; 0 is the main one, which evaluates and writes the run's record.
+        size: number of processes.
         local_rank: of this process among those of its machine; the GPU that it computes on.
     """
 
@@ -50,15 +50,6 @@ class World:
     def main(self) -> bool:
         """Whether this is the main process."""
         return self.rank == 0
-
-    def micro_batches(self, wanted: int, samples: int) -> int:
-        """The parts in which each process computes its share of a batch.
-
-        Args:
-            wanted: the parts in which one process alone would compute the whole batch.
-            samples: of the batch.
-        """
-        return max(1, min(math.ceil(wanted / self.size), samples // self.size))
 
     def all_reduce_counts(self, numbers: Mapping[str, int]) -> dict[str, int]:
         """The sum of each number over all processes, which must give the same names."""
@@ -76,28 +67,24 @@ class World:
     def all_reduce(self, values: Tensor) -> Tensor:
         """The sum of a tensor of any shape over all processes, on its own device: a new tensor.
 
-        The gradient goes back to every process, so that functions of the whole batch have that of the whole batch: each
-        process takes its share of the loss of sums over all of them.
+        The gradient flows back to every process, so a function of the whole batch has the gradient of the whole batch:
+        each process takes its share of the loss of sums over all of them.
         """
-        if self.size == 1:
-            return values
-        total: Tensor = _Sum.apply(values)
+        total: Tensor = values if self.size == 1 else _Sum.apply(values)
         return total
 
     def broadcast(self, value: Value) -> Value:
         """The main process's value, on every process."""
-        if self.size == 1:
-            return value
         values = [value]
-        dist.broadcast_object_list(values)
+        if self.size > 1:
+            dist.broadcast_object_list(values)
         return values[0]
 
     def all_gather(self, value: Value) -> list[Value]:
         """Every process's value, by rank."""
-        if self.size == 1:
-            return [value]
-        values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        values: list[Any] = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(values, value)
         return values
 
     @contextlib.contextmanager
@@ -110,16 +97,12 @@ class World:
             self.barrier()
 
     def barrier(self) -> None:
-        """Returns when all processes are here."""
+        """Returns when all processes have called it."""
         self.any(False)
 
 
 def current() -> World:
-    """The world that this process was started in, as `torchrun` describes it in the environment.
-
-    Raises:
-        RunError: the environment says that there are several processes, but not which one this is.
-    """
+    """The world that this process was started in, as `torchrun` describes it, in full, in the environment."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return World()
@@ -128,65 +111,66 @@ def current() -> World:
         raise RunError(
             f"WORLD_SIZE says that this is one of {size} processes, but {' and '.join(missing)} cannot be found",
             where="the environment",
-            mend="start with `torchrun --nproc-per-node N -m didact run FILE`, which sets all of them, or unset "
-            "WORLD_SIZE",
+            hint="start with `torchrun --nproc-per-node N -m didact run FILE`, which sets them, or unset WORLD_SIZE",
         )
     return World(rank=int(os.environ["RANK"]), size=size, local_rank=int(os.environ["LOCAL_RANK"]))
 
 
 def require_gpus(device: torch.device) -> None:
-    """Sees that each process that ``torchrun`` started on this machine has a GPU of its own, where it computes on one.
-
-    Raises:
-        RunError: there are fewer.
-    """
+    """Raises a `RunError` where processes that ``torchrun`` started on this machine would share a GPU."""
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if device.type == "cuda" and here > torch.cuda.device_count():
         raise RunError(
             f"{here} processes would share {torch.cuda.device_count()} GPUs",
             where="torchrun --nproc-per-node",
-            mend="start as many processes as there are GPUs, or compute on the CPU with --device cpu",
+            hint="start as many processes as there are GPUs, or compute on the CPU with --device cpu",
         )
 
 
 def launch() -> str | None:
-    """An identifier of the ``torchrun`` launch that started this process, the same across its restarts.
+    """An identifier of the ``torchrun`` launch that started this process, the same across its restarts; else None.
 
-    None for a process that torchrun did not start. A launch without a name (``--rdzv-id``) is known by its process.
+    A launch without a name (``--rdzv-id``) is identified by its process.
     """
     name = os.environ.get("TORCHELASTIC_RUN_ID")
     return f"{socket.gethostname()}-{os.getppid()}" if name == "none" else name
 
 
 def restarts() -> int:
-    """How often ``torchrun --max-restarts`` has started the processes of this launch again, since one had failed."""
+    """How often ``torchrun --max-restarts`` has restarted the processes of this launch after a failure."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def connected() -> World:
-    """The processes that train together at the moment, for parts whose statistics are those of the whole batch.
+    """The processes that train together now, for parts whose statistics are those of the whole batch.
 
-    In training alone, where all processes call a part together. An evaluation is the main one's, and a trial has none.
+    One process alone where others do not take part, as in an evaluation on the main process.
     """
-    if not (dist.is_available() and dist.is_initialized()):
+    if _alone.get() or not (dist.is_available() and dist.is_initialized()):
         return World()
     rank = dist.get_rank()
     return World(rank=rank, size=dist.get_world_size(), local_rank=int(os.environ.get("LOCAL_RANK", rank)))
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[World]:
-    """The world, its processes connected inside the ``with``.
+def alone() -> Iterator[None]:
+    """Inside the ``with``, `connected` is this process alone, because the others do something else."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
 
-    Raises:
-        RunError: another process of the run ended. Its own message says why.
-    """
+
+@contextlib.contextmanager
+def joined() -> Iterator[World]:
+    """The world, its processes connected inside the ``with``; raises a `RunError` where one of the others ended."""
     world = current()
-    if world.size == 1 or dist.is_initialized():  # whoever has connected them already disconnects them too
+    if world.size == 1 or dist.is_initialized():  # the caller has connected them, and disconnects them
         yield world
         return
     if launch() is not None:
-        end_with_launcher(signal.SIGTERM)  # together, with a checkpoint
+        end_with_parent(signal.SIGTERM)  # with a checkpoint; a launcher that is killed does not end its processes
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(world.local_rank % torch.cuda.device_count())
@@ -198,27 +182,28 @@ def joined() -> Iterator[World]:
     try:
         yield world
     except RuntimeError as error:
-        if _is_lost_connection(error):
-            if threading.current_thread() is threading.main_thread():
-                # torchrun sends it to whoever is left; this one is ending anyway, and has something to say
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            raise RunError(
-                f"process {world.rank} of {world.size} lost the others: one of them ended",
-                where=str(error).splitlines()[0],
-                mend="see what that one says; after its mend, `didact resume` goes on from the last checkpoint",
-            ) from error
-        raise
+        lost = any(word in str(error) for word in ("gloo", "NCCL", "Connection closed"))
+        if not lost and not isinstance(error, dist.DistError):
+            raise
+        if threading.current_thread() is threading.main_thread():
+            # torchrun sends it to the processes that are left; this one is ending anyway, and has something to report
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise RunError(
+            f"process {world.rank} of {world.size} lost the others: one of them ended",
+            where=str(error).splitlines()[0],
+            hint="see that one's message; once its cause is fixed, `didact resume` uses the last checkpoint",
+        ) from error
     else:
         dist.destroy_process_group()  # after an error it could wait for those that are gone
     finally:
-        # gloo's threads need the interpreter to let go of the tensors they summed last, even where nobody waits for
-        # them: sharded weights keep their groups. One that asks for it while Python ends takes the process along, see
+        # gloo's threads need the interpreter to release the tensors they summed last: sharded weights keep their
+        # groups. A thread that asks for it while Python ends aborts the process, see
         # https://github.com/pytorch/pytorch/issues/190489
-        time.sleep(LET_GO)
+        time.sleep(RELEASE_SECONDS)
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes, whose gradient is the sum of what it is in each of them."""
+    """The sum over all processes, whose gradient is the sum of the gradients on all of them."""
 
     @staticmethod
     def forward(context: Any, values: Tensor) -> Tensor:
@@ -228,11 +213,5 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
+        total: Tensor = _Sum.apply(gradient)
         return total
-
-
-def _is_lost_connection(error: RuntimeError) -> bool:
-    text = str(error)
-    return isinstance(error, dist.DistError) or any(word in text for word in ("gloo", "NCCL", "Connection closed"))

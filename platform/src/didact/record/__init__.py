@@ -1,5 +1,5 @@
 """A run's folder: what is written into it, and how it is read back."""
 
-from didact.record.reading import Cost, RunRecord, find_runs
+from lazy_loader import attach_stub
 
-__all__ = ["Cost", "RunRecord", "find_runs"]
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -1,47 +1,49 @@
-"""A run's folder, which explains the run to whoever finds it."""
+"""A run's folder, which explains the run to anyone who opens it."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
 import fcntl
+import itertools
 import json
+import os
+import platform
 import shlex
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from didact.contracts import Report
+import torch
+
 from didact.errors import RunError
-from didact.experiment import Experiment
-from didact.identity import goes_on_as
+from didact.experiment import Experiment, Report, continues
 from didact.machine.disk import write_text, writing
 from didact.machine.distributed import launch, restarts
 from didact.plugins import registry
-from didact.record.environment import commit_of
-from didact.spec import fingerprint, from_data, to_data
+from didact.renamed import FIELDS
+from didact.serialization import fingerprint
 
-EXPERIMENT = "experiment.json"  # what makes a folder a run's
+EXPERIMENT = "experiment.json"
 ATTEMPTS = 10  # to lock a folder, within about a second
+ELSEWHERE = "choose another folder with --out, or free some space"
+FILES = """\
+`experiment.json` is the experiment that ran, `experiment.py` the file that it came from, `environment.json` where it
+ran, `metrics.jsonl` its curves, `evaluations/` their results, `checkpoints/` the newest weights.
+"""
 
 
 class RunFolder:
-    """Where everything about one run lies.
+    """The folder that holds everything about one run.
 
-    ========================  ================================================================================
-    ``README.md``             what this is, how it went, how to go on
-    ``experiment.json``       the experiment as data, with everything that the command line changed
-    ``experiment.py``         the file that it came from, and what the command line changed
-    ``environment.json``      versions, plugins, machine, fingerprints of the data, which weights it began with
-    ``metrics.jsonl``         one line for each logged step
-    ``events.jsonl``          starts, checkpoints, the end
-    ``evaluations/``          what each evaluation found: metrics as JSON, pictures as PNG, sounds as WAV, texts
-    ``checkpoints/``          the newest ones
-    ``bundles/``              steps that were not finite, to be replayed
-    ``left-out.json``         the steps that were left out because they were not finite
-    ========================  ================================================================================
+    ``experiment.json`` makes a folder a run's: the experiment as data, with what the command line changed, which
+    ``overrides.json`` lists. ``environment.json`` holds versions, plugins, machine and fingerprints of the data;
+    ``metrics.jsonl`` a line for each logged step; ``events.jsonl`` starts, checkpoints, warnings and the end;
+    ``left-out.json`` the steps that were left out because they were not finite. ``README.md`` explains the rest.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,83 +52,68 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls, path: Path, experiment: Experiment, source_file: Path | None, overrides: Mapping[str, str]
+        cls,
+        path: Path,
+        experiment: Experiment,
+        source_file: Path | None = None,
+        overrides: Mapping[str, str] | None = None,
     ) -> RunFolder:
-        """Makes the folder of a new run.
+        """Makes the folder of a new run; the arguments are those of `didact.run.start`.
 
         Raises:
             RunError: there is a run in it already, or it cannot be written.
         """
         folder = cls(path)
-        data = to_data(experiment, registry().name_of)
-        with writing("the run's folder", path, mend="choose another folder with --out, or free some space"):
+        with writing("the run's folder", path, hint=ELSEWHERE):
             path.mkdir(parents=True, exist_ok=True)
-        with folder.locked():  # two runs of one name may begin in the same second
+        with folder.locked():  # two runs of one name may start in the same second
             if (path / EXPERIMENT).exists():
-                resume = f"didact resume {shlex.quote(str(path))}"
-                raise RunError(
-                    "there is a run in this folder already",
-                    where=str(path),
-                    mend=f"go on with it by `{resume}`, or choose another folder with --out",
-                )
+                hint = f"resume it with `didact resume {shlex.quote(str(path))}`, or choose another folder with --out"
+                raise RunError("there is a run in this folder already", where=str(path), hint=hint)
             if source_file is not None:
-                with writing("the run's folder", path, mend="choose another folder with --out, or free some space"):
+                with writing("the run's folder", path, hint=ELSEWHERE):
                     shutil.copyfile(source_file, path / "experiment.py")
-            write_text(path / "overrides.json", json.dumps(dict(overrides), indent=2) + "\n")
-            folder.write_environment({"commit": commit_of(source_file), "launch": launch()})
-            write_text(path / EXPERIMENT, json.dumps(data, indent=2) + "\n")  # last: now there is a run
+            folder.write("overrides.json", dict(overrides or {}))
+            folder.write("environment.json", {"commit": _commit_of(source_file), "launch": launch()})
+            folder.write(EXPERIMENT, registry().data_of(experiment))  # last: now there is a run
         return folder
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """The folder of a run that was started before.
-
-        Raises:
-            RunError: there is none.
-        """
+        """The folder of a run that was started before; a `RunError` where there is none."""
         if not (path / EXPERIMENT).exists():
-            raise RunError(
-                "there is no run in this folder", where=str(path), mend="a run's folder has an experiment.json"
-            )
+            hint = f"the folder of a run holds {EXPERIMENT}"
+            raise RunError(f"there is no run in {path}", where=str(path.absolute()), hint=hint)
         return cls(path)
 
     def experiment(self) -> Experiment:
-        """The experiment, from its data.
-
-        Raises:
-            PluginError: a plugin that it needs is missing.
-        """
-        experiment: Experiment = from_data(self.experiment_data(), Experiment, registry().class_of)
+        """The experiment; a `DidactError` where a plugin is missing, or an earlier version of didact wrote it."""
+        data = self.experiment_data()
+        renamed = [f"{name} is {now} now" for name, now in FIELDS.items() if name in data["training"]]
+        if renamed:
+            what = "the run was made by an earlier version of didact, and this one cannot resume it"
+            raise RunError(what, where=str(self.path / EXPERIMENT), hint="; ".join(renamed))
+        experiment: Experiment = registry().from_data(data, Experiment)
         return experiment
 
     def experiment_data(self) -> Any:
-        """The experiment as plain data.
-
-        Raises:
-            RunError: its file is damaged.
-        """
+        """The experiment as plain data; a `RunError` where its file is damaged."""
         try:
-            return json.loads((self.path / EXPERIMENT).read_text())
+            return self._read(EXPERIMENT)
         except ValueError as error:
-            raise RunError(
-                f"the run's experiment cannot be read: {error}",
-                where=str(self.path / EXPERIMENT),
-                mend="put it back as it was; the checkpoint.json of a checkpoint holds it too",
-            ) from None
+            hint = "restore it; the checkpoint.json of a checkpoint holds it too"
+            what = f"the run's experiment cannot be read: {error}"
+            raise RunError(what, where=str(self.path / EXPERIMENT), hint=hint) from None
 
     def begun_by_this_launch(self) -> bool:
-        """Whether there is a run, and the launch by ``torchrun`` that this process is of was the last to work on it."""
+        """Whether there is a run, and the ``torchrun`` launch that started this process was the last to work on it."""
         known = self.environment().get("launch") if (self.path / EXPERIMENT).exists() else None
         return known is not None and known == launch()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the folder for this process.
-
-        Raises:
-            RunError: another process is running in it.
-        """
-        with writing("the run's folder", self.path, mend="make it writable, or copy it to where you can write"):
+        """Holds the folder for this process; a `RunError` where another one is running in it."""
+        with writing("the run's folder", self.path, hint="make it writable, or copy it to where you can write"):
             file = (self.path / ".lock").open("w")
         with file:
             for attempt in range(ATTEMPTS):
@@ -134,42 +121,38 @@ class RunFolder:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except OSError:
-                    if attempt < ATTEMPTS - 1:  # whoever looks whether the run is held holds it for a moment
-                        time.sleep(0.02 * (attempt + 1))
+                    time.sleep(0.02 * (attempt + 1))  # looking whether a run is held locks it for a moment
             else:
-                raise RunError(
-                    "another process is running in this folder",
-                    where=str(self.path),
-                    mend="wait for it, stop it, or start a run of your own",
-                ) from None
+                hint = "wait for it, stop it, or start a run of your own"
+                raise RunError("another process is running in this folder", where=str(self.path), hint=hint)
             yield
 
     def amend(self, experiment: Experiment, overrides: Mapping[str, str] | None = None) -> None:
-        """Replaces the experiment by one that a run of it may go on as; see `didact.identity`.
+        """Replaces the experiment, such as by one with other evaluations, which `didact.run.resume` then makes.
 
         Args:
-            experiment: to go on as.
+            experiment: one as which the run may be resumed; see `didact.experiment`.
             overrides: what the command line changed, for the record.
 
         Raises:
-            RunError: it trains something else.
+            RunError: it trains something else, or another process is running the run.
         """
-        if not goes_on_as(self.experiment(), experiment):
-            raise RunError(
-                "this run is of an experiment that trains something else",
-                where=str(self.path),
-                mend="start a run of its own; of one that has begun, you can change what judges, watches and labels "
-                "it, how a step is computed (micro_batches, parallel, recompute, compile), how often something is "
-                "recorded, and nonfinite",
-            )
-        if overrides:
-            changed = {**self._overrides(), **overrides}
-            write_text(self.path / "overrides.json", json.dumps(changed, indent=2) + "\n")
-        data = to_data(experiment, registry().name_of)
-        write_text(self.path / EXPERIMENT, json.dumps(data, indent=2) + "\n")
+        data = json.loads(json.dumps(registry().data_of(experiment)))
+        with self.locked():
+            if not continues(self.experiment_data(), data):
+                raise RunError(
+                    "this run is of an experiment that trains something else",
+                    where=str(self.path),
+                    hint="start a run of its own; in a run that has begun, evaluations, observers and labels can "
+                    "change, how a step is computed (gradient_accumulation_steps, strategy, activation_checkpointing, "
+                    "compile), how often something is recorded, and nonfinite",
+                )
+            if overrides:
+                self.write("overrides.json", {**self._read("overrides.json"), **overrides})
+            self.write(EXPERIMENT, data)
 
     def found(self, step: int) -> dict[str, Report]:
-        """What the evaluations that the experiment lists, as it lists them, found at a step; metrics alone."""
+        """The results at a step of the evaluations that the experiment lists, as it lists them; metrics alone."""
         reports = {}
         for name, spec in self.experiment_data()["evaluations"].items():
             file = self.path / "evaluations" / f"{name.replace('/', '-')}-{step:08d}.json"
@@ -178,74 +161,79 @@ class RunFolder:
                 reports[name] = Report(metrics=stored["metrics"])
         return reports
 
-    def _overrides(self) -> dict[str, str]:
-        overrides: dict[str, str] = json.loads((self.path / "overrides.json").read_text())
-        return overrides
-
     def environment(self) -> dict[str, Any]:
-        """Where the run took place last; nearly empty before its first step."""
-        path = self.path / "environment.json"
-        recorded: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        """Where the run ran last; nearly empty before its first step."""
+        recorded: dict[str, Any] = self._read("environment.json") if (self.path / "environment.json").exists() else {}
         return recorded
 
-    def write_environment(self, environment: Mapping[str, Any]) -> None:
-        """Records where the run takes place."""
-        write_text(self.path / "environment.json", json.dumps(environment, indent=2) + "\n")
-
     def write_readme(self, outcome: str, step: int, reports: Mapping[str, Report]) -> None:
-        """Tells what the run is and how it stands."""
-        data = self.experiment_data()
-        overrides = self._overrides()
-        weights = self.environment().get("weights")
-        lines = [
-            f"# {data['name']}",
-            "",
-            f"A run of didact: {outcome} at step {step} of {data['training']['steps']}.",
-            f"Experiment `{fingerprint(data)[:12]}`, seed {data['training']['seed']}.",
-            "",
-        ]
+        """Describes the run and its state."""
+        data, weights = self.experiment_data(), self.environment().get("weights")
+        lines = [f"# {data['name']}", "", f"A didact run: {outcome} at step {step} of {data['training']['steps']}."]
+        lines += [f"Experiment `{fingerprint(data)[:12]}`, seed {data['training']['seed']}.", ""]
         if weights:
-            lines += [f"It began with the {weights['network']} of step {weights['step']} of `{weights['run']}`.", ""]
-        if overrides:
-            lines += [
-                "Changed on the command line:",
-                "",
-                *(f"- `{key} = {value}`" for key, value in overrides.items()),
-                "",
-            ]
-        for name, report in reports.items():
-            if not report.metrics:
-                continue
-            lines += [f"## {name}", "", "| metric | value |", "| --- | ---: |"]
-            lines += [f"| {metric} | {value:.4g} |" for metric, value in report.metrics.items()]
-            lines += [""]
+            lines += [f"It started from the {weights['network']} of step {weights['step']} of `{weights['run']}`.", ""]
+        if overrides := self._read("overrides.json"):
+            changes = [f"- `{key} = {value}`" for key, value in overrides.items()]
+            lines += ["Changed on the command line:", "", *changes, ""]
+        for name, metrics in ((name, report.metrics) for name, report in reports.items() if report.metrics):
+            rows = [f"| {metric} | {value:.4g} |" for metric, value in metrics.items()]
+            lines += [f"## {name}", "", "| metric | value |", "| --- | ---: |", *rows, ""]
         if outcome != "finished":
-            stopped = "If no process is running it, it goes on" if outcome == "started" else "It goes on"
-            lines += [f"{stopped} with `didact resume {shlex.quote(str(self.path))}`.", ""]
-        lines += [
-            "`experiment.json` is what ran, `experiment.py` the file it came from, `environment.json` where it ran,",
-            "`metrics.jsonl` its curves, `evaluations/` what was found, `checkpoints/` the newest weights.",
-            "",
-        ]
-        write_text(self.path / "README.md", "\n".join(lines))
+            condition = "If no process is running it, resume" if outcome == "started" else "Resume"
+            lines += [f"{condition} it with `didact resume {shlex.quote(str(self.path))}`.", ""]
+        write_text(self.path / "README.md", "\n".join([*lines, FILES]))
+
+    def _read(self, name: str) -> Any:
+        return json.loads((self.path / name).read_text())
+
+    def write(self, name: str, data: Any) -> None:
+        """Replaces a JSON file."""
+        write_text(self.path / name, json.dumps(data, indent=2) + "\n")
 
 
 def new_folder(parent: Path, experiment: Experiment) -> Path:
-    """A folder for a new run: the experiment's name, then the moment it started.
+    """A folder for a new run: the experiment's name, then the time of its start.
 
-    Of a process that ``torchrun`` has restarted: that of the run which the same launch began.
+    For a process that ``torchrun`` has restarted: the folder of the run that the same launch started.
     """
-    moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     place = parent / experiment.name
     if restarts() > 0:
-        data = to_data(experiment, registry().name_of)
+        data = registry().data_of(experiment)
         runs = [folder for folder in map(RunFolder, place.glob("*")) if folder.begun_by_this_launch()]
         mine = sorted(folder.path for folder in runs if folder.experiment_data() == data)
         if mine:
             return mine[-1]
-    path = place / moment
-    attempt = 1
-    while path.exists():
-        attempt += 1
-        path = place / f"{moment}-{attempt}"
-    return path
+    moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    names = itertools.chain([moment], (f"{moment}-{attempt}" for attempt in itertools.count(2)))
+    return next(place / name for name in names if not (place / name).exists())
+
+
+def environment_of(device: torch.device, precision: torch.dtype) -> dict[str, Any]:
+    """The environment as plain data: of this process, which computes on ``device``, its products in ``precision``."""
+    installed: Mapping[str, str] = {p.name: p.owner for p in registry().plugins if not (p.failure or p.skipped)}
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "plugins": installed,
+        "system": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU",
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "precision": str(precision).removeprefix("torch."),
+        "command": sys.argv,
+        "launch": launch(),
+    }
+
+
+def _commit_of(source_file: Path | None) -> str | None:
+    """The commit of the repository that holds the experiment's file, marked where files differ from it."""
+    if source_file is None:
+        return None
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    folder = source_file.resolve().parent
+    try:
+        described = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return described.stdout.strip() or None

@@ -1,56 +1,38 @@
-"""What a run's folder says, read back: what ran, how far it came, what was found, what it cost."""
+"""A run's folder, read back: what ran, how far it came, what was found."""
 
 from __future__ import annotations
 
-import datetime
+import contextlib
 import fcntl
 import functools
-import itertools
 import json
+import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import attrs
 
+from didact.contracts.network import Network
 from didact.errors import RunError
 from didact.experiment import Experiment
-from didact.learner import Network, build_learner
+from didact.record import checkpoint
 from didact.record.folder import EXPERIMENT, RunFolder
-from didact.record.observing import read_lines, read_metrics
-
-if TYPE_CHECKING:
-    from didact.record.checkpoint import Checkpoint
+from didact.record.pretrained import load_network
 
 TAIL_BYTES = 16_384  # hold the last lines of metrics
+ENDS = ("stopped", "failed", "finished", "killed")
 
 State = Literal["new", "running", "killed", "stopped", "failed", "finished"]
 
 
 @attrs.frozen(kw_only=True)
-class Cost:
-    """What a run took, over all the times that it was resumed; steps that were taken again count once.
-
-    Attributes:
-        training_seconds: wall clock of its steps.
-        seconds: wall clock of all of it, evaluations and starts included.
-        gpu_hours: wall clock times the GPUs that it held; 0 on a CPU.
-        peak_gib: the most memory that was in use, of one GPU or of the main process.
-    """
-
-    training_seconds: float
-    seconds: float
-    gpu_hours: float
-    peak_gib: float
-
-
-@attrs.frozen(kw_only=True)
 class RunRecord:
-    """A run that may be over, on its way, or cut off, as its folder tells.
+    """A run that may have ended, still be running, or have been cut off, as its folder documents it.
 
     Attributes:
-        folder: where everything about it lies.
+        folder: that holds everything about it.
         data: the experiment as plain data.
     """
 
@@ -59,16 +41,12 @@ class RunRecord:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """The record of the run in a folder.
-
-        Raises:
-            RunError: there is none.
-        """
+        """The record of the run in a folder; a `RunError` where there is none."""
         return cls(folder=folder, data=RunFolder.open(folder).experiment_data())
 
     @property
     def experiment(self) -> Experiment:
-        """What ran, as specs; needs the plugins that it was composed of."""
+        """The experiment that ran; needs the plugins of its parts."""
         return RunFolder(self.folder).experiment()
 
     def network(self, which: Literal["student", "teacher"] = "student", *, step: int | None = None) -> Network:
@@ -79,20 +57,9 @@ class RunRecord:
             step: of one of its checkpoints; None for the newest.
 
         Raises:
-            RunError: there is no such checkpoint, it is damaged, or it holds another network.
-            DidactError: what the network is built from cannot be found: a plugin, or the data of a tokenizer.
+            DidactError: there is no such checkpoint, it is damaged, or what the network is built from is missing.
         """
-        from didact.record import (
-            checkpoint,  # here: whoever looks at records alone need not wait for PyTorch's part of it
-        )
-
-        stored = {one.step: one for one in checkpoint.all_complete(RunFolder(self.folder).checkpoints)}
-        if not stored:
-            raise RunError("the run has no checkpoint yet", where=str(self.folder), mend="wait for its first one")
-        if step is not None and step not in stored:
-            kept = ", ".join(map(str, stored))
-            raise RunError(f"there is no checkpoint of step {step}", where=str(self.folder), mend=f"take one of {kept}")
-        chosen = stored[max(stored) if step is None else step]
+        chosen = checkpoint.of_step(RunFolder(self.folder).checkpoints, step)
         checkpoint.verify(chosen)
         experiment = self.experiment
         experiment.source.prepare()
@@ -100,7 +67,7 @@ class RunRecord:
 
     @functools.cached_property
     def environment(self) -> Mapping[str, Any]:
-        """Where it took place last: versions, plugins, machine, fingerprints of the data."""
+        """Where it ran last: versions, plugins, machine, fingerprints of the data."""
         return RunFolder(self.folder).environment()
 
     @functools.cached_property
@@ -108,52 +75,38 @@ class RunRecord:
         """The logged steps, in order."""
         return read_metrics(self.folder)
 
+    @functools.cached_property
+    def events(self) -> list[dict[str, Any]]:
+        """What happened to it, in order: starts, checkpoints, evaluations, warnings, ends."""
+        return read_lines(self.folder / "events.jsonl")
+
     @property
     def step(self) -> int:
-        """The last step that was logged; read from the end of the record, so that asking often costs little."""
+        """The last step that was logged; read from the end of the record, so that it can be asked for often."""
         path = self.folder / "metrics.jsonl"
         if not path.exists():
             return 0
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-            lines = file.read().decode(errors="replace").split("\n")
-        whole = [
-            line for line in lines[:-1] if line.startswith('{"step": ')
-        ]  # what follows the last newline is cut off
+            lines = file.read().decode(errors="replace").split("\n")[:-1]  # what follows the last newline is cut off
+        whole = [line for line in lines if line.startswith('{"step": ')]
         return int(json.loads(whole[-1])["step"]) if whole else 0
 
     @property
     def steps(self) -> int:
-        """How many it was to take."""
+        """The number of steps that it was to take."""
         return int(self.data["training"]["steps"])
-
-    @property
-    def seed(self) -> int:
-        """Of everything random in it."""
-        return int(self.data["training"]["seed"])
-
-    @property
-    def labels(self) -> Mapping[str, str | int | float]:
-        """What it is known by, such as its study."""
-        labels: Mapping[str, str | int | float] = self.data.get("labels", {})
-        return labels
 
     @functools.cached_property
     def state(self) -> State:
-        """How it stands: ``killed`` where it neither ended nor is any process running it."""
+        """``killed`` where it neither ended nor is any process running it."""
         if self.held:
             return "running"
-        events = [event["event"] for event in self._events]
-        ends = [event for event in events if event in ("started", "stopped", "failed", "finished", "killed")]
+        ends = [event["event"] for event in self.events if event["event"] in ("started", *ENDS)]
         if not ends:
             return "new"
         last: State = "killed" if ends[-1] == "started" else ends[-1]
         return last
-
-    @property
-    def closed(self) -> bool:
-        """Whether its record has an end: not while it is running, nor where it was killed and nobody noticed."""
-        return bool(self._events) and self._events[-1]["event"] in ("stopped", "failed", "finished", "killed")
 
     @property
     def held(self) -> bool:
@@ -170,104 +123,47 @@ class RunRecord:
 
     @functools.cached_property
     def found(self) -> dict[str, float]:
-        """What the evaluations that the experiment lists found after the last step, as ``evaluation/metric``."""
-        return {
-            f"{name}/{metric}": value
-            for name, report in RunFolder(self.folder).found(self.steps).items()
-            for metric, value in report.metrics.items()
-        }
+        """The metrics of the experiment's evaluations after the last step, as ``evaluation/metric``."""
+        reports = RunFolder(self.folder).found(self.steps)
+        return {f"{name}/{metric}": value for name, one in reports.items() for metric, value in one.metrics.items()}
 
     @property
-    def judged(self) -> bool:
-        """Whether every evaluation that the experiment lists has had its last word."""
+    def evaluated(self) -> bool:
+        """Whether every evaluation of the experiment has its result after the last step."""
         return set(RunFolder(self.folder).found(self.steps)) == set(self.data["evaluations"])
-
-    def during(self, name: str) -> list[tuple[int, float]]:
-        """A number on its way, ``(step, value)``: a metric such as ``train/loss``, or one of an evaluation."""
-        logged = [(int(line["step"]), line[name]) for line in self.metrics if name in line]
-        evaluation, _, metric = name.partition("/")
-        found = []
-        for file in (self.folder / "evaluations").glob(f"{evaluation}-*.json"):
-            stored = json.loads(file.read_text())
-            if stored["evaluation"] == evaluation and metric in stored["metrics"]:
-                found.append((int(stored["step"]), float(stored["metrics"][metric])))
-        return logged or sorted(found)
-
-    @property
-    def warnings(self) -> list[str]:
-        """What went wrong without ending it."""
-        return [event["text"] for event in self._events if event["event"] == "warning"]
-
-    @property
-    def cost(self) -> Cost:
-        """What it took."""
-        steps = [0.0, *(line["step"] for line in self.metrics)]
-        each = [line["time/step_seconds"] for line in self.metrics]
-        training = sum(taken * (step - before) for (before, step), taken in zip(itertools.pairwise(steps), each))  # noqa: B905
-        seconds = sum(_seconds(session) for session in _sessions(self._events))
-        gpus = 0 if "CPU" in self.environment.get("device", "CPU") else self.environment.get("processes", 1)
-        return Cost(
-            training_seconds=training,
-            seconds=seconds,
-            gpu_hours=gpus * seconds / 3600,
-            peak_gib=max((line.get("memory/peak_gib", 0.0) for line in self.metrics), default=0.0),
-        )
-
-    @functools.cached_property
-    def _events(self) -> list[dict[str, Any]]:
-        return read_lines(self.folder / "events.jsonl")
-
-
-def load_network(stored: Checkpoint, experiment: Experiment, which: Literal["student", "teacher"]) -> Network:
-    """A network out of a checkpoint: on the CPU, in evaluation mode; on several processes, all load it together.
-
-    Args:
-        stored: the checkpoint, whose files are taken for whole.
-        experiment: that it was trained by.
-        which: the ``student``, or the ``teacher`` that averages it; the student where the method has no teacher.
-
-    Raises:
-        RunError: the checkpoint holds another network.
-    """
-    from didact.record import checkpoint  # here: see `RunRecord.network`
-
-    learner = build_learner(experiment)
-    checkpoint.load(stored, learner)
-    network = learner.network if which == "student" else learner.targets.subject(learner.network)
-    return network.eval()
 
 
 def find_runs(folder: Path) -> list[RunRecord]:
     """The runs in a folder and below it, by their paths; also while runs there write and delete."""
-    return [RunRecord.open(path) for path in sorted(_run_folders(folder)) if _readable(path / EXPERIMENT)]
-
-
-def _run_folders(folder: Path) -> Iterator[Path]:
+    runs = []
     for place, below, files in os.walk(folder):
         if EXPERIMENT in files:
-            yield Path(place)
             below.clear()  # what a run keeps is its own, and comes and goes
+            with contextlib.suppress(OSError, RunError):
+                runs.append(RunRecord.open(Path(place)))
+    return sorted((run for run in runs if isinstance(run.data, dict)), key=lambda run: run.folder)
 
 
-def _readable(path: Path) -> bool:
-    try:
-        return isinstance(json.loads(path.read_text()), dict)
-    except (OSError, ValueError):
-        return False
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """The metrics of a run, one dictionary for each logged step; values that were not finite are NaN.
+
+    Where the process was killed while it wrote, the last line may be cut off; it is left out.
+    """
+    lines = read_lines(folder / "metrics.jsonl")
+    return [{name: math.nan if value is None else value for name, value in line.items()} for line in lines]
 
 
-def _sessions(events: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """The events of each process that worked on the run; a process's first event is that it started."""
-    session: list[dict[str, Any]] = []
-    for event in events:
-        if event["event"] == "started" and session:
-            yield session
-            session = []
-        session.append(event)
-    if session:
-        yield session
+def decided_by_the_seed(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics of a step without times and memory, which are never the same twice."""
+    return {name: value for name, value in metrics.items() if not name.startswith(("time/", "memory/"))}
 
 
-def _seconds(session: list[dict[str, Any]]) -> float:
-    moments = [datetime.datetime.fromisoformat(event["time"]) for event in session if "time" in event]
-    return (moments[-1] - moments[0]).total_seconds() if moments else 0.0
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The content of a file of JSON lines, without lines that were cut off where the machine went down."""
+    read = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            read.append(json.loads(line))
+        except ValueError:
+            continue
+    return read

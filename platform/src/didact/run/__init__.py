@@ -1,5 +1,5 @@
 """A run from its start to its end, wherever it was stopped between them."""
 
-from didact.run.running import RunResult, amend, close, create, resume, start
+from lazy_loader import attach_stub
 
-__all__ = ["RunResult", "amend", "close", "create", "resume", "start"]
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -1,10 +1,11 @@
-"""A run: an experiment from its first step, or from where it was left, to its verdict."""
+"""A run: an experiment from its first step, or from where it was left, to its evaluations."""
 
 from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,24 +13,24 @@ import attrs
 import torch
 
 from didact.batching import BatchPlan
-from didact.contracts import Report, RunInfo
-from didact.doctor import admit
+from didact.building import build_learner
+from didact.contracts.data import Samples
+from didact.contracts.running import RunInfo
 from didact.errors import DidactError, RunError, of_field
-from didact.experiment import Experiment
-from didact.learner import build_learner
+from didact.experiment import Experiment, Report
 from didact.loading import Steps
+from didact.loop.evaluating import LearnerState
+from didact.loop.trainer import Trainer
 from didact.machine.devices import choose_device
-from didact.machine.distributed import World, joined, require_gpus, restarts
-from didact.machine.signals import stop_requests
+from didact.machine.distributed import World, alone, joined, require_gpus, restarts
+from didact.machine.processes import stop_requests
 from didact.plugins import registry
-from didact.record import RunRecord, environment
-from didact.record.folder import RunFolder
-from didact.record.observing import Observers, Recorder
+from didact.record.folder import RunFolder, environment_of
+from didact.record.observers import RECORDER, Observers
 from didact.record.pretrained import Origin, find_origin
+from didact.record.recorder import Recorder
 from didact.run.recovery import fit, restore_newest
-from didact.spec import evolve
-from didact.training.judging import RunSubject
-from didact.training.trainer import Trainer
+from didact.serialization import override
 
 Outcome = Literal["finished", "stopped", "failed"]
 
@@ -39,10 +40,10 @@ class RunResult:
     """How a run ended.
 
     Attributes:
-        folder: where everything about it lies.
+        folder: that holds everything about it.
         outcome: ``finished``, or ``stopped`` by a signal (it can be resumed).
         step: the last step that was taken.
-        reports: what each evaluation found last.
+        reports: the last result of each evaluation.
         warnings: what went wrong without ending the run.
     """
 
@@ -65,6 +66,8 @@ def start(
 ) -> RunResult:
     """Runs an experiment in a new folder; where ``torchrun`` restarts its processes, in the one that they began.
 
+    `RunFolder.create` makes the folder of a run that `resume` will start, perhaps in another process.
+
     Args:
         experiment: what to run.
         path: the run's folder; must not hold a run yet.
@@ -72,81 +75,25 @@ def start(
         observers: by name, objects with lifecycle hooks, beside those that the experiment lists.
         source_file: the experiment's file, copied into the folder.
         overrides: what the command line changed, for the record.
-        examined: whether `didact.doctor` looks at it first, so that the run begins with its warnings. No use for a few
-            steps that shall show whether everything fits.
+        examined: whether observers examine it first (``run_prepared``). Not useful for a few steps that show whether
+            everything fits.
 
     Raises:
-        DidactError: the experiment, its data or its plugins cannot be used; training cannot go on.
+        DidactError: the experiment, its data or its plugins cannot be used; training cannot continue.
     """
     with joined() as world:
         folder = RunFolder(world.broadcast(path))  # a name with the time of day differs from process to process
-        origin = _origin(experiment, folder, world)
-        trainer, plan = _prepare(experiment, choose_device(device), world, origin)
-        warnings = admit(experiment, plan, trainer.learner, path) if examined else ()
+        ready = _prepare(experiment, folder, world, device, observers)
+        warnings: list[str] = []
+        if examined:
+            about = {"experiment": experiment, "folder": path, "samples": ready.samples}
+            answers = ready.observers.notify("run_prepared", learner=ready.trainer.learner, **about)
+            warnings = [text for found in answers for text in found]
         with world.main_first():
             if world.main and not (restarts() > 0 and folder.begun_by_this_launch()):
-                RunFolder.create(folder.path, experiment, source_file, overrides or {})
+                RunFolder.create(folder.path, experiment, source_file, overrides)
         with folder.locked() if world.main else contextlib.nullcontext():
-            return _run(trainer, plan, folder, observers or {}, origin, source_file, warnings)
-
-
-def create(
-    experiment: Experiment, path: Path, *, source_file: Path | None = None, overrides: Mapping[str, str] | None = None
-) -> None:
-    """Makes the folder of a run that `resume` will start, perhaps in another process.
-
-    Args:
-        experiment: what will run; all its parts must be registered by a plugin.
-        path: the run's folder; must not hold a run yet.
-        source_file: the experiment's file, copied into the folder.
-        overrides: what the command line changed, for the record.
-
-    Raises:
-        RunError: there is a run in the folder already, or it cannot be written.
-    """
-    RunFolder.create(path, experiment, source_file, overrides or {})
-
-
-def amend(path: Path, experiment: Experiment) -> None:
-    """Gives a run other evaluations, observers or labels; `resume` then finds what they have not found yet.
-
-    Raises:
-        RunError: the experiment trains something else (see `didact.identity`); another process is running it.
-    """
-    folder = RunFolder.open(path)
-    with folder.locked():
-        folder.amend(experiment)
-
-
-def close(path: Path) -> bool:
-    """Ends the record of a run whose process was killed, and tells the observers that its experiment lists.
-
-    Nothing of it is lost: `resume` goes on with it as before.
-
-    Returns:
-        whether there was anything to end: not where a process is running it, or it came to its end by itself.
-
-    Raises:
-        RunError: there is no run in the folder, or it cannot be written.
-        PluginError: a plugin that the run was composed of is missing.
-    """
-    record = RunRecord.open(path)
-    if record.state != "killed" or record.closed:
-        return False
-    folder = RunFolder(path)
-    with folder.locked():
-        experiment = folder.experiment()
-        watching = Observers({}, experiment.observers)
-        info = RunInfo(
-            folder=path, experiment=experiment, data=record.data, step=record.step, environment=record.environment
-        )
-        watching.notify("run_started", run=info)
-        for found in watching.unfit:
-            watching.warn(found, record.step)
-        Recorder(path).run_ended(outcome="killed", step=record.step)
-        watching.notify("run_ended", outcome="killed", step=record.step)
-        folder.write_readme("killed", record.step, folder.found(record.step))
-    return True
+            return _run(ready, folder, warnings)
 
 
 def resume(
@@ -156,48 +103,53 @@ def resume(
     observers: Mapping[str, Any] | None = None,
     overrides: Mapping[str, str] | None = None,
 ) -> RunResult:
-    """Goes on with a run from its newest checkpoint, or from the start where it has none.
+    """Resumes a run from its newest checkpoint, or from the start where it has none.
 
-    Of a run that took its last step, what is missing of its evaluations is done, and nothing else.
+    Where all steps were taken, only the evaluations that are missing are made.
 
     Args:
         path: the run's folder.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        observers: by name, objects with lifecycle hooks, beside those that the experiment lists.
-        overrides: ``dotted field → value`` to change before, for the record too: how a step is computed, judged or
+        device: as of `start`.
+        observers: likewise.
+        overrides: ``dotted field → value`` to change first, for the record too: how a step is computed, evaluated or
             recorded, not what is trained.
 
     Raises:
         DidactError: as for `start`, or there is no run in the folder, or another process is running it.
     """
     folder = RunFolder.open(path)
-    with joined() as world, folder.locked() if world.main else contextlib.nullcontext():
+    with joined() as world:
         with world.main_first():
             if world.main and overrides:
-                folder.amend(evolve(folder.experiment(), overrides, registry().class_of), overrides)
-        experiment = folder.experiment()
-        origin = _origin(experiment, folder, world)
-        trainer, plan = _prepare(experiment, choose_device(device), world, origin)
-        return _run(trainer, plan, folder, observers or {}, origin)
+                folder.amend(override(folder.experiment(), overrides, registry().class_of), overrides)
+        with folder.locked() if world.main else contextlib.nullcontext():
+            return _run(_prepare(folder.experiment(), folder, world, device, observers), folder)
 
 
-def _origin(experiment: Experiment, folder: RunFolder, world: World) -> Origin | None:
-    """Which trained weights a run is about to begin with; None: random ones, or those of a checkpoint of its own."""
-    weights = experiment.weights
-    if weights is None or world.broadcast(any(folder.checkpoints.glob("step-*"))):
-        return None
-    # a run that was killed before its first checkpoint begins again with what it began with
-    return world.broadcast(find_origin(weights, folder.environment().get("weights")) if world.main else None)
+@attrs.frozen(kw_only=True, eq=False)
+class _Ready:
+    """All that training needs; ``origin`` holds the first weights, or is None where they are random or restored."""
+
+    trainer: Trainer
+    plan: BatchPlan
+    samples: Samples
+    origin: Origin | None
+    observers: Observers
 
 
 def _prepare(
-    experiment: Experiment, device: torch.device, world: World, origin: Origin | None
-) -> tuple[Trainer, BatchPlan]:
-    """Makes all that training needs, so that what is missing or does not fit is found now, and nothing is left behind.
+    experiment: Experiment, folder: RunFolder, world: World, device: str, observers: Mapping[str, Any] | None
+) -> _Ready:
+    """Makes all that training needs, so that what is missing or does not fit is reported before anything is written.
 
-    Data are looked for, those of the evaluations too; the parts are built; and one sample goes through all of them.
+    Data are opened, those of the evaluations too; the parts are built; and one sample goes through all of them.
     """
-    require_gpus(device)
+    weights, origin = experiment.weights, None
+    if weights is not None and not world.broadcast(any(folder.checkpoints.glob("step-*"))):
+        # a run that was killed before its first checkpoint starts again from the same weights
+        origin = world.broadcast(find_origin(weights, folder.environment().get("weights")) if world.main else None)
+    chosen = choose_device(device)
+    require_gpus(chosen)
     with world.main_first():  # what is prepared is kept on disk, and made once
         with of_field("source"):
             experiment.source.prepare()
@@ -210,122 +162,104 @@ def _prepare(
     learner = build_learner(experiment, None if origin is None else origin.load()).eval()
     rehearsal = Steps(experiment, plan, world).rehearsal()
     with torch.no_grad():
-        learner(rehearsal, learner.objective.counts(rehearsal))
-    return Trainer(experiment, learner, device, world), plan
-
-
-def _run(
-    trainer: Trainer,
-    plan: BatchPlan,
-    folder: RunFolder,
-    observers: Mapping[str, Any],
-    origin: Origin | None,
-    source_file: Path | None = None,
-    warnings: tuple[str, ...] = (),
-) -> RunResult:
-    experiment, device, world = trainer.experiment, trainer.device, trainer.world
-    damaged = restore_newest(folder.checkpoints, trainer)
-    data = {"source": experiment.source.open().fingerprint}
-    if trainer.step > 0:
-        _require_same_data(world.broadcast(folder.environment().get("data")), data, folder)
-    watching = Observers({})
-    commit = environment.commit_of(source_file) or folder.environment().get("commit") if world.main else None
-    weights = folder.environment().get("weights") if origin is None else attrs.asdict(origin)
-    place = environment.describe(device, trainer.precision, data, commit, world.size, weights)
+        learner(rehearsal, learner.objective.num_targets(rehearsal))
     if world.main:
-        folder.write_environment(place)
-        watching = Observers({"recorder": Recorder(folder.path), **observers}, experiment.observers)
-    info = RunInfo(
-        folder=folder.path, experiment=experiment, data=folder.experiment_data(), step=trainer.step, environment=place
-    )
-    reports: dict[str, Report] = {}
+        watching = Observers({RECORDER: Recorder(folder.path), **(observers or {})}, experiment.observers)
+    else:
+        watching = Observers({}, [observer for observer in experiment.observers if observer.everywhere])
+    trainer = Trainer(experiment, learner, chosen, world)
+    return _Ready(trainer=trainer, plan=plan, samples=samples, origin=origin, observers=watching)
 
-    def evaluate(step: int) -> dict[str, float]:
-        return _judge(trainer, folder, watching, reports, step)
+
+def _run(ready: _Ready, folder: RunFolder, warnings: Sequence[str] = ()) -> RunResult:
+    trainer, watching, experiment, world = ready.trainer, ready.observers, ready.trainer.experiment, ready.trainer.world
+    damaged = restore_newest(folder, trainer)
+    before, data = folder.environment(), {"source": ready.samples.fingerprint}
+    begun = world.broadcast(before.get("data", data))
+    if trainer.step > 0 and begun != data:
+        raise RunError(
+            f"the source's samples are not those that the run began with: their fingerprint is "
+            f"{data['source'][:12]}, and was {begun['source'][:12]}",
+            where=str(folder.path),
+            hint="restore the data, or start a new run on these",
+        )
+    place = environment_of(trainer.device, trainer.precision) | {
+        "data": data,
+        "commit": before.get("commit"),
+        "processes": world.size,
+        "weights": before.get("weights") if ready.origin is None else attrs.asdict(ready.origin),
+    }
+    if world.main:
+        folder.write("environment.json", place)
+    recorded, reports = folder.experiment_data(), dict[str, Report]()
+    info = RunInfo(folder=folder.path, experiment=experiment, data=recorded, step=trainer.step, environment=place)
+    outcome: Outcome = "failed"
 
     def end() -> None:
-        if world.main:
-            try:
-                watching.notify("run_ended", outcome=outcome, step=trainer.step)
-            finally:
+        try:
+            watching.notify("run_ended", outcome=outcome, step=trainer.step)
+        finally:
+            if world.main:
                 folder.write_readme(outcome, trainer.step, reports)
 
-    outcome: Outcome = "failed"
-    with stop_requests() as stop, watching.threads_told():
+    with stop_requests() as stop, watching.watching_threads():
         try:
             if world.main:
                 folder.write_readme("started", trainer.step, reports)
             watching.notify("run_started", run=info)
-            for found in (*warnings, *damaged, *watching.unfit) if world.main else ():
-                watching.warn(found, trainer.step)
-            fit(trainer, plan, folder, watching, stop, evaluate)
-            if trainer.step == experiment.training.steps:
-                evaluate(trainer.step)
-                outcome = "finished"
-            else:
-                outcome = "stopped"
+            for warning in (*warnings, *damaged, *watching.unfit) if world.main else ():
+                watching.warn(warning, trainer.step)
+            fit(trainer, ready.plan, folder, watching, stop, partial(_evaluate, trainer, folder, watching, reports))
+            outcome = "finished" if trainer.step == experiment.training.steps else "stopped"
         except BaseException:
-            with contextlib.suppress(RunError):  # the disk may be full: what ended the run is the error to tell
+            with contextlib.suppress(RunError):  # the disk may be full: what ended the run is the error to report
                 end()
             raise
         end()
-    return RunResult(
-        folder=folder.path, outcome=outcome, step=trainer.step, reports=reports, warnings=tuple(watching.warnings)
-    )
+    warned = tuple(watching.warnings)
+    return RunResult(folder=folder.path, outcome=outcome, step=trainer.step, reports=reports, warnings=warned)
 
 
-def _require_same_data(before: Mapping[str, str] | None, now: Mapping[str, str], folder: RunFolder) -> None:
-    """Raises a `RunError` where a run that has begun would go on with other samples than it began with."""
-    if before is not None and before != now:
-        raise RunError(
-            f"the source's samples are not those that the run began with: their fingerprint is "
-            f"{now['source'][:12]}, and was {before['source'][:12]}",
-            where=str(folder.path),
-            mend="put the data back as they were, or start a run of its own on these",
-        )
-
-
-def _judge(
+def _evaluate(
     trainer: Trainer, folder: RunFolder, observers: Observers, reports: dict[str, Report], step: int
 ) -> dict[str, float]:
-    """Evaluates the network after a step, into ``reports``; what was found by name and metric, on the main process.
+    """Evaluates the network after a step, into ``reports``; the metrics by ``name/metric``, on the main process.
 
     Raises:
-        DidactError: an evaluation says what a user can mend.
-        RunError: one failed after the last step; until then training goes on without what it would have found.
+        DidactError: an evaluation reports a user's mistake.
+        RunError: one failed after the last step; until then training continues without its result.
     """
     experiment, world = trainer.experiment, trainer.world
     learner = trainer.gather()
     failed: list[str] = []
     with world.main_first():
-        subject = RunSubject(experiment, learner, trainer.device, trainer.precision, step)
+        state = LearnerState(experiment, learner, trainer.device, trainer.precision, step)
         known = folder.found(step) if world.main else {}  # by a process that was killed since
         reports.update(known)
         for name, evaluation in experiment.evaluations.items() if world.main else ():
             if name in known:
                 continue
             try:
-                reports[name] = evaluation.evaluate(subject)
+                with alone():
+                    reports[name] = evaluation.evaluate(state)
             except DidactError:
                 raise
             except Exception as error:  # foreign code: nothing it does may cost what was trained
                 failed.append(name)
                 reports.pop(name, None)  # of an earlier step
-                reason = f"{type(error).__name__}: {error}"
-                observers.warn(
-                    f"the evaluation {name!r} failed after step {step}: {reason}", step, traceback.format_exc()
-                )
+                text = f"the evaluation {name!r} failed after step {step}: {type(error).__name__}: {error}"
+                observers.warn(text, step, traceback.format_exc())
             else:
                 observers.notify("evaluation_finished", step=step, name=name, report=reports[name])
     failed = world.broadcast(failed)
     if failed and step == experiment.training.steps:
         raise RunError(
-            f"training is complete, but not judged: {', '.join(map(repr, failed))} failed",
+            f"training is complete, but not evaluated: {', '.join(map(repr, failed))} failed",
             where=str(folder.path),
-            mend=f"`didact resume {folder.path}` runs what failed again; warnings in its README.md say why it did",
+            hint=f"`didact resume {folder.path}` repeats what failed; its events.jsonl holds the tracebacks",
         )
     found = {f"{name}/{metric}": value for name in reports for metric, value in reports[name].metrics.items()}
-    told = experiment.training.retention.unknown(found)
-    if world.main and told and told not in observers.warnings:
-        observers.warn(told, step)
+    warning = experiment.training.retention.unknown(found)
+    if world.main and warning and warning not in observers.warnings:
+        observers.warn(warning, step)
     return found

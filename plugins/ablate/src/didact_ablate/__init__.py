@@ -1,5 +1,5 @@
-"""Ablation studies: experiments that differ in what is asked about and in nothing else, and what they say."""
+"""Ablation studies for didact: experiments that differ in one choice, and their comparison."""
 
-from didact_ablate.ablation import Ablation
+from lazy_loader import attach_stub
 
-__all__ = ["Ablation"]
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

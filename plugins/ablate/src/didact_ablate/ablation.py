@@ -1,205 +1,55 @@
-"""An ablation: a base experiment, what is varied, the seeds, and the number that decides."""
+"""The study that didact-ablate registers: a design, and how it is run."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
 from pathlib import Path
-from typing import Any
 
 import attrs
+import click
 
-from didact import Experiment, SpecError, Study, StudyCall
-from didact.errors import did_you_mean
-from didact.identity import identity, lost_as_data
-from didact_ablate.naming import folder_name, short_names, value_words
-
-LOGGED = ("train", "collapse", "teacher")  # groups of what training logs, which may decide as well
-BASE = "base"
-
-
-@attrs.frozen(kw_only=True)
-class Variant:
-    """One row of the table.
-
-    Attributes:
-        name: what is different in it.
-        changes: ``dotted field → value``, against the base; none of a method, which is an experiment of its own.
-        experiment: all of it, under the base's seed.
-        base: whether it is what the others are compared with.
-    """
-
-    name: str
-    changes: Mapping[str, Any]
-    experiment: Experiment
-    base: bool
+from didact import DidactError, Experiment, run
+from didact.cli.run import smoke_of
+from didact.experiment_file import load_experiment
+from didact_ablate.design import Design
+from didact_ablate.study import Call, run_design
 
 
 @attrs.frozen(kw_only=True)
-class Ablation(Study):
-    """Variants of a base experiment, under the same seeds each: what does a choice change?
+class Ablation(Design):
+    """Variants of a base experiment, each under the same seeds: what does a choice change?
 
     Variants of one seed see the same samples in the same order, behind the same masks where the masker is the same, and
-    start from the same weights in every part that is the same; so their results are compared pair by pair.
+    start from the same weights in every part that is the same; so their results are compared in pairs.
 
-    ``didact run FILE`` runs what has not been run yet, and ends in the comparison; ``didact compare`` shows it again.
-
-    Attributes:
-        base: the experiment that all variants are compared with; it is run, too.
-        metric: what decides: ``evaluation/metric`` after the last step, such as ``classes/linear``, or the last value
-            of what training logs, such as ``collapse/target_std``.
-        higher_is_better: whether more of the metric is better.
-        vary: ``dotted field → values``; each value of each field makes a variant, all else as in the base. A value that
-            the base has is the base.
-        grid: ``dotted field → values``; each combination makes a variant. Two fields also make a heat map.
-        variants: ``name → {dotted field: value}``, for changes that go together or swap whole components.
-        methods: ``name → experiment``, for methods that differ throughout; what they are to have in common, such as
-            data, size and compute, is up to who writes them. Each needs the evaluation that the metric names.
-        seeds: ``training.seed`` of the runs of each variant. The fewer, the larger a difference must be to be told from
-            chance: with 3 it takes 2.5 times the differences' standard deviation, with 5 it takes 1.2 times.
-        steps: the budget of each run in optimizer steps; None takes the base's, and each method's own. What
-            takes its course over the whole run follows; what counts steps itself, such as a warm-up, stays as it is.
-        also: further metrics, shown beside the one that decides and not tested.
-        control: a metric of the same run that the deciding one must beat, such as ``classes/linear_random``, the same
-            probe of the network before it learned anything: the table says by how much each variant is ahead of it,
-            and names those that are not. None: there is none.
-        level: of false alarms that are accepted, over the whole table; intervals cover with one minus it.
+    ``didact run FILE`` runs what is missing, and then compares; ``didact compare`` shows the comparison again.
     """
 
-    base: Experiment
-    metric: str
-    higher_is_better: bool = True
-    vary: Mapping[str, Sequence[Any]] = attrs.field(factory=dict)
-    grid: Mapping[str, Sequence[Any]] = attrs.field(factory=dict)
-    variants: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
-    methods: Mapping[str, Experiment] = attrs.field(factory=dict)
-    seeds: tuple[int, ...] = (0, 1, 2)
-    steps: int | None = None
-    also: tuple[str, ...] = ()
-    control: str | None = None
-    level: float = 0.05
+    def smoke(self, *, device: str) -> None:
+        experiments = self.experiments()
+        click.echo(f"smoke: two steps of two samples of each of {len(experiments)} experiments; nothing is kept")
+        for name, experiment in experiments.items():
+            with tempfile.TemporaryDirectory() as folder:
+                short = smoke_of(experiment).evolve(observers=())
+                try:
+                    run.start(short, Path(folder) / "run", device=device, examined=False)
+                except DidactError as error:
+                    raise error.at(name) from None
+            click.echo(f"{name}: fits")
 
-    def validate(self) -> None:
-        fits = folder_name(self.name) == self.name and bool(self.name)
-        self.require(fits, "name", "letters, digits, '-', '_' and '.'")
-        self.require(len(self.seeds) >= 1, "seeds", "at least one")
-        self.require(len(set(self.seeds)) == len(self.seeds), "seeds", "different")
-        self.require(self.steps is None or self.steps >= 1, "steps", "at least 1, or None")
-        self.require(0 < self.level < 1, "level", "between 0 and 1")
-        for field in ("variants", "methods"):
-            self.require(BASE not in getattr(self, field), field, f"called something else than {BASE!r}")
-        for name in self.also:
-            self._require_known("also", name, "the base", self.base)
-        decisive = {"metric": self.metric, **({"control": self.control} if self.control is not None else {})}
-        for field, name in decisive.items():
-            for called, method in {"the base": self.base, **self.methods}.items():
-                self._require_known(field, name, called, method)
-        found = self.rows()
-        if len(found) < 2:
-            raise SpecError(
-                "nothing is varied", where="vary", mend="give vary, grid, variants or methods something unlike the base"
-            )
-        for row in found:
-            lost = lost_as_data(row.experiment)
-            if lost:
-                raise SpecError(
-                    f"a study runs in processes of their own what is {row.name!r} here, and that does not survive its "
-                    f"record: {lost}",
-                    where="base" if row.base else f"variants, {row.name}",
-                    mend="register every class that it is composed of in a plugin",
-                )
-
-    def rows(self) -> list[Variant]:
-        """The variants, in the order in which they are written, the base first unless it is one of them.
-
-        Raises:
-            SpecError: a field is not there, a value does not fit it, or two variants have one name.
-        """
-        base = self._budgeted(self.base)
-        rows: list[Variant] = []
-        same = identity(base)
-        seen: dict[str, str] = {same: BASE}
-        twins = []
-        for where, name, changes, experiment in self._experiments(base):
-            what = identity(experiment)
-            if what == same:
-                twins.append(name)
-            elif what not in seen:  # else a field's value that another field's list holds too, as grids do
-                if name in seen.values():
-                    raise SpecError(f"two variants are called {name!r}", where=where, mend="give one another name")
-                seen[what] = name
-                rows.append(Variant(name=name, changes=changes, experiment=experiment, base=False))
-        name = twins[0] if len(twins) == 1 else BASE
-        return [Variant(name=name, changes={}, experiment=base, base=True), *rows]
-
-    def _experiments(self, base: Experiment) -> Iterator[tuple[str, str, Mapping[str, Any], Experiment]]:
-        """Each variant's field of this spec, name, changes and experiment."""
-        for where, name, changes in self._described():
-            try:
-                yield where, name, changes, base.evolve(**changes)
-            except SpecError as error:
-                raise SpecError(error.what, where=f"{where}, {error.where}", mend=error.mend) from None
-        for name, method in self.methods.items():
-            yield "methods", name, {}, self._budgeted(method)
-
-    def _budgeted(self, experiment: Experiment) -> Experiment:
-        return experiment if self.steps is None else experiment.evolve(**{"training.steps": self.steps})
-
-    def experiments(self) -> Mapping[str, Experiment]:
-        return {row.name: row.experiment for row in self.rows()}
-
-    def run(self, call: StudyCall) -> bool:
-        from didact_ablate.study import run_ablation  # here: it brings matplotlib and scipy
-
-        return run_ablation(self, call)
-
-    def member(self, variant: Variant, seed: int) -> Experiment:
-        """The experiment of a variant under a seed, labelled with the study, its variant and its seed."""
-        labels = {**self.base.labels, "study": self.name, "variant": variant.name, "seed": seed}
-        training = attrs.evolve(variant.experiment.training, seed=seed)
-        return attrs.evolve(variant.experiment, name=self.name, training=training, labels=labels)
-
-    def heat_map(self) -> tuple[str, str] | None:
-        """The two fields of a heat map; None where the grid is not of two."""
-        return tuple(self.grid) if len(self.grid) == 2 else None  # type: ignore[return-value]
-
-    def _described(self) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-        """Each variant's field of this spec, name and changes."""
-        short = short_names([*self.vary, *self.grid])
-        for field, values in self.vary.items():
-            self._refuse("vary", field)
-            for value in values:
-                yield f"vary, {field}", f"{short[field]}={value_words(value)}", {field: value}
-        for field in self.grid:
-            self._refuse("grid", field)
-        for values in itertools.product(*self.grid.values()) if self.grid else ():
-            combined = dict(zip(self.grid, values, strict=True))
-            name = ", ".join(f"{short[field]}={value_words(value)}" for field, value in combined.items())
-            yield "grid", name, combined
-        for name, changes in self.variants.items():
-            for field in changes:
-                self._refuse(f"variants, {name}", field)
-            yield f"variants, {name}", name, changes
-
-    def _refuse(self, where: str, field: str) -> None:
-        if field in ("training.seed", "name", "labels"):
-            raise SpecError(
-                f"{field} is not a choice to ablate",
-                where=where,
-                mend="seeds says which seeds each variant is run with",
-            )
-
-    def _require_known(self, field: str, metric: str, called: str, experiment: Experiment) -> None:
-        evaluation, slash, name = metric.partition("/")
-        if not slash or not name or evaluation not in (*experiment.evaluations, *LOGGED):
-            raise SpecError(
-                f"Ablation.{field} names the evaluation and its metric, got {metric!r}",
-                where=field if experiment is self.base else f"methods, {called}",
-                mend=f"for example classes/linear; the evaluations of {called}: "
-                f"{did_you_mean(evaluation, experiment.evaluations)}",
-            )
+    def run(self, *, folder: Path, device: str, jobs: int, source_file: Path) -> bool:
+        return run_design(self, Call(folder=folder, device=device, jobs=jobs, source_file=source_file))
 
 
-def member_folder(study: Path, variant: Variant, seed: int) -> Path:
-    """Where the run of a variant under a seed lies, unless that place is taken."""
-    return study / "runs" / f"{folder_name(variant.name)}-seed-{seed}"
+def experiment_in(file: str | Path, *, beside: str | Path = "") -> Experiment:
+    """The experiment of another file, to build on: ``base = experiment_in("../small/images.py", beside=__file__)``.
+
+    Args:
+        file: of the experiment; ``FILE:NAME`` where it holds several.
+        beside: a file; the path is relative to its folder, else to the working directory.
+
+    Raises:
+        DidactError: as for `load_experiment`.
+    """
+    folder = Path(beside).parent if beside else Path()
+    return load_experiment(str(folder / file))[0]

@@ -16,12 +16,12 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class Board:
-    """Shows a study to whoever started it: bars on a terminal, plain lines elsewhere.
+    """Shows the progress of a study: bars on a terminal, plain lines elsewhere.
 
     Args:
         members: all runs of the study.
         console: where to show it.
-        metric: that is told of each finished run.
+        metric: whose value is shown for each finished run.
     """
 
     def __init__(self, members: Sequence[Member], console: Console, metric: str) -> None:

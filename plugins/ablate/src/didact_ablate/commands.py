@@ -19,15 +19,13 @@ RUNS = click.option(
     type=click.Path(path_type=Path),
     default=Path("runs"),
     show_default=True,
-    help="Where names and tags are looked for.",
+    help="Folder in which names and tags are searched.",
 )
 
 
-@click.command("compare", short_help="Say which variants differ, and how sure that is.")
+@click.command("compare", short_help="Compare runs and variants.")
 @click.argument("references", nargs=-1, required=True, metavar="RUNS…")
-@click.option(
-    "--metric", help="What decides, such as classes/linear.  [default: the study's, or the only one there is]"
-)
+@click.option("--metric", help="Metric that decides, such as classes/linear.  [default: the study's, or the only one]")
 @click.option("--also", multiple=True, metavar="METRIC", help="A further metric to show. Repeatable.")
 @click.option("--base", help="The variant that the others are compared with.  [default: the study's, or the first]")
 @click.option("--control", help="A metric of the same run that must be beaten, such as classes/linear_random.")
@@ -44,7 +42,7 @@ RUNS = click.option(
     help="csv: all numbers of each variant; values: those of each run.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="A folder for tables and figures (PNG and SVG).")
-@click.option("--repo", default=".", show_default=True, help="Where aim:QUERY is looked for.")
+@click.option("--repo", default=".", show_default=True, help="Repository of aim:QUERY.")
 @RUNS
 def compare_command(
     references: tuple[str, ...],
@@ -59,7 +57,7 @@ def compare_command(
     repo: str,
     runs: Path,
 ) -> None:
-    """Compares runs: mean and spread over seeds, paired differences to the base, a test, and what it cost.
+    """Compare runs: mean and spread over seeds, paired differences to the base, a test, and the cost.
 
     RUNS are the folder or the name of a study; or any runs, by folder, by the name of their experiment, by tag:TAG, or
     by aim:QUERY. Runs of no study are grouped by the fields in which they differ; those that differ in their seed alone
@@ -87,11 +85,11 @@ def compare_command(
         click.echo(f"tables and figures: {out}", err=True)
 
 
-@click.command("diff", short_help="Say what differs between two runs.")
+@click.command("diff", short_help="Show the differences between two runs.")
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("second", type=click.Path(path_type=Path))
 def diff_command(first: Path, second: Path) -> None:
-    """Says what differs between two runs: fields, data, versions, environment, then curves and results."""
+    """Show the differences between two runs: fields, data, versions, environment, curves and results."""
     from rich.console import Console
 
     from didact.record import RunRecord
@@ -142,5 +140,5 @@ def _only_metric(records: Sequence[RunRecord]) -> str:
     raise DataError(
         "which metric decides?" if known else "the runs have no evaluation's metric in common",
         where="--metric",
-        mend=f"say one with --metric: {', '.join(known) or 'train/loss, say'}",
+        hint=f"say one with --metric: {', '.join(known) or 'train/loss, say'}",
     )

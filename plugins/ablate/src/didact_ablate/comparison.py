@@ -12,7 +12,8 @@ import attrs
 
 from didact import DataError
 from didact.errors import did_you_mean
-from didact.record import Cost, RunRecord
+from didact.record import RunRecord
+from didact_ablate.records import Cost, cost_of
 from didact_ablate.statistics import Difference, holm, paired_difference
 
 Verdict = Literal["base", "better", "worse", "not shown", "untested"]
@@ -89,7 +90,7 @@ class Row:
         also: ``metric → (mean, standard deviation or None)`` of further metrics.
         ahead: by how much the metric is better than the control of the same run, (mean, standard deviation or None);
             None without a control, or where no run has both.
-        training_seconds: mean wall clock of training; None where nobody knows.
+        training_seconds: mean wall clock of training; None where it is not known.
         seconds: mean wall clock of the whole run.
         gpu_hours: mean.
         peak_gib: the most.
@@ -150,7 +151,12 @@ def result_of(record: RunRecord, variant: str, metrics: Sequence[str]) -> Result
         values = {name: value for name, value in values.items() if math.isfinite(value)}
         trouble = "" if metrics[0] in values else f"no {metrics[0]}"
     return Result(
-        variant=variant, seed=record.seed, values=values, folder=record.folder, cost=record.cost, trouble=trouble
+        variant=variant,
+        seed=record.data["training"]["seed"],
+        values=values,
+        folder=record.folder,
+        cost=cost_of(record),
+        trouble=trouble,
     )
 
 
@@ -171,11 +177,11 @@ def compare(setting: Setting, results: Sequence[Result]) -> Comparison:
             raise DataError(
                 f"there are two runs of {result.variant!r} with seed {result.seed}",
                 where=f"{next(other for other in others if other.seed == result.seed).folder} and {result.folder}",
-                mend="compare one of the two",
+                hint="compare one of the two",
             )
         others.append(result)
     if setting.base not in variants:
-        raise DataError(f"there is no run of the base {setting.base!r}", mend=did_you_mean(setting.base, variants))
+        raise DataError(f"there is no run of the base {setting.base!r}", hint=did_you_mean(setting.base, variants))
     base = _values(variants[setting.base], setting.metric)
     differences = {
         name: _difference(_values(members, setting.metric), base, setting.level)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from didact.identity import BESIDE_THE_METHOD
+from didact.experiment import BESIDE_THE_METHOD
 from didact.record import RunRecord
-from didact.record.observing import decided_by_the_seed
+from didact.record.reading import decided_by_the_seed
+from didact_ablate.records import curve_of
 from didact_ablate.selecting import ABSENT, fields_of
 
 CHANCE = ("command",)  # differs between any two runs and says nothing
@@ -58,7 +59,7 @@ def _curves(first: RunRecord, second: RunRecord) -> Iterator[str]:
     """Where each curve parts, and how far the two are from each other at the end."""
     lines = (*first.metrics[:1], *second.metrics[:1])
     for name in sorted({name for line in lines for name in decided_by_the_seed(line)} - {"step"}):
-        one, other = dict(first.during(name)), dict(second.during(name))
+        one, other = dict(curve_of(first, name)), dict(curve_of(second, name))
         steps = sorted(one.keys() & other.keys())
         if not steps:
             yield f"{name}: no step in common"

@@ -1,8 +1,13 @@
 """Small instances of what didact-ablate registers, for the contract's rules."""
 
-from didact import Experiment, Training, samples
-from didact.testing import Example, TinyBackbone, TinyEncoder, TinyMasker, TinyObjective, TinySource, TinyTargets
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from didact import BatchSize, Experiment, Training
 from didact_ablate.ablation import Ablation
+from didact_kit import Example, TinyBackbone, TinyEncoder, TinyMasker, TinyObjective, TinySource, TinyTargets
 
 base = Experiment(
     name="walks",
@@ -12,15 +17,18 @@ base = Experiment(
     backbone=TinyBackbone(),
     targets=TinyTargets(),
     objective=TinyObjective(),
-    training=Training(steps=2, batch=samples(2), learning_rate=1e-2),
+    training=Training(steps=2, batch=BatchSize.samples(2), learning_rate=1e-2),
 )
 
-EXAMPLES = {
-    "ablation": [
-        Example(
-            spec=Ablation(
-                name="rates", base=base, metric="collapse/target_std", vary={"training.learning_rate": (1e-3, 1e-2)}
+
+def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
+    """The examples of each component, by short name."""
+    return {
+        "ablation": [
+            Example(
+                spec=Ablation(
+                    name="rates", base=base, metric="collapse/target_std", vary={"training.learning_rate": (1e-3, 1e-2)}
+                )
             )
-        )
-    ]
-}
+        ]
+    }

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
 import torch
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from didact_ablate.comparison import Comparison
 from didact_ablate.tables import digits_of
+
+if TYPE_CHECKING:  # it takes seconds to import: where a figure is drawn
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 INK, MUTED = "#333333", "#8fa3b5"
 COLOURS = {"better": "#2a7f62", "worse": "#d1495b", "base": "#333333", "not shown": "#8fa3b5", "untested": "#c9c5bd"}
@@ -127,6 +128,8 @@ def draw_heat_map(cells: Mapping[tuple[str, str], float], fields: tuple[str, str
 
 def save(figure: Figure, path: Path) -> None:
     """Writes ``path`` with the suffixes ``.png`` and ``.svg``; of the same figure always the same bytes."""
+    from matplotlib import rc_context
+
     with rc_context(SETTINGS):  # type: ignore[arg-type]
         figure.savefig(path.with_suffix(".png"), dpi=150, metadata={"Software": None})
         figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
@@ -134,6 +137,8 @@ def save(figure: Figure, path: Path) -> None:
 
 def pixels(figure: Figure) -> Tensor:
     """The figure as (H, W, 3) uint8."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
     drawn = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
@@ -141,6 +146,9 @@ def pixels(figure: Figure) -> Tensor:
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()

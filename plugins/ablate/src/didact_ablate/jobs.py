@@ -15,10 +15,10 @@ import attrs
 import torch
 
 from didact import DidactError
-from didact.cli import begin
-from didact.machine.processes import THREADS, Process
-from didact.run import close
+from didact.machine.processes import THREADS
+from didact_ablate.closing import close
 from didact_ablate.members import Member
+from didact_doctor.processes import Process, begin
 
 LOG = "log.txt"  # in a run's folder: what it said
 POLL_SECONDS = 0.2
@@ -96,7 +96,7 @@ def run_side_by_side(
         ended: called with each job that is over, and why it is not done; empty where it is.
 
     Returns:
-        whether nobody asked to stop.
+        whether there was no request to stop.
     """
     waiting, running = deque(members), list[Job]()
     with _stop_requests() as stop:

@@ -10,12 +10,11 @@ from pathlib import Path
 import attrs
 
 from didact import DidactError, Experiment
-from didact.identity import identity
 from didact.plugins import registry
-from didact.record import RunRecord, find_runs
-from didact.run import amend, create
-from didact.spec import fingerprint, to_data
-from didact_ablate.ablation import Ablation, Variant, member_folder
+from didact.record import RunFolder, RunRecord, find_runs
+from didact.serialization import fingerprint
+from didact_ablate.design import Design, Variant, member_folder
+from didact_ablate.identity import identity
 
 
 @attrs.frozen(kw_only=True)
@@ -46,21 +45,21 @@ class Member:
     def done(self) -> bool:
         """Whether it took all its steps and was judged by all that the experiment lists."""
         record = self.record
-        return record is not None and record.state == "finished" and record.judged and self._listed(record)
+        return record is not None and record.state == "finished" and record.evaluated and self._listed(record)
 
     def settle(self, source_file: Path) -> None:
         """Makes the run's folder, or has the run that lies there carry this study's evaluations and labels."""
         record = self.record
         if record is None:
-            create(self.experiment, self.folder, source_file=source_file)
+            RunFolder.create(self.folder, self.experiment, source_file)
         elif not self._listed(record):
-            amend(self.folder, self.experiment)
+            RunFolder.open(self.folder).amend(self.experiment)
 
     def _listed(self, record: RunRecord) -> bool:
         return bool(record.data == _data(self.experiment))
 
 
-def members_of(ablation: Ablation, folder: Path) -> list[Member]:
+def members_of(design: Design, folder: Path) -> list[Member]:
     """All runs of a study, seed by seed, so that a study that is cut short has whole seeds.
 
     A run that an earlier call left is found by what it trains, on which data; what it is called, or who judges and
@@ -69,13 +68,13 @@ def members_of(ablation: Ablation, folder: Path) -> list[Member]:
     Raises:
         DidactError: the data cannot be used.
     """
-    known = {(identity(record.experiment), _data_seen(record)): record.folder for record in _readable(folder)}
+    known = {(identity(record.data), _data_seen(record)): record.folder for record in _readable(folder)}
     fingerprints: dict[str, str] = {}
     taken: set[Path] = set(known.values())
     members = []
-    for seed, variant in itertools.product(ablation.seeds, ablation.rows()):
-        experiment = ablation.member(variant, seed)
-        what, data = identity(experiment), _data_fingerprint(experiment, fingerprints)
+    for seed, variant in itertools.product(design.seeds, design.rows()):
+        experiment = design.member(variant, seed)
+        what, data = identity(registry().data_of(experiment)), _data_fingerprint(experiment, fingerprints)
         place = known.get((what, data)) or known.get((what, ""))
         if place is None:
             place = member_folder(folder, variant, seed)
@@ -91,7 +90,7 @@ def _readable(folder: Path) -> Sequence[RunRecord]:
     readable = []
     for record in find_runs(folder):
         try:
-            identity(record.experiment)
+            _ = record.experiment  # raises where a part's plugin is missing
         except DidactError:
             continue
         readable.append(record)
@@ -104,7 +103,7 @@ def _data_seen(record: RunRecord) -> str:
 
 
 def _data_fingerprint(experiment: Experiment, known: dict[str, str]) -> str:
-    source = fingerprint(to_data(experiment.source, registry().name_of))
+    source = fingerprint(registry().data_of(experiment.source))
     if source not in known:
         experiment.source.prepare()
         known[source] = experiment.source.open().fingerprint
@@ -112,4 +111,4 @@ def _data_fingerprint(experiment: Experiment, known: dict[str, str]) -> str:
 
 
 def _data(experiment: Experiment) -> object:
-    return json.loads(json.dumps(to_data(experiment, registry().name_of)))
+    return json.loads(json.dumps(registry().data_of(experiment)))

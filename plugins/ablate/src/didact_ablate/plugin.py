@@ -1,33 +1,27 @@
-"""What didact-ablate registers."""
+"""The plugin of didact-ablate: its registrations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-import click
-
-from didact import Study, hookimpl
-from didact_ablate.ablation import Ablation
-from didact_ablate.commands import compare_command, diff_command
-
-if TYPE_CHECKING:
-    from didact.testing import Example
+from didact.hookspecs import hookimpl
 
 
 @hookimpl
-def didact_studies() -> Mapping[str, type[Study]]:
-    return {"ablation": Ablation}
+def didact_components() -> Mapping[str, str]:
+    return {
+        "ablation": "didact_ablate.ablation:Ablation",
+    }
 
 
 @hookimpl
-def didact_commands() -> Mapping[str, click.Command]:
-    return {"compare": compare_command, "diff": diff_command}
+def didact_commands() -> Mapping[str, str]:
+    return {
+        "compare": "didact_ablate.commands:compare_command",
+        "diff": "didact_ablate.commands:diff_command",
+    }
 
 
 @hookimpl
-def didact_examples(folder: Path) -> Mapping[str, Sequence[Example]]:
-    from didact_ablate.examples import EXAMPLES
-
-    return EXAMPLES
+def didact_examples() -> str:
+    return "didact_ablate.examples:examples"

@@ -8,9 +8,10 @@ from typing import Any
 
 from didact import DataError
 from didact.errors import did_you_mean
-from didact.identity import BESIDE_THE_METHOD, BESIDE_THE_STEPS
+from didact.experiment import BESIDE_THE_METHOD, BESIDE_THE_STEPS
 from didact.plugins import registry
 from didact.record import RunRecord, find_runs
+from didact_ablate.finding import RunFinder
 from didact_ablate.naming import short_names, value_words
 
 MOST_FIELDS = 4  # in a variant's name; with more it is called by its experiment
@@ -33,20 +34,20 @@ def select(references: Sequence[str], runs: Path, place: str) -> list[RunRecord]
     for reference in references:
         matching = list(_matching(reference, runs, place))
         if not matching:
-            raise DataError(f"no run is found by {reference!r}", mend=_mend(reference, runs))
+            raise DataError(f"no run is found by {reference!r}", hint=_mend(reference, runs))
         found |= {record.folder.resolve(): record for record in matching}
     return list(found.values())
 
 
 def variant_names(records: Sequence[RunRecord]) -> dict[Path, str]:
     """What to call each run's variant, by its folder: its label in the study, else what differs between the runs."""
-    studies = {record.labels.get("study") for record in records}
-    if None not in studies and all("variant" in record.labels for record in records):
+    studies = {record.data["labels"].get("study") for record in records}
+    if None not in studies and all("variant" in record.data["labels"] for record in records):
         several = len(studies) > 1
         return {
-            record.folder: f"{record.labels['study']}: {record.labels['variant']}"
+            record.folder: f"{record.data['labels']['study']}: {record.data['labels']['variant']}"
             if several
-            else str(record.labels["variant"])
+            else str(record.data["labels"]["variant"])
             for record in records
         }
     flat = {record.folder: dict(fields_of(record.data, method=True)) for record in records}
@@ -87,18 +88,23 @@ def fields_of(data: Any, where: str = "", *, method: bool = False) -> Iterator[t
 
 def _matching(reference: str, runs: Path, place: str) -> Iterator[RunRecord]:
     word, colon, query = reference.partition(":")
-    finders = registry().of_kind("didact_run_finders")
+    finders = _finders()
     if Path(reference).is_dir():
         yield from find_runs(Path(reference))
     elif colon and word == "tag":
         yield from (record for record in find_runs(runs) if query in _tags(record))
     elif colon and word in finders:
-        folders = finders[word](query, place)
+        folders = finders[word]().find(query, place)
         yield from (RunRecord.open(folder) for folder in folders if (folder / "experiment.json").exists())
     elif (runs / reference).is_dir():
         yield from find_runs(runs / reference)
     else:
         yield from (record for record in find_runs(runs) if reference in (record.data["name"], _study(record)))
+
+
+def _finders() -> dict[str, type[RunFinder]]:
+    """The run finders by their plugin's name."""
+    return {name.partition("/")[0]: cls for name, cls in registry().of_kind(RunFinder).items()}  # type: ignore[type-abstract]
 
 
 def _tags(record: RunRecord) -> set[str]:
@@ -107,10 +113,10 @@ def _tags(record: RunRecord) -> set[str]:
 
 
 def _study(record: RunRecord) -> str:
-    return str(record.labels.get("study", ""))
+    return str(record.data["labels"].get("study", ""))
 
 
 def _mend(reference: str, runs: Path) -> str:
     names = {str(name) for record in find_runs(runs) for name in (record.data["name"], _study(record)) if name}
-    finders = ", ".join(f"{name}:QUERY" for name in registry().of_kind("didact_run_finders"))
+    finders = ", ".join(f"{name}:QUERY" for name in _finders())
     return f"{did_you_mean(reference, names)}; or a run's folder, tag:TAG{', ' if finders else ''}{finders}"

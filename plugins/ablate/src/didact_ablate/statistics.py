@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import attrs
 import numpy as np
-from scipy.stats import t as student
 
 
 @attrs.frozen(kw_only=True)
@@ -38,8 +37,8 @@ def paired_difference(values: Sequence[float], base: Sequence[float], level: flo
     """The paired t-test (Student 1908) of ``values`` against ``base``.
 
     It assumes that the differences, not the values, are draws from one normal distribution, independent from pair to
-    pair. Seeds that change order, masks and initialisation at once give such pairs; with few of them nobody can check
-    that they are normal.
+    pair. Seeds that change order, masks and initialisation at once give such pairs; with few of them it cannot be
+    checked that they are normal.
 
     Differences that are all alike have no spread to judge their mean by: they are given without interval and p. That
     happens with measures of few steps, such as an accuracy on a small test set, and need not mean anything.
@@ -55,6 +54,8 @@ def paired_difference(values: Sequence[float], base: Sequence[float], level: flo
     # sums of rounded numbers leave a spread that is none
     if count < 2 or spread <= 1e-12 * max(1.0, float(np.abs(values).max()), float(np.abs(base).max())):
         return Difference(pairs=count, mean=mean)
+    from scipy.stats import t as student  # here: it takes a second to import
+
     error = spread / math.sqrt(count)
     reach = float(student.ppf(1 - level / 2, count - 1)) * error
     p = 2 * float(student.sf(abs(mean) / error, count - 1))

@@ -14,45 +14,66 @@ from typing import Any
 import attrs
 from rich.console import Console
 
-from didact import DataError, RunError, RunInfo, StudyCall, build_learner
+from didact import DataError, RunError, RunInfo, SpecError, build_learner
 from didact.plugins import registry
 from didact.record import RunRecord
-from didact.record.observing import Observers
-from didact.spec import to_data
-from didact_ablate.ablation import Ablation
+from didact.record.observers import Observers
+from didact.serialization import to_data
 from didact_ablate.board import Board, clock
 from didact_ablate.comparison import Result, Setting, compare, result_of
+from didact_ablate.design import Design
 from didact_ablate.jobs import last_words, run_side_by_side, shares
 from didact_ablate.members import Member, members_of
 from didact_ablate.naming import short_names, value_words
+from didact_ablate.records import cost_of
 from didact_ablate.tables import caption, cost_table, drawn, results_table
 from didact_ablate.writing import Findings
+from didact_doctor.recording import lost_as_data
 
 WIDTH = 160
 STUDY, COMPARISON = "study.json", "comparison"
 
 
-def run_ablation(ablation: Ablation, call: StudyCall) -> bool:
-    """Runs what is missing of a study, then compares; see `Ablation`.
+@attrs.frozen(kw_only=True)
+class Call:
+    """How a study is to be run; see `Study.run`."""
+
+    folder: Path
+    device: str
+    jobs: int
+    source_file: Path
+
+
+def run_design(design: Design, call: Call) -> bool:
+    """Runs what is missing of a study, then compares; see `didact_ablate.ablation.Ablation`.
 
     Returns:
         whether every run is done.
 
     Raises:
+        SpecError: a variant cannot be restored from its record.
         DidactError: the data cannot be used; another process is running the study; the disk refused.
     """
+    for row in design.rows():
+        if lost := lost_as_data(row.experiment):
+            raise SpecError(
+                f"a study runs in processes of their own what is {row.name!r} here, and that does not survive its "
+                f"record: {lost}",
+                where="base" if row.base else f"variants, {row.name}",
+                hint="register every class that it is composed of in a plugin",
+            )
     console = terminal()
     with _held(call.folder):
-        members = members_of(ablation, call.folder)
-        _write_study(ablation, members, call)
+        members = members_of(design, call.folder)
+        _write_study(design, members, call)
         missing = [member for member in members if not member.done]
         parts = shares(call.jobs, call.device)
-        _announce(console, ablation, members, missing, call, parts[0].threads)
+        _announce(console, design, members, missing, call, parts[0].threads)
         left_alone = True
         if missing:
             began, whole = time.monotonic(), all(member.record is None for member in missing)
-            build_learner(ablation.base)  # what does not fit at all is said now; what it imports, jobs find imported
-            board = Board(members, console, ablation.metric)
+            build_learner(design.base)  # what does not fit at all is said now; what it imports, jobs find imported
+            board = Board(members, console, design.metric)
             try:
                 left_alone = run_side_by_side(
                     missing,
@@ -68,10 +89,10 @@ def run_ablation(ablation: Ablation, call: StudyCall) -> bool:
                 jobs = min(call.jobs, len(missing))
                 console.print(_time_taken(missing, jobs, time.monotonic() - began), markup=False, soft_wrap=True)
         if not left_alone:
-            console.print(f"stopped; the same command goes on: didact run {call.source_file}", markup=False)
+            console.print(f"stopped; the same command resumes it: didact run {call.source_file}", markup=False)
             return False
         findings = findings_of(call.folder)
-        conclude(ablation, findings, call.folder, console)
+        conclude(design, findings, call.folder, console)
     return all(member.done for member in members)
 
 
@@ -115,18 +136,18 @@ def read_study(folder: Path) -> Any:
     try:
         return json.loads((folder / STUDY).read_text())
     except OSError:
-        raise DataError("there is no study in this folder", where=str(folder), mend=f"it has no {STUDY}") from None
+        raise DataError("there is no study in this folder", where=str(folder), hint=f"it has no {STUDY}") from None
 
 
-def conclude(ablation: Ablation, findings: Findings, folder: Path, console: Console) -> None:
+def conclude(design: Design, findings: Findings, folder: Path, console: Console) -> None:
     """Shows a comparison, writes it, and tells the observers that the base lists."""
     figures = findings.write(folder / COMPARISON)
     show(findings, console)
     console.print(f"tables and figures: {folder / COMPARISON}", markup=False, soft_wrap=True)
-    watching = Observers({}, ablation.base.observers)
-    experiment = ablation.base.evolve(name=ablation.name, labels={**ablation.base.labels, "study": ablation.name})
+    watching = Observers({}, design.base.observers)
+    experiment = design.base.evolve(name=design.name, labels={**design.base.labels, "study": design.name})
     environment = RunRecord.open(next(one.folder for one in findings.results if one.cost)).environment
-    data = to_data(ablation, registry().name_of)
+    data = to_data(design, registry().name_of)
     info = RunInfo(folder=folder, experiment=experiment, data=data, step=0, environment=environment)
     watching.notify("run_started", run=info)
     watching.notify("evaluation_finished", step=0, name=COMPARISON, report=findings.report(figures))
@@ -154,17 +175,17 @@ def show(findings: Findings, console: Console) -> None:
 
 def _announce(
     console: Console,
-    ablation: Ablation,
+    design: Design,
     members: Sequence[Member],
     missing: Sequence[Member],
-    call: StudyCall,
+    call: Call,
     threads: int,
 ) -> None:
-    rows, seeds = len(ablation.rows()), len(ablation.seeds)
+    rows, seeds = len(design.rows()), len(design.seeds)
     begun = sum(member.record is not None for member in missing)
     jobs = min(call.jobs, max(1, len(missing)))
     console.print(
-        f"{ablation.name}: {rows} variants × {seeds} seeds = {len(members)} runs; {len(members) - len(missing)} done, "
+        f"{design.name}: {rows} variants × {seeds} seeds = {len(members)} runs; {len(members) - len(missing)} done, "
         f"{begun} to go on with, {len(missing) - begun} new; {jobs} at a time, {threads} threads each",
         markup=False,
         soft_wrap=True,
@@ -174,7 +195,7 @@ def _announce(
 
 def _time_taken(members: Sequence[Member], jobs: int, seconds: float) -> str:
     """How long runs took side by side, and how much of that they trained; the rest is starts, evaluations, waits."""
-    training = sum(member.record.cost.training_seconds for member in members if member.record is not None)
+    training = sum(cost_of(member.record).training_seconds for member in members if member.record is not None)
     return f"{len(members)} runs took {clock(seconds)}, {training / (seconds * jobs):.0%} of it training"
 
 
@@ -184,18 +205,18 @@ def _value(value: object, field: str) -> object:
     return value
 
 
-def _write_study(ablation: Ablation, members: Sequence[Member], call: StudyCall) -> None:
-    rows = ablation.rows()
+def _write_study(design: Design, members: Sequence[Member], call: Call) -> None:
+    rows = design.rows()
     setting = Setting(
-        name=ablation.name,
-        metric=ablation.metric,
-        higher_is_better=ablation.higher_is_better,
-        level=ablation.level,
-        also=ablation.also,
-        control=ablation.control,
+        name=design.name,
+        metric=design.metric,
+        higher_is_better=design.higher_is_better,
+        level=design.level,
+        also=design.also,
+        control=design.control,
         base=rows[0].name,
     )
-    fields = ablation.heat_map() or ()
+    fields = design.heat_map() or ()
     places = {row.name: [value_words(_value(row.experiment, field)) for field in fields] for row in rows}
     study = {
         "setting": attrs.asdict(setting),
@@ -204,7 +225,7 @@ def _write_study(ablation: Ablation, members: Sequence[Member], call: StudyCall)
             for one in members
         ],
         "heat map": {"fields": list(short_names(fields).values()), "places": places} if fields else None,
-        "ablation": to_data(ablation, registry().name_of),
+        "ablation": to_data(design, registry().name_of),
     }
     try:
         partial = call.folder / f".{STUDY}"
@@ -215,7 +236,7 @@ def _write_study(ablation: Ablation, members: Sequence[Member], call: StudyCall)
         raise RunError(
             f"the study's folder cannot be written: {error.strerror or error}",
             where=str(call.folder),
-            mend="choose another with --out, or free some space",
+            hint="choose another with --out, or free some space",
         ) from error
 
 
@@ -229,7 +250,7 @@ def _held(folder: Path) -> Iterator[None]:
         raise RunError(
             f"the study's folder cannot be written: {error.strerror or error}",
             where=str(folder),
-            mend="choose another with --out",
+            hint="choose another with --out",
         ) from error
     with file:
         try:
@@ -238,6 +259,6 @@ def _held(folder: Path) -> Iterator[None]:
             raise RunError(
                 "another process is running this study",
                 where=str(folder),
-                mend="wait for it, stop it, or choose another folder with --out",
+                hint="wait for it, stop it, or choose another folder with --out",
             ) from None
         yield

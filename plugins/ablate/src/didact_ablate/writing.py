@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
-from matplotlib.figure import Figure
 
 from didact import DataError, Report
 from didact.record import RunRecord
 from didact_ablate.comparison import Comparison, Result, compare, result_of
 from didact_ablate.figures import Curves, draw_curves, draw_effects, draw_heat_map, pixels, save
+from didact_ablate.records import curve_of
 from didact_ablate.tables import caption, cost_table, numbers_table, results_table, values_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TABLE, NUMBERS, VALUES = "table.md", "table.csv", "values.csv"
 
@@ -84,7 +87,7 @@ class Findings:
             raise DataError(
                 f"the comparison cannot be written: {error.strerror or error}",
                 where=str(folder),
-                mend="free some space, make the folder writable, or choose another with --out",
+                hint="free some space, make the folder writable, or choose another with --out",
             ) from error
         return figures
 
@@ -100,10 +103,10 @@ class Findings:
         """The deciding metric on its way; where it was only measured at the end, the training loss."""
         wanted = self.comparison.setting.metric
         records = [(result.variant, RunRecord.open(result.folder)) for result in self.results if result.begun]
-        name = wanted if any(len(record.during(wanted)) > 1 for _, record in records) else "train/loss"
+        name = wanted if any(len(curve_of(record, wanted)) > 1 for _, record in records) else "train/loss"
         order = [row.variant for row in self.comparison.rows]
         return name, [
-            Curves.of(variant, [record.during(name) for owner, record in records if owner == variant])
+            Curves.of(variant, [curve_of(record, name) for owner, record in records if owner == variant])
             for variant in order
         ]
 

@@ -1,5 +1,5 @@
 """Aim tracking for didact runs."""
 
-from didact_aim.observer import Aim
+from lazy_loader import attach_stub
 
-__all__ = ["Aim"]
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

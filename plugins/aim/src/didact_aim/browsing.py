@@ -14,33 +14,36 @@ from typing import Any
 
 from didact import DataError, DidactError
 from didact.record import RunRecord
-from didact.run import close
+from didact_ablate import RunFinder, close
 from didact_aim.repository import index, is_remote, open_repository, repository_exists
 
 SECONDS_BETWEEN_SWEEPS = 60.0
 START = "from aim.cli.cli import cli_entry_point; cli_entry_point()"
 
 
-def find(query: str, place: str) -> list[Path]:
-    """The folders of the runs that fit an Aim query, such as ``run.hparams.training.steps > 100``.
+class AimRuns(RunFinder):
+    """Runs that fit an Aim query, such as ``aim:run.hparams.training.steps > 100``."""
 
-    Args:
-        query: as in Aim's search bar.
-        place: a repository.
+    def find(self, query: str, place: str) -> list[Path]:
+        """The folders of the runs.
 
-    Raises:
-        DataError: there is no repository, or Aim does not understand the query.
-    """
-    repository = open_repository(existing(place))
-    try:
-        matching: Any = repository.query_runs(query, report_mode=0)  # type: ignore[arg-type]
-        found = [one.run.get("folder") for one in matching.iter_runs()]
-    except Exception as error:  # foreign code: Aim runs the query as Python
-        raise DataError(
-            f"Aim does not understand the query {query!r}: {error}",
-            mend="it is Python, for example aim:run.study == 'layers' and run.hparams.targets.k > 2",
-        ) from error
-    return sorted({Path(folder) for folder in found if folder})
+        Args:
+            query: as in Aim's search bar.
+            place: a repository.
+
+        Raises:
+            DataError: there is no repository, or Aim cannot parse the query.
+        """
+        repository = open_repository(existing(place))
+        try:
+            matching: Any = repository.query_runs(query, report_mode=0)  # type: ignore[arg-type]
+            found = [one.run.get("folder") for one in matching.iter_runs()]
+        except Exception as error:  # foreign code: Aim runs the query as Python
+            raise DataError(
+                f"Aim cannot parse the query {query!r}: {error}",
+                hint="it is Python, for example aim:run.study == 'layers' and run.hparams.targets.k > 2",
+            ) from error
+        return sorted({Path(folder) for folder in found if folder})
 
 
 def sweep(place: str) -> int:
@@ -71,13 +74,13 @@ def existing(place: str) -> str:
         raise DataError(
             f"there is no Aim repository in {place}",
             where="--repo",
-            mend="name the folder that holds .aim; a run makes it whose experiment lists Aim() among its observers",
+            hint="name the folder that holds .aim; a run makes it whose experiment lists Aim() among its observers",
         )
     return expanded
 
 
 def free_port(host: str, wanted: int) -> int:
-    """The port if nobody listens there; one that is free where ``wanted`` is 0.
+    """The port if it is free; any free port where ``wanted`` is 0.
 
     Raises:
         DataError: another process listens there.
@@ -90,7 +93,7 @@ def free_port(host: str, wanted: int) -> int:
             raise DataError(
                 f"{host}:{wanted} cannot be listened on: {error.strerror}",
                 where="--port",
-                mend="choose another, or 0 for any that is free",
+                hint="choose another, or 0 for any that is free",
             ) from error
         return int(probe.getsockname()[1])
 

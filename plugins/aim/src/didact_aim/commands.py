@@ -12,11 +12,15 @@ import click
 from didact import RunError
 
 
-@click.command("ui", short_help="Open Aim on the runs that were tracked.")
-@click.option("--repo", default=".", show_default=True, help="The folder that holds .aim.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
+@click.command("ui", short_help="Open Aim's browser on tracked runs.")
+@click.option("--repo", default=".", show_default=True, help="Folder that contains .aim.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 admits other machines.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=43800, show_default=True, help="0 takes one that is free."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=43800,
+    show_default=True,
+    help="0 takes a free port.",
 )
 @click.option("--study", help="Also print the address of this study's curves: by variant, averaged over seeds.")
 @click.option(
@@ -26,21 +30,21 @@ from didact import RunError
     help="What --study shows, such as classes/linear. Repeatable.  [default: train/loss and what the study compares]",
 )
 def ui_command(repo: str, host: str, port: int, study: str | None, metrics: tuple[str, ...]) -> None:
-    """Opens Aim's browser on a repository, until Ctrl-C.
+    """Open Aim's browser on a repository, until Ctrl-C.
 
-    Runs that were killed, which Aim would show as in progress for ever, are ended first, and again every minute.
+    Killed runs, which Aim shows as in progress, are closed first, and again every minute.
     """
     from didact_aim.browsing import SECONDS_BETWEEN_SWEEPS, browser, existing, free_port, sweep
     from didact_aim.explorer import study_address, study_metrics
     from didact_aim.repository import is_remote
 
     if metrics and study is None:
-        raise click.UsageError("--metric says what --study shows: name the study")
+        raise click.UsageError("--metric needs --study")
     if is_remote(repo):
         raise RunError(
             "Aim's browser opens on a folder, not on a server",
             where="--repo",
-            mend="run `didact ui` where the server is, on its folder",
+            hint="run `didact ui` where the server is, on its folder",
         )
     place = existing(repo)
     port = free_port(host, port)
@@ -58,12 +62,12 @@ def ui_command(repo: str, host: str, port: int, study: str | None, metrics: tupl
             except subprocess.TimeoutExpired:
                 _ended(sweep(place))
                 continue
-            raise RunError(f"Aim's browser ended by itself, with exit code {code}", mend="what it said stands above")
+            raise RunError(f"Aim's browser ended by itself, with exit code {code}", hint="what it said stands above")
 
 
 def _ended(count: int) -> None:
     if count:
-        click.echo(f"{count} {'run was' if count == 1 else 'runs were'} killed; `didact resume` goes on with them")
+        click.echo(f"{count} {'run was' if count == 1 else 'runs were'} killed; `didact resume` resumes them")
 
 
 def _interrupt(number: int, frame: types.FrameType | None) -> None:

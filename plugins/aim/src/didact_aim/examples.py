@@ -1,6 +1,14 @@
 """A small tracker, for the contract's rules; it writes where it stands."""
 
-from didact.testing import Example
-from didact_aim.observer import Aim
+from __future__ import annotations
 
-EXAMPLES = {"aim": [Example(spec=Aim())]}
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from didact_aim.observer import Aim
+from didact_kit import Example
+
+
+def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
+    """The examples of each component, by short name."""
+    return {"aim": [Example(spec=Aim())]}

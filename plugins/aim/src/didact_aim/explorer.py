@@ -80,7 +80,7 @@ def study_metrics(place: str, study: str) -> list[str]:
         raise DataError(
             f"the Aim repository in {place} has no run of a study {study!r}",
             where="--study",
-            mend=did_you_mean(study, found)
+            hint=did_you_mean(study, found)
             if found
             else "run a study whose base experiment lists Aim() among its observers",
         )

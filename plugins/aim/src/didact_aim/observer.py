@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aim.sdk.repo import Repo
     from aim.sdk.run import Run
 
-RECORD = "aim.json"  # in the run's folder: which Aim run it is, so that a resumed one goes on in it
+RECORD = "aim.json"  # in the run's folder: its Aim run, which a resumed run continues
 
 
 @attrs.frozen(kw_only=True)
@@ -36,8 +36,8 @@ class Aim(Observer):
     runs), the environment, the run's folder and its outcome; ``train/loss`` as metric ``loss`` with the context
     ``{"group": "train"}``, and so for the other groups; an evaluation's metrics, pictures, sounds and texts with the
     context ``{"evaluation": NAME}``; the experiment's labels, such as the study, variant and seed of an ablation's run,
-    under their own names. A resumed run goes on in the same Aim run, without the points after the step that it goes on
-    from.
+    under their own names. A resumed run continues the same Aim run, without the points after the step from which it
+    resumes.
 
     Attributes:
         repository: the folder that holds ``.aim`` (made where there is none), or ``aim://HOST:PORT`` of an Aim server.
@@ -82,7 +82,7 @@ class AimTracker:
             partial = record.with_name(f".partial-{RECORD}")
             now = {"repository": place, "hash": tracked.hash, "folder": str(run.folder.resolve())}
             partial.write_text(json.dumps(now, indent=2) + "\n")
-            partial.replace(record)  # at once: whoever is killed now leaves the one before, or all of this
+            partial.replace(record)  # at once: a process that is killed here leaves the old file or the new one
             tracked.name = run.folder.name
             tracked.experiment = self.spec.group or run.experiment.name
             for tag in self.spec.tags:
@@ -121,7 +121,7 @@ class AimTracker:
         for title, text in report.texts.items():
             words = Text(text)  # type: ignore[no-untyped-call]
             self._tracked.track(words, name=title, step=step, context=context)
-        for title, sound in report.sounds.items():
+        for title, sound in report.audio.items():
             heard = Audio(sound.wav(), format="wav", caption=f"{name}: {title}, step {step:,}", rate=sound.rate_hz)
             self._tracked.track(heard, name=title, step=step, context=context)
 

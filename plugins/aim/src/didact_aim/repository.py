@@ -50,7 +50,7 @@ def open_repository(place: str) -> Repo:
         raise DataError(
             f"the Aim repository {place!r} cannot be opened: {type(error).__name__}: {error}",
             where="observers, Aim.repository",
-            mend="start `aim server` there, or name a folder that can be written",
+            hint="start `aim server` there, or name a folder that can be written",
         ) from error
     if is_remote(place):
         atexit.register(_give_up_if_gone, repository)  # of a process that ends before the run has
@@ -141,7 +141,7 @@ def close_run(repository: Repo, run: Run) -> None:
             raise DataError(
                 f"the Aim server at {repository.path} has stopped answering: the last {left} of its messages are lost",
                 where="observers, Aim.repository",
-                mend="all of it is in the run's own folder; a run that is resumed tells the server what it lacks",
+                hint="all of it is in the run's own folder; a run that is resumed tells the server what it lacks",
             )
     with one_at_a_time(repository.root_path):
         run.close()  # type: ignore[no-untyped-call]
@@ -171,7 +171,7 @@ def _give_up_if_gone(repository: Repo) -> int | None:
             return None
         except Exception:  # foreign code: whatever a network raises
             pass
-    requests._shutdown = True  # its thread, which goes on trying, ends
+    requests._shutdown = True  # ends its thread, which would retry
     with queue.mutex:
         queue.queue.clear()
         queue.unfinished_tasks = 0

@@ -1,24 +1,5 @@
 """Self-distillation for didact: the EMA teacher, top-K averaged targets, latent regression and its heads."""
 
-from didact_distill.ema import EMATeacher, EMATeacherModule
-from didact_distill.heads import ConvDecoder, Head, HeadModule, LinearHead, MLPHead, ProjectionHead
-from didact_distill.normalization import Normalization, normalize
-from didact_distill.regression import LatentRegression, require_mask, require_targets
-from didact_distill.targets import TopKTargets
+from lazy_loader import attach_stub
 
-__all__ = [
-    "ConvDecoder",
-    "EMATeacher",
-    "EMATeacherModule",
-    "Head",
-    "HeadModule",
-    "LatentRegression",
-    "LinearHead",
-    "MLPHead",
-    "Normalization",
-    "ProjectionHead",
-    "TopKTargets",
-    "normalize",
-    "require_mask",
-    "require_targets",
-]
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""Heads: from the student's context to a prediction for every position it must predict."""
+"""Heads: map the student's output to a prediction at every masked position."""
 
 from __future__ import annotations
 
@@ -9,41 +9,42 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from didact import BatchMask, Context, Network, Spec, SpecError, restore
+from didact import BackboneOutput, BatchMask, Network, Spec, SpecError
+from didact_distill.restoring import restore
 
 Initialization = Literal["uniform", "normal", "truncated"]
 
 
 @attrs.frozen(kw_only=True)
 class Head(Spec, abc.ABC):
-    """What a regression predicts with."""
+    """The layers by which an objective predicts targets at masked positions."""
 
     @abc.abstractmethod
     def build(self, network: Network, target_width: int) -> HeadModule:
-        """The module, from the contexts of ``network`` to targets of ``target_width``."""
+        """The module, which maps outputs of ``network`` to predictions of ``target_width``."""
 
 
 class HeadModule(nn.Module, abc.ABC):
     """A head's weights."""
 
     @abc.abstractmethod
-    def forward(self, context: Context, mask: BatchMask, padding: Tensor | None) -> Tensor:
+    def forward(self, context: BackboneOutput, mask: BatchMask, padding: Tensor | None) -> Tensor:
         """The predictions (N, D) at the mask's N predicted positions.
 
         Args:
-            context: output (R, V, D).
-            mask: which positions, and which of them are not in the sequence.
-            padding: (R, T) bool; true = not data, and must change no prediction. None: all is data.
+            context: the student's, output (R, V, D).
+            mask: the positions to predict, and those that the sequence lacks.
+            padding: (R, T) bool; true = not data, and must not change any prediction. None: all positions are data.
         """
 
 
 @attrs.frozen(kw_only=True)
 class LinearHead(Head):
-    """One linear layer, as data2vec uses for speech and images.
+    """One linear layer, as in data2vec on speech and images.
 
     Attributes:
-        initialization: of the weights. ``uniform``: PyTorch's own, as for speech. ``normal``: N(0, 0.02), as for text.
-            ``truncated``: N(0, 0.02) cut at one standard deviation, as for images (BEiT).
+        initialization: of the weights. ``uniform``: PyTorch's default (speech). ``normal``: N(0, 0.02²) (text).
+            ``truncated``: N(0, 0.02²) truncated at one standard deviation (images, BEiT).
     """
 
     initialization: Initialization = "uniform"
@@ -54,10 +55,10 @@ class LinearHead(Head):
 
 @attrs.frozen(kw_only=True)
 class MLPHead(Head):
-    """Two linear layers with a GELU between them, as data2vec uses for text.
+    """Two linear layers with a GELU between them, as in data2vec on text.
 
     Attributes:
-        ratio: of the inner width to the context's.
+        ratio: inner width, as a multiple of the backbone's width.
         initialization: of the weights, as for `LinearHead`.
     """
 
@@ -75,42 +76,43 @@ class MLPHead(Head):
 
 
 class ProjectionHead(HeadModule):
-    """Layers applied to the predicted positions alone."""
+    """Layers that are applied to the predicted positions only."""
 
     def __init__(self, layers: nn.Module) -> None:
         super().__init__()
         self.layers = layers
 
-    def forward(self, context: Context, mask: BatchMask, padding: Tensor | None) -> Tensor:
-        """Predictions (N, D) from the outputs (R, T, D) at the predicted positions."""
+    def forward(self, context: BackboneOutput, mask: BatchMask, padding: Tensor | None) -> Tensor:
+        """Maps the outputs (R, T, D) at the predicted positions to predictions (N, D)."""
         if mask.visible is not None:
             raise SpecError(
                 "this head predicts a position from the student's output there, but the masker drops the positions "
                 "that are to be predicted",
                 where="experiment.objective.head",
-                mend="use didact_distill.ConvDecoder, or a masker that hides",
+                hint="use didact_distill.ConvDecoder, or a masker that hides",
             )
+        require_positions(context, mask)
         rows = context.positions_only(context.output).flatten(0, 1)  # (R, T, D) -> (R·T, D)
-        predictions: Tensor = self.layers(rows.index_select(0, mask.predictions))
+        predictions: Tensor = self.layers(rows.index_select(0, mask.prediction_indices))
         return predictions
 
 
 @attrs.frozen(kw_only=True)
 class ConvDecoder(Head):
-    """The convolutional decoder of data2vec 2.0 (§3.2): visible outputs and noise in their places, then convolutions.
+    """The convolutional decoder of data2vec 2.0 (§3.2): convolutions over visible outputs, with noise at the gaps.
 
-    Every layer is a convolution, a parameter-free LayerNorm over channels and a GELU; a residual connection goes around
-    it where the widths on both sides are equal. It convolves over a grid or a sequence, whichever the positions form.
+    Every layer is a convolution, a parameter-free LayerNorm over channels and a GELU, with a residual connection where
+    its input and output have the same width. It convolves over a sequence or a grid, as the encoder's positions form.
 
     Attributes:
-        width: of its layers; 768 for images base, 384 for speech base.
-        layers: how many; images base 6, speech 4, text 5.
-        kernel: size along each axis, odd; images base 3, speech 7, text 9.
+        width: of the layers; 768 for images base, 384 for speech base.
+        layers: number of layers; 6 for images base, 4 for speech, 5 for text.
+        kernel: size along each axis, odd; 3 for images base, 7 for speech, 9 for text.
         groups: of each convolution; 16, and 1 for text.
-        residual: whether layers have a residual connection; not for text.
-        input_dropout: on the student's outputs; 0 for images, 0.1 for speech and text.
-        noise: standard deviation of what stands at the dropped positions, drawn anew in every pass.
-        projection_layers: linear layers that lead to the targets' width; 1, and 2 for text.
+        residual: whether layers have a residual connection; false for text.
+        input_dropout: share of the student's outputs that are dropped; 0 for images, 0.1 for speech and text.
+        noise: standard deviation of the noise at dropped positions, which is drawn in every pass.
+        projection_layers: number of linear layers that map to the targets' width; 1, and 2 for text.
     """
 
     width: int = 768
@@ -135,9 +137,14 @@ class ConvDecoder(Head):
             raise SpecError(
                 f"ConvDecoder.groups must divide the backbone's width, {width}, got {self.groups}",
                 where="groups",
-                mend="choose a common divisor of the backbone's and the decoder's width",
+                hint="choose a common divisor of the backbone's and the decoder's width",
             )
         dimensions = 1 if network.layout is None else len(network.layout.shape)
+        if dimensions > 2:
+            raise SpecError(
+                f"ConvDecoder convolves sequences and grids, but the encoder's positions form {dimensions} axes",
+                hint="use LinearHead or MLPHead with a masker that hides, or an encoder whose positions form a grid",
+            )
         return ConvDecoderModule(self, width, target_width, dimensions)
 
 
@@ -167,18 +174,18 @@ class ConvDecoderModule(HeadModule):
             else nn.Sequential(nn.Linear(spec.width, inner), nn.GELU(), nn.Linear(inner, target_width))
         )
 
-    def forward(self, context: Context, mask: BatchMask, padding: Tensor | None) -> Tensor:
-        """Predictions (N, D) from visible outputs (R, V, D) and noise at the other positions.
+    def forward(self, context: BackboneOutput, mask: BatchMask, padding: Tensor | None) -> Tensor:
+        """Predicts (N, D) from the visible outputs (R, V, D), with noise at the other positions.
 
-        Padding is zero before every convolution, as what stands beyond the end of an unpadded sample is.
+        Padding is set to zero before every convolution, like the border of an unpadded sample.
         """
+        require_positions(context, mask)
         x = self._restore(context)  # (R, T, D)
         rows, t, width = x.shape
         if padding is not None:
             padding = padding.view(rows, 1, *context.tokens.layout.shape)  # (R, T) -> (R, 1, H, W)
-        x = x.view(rows, *context.tokens.layout.shape, width).movedim(
-            -1, 1
-        )  # (R, T, D) -> (R, D, H, W), channels last in memory
+        # (R, T, D) -> (R, D, H, W), channels last in memory
+        x = x.view(rows, *context.tokens.layout.shape, width).movedim(-1, 1)
         for convolution in self.convolutions:
             if padding is not None:
                 x = x.masked_fill(padding, 0.0)
@@ -186,11 +193,11 @@ class ConvDecoderModule(HeadModule):
             y = nn.functional.gelu(nn.functional.layer_norm(y, y.shape[-1:])).movedim(-1, 1)
             x = y + x if self.spec.residual and y.shape == x.shape else y
         x = x.movedim(1, -1).reshape(rows * t, self.spec.width)  # (R·T, D)
-        predictions: Tensor = self.projection(x.index_select(0, mask.predictions))
+        predictions: Tensor = self.projection(x.index_select(0, mask.prediction_indices))
         return predictions
 
-    def _restore(self, context: Context) -> Tensor:
-        """The outputs (R, V, D) at their positions among noise: (R, T, D)."""
+    def _restore(self, context: BackboneOutput) -> Tensor:
+        """Puts the outputs (R, V, D) at their positions, with noise at the others: (R, T, D)."""
         visible = context.positions_only(context.output)  # (R, V, D)
         visible = nn.functional.dropout(visible, self.spec.input_dropout, self.training)
         if context.tokens.positions is None:
@@ -199,6 +206,22 @@ class ConvDecoderModule(HeadModule):
         t = context.tokens.layout.positions
         noise = torch.randn(rows, t + 1, width, device=visible.device, dtype=visible.dtype) * self.spec.noise
         return restore(visible, context.tokens, noise)
+
+
+def require_positions(context: BackboneOutput, mask: BatchMask) -> None:
+    """Checks that a backbone's output stands for the positions that were masked.
+
+    Raises:
+        SpecError: it stands for others, such as the smaller grid of a convolutional network.
+    """
+    found, expected = context.tokens.layout.positions, mask.predicted.shape[2]
+    if found != expected:
+        raise SpecError(
+            f"the student must predict masked positions, of which the encoder makes {expected} for a sample, but the "
+            f"backbone's output stands for {found}",
+            where="experiment.backbone",
+            hint="use a backbone that keeps the positions, such as a Transformer, or an objective for whole samples",
+        )
 
 
 def _initialize(layers: nn.Module, how: Initialization) -> nn.Module:

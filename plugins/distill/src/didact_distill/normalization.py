@@ -1,4 +1,4 @@
-"""Parameter-free normalisation of targets (data2vec §3.3), in float32, blind to padding."""
+"""Parameter-free normalisation of targets (data2vec §3.3), in float32, unaffected by padding."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ EPSILON = 1e-5
 
 
 def normalize(values: Tensor, kind: Normalization, padding: Tensor | None = None) -> Tensor:
-    """Normalises to mean 0 and variance 1, biased, without affine parameters.
+    """Normalises to mean 0 and biased variance 1, without affine parameters.
 
     Args:
         values: (B, T, D).
-        kind: over what the statistics go. ``instance``: over time, for each sample and channel. ``batch``: over all
-            samples and time, for each channel. ``layer``: over channels, for each position. ``none``: no change.
-        padding: (B, T) bool or None; true = not data, left out of the statistics over time (the released code leaves
-            it in, harmlessly, since its batches carry none).
+        kind: the axes of the statistics. ``instance``: time, for each sample and channel. ``batch``: all samples and
+            time, for each channel. ``layer``: channels, for each position. ``none``: the values are not changed.
+        padding: (B, T) bool or None; true = not data, excluded from the statistics over time. The released code
+            includes it, which has no effect, since its batches have no padding.
 
     Returns:
-        (B, T, D) float32. Padded positions hold finite values of no meaning.
+        (B, T, D) float32. Values at padding are finite and have no meaning.
     """
-    values = values.float()  # statistics of bfloat16 drift
+    values = values.float()  # bfloat16 is too coarse for the statistics
     if kind == "none":
         return values
     if kind == "layer":

@@ -1,43 +1,37 @@
-"""What didact-distill registers."""
+"""The plugin of didact-distill."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from didact import hookimpl
-from didact_distill.ema import EMATeacher
-from didact_distill.heads import ConvDecoder, LinearHead, MLPHead
-from didact_distill.regression import LatentRegression
-from didact_distill.targets import TopKTargets
-
-if TYPE_CHECKING:
-    from didact.testing import Example
+from didact.hookspecs import hookimpl
 
 
 @hookimpl
-def didact_teachers() -> dict[str, type[EMATeacher]]:
-    return {"ema": EMATeacher}
+def didact_target_builders() -> Mapping[str, str]:
+    return {
+        "top-k": "didact_distill.targets:TopKTargets",
+    }
 
 
 @hookimpl
-def didact_target_builders() -> dict[str, type[TopKTargets]]:
-    return {"top-k": TopKTargets}
+def didact_objectives() -> Mapping[str, str]:
+    return {
+        "latent-regression": "didact_distill.regression:LatentRegression",
+    }
 
 
 @hookimpl
-def didact_objectives() -> dict[str, type[LatentRegression]]:
-    return {"latent-regression": LatentRegression}
+def didact_components() -> Mapping[str, str]:
+    return {
+        "ema": "didact_distill.ema:EMATeacher",
+        "linear-head": "didact_distill.heads:LinearHead",
+        "mlp-head": "didact_distill.heads:MLPHead",
+        "conv-decoder": "didact_distill.heads:ConvDecoder",
+        "tri-stage": "didact_distill.tri_stage:TriStage",
+    }
 
 
 @hookimpl
-def didact_parts() -> dict[str, type[LinearHead | MLPHead | ConvDecoder]]:
-    return {"linear-head": LinearHead, "mlp-head": MLPHead, "conv-decoder": ConvDecoder}
-
-
-@hookimpl
-def didact_examples(folder: Path) -> Mapping[str, Sequence[Example]]:
-    from didact_distill.examples import EXAMPLES
-
-    return EXAMPLES
+def didact_examples() -> str:
+    return "didact_distill.examples:examples"

@@ -1,7 +1,8 @@
-"""Latent regression: predicting continuous targets at masked positions (data2vec §3.4, data2vec 2.0 §3.3)."""
+"""Latent regression: predicts continuous targets at masked positions (data2vec §3.4, data2vec 2.0 §3.3)."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Literal
 
@@ -21,30 +22,31 @@ from didact import (
     Target,
     TargetBuilderModule,
     View,
-    repeat,
 )
 from didact.errors import of_field
+from didact.placing import repeat
 from didact.tensors import mean_over_positions
 from didact_distill.heads import Head, LinearHead
 
 
 @attrs.frozen(kw_only=True)
 class LatentRegression(Objective):
-    """Smooth L1 or squared distance between predictions and targets, a mean over the masked positions of the batch.
+    """Smooth L1 or squared distance between predictions and targets, averaged over the masked positions.
 
-    The mean goes over the masked positions of the whole global batch, so devices or micro-batches that happen to hold
-    more of them weigh more, as they should.
+    The mean is over the masked positions of the whole global batch: each position has the same weight, however the
+    positions are distributed over devices and accumulated parts.
 
     Attributes:
-        head: that predicts; `LinearHead` for speech and images, `MLPHead` for text, `ConvDecoder` for data2vec 2.0.
-        beta: where smooth L1 turns from quadratic to linear; data2vec: 2 for images, 4 for text. 0 is the squared
-            distance, without the half (speech, and data2vec 2.0 throughout).
-        scale: of the sum over a position's channels. ``1/sqrt(width)`` is fairseq's default (speech, data2vec 2.0),
-            ``1`` its setting for text, ``1/width`` the mean that data2vec on images uses. Adam hardly feels it, a
-            gradient clipped to a norm does.
-        class_weight: of the class token's loss in data2vec 2.0 on images: the first extra token must be the mean of the
-            sample's targets. A weight on the mean over samples and masks; the released 0.01 is multiplied by them,
-            which makes 2.56 on a device that holds 16 images × 16 masks. 0: no such loss.
+        head: predicts the targets: `LinearHead` for speech and images, `MLPHead` for text, `ConvDecoder` for data2vec
+            2.0.
+        beta: distance at which smooth L1 changes from quadratic to linear; in data2vec 2 for images, 4 for text. 0 is
+            the squared distance, without the factor 1/2 (speech, and all of data2vec 2.0).
+        scale: factor on the sum over a position's channels. ``1/sqrt(width)`` is fairseq's default (speech, data2vec
+            2.0), ``1`` its setting for text, ``1/width`` the mean of data2vec on images. It has nearly no effect with
+            Adam, but it changes what gradient clipping does.
+        class_weight: weight of the class token's loss in data2vec 2.0 on images, for which the first prefix token must
+            predict the mean of the sample's targets. It applies to the mean over samples and masks. The released 0.01
+            applies to the sum, which makes 2.56 on a device with 16 images × 16 masks. 0: no such loss.
     """
 
     head: Head = LinearHead()
@@ -57,13 +59,27 @@ class LatentRegression(Objective):
         self.require(self.class_weight >= 0, "class_weight", "at least 0")
 
     def build(self, network: Network, targets: TargetBuilderModule) -> LatentRegressionModule:
+        if targets.kind != "vectors" or targets.level != "position":
+            raise SpecError(
+                f"LatentRegression predicts vectors for each position, but "
+                f"{type(targets).__name__.removesuffix('Module')} makes {targets.kind} for each {targets.level}",
+                hint=f"use targets that are vectors for each position, such as TopKTargets, or an objective that "
+                f"predicts {targets.kind} for each {targets.level}",
+            )
+        if self.class_weight and targets.width != network.backbone.width:
+            raise SpecError(
+                f"LatentRegression.class_weight compares class tokens (D={network.backbone.width}) with targets, "
+                f"and {type(targets).__name__.removesuffix('Module')} makes vectors of D={targets.width}",
+                where="class_weight",
+                hint="set class_weight=0, or use targets of the backbone's width, such as TopKTargets",
+            )
         with of_field("head"):
             head = self.head.build(network, targets.width)
         return LatentRegressionModule(self, head, targets.width)
 
 
 class LatentRegressionModule(ObjectiveModule):
-    """The head, and the distance."""
+    """The head of a `LatentRegression`, and the loss."""
 
     def __init__(self, spec: LatentRegression, head: torch.nn.Module, width: int) -> None:
         super().__init__()
@@ -71,7 +87,7 @@ class LatentRegressionModule(ObjectiveModule):
         self.head = head
         self.scale: float = {"1/sqrt(width)": width**-0.5, "1/width": 1 / width, "1": 1.0}[spec.scale]
 
-    def counts(self, batch: Batch) -> Mapping[str, int]:
+    def num_targets(self, batch: Batch) -> Mapping[str, int]:
         masks = [require_mask(view, "LatentRegression") for view in batch.views]
         counts = {"regression": sum(mask.count for mask in masks)}
         if self.spec.class_weight:
@@ -79,15 +95,15 @@ class LatentRegressionModule(ObjectiveModule):
         return counts
 
     def forward(self, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
-        """Compares the head's predictions (N, D) with the targets (B, T, D) at the masked positions."""
+        """Sums the distances of the head's predictions (N, D) to the targets (B, T, D) at the masked positions."""
         require_targets(passes, targets, "LatentRegression")
         regression, class_token, predicted, expected = [], [], [], []
         for target in targets:
             student = passes[target.view]
             mask = require_mask(student.view, "LatentRegression")
             padding = repeat(student.view.padding, mask)  # (R, T)
-            predictions = self.head(student.context, mask, padding).float()  # (N, D)
-            values = target.values.flatten(0, 1).index_select(0, mask.targets)  # (B, T, D) -> (N, D)
+            predictions = self.head(student.backbone_output, mask, padding).float()  # (N, D)
+            values = target.values.flatten(0, 1).index_select(0, mask.target_indices)  # (B, T, D) -> (N, D)
             regression.append(self._distance(predictions, values))
             predicted.append(predictions.detach())
             expected.append(values)
@@ -99,15 +115,15 @@ class LatentRegressionModule(ObjectiveModule):
         return Loss(terms=terms, predictions=torch.cat(predicted), targets=torch.cat(expected))
 
     def _class_distance(self, student: StudentPass, values: Tensor, mask: BatchMask) -> Tensor:
-        """The class token's distance to the mean (B, D) of the sample's targets, summed over all rows."""
-        if not student.context.tokens.extra:
+        """The distance of the class token to the mean (B, D) of the sample's targets, summed over all rows."""
+        if not student.backbone_output.tokens.num_prefix_tokens:
             raise SpecError(
-                "LatentRegression.class_weight needs a class token, and the encoder gives none",
+                "LatentRegression.class_weight needs a class token, and the encoder has none",
                 where="experiment.objective.class_weight",
-                mend="give the encoder a class token, or set the weight to 0",
+                hint="give the encoder a class token, or set the weight to 0",
             )
-        mean = mean_over_positions(values, student.view.padding)  # (B, D)
-        return self._distance(student.context.output[:, 0].float(), mean.repeat_interleave(mask.masks, 0))  # (R, D)
+        mean = mean_over_positions(values, student.view.padding).repeat_interleave(mask.masks, 0)  # (B, D) -> (R, D)
+        return self._distance(student.backbone_output.output[:, 0].float(), mean)
 
     def _distance(self, predictions: Tensor, values: Tensor) -> Tensor:
         if self.spec.beta == 0:
@@ -118,39 +134,43 @@ class LatentRegressionModule(ObjectiveModule):
 
 
 def require_targets(passes: tuple[StudentPass, ...], targets: tuple[Target, ...], objective: str) -> None:
-    """Looks whether every view has a target: one without would be counted, and be taken for perfect.
+    """Checks that every view has exactly one target, as `num_targets` counts them.
+
+    Without the check, the loss of a view without a target would count as 0, and that of a view with two would double.
 
     Args:
-        passes: of the views.
-        targets: that are to be predicted.
-        objective: that predicts them, for the error.
+        passes: the student's passes over the views.
+        targets: the targets to predict.
+        objective: the objective's name, for the error.
 
     Raises:
-        SpecError: a view has none.
+        SpecError: a view has no target, or several.
     """
-    unserved = set(range(len(passes))) - {target.view for target in targets}
-    if unserved:
+    served = Counter(target.view for target in targets)
+    wrong = {view: served[view] for view in range(len(passes)) if served[view] != 1}
+    if wrong:
+        view, count = next(iter(wrong.items()))
         raise SpecError(
-            f"{objective} predicts every view, and the targets serve none of {sorted(unserved)}",
+            f"{objective} predicts one target for each view, but the target builder makes {count} for view {view}",
             where="experiment.targets",
-            mend="give one target for each view, or another objective",
+            hint="use a target builder that makes one target for each view, or another objective",
         )
 
 
 def require_mask(view: View, objective: str) -> BatchMask:
-    """The view's mask.
+    """The mask of a view.
 
     Args:
-        view: of which masked positions are to be predicted.
-        objective: that predicts them, for the error.
+        view: a view whose masked positions are predicted.
+        objective: the objective's name, for the error.
 
     Raises:
-        SpecError: it has none.
+        SpecError: the view has no mask.
     """
     if view.mask is None:
         raise SpecError(
             f"{objective} predicts masked positions, and the experiment has no masker",
             where="experiment.masker",
-            mend="give the experiment a masker, or another objective",
+            hint="give the experiment a masker, or another objective",
         )
     return view.mask

@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from didact import (
-    Collect,
-    Context,
-    Finding,
+    BackboneOutput,
+    HiddenState,
     Network,
-    Preflight,
     SpecError,
     StudentPass,
     Target,
@@ -23,6 +21,7 @@ from didact import (
     Teacher,
     Tokens,
 )
+from didact.preflight import Finding, Preflight
 from didact.tensors import Feature
 from didact_distill.ema import EMATeacher
 from didact_distill.normalization import Normalization, normalize
@@ -33,17 +32,17 @@ class TopKTargets(TargetBuilder):
     """The mean of the teacher's top K layers at every position, each layer normalised first (data2vec §3.3).
 
     Attributes:
-        k: of how many layers, counted from the top; data2vec uses 8 for speech, 10 for text, 6 for images.
-        feature: of a layer. ``ffn``, the feed-forward output before its residual connection, is best on speech
-            (data2vec §5.4) and used throughout data2vec 2.0; data2vec on images takes the whole ``block``;
-            ``ffn+residual`` is what it is before a norm that follows the connection.
-        normalize: of each layer before the mean; ``instance`` for speech, ``layer`` for text and images. Without it a
-            single layer dominates, or all collapses.
-        normalize_average: of the mean; ``layer`` for images in data2vec 1 and 2.
-        teacher: whose layers they are.
-        teacher_sees: what of the input the teacher gets. ``everything``, as the paper says. ``masked``: at each masked
-            position its content, and nothing else, which is what the released text model was trained with (fairseq
-            issue #4881).
+        k: number of layers, counted from the top; in data2vec 8 for speech, 10 for text, 6 for images.
+        feature: of each layer. ``ffn``, the feed-forward output before its residual connection, is best on speech
+            (data2vec §5.4) and used in all of data2vec 2.0. data2vec on images takes the whole ``block``.
+            ``ffn+residual`` is the sum after the residual connection, before a norm that follows it.
+        normalize: how each layer is normalised before the mean; ``instance`` for speech, ``layer`` for text and images.
+            Without normalisation a single layer dominates, or the representation collapses.
+        normalize_average: how the mean is normalised; ``layer`` for images in data2vec 1 and 2.
+        teacher: provides the layers.
+        teacher_sees: the part of the input that the teacher reads. ``everything``, as in the paper. ``masked``: only
+            the positions that the student predicts, as in the released text model, whose data set replaces all other
+            ids by padding (fairseq issue #4881). That model has one mask for each sample; several are refused.
     """
 
     k: int = 8
@@ -57,17 +56,17 @@ class TopKTargets(TargetBuilder):
         self.require(self.k >= 1, "k", "at least 1")
 
     @property
-    def divisible(self) -> bool:
+    def supports_accumulation(self) -> bool:
         return "batch" not in (self.normalize, self.normalize_average)
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
-        """Whether one of the averaged layers may drown the others."""
+        """Reports whether one of the averaged layers can dominate the others."""
         if self.k > 1 and self.normalize == "none":
             yield Finding.warning(
-                f"the targets average {self.k} layers that are not normalised, so that the one with the largest values "
-                f"dominates, or all collapses",
+                f"the targets average {self.k} layers without normalisation, so the layer with the largest values "
+                f"dominates, or the representation collapses",
                 where="normalize",
-                mend="normalize=instance for speech, layer for text and images",
+                hint="set normalize to instance for speech, to layer for text and images",
             )
         else:
             yield Finding.fine(f"the targets average the top {self.k} of {preflight.blocks} layers", where="k")
@@ -78,13 +77,13 @@ class TopKTargets(TargetBuilder):
             raise SpecError(
                 f"TopKTargets.k must be at most the backbone's depth, {depth}, got {self.k}",
                 where="k",
-                mend="average fewer layers, or deepen the backbone; data2vec averages 6 to 10 of 12",
+                hint="average fewer layers, or use a deeper backbone; data2vec averages 6 to 10 of 12",
             )
         return TopKTargetsModule(self, network)
 
 
 class TopKTargetsModule(TargetBuilderModule):
-    """The teacher, and what its layers become."""
+    """The teacher of a `TopKTargets`, and the average of its layers."""
 
     def __init__(self, spec: TopKTargets, network: Network) -> None:
         super().__init__()
@@ -95,36 +94,56 @@ class TopKTargetsModule(TargetBuilderModule):
     @torch.no_grad()
     def forward(self, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
         """One target for each view: values (B, T, D) float32, without gradient."""
-        collect = Collect(feature=self.spec.feature, last=self.spec.k)
+        wanted = HiddenState.last(self.spec.feature, self.spec.k, len(network.backbone.blocks))
         targets = []
         for index, student in enumerate(passes):
             if self.spec.teacher_sees == "masked":
                 student = attrs.evolve(student, tokens=_only_masked(student))
-            context = self.teacher(student, network, collect)
-            targets.append(Target(view=index, values=self._average(context)))
+            context = self.teacher(student, network, wanted)
+            values = self._average(context)
+            if values.shape[1] != student.view.layout.positions:
+                raise SpecError(
+                    f"TopKTargets makes a target for each of the encoder's {student.view.layout.positions} positions, "
+                    f"but the teacher's features stand for {values.shape[1]}",
+                    where="experiment.backbone",
+                    hint="use a backbone that keeps the positions, such as a Transformer, or targets for whole samples",
+                )
+            targets.append(Target(view=index, values=values))
         return tuple(targets)
 
     def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float]:
         return self.teacher.after_step(network, step, steps)
 
-    def subject(self, network: Network) -> Network:
-        return self.teacher.subject(network)
+    def evaluated_network(self, network: Network) -> Network:
+        return self.teacher.evaluated_network(network)
 
-    def _average(self, context: Context) -> Tensor:
+    def _average(self, context: BackboneOutput) -> Tensor:
         padding = context.tokens.padding
         if padding is not None:
-            padding = padding[:, context.tokens.extra :]  # (B, T)
-        average: Tensor | None = None
-        for layer in context.features:
-            normalized = normalize(context.positions_only(layer), self.spec.normalize, padding)  # (B, T, D)
-            average = normalized if average is None else average.add_(normalized)
-        assert average is not None, "a backbone gives every feature that it is asked for"
-        return normalize(average / len(context.features), self.spec.normalize_average, padding)
+            padding = padding[:, context.tokens.num_prefix_tokens :]  # (B, T)
+        first, *others = (context.positions_only(layer) for layer in context.hidden_states)  # (B, T, D) each
+        total = normalize(first, self.spec.normalize, padding)
+        if self.spec.normalize == "none" and others:
+            total = total.clone()  # else the sum would be written into what the teacher returned
+        for layer in others:
+            total.add_(normalize(layer, self.spec.normalize, padding))
+        return normalize(total / len(context.hidden_states), self.spec.normalize_average, padding)
 
 
 def _only_masked(student: StudentPass) -> Tokens:
-    """The tokens of a view with all that its first mask does not predict marked as padding."""
+    """The tokens of a view, with all that its mask does not predict marked as padding.
+
+    Raises:
+        SpecError: there are several masks, whose targets would differ, while a position has one target.
+    """
     mask = student.view.mask
     if mask is None:
         return student.tokens
+    if mask.masks > 1:
+        raise SpecError(
+            f'TopKTargets(teacher_sees="masked") makes the targets from what one mask predicts, but the masker draws '
+            f"{mask.masks} masks for each sample",
+            where="experiment.targets.teacher_sees",
+            hint='set the masker\'s masks to 1, as in the released text model, or use teacher_sees="everything"',
+        )
     return attrs.evolve(student.tokens, padding=~mask.predicted[:, 0])

@@ -1,20 +1,5 @@
-"""Judging representations in didact: probes against honest controls, health, pictures."""
+"""Evaluation of representations for didact: probes with controls, metrics of collapse, visualizations."""
 
-from didact_evaluate.health import Health
-from didact_evaluate.linear import LinearClassifier, fit_linear
-from didact_evaluate.measures import mean_cosine, rankme, spread
-from didact_evaluate.neighbours import classify_by_neighbours
-from didact_evaluate.pictures import Pictures
-from didact_evaluate.probe import Probe
+from lazy_loader import attach_stub
 
-__all__ = [
-    "Health",
-    "LinearClassifier",
-    "Pictures",
-    "Probe",
-    "classify_by_neighbours",
-    "fit_linear",
-    "mean_cosine",
-    "rankme",
-    "spread",
-]
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -71,7 +71,7 @@ def attention_sheet(watched: Watched, samples: Sequence[Shown], block: int | Non
         raise SpecError(
             f"the attention of block {index} is asked for, and the backbone has {depth}",
             where="attention_block",
-            mend=f"0 to {depth - 1}, or None for the last",
+            hint=f"0 to {depth - 1}, or None for the last",
         )
     rows = []
     who = ""
@@ -114,16 +114,16 @@ def _maps(shown: Shown, attention: Attention, tokens: Tokens, query: Query) -> t
     assert picture is not None
     if attention.latent:
         of, who = weights.mean(1), "the mean over its latents"  # (H, V)
-    elif query == "class" and tokens.extra:
+    elif query == "class" and tokens.num_prefix_tokens:
         of, who = weights[:, 0], "the class token"
     elif query == "middle":
         height, width = tokens.layout.shape
         middle = height // 2 * width + width // 2
-        of, who = weights[:, tokens.extra + middle], "the position framed in red"
+        of, who = weights[:, tokens.num_prefix_tokens + middle], "the position framed in red"
         picture = mark(picture, tokens.layout, middle)
     else:
-        of, who = weights[:, tokens.extra :].mean(1), "the mean over all positions"
-    maps = of[:, tokens.extra :]  # (H, T)
+        of, who = weights[:, tokens.num_prefix_tokens :].mean(1), "the mean over all positions"
+    maps = of[:, tokens.num_prefix_tokens :]  # (H, T)
     panels = [
         (_name(head, values), paint(tokens.layout, heat(_scaled(values, values)), picture))
         for head, values in enumerate(maps)
@@ -133,9 +133,9 @@ def _maps(shown: Shown, attention: Attention, tokens: Tokens, query: Query) -> t
 
 def _matrices(shown: Shown, attention: Attention, tokens: Tokens) -> tuple[Tensor, str]:
     """Of a sequence, what every query attends to by each head; and how to read that."""
-    weights = attention.weights[0].float().cpu()[:, :, tokens.extra :]  # (H, Q, T)
+    weights = attention.weights[0].float().cpu()[:, :, tokens.num_prefix_tokens :]  # (H, Q, T)
     if not attention.latent:
-        weights = weights[:, tokens.extra :]  # (H, T, T)
+        weights = weights[:, tokens.num_prefix_tokens :]  # (H, T, T)
     panels = []
     for head, values in enumerate(weights):
         panels.append(titled(heat(_scaled(_sized(values), values)), _name(head, values)))

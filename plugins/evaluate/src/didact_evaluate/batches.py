@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from didact import Batch, Experiment, Source, samples
+from didact import Batch, BatchSize, Experiment, Source
 from didact.batching import BatchPlan
 from didact.loading import Steps
 
@@ -24,11 +24,11 @@ def training_batches(experiment: Experiment, source: Source | None, count: int, 
     experiment = attrs.evolve(
         experiment,
         source=source or experiment.source,
-        training=attrs.evolve(experiment.training, batch=samples(per_batch), micro_batches=1),
+        training=attrs.evolve(experiment.training, batch=BatchSize.samples(per_batch), gradient_accumulation_steps=1),
     )
     lengths = experiment.source.open().lengths
     per_batch = min(per_batch, len(lengths))
-    plan = BatchPlan(lengths, samples(per_batch), experiment.training.seed)
+    plan = BatchPlan(lengths, BatchSize.samples(per_batch), experiment.training.seed)
     steps = Steps(experiment, plan)
     for step in range(max(1, min(count, len(lengths)) // per_batch)):
         yield experiment.source.finish(steps[step].parts[0])
@@ -45,6 +45,6 @@ def first_batch(experiment: Experiment, source: Source | None, most: int) -> Bat
     experiment = attrs.evolve(experiment, source=source or experiment.source)
     lengths = experiment.source.open().lengths
     plan = BatchPlan(lengths, experiment.training.batch, experiment.training.seed)
-    if math.ceil(len(plan.batch(0).samples) / experiment.training.micro_batches) > most:
+    if math.ceil(len(plan.batch(0).samples) / experiment.training.gradient_accumulation_steps) > most:
         return next(training_batches(experiment, source, most, most))
     return experiment.source.finish(Steps(experiment, plan)[0].parts[0])

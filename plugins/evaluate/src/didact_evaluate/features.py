@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from didact import Collect, Experiment, FeatureEncoder, Network, Samples, Source, SpecError, View, collate
+from didact import Experiment, FeatureEncoder, HiddenState, Network, Samples, Source, SpecError, View, collate
 from didact.machine.devices import autocast, choose_precision
 from didact.tensors import mean_over_positions, move
 
@@ -94,16 +94,16 @@ def vectors(network: Network, view: View, *, experiment: Experiment, blocks: int
         raise SpecError(
             f"the mean of the {blocks} topmost blocks is asked for, and the backbone has {depth}",
             where="blocks",
-            mend=f"at most {depth}, or None for the backbone's output",
+            hint=f"at most {depth}, or None for the backbone's output",
         )
     device = view.content.device
     network.eval()
     with autocast(device, choose_precision(experiment.training.precision, device)):
         tokens = network.encoder.embed(view)
-        context = network.contextualize(tokens, None, Collect(feature="block", last=blocks) if blocks else None)
+        context = network.contextualize(tokens, None, HiddenState.last("block", blocks or 0, depth))
     if blocks is None:
         return context.positions_only(context.output).float()
-    return context.positions_only(torch.stack([feature.float() for feature in context.features]).mean(0))
+    return context.positions_only(torch.stack([feature.float() for feature in context.hidden_states]).mean(0))
 
 
 def raw(source: Source, samples: Samples, indices: Sequence[int], threads: int) -> Tensor:
@@ -123,11 +123,11 @@ def chunks(samples: Samples, indices: Sequence[int], experiment: Experiment) -> 
     Args:
         samples: where to read.
         indices: which.
-        experiment: whose encoder lays them out; ``training.workers`` threads read ahead.
+        experiment: whose encoder lays them out; ``training.num_workers`` threads read ahead.
     """
     encoder = experiment.encoder
     order = np.argsort(samples.lengths[np.asarray(indices)], kind="stable")
-    read = _ahead(lambda place: samples.content(int(indices[place])), order, experiment.training.workers)
+    read = _ahead(lambda place: samples.content(int(indices[place])), order, experiment.training.num_workers)
     places: list[int] = []
     contents: list[Tensor] = []
     longest = 0

@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from didact import Batch, Subject
+from didact import Batch, RunState
 from didact_evaluate.mosaic import cell, paste
 from didact_evaluate.shown import Shown
 
@@ -31,7 +31,7 @@ class Filling:
 Found = Mapping[int, list[Filling]]  # by sample of the batch
 
 
-def fillings(subject: Subject, batch: Batch, count: int) -> Found | None:
+def fillings(state: RunState, batch: Batch, count: int) -> Found | None:
     """For each of the first ``count`` samples what fills the positions that its first mask has predicted.
 
     Nearest is meant by squared distance. Returns None where a method does not predict continuous targets of single
@@ -40,8 +40,8 @@ def fillings(subject: Subject, batch: Batch, count: int) -> Found | None:
     view = batch.views[0]
     if view.mask is None:
         return None
-    _, targets = subject.targets(batch)
-    predictions = subject.predict(batch).predictions
+    _, targets = state.targets(batch)
+    predictions = state.predict(batch).predictions
     fitting = [t for t in targets if t.view == 0 and t.level == "position" and t.values.is_floating_point()]
     if predictions is None or len(fitting) != 1 or len(predictions) != view.mask.count or len(batch.ids) < 2:
         return None
@@ -53,10 +53,10 @@ def fillings(subject: Subject, batch: Batch, count: int) -> Found | None:
     )
     found = {}
     for index in range(count):
-        rows = (view.mask.predictions // t == index * m).nonzero().flatten()  # behind the first mask
+        rows = (view.mask.prediction_indices // t == index * m).nonzero().flatten()  # behind the first mask
         distance = torch.cdist(predictions[rows.to(predictions.device)].float(), candidates)  # (n, B·T)
         nearest = distance.masked_fill(unusable | (owner == index), torch.inf).argmin(1).tolist()
-        positions = (view.mask.predictions[rows] % t).tolist()
+        positions = (view.mask.prediction_indices[rows] % t).tolist()
         found[index] = [
             Filling(position=position, sample=place // t, place=place % t)
             for position, place in zip(positions, nearest, strict=True)

@@ -50,7 +50,7 @@ def open_pair(train: Source, test: Source, limit: int | None) -> tuple[Labelled,
         raise DataError(
             f"all {len(known.labels)} training samples are of the class {known_names[0]!r}",
             where="train",
-            mend="a probe needs at least two classes; ingest with other labels, or loosen the source's `where`",
+            hint="a probe needs at least two classes; ingest with other labels, or loosen the source's `where`",
         )
     strange = sorted(asked_names - set(known_names))
     if strange:
@@ -58,7 +58,7 @@ def open_pair(train: Source, test: Source, limit: int | None) -> tuple[Labelled,
             f"no training sample has {'the class' if len(strange) == 1 else 'the classes'} "
             f"{', '.join(repr(name) for name in strange[:5])}{' …' if len(strange) > 5 else ''} that `test` asks for",
             where="test",
-            mend=f"label both alike; the training samples have {', '.join(repr(name) for name in known_names[:10])}"
+            hint=f"label both alike; the training samples have {', '.join(repr(name) for name in known_names[:10])}"
             f"{' …' if len(known_names) > 10 else ''}",
         )
     names = tuple(known_names)
@@ -77,7 +77,7 @@ def _open(source: Source, field: str) -> Labelled:
         raise DataError(
             f"none of the {len(samples.lengths)} samples has a label",
             where=field,
-            mend="ingest them with labels: from folder names, a file-name pattern or a column (`didact ingest --help`)",
+            hint="ingest them with labels: from folder names, a file-name pattern or a column (`didact ingest --help`)",
         )
     labels = torch.from_numpy(np.ascontiguousarray(samples.labels[indices])).long()
     return Labelled(source=source, samples=samples, indices=indices, labels=labels, classes=samples.classes)

@@ -68,7 +68,7 @@ def fit_linear(
     if not features.isfinite().all():
         raise DataError(
             f"features (N={features.shape[0]}, D={features.shape[1]}) to classify are not finite",
-            mend="look for the step from which the network's output is not; `health` watches it during training",
+            hint="find the step from which it is not; RepresentationMetrics shows it during training",
         )
     mean, deviation = features.mean(0), features.std(0, correction=0)
     scale = torch.where(deviation > 1e-7 * deviation.max(), 1 / deviation, 0)

@@ -42,7 +42,7 @@ def marked(words: Sequence[str], found: Sequence[Fate], others: Sequence[str] | 
     Args:
         words: of the text, one for each position.
         found: what becomes of each.
-        others: what stands at replaced positions instead; None where nobody knows.
+        others: what stands at replaced positions instead; None where they are not known.
     """
     pieces: list[str] = []
     hidden = ""

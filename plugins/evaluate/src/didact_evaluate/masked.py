@@ -54,7 +54,7 @@ def inputs_text(shown: Sequence[Shown], mask: BatchMask | None, replacements: Te
     Args:
         shown: samples with words.
         mask: their batch's.
-        replacements: (B, M, T) int64, the ids that stand at replaced positions; None where nobody knows.
+        replacements: (B, M, T) int64, the ids that stand at replaced positions; None where they are not known.
         masks: at most so many are shown.
     """
     told = [MARKS] if mask is not None else []

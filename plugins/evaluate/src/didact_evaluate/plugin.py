@@ -1,27 +1,21 @@
-"""What didact-evaluate registers."""
+"""The plugin of didact-evaluate: its registrations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from didact import Evaluation, hookimpl
-from didact_evaluate.health import Health
-from didact_evaluate.pictures import Pictures
-from didact_evaluate.probe import Probe
-
-if TYPE_CHECKING:
-    from didact.testing import Example
+from didact.hookspecs import hookimpl
 
 
 @hookimpl
-def didact_evaluations() -> Mapping[str, type[Evaluation]]:
-    return {"health": Health, "pictures": Pictures, "probe": Probe}
+def didact_components() -> Mapping[str, str]:
+    return {
+        "representation-metrics": "didact_evaluate.representation_metrics:RepresentationMetrics",
+        "visualizations": "didact_evaluate.visualizations:Visualizations",
+        "probe": "didact_evaluate.probe:Probe",
+    }
 
 
 @hookimpl
-def didact_examples(folder: Path) -> Mapping[str, Sequence[Example]]:
-    from didact_evaluate.examples import EXAMPLES
-
-    return EXAMPLES
+def didact_examples() -> str:
+    return "didact_evaluate.examples:examples"

@@ -1,4 +1,4 @@
-"""Probes: how well plain classifiers do on frozen features, beside controls that nobody can call weak."""
+"""Probes: accuracy of plain classifiers on frozen features, next to strong controls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from didact import Evaluation, Experiment, Network, Report, Signal, Source, SpecError, Subject
+from didact import Evaluation, Experiment, Network, Report, RunState, Signal, Source, SpecError
 from didact.randomness import generator
 from didact_evaluate.features import pooled, raw
 from didact_evaluate.labelled import Labelled, open_pair
@@ -60,28 +60,28 @@ class Probe(Evaluation):
             source.prepare()
         open_pair(self.train, self.test, self.limit)
 
-    def evaluate(self, subject: Subject) -> Report:
-        experiment = subject.experiment
-        networks = {"": subject.student() if self.network == "student" else subject.teacher()}
-        finished = subject.step >= experiment.training.steps
+    def evaluate(self, state: RunState) -> Report:
+        experiment = state.experiment
+        networks = {"": state.student() if self.network == "student" else state.teacher()}
+        finished = state.step >= experiment.training.steps
         if self.controls and finished:
-            networks["_random"] = subject.untrained()
+            networks["_random"] = state.untrained()
         train, test = open_pair(self.train, self.test, self.limit)
-        known, asked = (self._features(part, networks, subject) for part in (train, test))
+        known, asked = (self._features(part, networks, state) for part in (train, test))
         if self.controls and finished:
             known, asked = (_with_raw(part, features, experiment) for part, features in ((train, known), (test, asked)))
         metrics: dict[str, float] = {}
         for name, features in known.items():
-            metrics |= self._accuracies(name, (train, features), (test, asked[name]), subject.device)
+            metrics |= self._accuracies(name, (train, features), (test, asked[name]), state.device)
         return Report(metrics=metrics)
 
-    def _features(self, part: Labelled, networks: dict[str, Network], subject: Subject) -> dict[str, Tensor]:
+    def _features(self, part: Labelled, networks: dict[str, Network], state: RunState) -> dict[str, Tensor]:
         return pooled(
             networks,
             part.samples,
             part.indices.tolist(),
-            experiment=subject.experiment,
-            device=subject.device,
+            experiment=state.experiment,
+            device=state.device,
             blocks=self.blocks,
             spread=self.pooling == "mean+std",
         )
@@ -104,7 +104,9 @@ class Probe(Evaluation):
 def _with_raw(part: Labelled, features: dict[str, Tensor], experiment: Experiment) -> dict[str, Tensor]:
     """The features with the raw ones beside them, where the source names any."""
     try:
-        return features | {"_raw": raw(part.source, part.samples, part.indices.tolist(), experiment.training.workers)}
+        return features | {
+            "_raw": raw(part.source, part.samples, part.indices.tolist(), experiment.training.num_workers)
+        }
     except NotImplementedError:
         return features
 
@@ -121,5 +123,5 @@ def _require_fitting(signal: Signal, experiment: Experiment, field: str) -> None
             f"the probe's samples are of another signal than the experiment's: "
             f"{', '.join(f'{name} {getattr(signal, name)!r}, not {getattr(wanted, name)!r}' for name in differing)}",
             where=field,
-            mend="give the probe's source the settings of the experiment's (size, sample rate, tokenizer)",
+            hint="give the probe's source the settings of the experiment's (size, sample rate, tokenizer)",
         )

@@ -1,4 +1,4 @@
-"""Sheets: pictures with words beside them, put together so that whoever opens the file knows what is on it."""
+"""Sheets: pictures with words beside them, put together so that each file explains itself."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Shown:
     @functools.cached_property
     def picture(self) -> Tensor | None:
         """(H, W, 3) uint8, large enough to be looked at; None where the source has none."""
-        picture = self.source.picture(self.content)
+        picture = self.source.image(self.content)
         if picture is None:
             return None
         return enlarge(picture.cpu()) if self.is_grid else stretch(picture.cpu())

@@ -1,4 +1,4 @@
-"""Masked cross-entropy: which of C was it? (BERT, BEiT, HuBERT)."""
+"""Masked cross-entropy: the class of each masked position (BERT, BEiT, HuBERT)."""
 
 from __future__ import annotations
 
@@ -8,20 +8,11 @@ import attrs
 import torch
 from torch.nn import functional as F
 
-from didact import (
-    Batch,
-    Loss,
-    Network,
-    Objective,
-    ObjectiveModule,
-    SpecError,
-    StudentPass,
-    Target,
-    TargetBuilderModule,
-    repeat,
-)
+from didact import Batch, Loss, Network, Objective, ObjectiveModule, StudentPass, Target, TargetBuilderModule
 from didact.errors import of_field
+from didact.placing import repeat
 from didact_distill import Head, HeadModule, LinearHead, require_mask, require_targets
+from didact_masked.fitting import require_own_positions, require_position_targets
 
 
 @attrs.frozen(kw_only=True)
@@ -29,7 +20,7 @@ class MaskedCrossEntropy(Objective):
     """The cross-entropy of the true class at the masked positions, a mean over those of the whole global batch.
 
     BERT (Devlin et al. 2019, section 3.1), BEiT (Bao et al. 2022, eq. 1) and HuBERT with α = 1 (Hsu et al. 2021,
-    eq. 1), which predicts masked frames alone. Beside the loss it logs ``predict/accuracy``, the share of masked
+    eq. 1), which predicts masked frames alone. Besides the loss it logs ``predict/accuracy``, the share of masked
     positions where the true class has the largest logit.
 
     Attributes:
@@ -41,6 +32,12 @@ class MaskedCrossEntropy(Objective):
     head: Head = LinearHead(initialization="truncated")
 
     def build(self, network: Network, targets: TargetBuilderModule) -> MaskedCrossEntropyModule:
+        require_position_targets(
+            targets,
+            "ids",
+            "MaskedCrossEntropy",
+            "use targets=InputIds() or ClusterTargets(…), or objective=didact_distill.LatentRegression() for vectors",
+        )
         with of_field("head"):
             return MaskedCrossEntropyModule(self.head.build(network, targets.width))
 
@@ -52,7 +49,7 @@ class MaskedCrossEntropyModule(ObjectiveModule):
         super().__init__()
         self.head = head
 
-    def counts(self, batch: Batch) -> Mapping[str, int]:
+    def num_targets(self, batch: Batch) -> Mapping[str, int]:
         return {"cross_entropy": sum(require_mask(view, "MaskedCrossEntropy").count for view in batch.views)}
 
     def forward(self, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
@@ -61,15 +58,10 @@ class MaskedCrossEntropyModule(ObjectiveModule):
         terms, right, count = [], [], 0
         for target in targets:
             student = passes[target.view]
-            if target.level != "position" or target.values.is_floating_point():
-                raise SpecError(
-                    "MaskedCrossEntropy predicts an id for each position, and the targets are not ids",
-                    where="experiment.targets",
-                    mend="use InputIds or ClusterTargets, or an objective that regresses",
-                )
+            require_own_positions(student, "MaskedCrossEntropy")
             mask = require_mask(student.view, "MaskedCrossEntropy")
-            logits = self.head(student.context, mask, repeat(student.view.padding, mask)).float()  # (N, C)
-            ids = target.values.flatten().index_select(0, mask.targets)  # (B, T) -> (N,)
+            logits = self.head(student.backbone_output, mask, repeat(student.view.padding, mask)).float()  # (N, C)
+            ids = target.values.flatten().index_select(0, mask.target_indices)  # (B, T) -> (N,)
             terms.append(F.cross_entropy(logits, ids, reduction="sum"))
             right.append((logits.detach().argmax(-1) == ids).sum())
             count += mask.count

@@ -1,4 +1,4 @@
-"""Targets that are clusters, and the codebooks that say where these are (HuBERT; BEiT, with clusters of patches)."""
+"""Targets that are clusters, and the codebooks with their centroids (HuBERT; BEiT, with clusters of patches)."""
 
 from __future__ import annotations
 
@@ -14,67 +14,59 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from didact import (
-    Finding,
-    Network,
-    Preflight,
-    SpecError,
-    StudentPass,
-    Target,
-    TargetBuilder,
-    TargetBuilderModule,
-    View,
-)
+from didact import Network, SpecError, StudentPass, Target, TargetBuilder, TargetBuilderModule, View
 from didact.errors import of_field
-from didact.spec import to_data
-from didact_masked.descriptors import Descriptor, DescriptorModule
+from didact.preflight import Finding, Preflight
+from didact.serialization import to_data
 from didact_masked.mfcc import MFCC
+from didact_masked.target_features import TargetFeature, TargetFeatureModule
 
 
 @attrs.frozen(kw_only=True)
 class ClusterTargets(TargetBuilder):
-    """The cluster that a position's description falls into: a number below ``clusters``.
+    """The cluster of a position's target feature, as an id below ``clusters``.
 
     Hsu et al. 2021, HuBERT, section II.A, with `MFCC` for its first iteration and `EarlierLayer` for the later ones. Of
     `PatchPixels`, or of an earlier run's layer, the clusters are a visual vocabulary, as BEiT predicts (Bao et al.
     2022, whose own is a trained discrete VAE). ``didact cluster FILE`` finds the centroids for the experiment in FILE.
 
     Attributes:
-        descriptor: of a position.
+        feature: of a position.
         clusters: C; 100 of MFCCs and 500 of later layers in HuBERT, 8192 words in BEiT.
-        codebook: the file with the centroids, as ``didact cluster`` writes it; a relative path is looked for where the
-            run is started. It must stay: a run that is resumed is built from it.
+        codebook: the file with the centroids, written by ``didact cluster``; a relative path is resolved where didact
+            was started. It must stay in place: a resumed run is built from it.
     """
 
     codebook: str
-    descriptor: Descriptor = MFCC()
+    feature: TargetFeature = MFCC()
     clusters: int = 100
 
     def validate(self) -> None:
         self.require(self.clusters >= 2, "clusters", "at least 2")
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
-        """How many clusters there are to tell apart."""
+        """Reports the number of clusters."""
         yield Finding.fine(f"a position is one of {self.clusters:,} clusters of {self.codebook}", where="codebook")
 
     def build(self, network: Network) -> ClusterTargetsModule:
-        with of_field("descriptor"):
-            descriptor = self.descriptor.build(network)
-        return ClusterTargetsModule(descriptor, read_codebook(self, descriptor.width))
+        with of_field("feature"):
+            feature = self.feature.build(network)
+        return ClusterTargetsModule(feature, read_codebook(self, feature.width))
 
 
 class ClusterTargetsModule(TargetBuilderModule):
-    """The descriptor and the centroids.
+    """The target feature and the centroids.
 
     Attributes:
         centroids: (C, F) float32.
     """
 
+    kind = "ids"
     centroids: Tensor
 
-    def __init__(self, descriptor: DescriptorModule, centroids: Tensor) -> None:
+    def __init__(self, feature: TargetFeatureModule, centroids: Tensor) -> None:
         super().__init__()
-        self.descriptor = descriptor
+        self.feature = feature
         self.register_buffer("centroids", centroids)
         self.width = len(centroids)
 
@@ -84,8 +76,8 @@ class ClusterTargetsModule(TargetBuilderModule):
         return tuple(Target(view=index, values=self.nearest(one.view)) for index, one in enumerate(passes))
 
     def nearest(self, view: View) -> Tensor:
-        """The ids (B, T) int64 of the centroids nearest to each position's description."""
-        described = self.descriptor(view)  # (B, T, F)
+        """The ids (B, T) int64 of the centroids nearest to each position's feature."""
+        described = self.feature(view)  # (B, T, F)
         with torch.autocast(described.device.type, enabled=False):
             products = described @ self.centroids.T  # (B, T, C)
             nearest: Tensor = (self.centroids.square().sum(1) - 2 * products).argmin(-1)
@@ -98,31 +90,29 @@ def read_codebook(spec: ClusterTargets, width: int) -> Tensor:
     Raises:
         SpecError: there is none, it is damaged, or it was made for other settings.
     """
-    path, mend = Path(spec.codebook), "didact cluster FILE, with the experiment's file, makes it"
-    again = f"{mend}, and with --replace makes it again"
+    path, hint = Path(spec.codebook), "create it with `didact cluster FILE`, on the experiment's file"
+    again = f"{hint}; --replace writes it again"
     try:
         with np.load(path, allow_pickle=False) as held:
             made_for: dict[str, Any] = json.loads(str(held["made_for"]))
             centroids = torch.from_numpy(held["centroids"])
     except FileNotFoundError:
         there = f"there is no codebook in {path}"
-        raise SpecError(
-            there, where="codebook", mend=f"{mend}; a relative path is looked for in {Path.cwd()}"
-        ) from None
+        raise SpecError(there, where="codebook", hint=f"{hint}; a relative path is resolved in {Path.cwd()}") from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise SpecError(f"{path} is no codebook, or damaged: {error}", where="codebook", mend=again) from None
+        raise SpecError(f"{path} is not a codebook, or damaged: {error}", where="codebook", hint=again) from None
     held, asked = f"{json.dumps(made_for)}, {centroids.shape[1]} numbers each", f"{json.dumps(settings(spec))}, {width}"
     if made_for != settings(spec) or tuple(centroids.shape) != (spec.clusters, width):
         raise SpecError(
-            f"the codebook in {path} was made for {held}, and the targets ask for {asked}",
+            f"the codebook in {path} was made for {held}, and the targets need {asked}",
             where="codebook",
-            mend=f"name another file; {again}",
+            hint=f"choose another file; {again}",
         )
     return centroids
 
 
 def write_codebook(spec: ClusterTargets, centroids: np.ndarray) -> None:
-    """Writes the centroids (C, F) float32 where the spec says; the file is there whole or not at all."""
+    """Writes the centroids (C, F) float32 to the spec's file in one step."""
     path = Path(spec.codebook)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
@@ -134,5 +124,5 @@ def write_codebook(spec: ClusterTargets, centroids: np.ndarray) -> None:
 
 
 def settings(spec: ClusterTargets) -> dict[str, Any]:
-    """What a codebook is made for, as plain data."""
-    return {type(spec.descriptor).__name__: to_data(spec.descriptor), "clusters": spec.clusters}
+    """The settings that a codebook belongs to, as plain data."""
+    return {type(spec.feature).__name__: to_data(spec.feature), "clusters": spec.clusters}

@@ -1,4 +1,4 @@
-"""Targets that are the input itself: its ids, or what a descriptor tells of it."""
+"""Targets from the input itself: its ids, or a fixed feature of each position."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ import torch
 
 from didact import Network, SpecError, StudentPass, Target, TargetBuilder, TargetBuilderModule
 from didact.errors import of_field
-from didact_masked.descriptors import Descriptor, DescriptorModule
 from didact_masked.pixels import PatchPixels
+from didact_masked.target_features import TargetFeature, TargetFeatureModule
 
 
 @attrs.frozen(kw_only=True)
 class InputIds(TargetBuilder):
-    """The ids that stand in the input: what masked language models predict (BERT, Devlin et al. 2019, section 3.1)."""
+    """The ids of the input, as masked language models predict them (BERT, Devlin et al. 2019, section 3.1)."""
 
     def build(self, network: Network) -> InputIdsModule:
         vocabulary = network.signal.vocabulary
         if vocabulary is None:
             raise SpecError(
                 f"InputIds needs samples that are ids, and the source gives {network.signal.kind}",
-                mend="use a source of text, or DescriptorTargets or ClusterTargets for numbers",
+                hint="use a source of text; FeatureTargets and ClusterTargets are for numbers",
             )
         return InputIdsModule(vocabulary)
 
 
 class InputIdsModule(TargetBuilderModule):
     """No weights; ``width`` is the vocabulary."""
+
+    kind = "ids"
 
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
@@ -44,38 +46,38 @@ class InputIdsModule(TargetBuilderModule):
                 raise SpecError(
                     f"InputIds needs an id for each position, and a sample of {ids} ids has {positions} positions",
                     where="experiment.encoder",
-                    mend="use an encoder that gives each id a position, such as didact_text.TokenEmbeddings",
+                    hint="use an encoder that gives each id a position, such as didact_text.TokenEmbeddings",
                 )
         return tuple(Target(view=index, values=one.view.content) for index, one in enumerate(passes))
 
 
 @attrs.frozen(kw_only=True)
-class DescriptorTargets(TargetBuilder):
-    """What a fixed description tells of each position, to be regressed.
+class FeatureTargets(TargetBuilder):
+    """A fixed feature of each position, to be regressed.
 
     With `PatchPixels` the targets are MAE's (He et al. 2022, section 3, reconstruction target); with `EarlierLayer`
     they are a trained network's, as in methods that distil a frozen teacher through a mask.
 
     Attributes:
-        descriptor: of a position.
+        feature: of a position.
     """
 
-    descriptor: Descriptor = PatchPixels()
+    feature: TargetFeature = PatchPixels()
 
-    def build(self, network: Network) -> DescriptorTargetsModule:
-        with of_field("descriptor"):
-            return DescriptorTargetsModule(self.descriptor.build(network))
+    def build(self, network: Network) -> FeatureTargetsModule:
+        with of_field("feature"):
+            return FeatureTargetsModule(self.feature.build(network))
 
 
-class DescriptorTargetsModule(TargetBuilderModule):
-    """The descriptor."""
+class FeatureTargetsModule(TargetBuilderModule):
+    """The target feature."""
 
-    def __init__(self, descriptor: DescriptorModule) -> None:
+    def __init__(self, feature: TargetFeatureModule) -> None:
         super().__init__()
-        self.descriptor = descriptor
-        self.width = descriptor.width
+        self.feature = feature
+        self.width = feature.width
 
     @torch.no_grad()
     def forward(self, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
         """One target for each view: values (B, T, F) float32."""
-        return tuple(Target(view=index, values=self.descriptor(one.view)) for index, one in enumerate(passes))
+        return tuple(Target(view=index, values=self.feature(one.view)) for index, one in enumerate(passes))

@@ -1,4 +1,4 @@
-"""wav2vec 2.0's objective: which of the sample's own positions is it?"""
+"""wav2vec 2.0's objective: find the target of a position among those of other positions."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from torch.nn import functional as F
 from didact import (
     Batch,
     BatchMask,
-    Finding,
     Loss,
     Network,
     Objective,
     ObjectiveModule,
-    Preflight,
     SpecError,
     StudentPass,
     Target,
     TargetBuilderModule,
     View,
-    repeat,
 )
 from didact.errors import of_field
 from didact.machine.distributed import connected
+from didact.placing import repeat
+from didact.preflight import Finding, Preflight
 from didact.randomness import uniform
 from didact_distill import Head, HeadModule, LinearHead, require_mask, require_targets
+from didact_masked.fitting import require_own_positions, require_position_targets
 from didact_masked.quantization import QuantizedTarget, QuantizedTargetsModule
 
 
@@ -36,18 +36,18 @@ from didact_masked.quantization import QuantizedTarget, QuantizedTargetsModule
 class Contrastive(Objective):
     """Finding the target of a masked position among those of other masked positions of the same sample.
 
-    Baevski et al. 2020, wav2vec 2.0, section 3.2, eq. 2 to 4. Any continuous targets will do; `QuantizedTargets` are
-    its own, and the only ones that have a diversity. Which distractors a position gets follows from the sample's key
-    (`View.keys`), so no split of the batch changes them. A distractor with the same codes as the target is none.
+    Baevski et al. 2020, wav2vec 2.0, section 3.2, eq. 2 to 4. It takes any continuous targets; only `QuantizedTargets`,
+    the paper's own, have a diversity. The distractors of a position follow from the sample's key
+    (`View.keys`), so no split of the batch changes them. A distractor with the same codes as the target is left out.
 
-    The diversity is a function of the whole batch, on all processes: so with it there are no micro-batches. (The
-    released code computes one for each device.)
+    The diversity is a function of the whole batch, on all processes, so ``gradient_accumulation_steps`` must be 1 with
+    it. (The released code computes one for each device.) ``quantizer/perplexity`` is logged with it.
 
     Attributes:
         head: that predicts, of the targets' width.
         distractors: K; 100. A masked position of a sample may be drawn more than once.
         temperature: κ; 0.1.
-        diversity: α, the weight of what the codebooks leave unused; 0.1. 0 for other targets.
+        diversity: α, weight of the share of codes that are not used; 0.1. It must be 0 for other targets.
     """
 
     head: Head = LinearHead()
@@ -61,26 +61,33 @@ class Contrastive(Objective):
         self.require(self.diversity >= 0, "diversity", "at least 0")
 
     @property
-    def divisible(self) -> bool:
+    def supports_accumulation(self) -> bool:
         return self.diversity == 0
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
-        """Whether there are positions to be told apart."""
+        """Whether there are enough positions for the distractors."""
         shortest = preflight.layouts[0].positions
         if shortest <= self.distractors:
             yield Finding.warning(
                 f"the shortest sample has {shortest} positions, no more than the {self.distractors} distractors of "
                 f"each, which are then the same few over and over",
                 where="distractors",
-                mend=f"at most {max(1, shortest // 2)}, or longer samples",
+                hint=f"at most {max(1, shortest // 2)}, or longer samples",
             )
 
     def build(self, network: Network, targets: TargetBuilderModule) -> ContrastiveModule:
+        require_position_targets(
+            targets,
+            "vectors",
+            "Contrastive",
+            "use targets=QuantizedTargets(), FeatureTargets(…) or didact_distill.TopKTargets(…), or "
+            "objective=MaskedCrossEntropy(…) for ids",
+        )
         if self.diversity and not isinstance(targets, QuantizedTargetsModule):
             raise SpecError(
-                "Contrastive.diversity is that of codebooks, and the targets have none",
+                f"Contrastive.diversity needs codebooks, and {type(targets).__name__.removesuffix('Module')} has none",
                 where="diversity",
-                mend="0, or QuantizedTargets",
+                hint="set diversity=0, or use targets=QuantizedTargets()",
             )
         with of_field("head"):
             return ContrastiveModule(self, self.head.build(network, targets.width))
@@ -93,7 +100,7 @@ class ContrastiveModule(ObjectiveModule):
         super().__init__()
         self.spec, self.head = spec, head
 
-    def counts(self, batch: Batch) -> Mapping[str, int]:
+    def num_targets(self, batch: Batch) -> Mapping[str, int]:
         masked = sum(require_mask(view, "Contrastive").count for view in batch.views)
         return {"contrast": masked, "diversity": masked} if self.spec.diversity else {"contrast": masked}
 
@@ -107,28 +114,22 @@ class ContrastiveModule(ObjectiveModule):
         contrast, right, predicted, expected, usage = [], [], [], [], []
         for target in targets:
             student = passes[target.view]
-            if target.level != "position" or not target.values.is_floating_point():
-                raise SpecError(
-                    "Contrastive finds a vector of each position, and the targets are none",
-                    where="experiment.targets",
-                    mend="use QuantizedTargets, TopKTargets or DescriptorTargets, or an objective that predicts ids",
-                )
+            require_own_positions(student, "Contrastive")
             mask = require_mask(student.view, "Contrastive")
-            predictions = self.head(student.context, mask, repeat(student.view.padding, mask)).float()  # (N, D)
+            predictions = self.head(student.backbone_output, mask, repeat(student.view.padding, mask)).float()  # (N, D)
             logits = self._logits(predictions, target, student.view)  # (N, 1 + K)
             contrast.append(F.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long), reduction="sum"))
             right.append((logits.detach().argmax(-1) == 0).sum())
             predicted.append(predictions.detach())
-            expected.append(target.values.detach().float().flatten(0, 1).index_select(0, mask.targets))
-            if isinstance(target, QuantizedTarget):
-                usage.append(target.probabilities.flatten(0, 1).index_select(0, mask.targets))  # (N, G, V)
+            expected.append(target.values.detach().float().flatten(0, 1).index_select(0, mask.target_indices))
+            if self.spec.diversity and isinstance(target, QuantizedTarget):
+                usage.append(target.probabilities.flatten(0, 1).index_select(0, mask.target_indices))  # (N, G, V)
         terms, count = {"contrast": torch.stack(contrast).sum()}, sum(map(len, predicted))
         scalars = {"predict/accuracy": torch.stack(right).sum() / max(1, count)}
         if usage:
             perplexity, most = self._perplexity(torch.cat(usage))
             scalars["quantizer/perplexity"] = perplexity.detach()
-            if self.spec.diversity:
-                terms["diversity"] = self.spec.diversity * count * (1 - perplexity / most)
+            terms["diversity"] = self.spec.diversity * count * (1 - perplexity / most)
         return Loss(terms=terms, predictions=torch.cat(predicted), targets=torch.cat(expected), scalars=scalars)
 
     def _logits(self, predictions: Tensor, target: Target, view: View) -> Tensor:
@@ -139,18 +140,18 @@ class ContrastiveModule(ObjectiveModule):
         """
         mask = require_mask(view, "Contrastive")
         rows, t = mask.predicted.shape[0] * mask.masks, view.layout.positions
-        own = mask.predictions % t  # (N,) positions of each row
+        own = mask.prediction_indices % t  # (N,) positions of each row
         others, any_other = draw_distractors(mask, view.keys, self.spec.distractors)  # (N, K) into N, (N,)
         with torch.autocast(predictions.device.type, enabled=False):
             spread = predictions.new_zeros(rows * t, predictions.shape[1])
-            spread = spread.index_copy(0, mask.predictions, F.normalize(predictions, dim=-1)).view(rows, t, -1)
+            spread = spread.index_copy(0, mask.prediction_indices, F.normalize(predictions, dim=-1)).view(rows, t, -1)
             values = F.normalize(target.values.float(), dim=-1).repeat_interleave(mask.masks, 0)  # (R, T, D)
-            alike = (spread @ values.transpose(1, 2)).flatten(0, 1).index_select(0, mask.predictions)  # (N, T)
+            alike = (spread @ values.transpose(1, 2)).flatten(0, 1).index_select(0, mask.prediction_indices)  # (N, T)
         places = torch.cat([own[:, None], own[others]], 1)  # (N, 1 + K)
         logits = alike.gather(1, places) / self.spec.temperature
         same = ~any_other[:, None].expand_as(others)
         if isinstance(target, QuantizedTarget):
-            ids = target.ids.flatten().index_select(0, mask.targets)  # (B, T) -> (N,)
+            ids = target.ids.flatten().index_select(0, mask.target_indices)  # (B, T) -> (N,)
             same = same | (ids[others] == ids[:, None])
         return torch.where(F.pad(same, (1, 0)), float("-inf"), logits)
 
@@ -179,11 +180,11 @@ def draw_distractors(mask: BatchMask, keys: Tensor | None, count: int) -> tuple[
     """
     samples, masks, t = mask.predicted.shape
     keys = torch.arange(samples) if keys is None else keys
-    drawn = uniform(keys, t * masks * count).to(mask.predictions.device, non_blocking=True)  # (B, T·M·K)
+    drawn = uniform(keys, t * masks * count).to(mask.prediction_indices.device, non_blocking=True)  # (B, T·M·K)
     # (B, T·M·K) -> (R·T, K), position by position: what the first ones get is the same whatever T
     drawn = drawn.view(samples, t, masks, count).transpose(1, 2).flatten(0, 2)
-    drawn = drawn.index_select(0, mask.predictions)  # (N, K)
-    row = mask.predictions // t  # (N,)
+    drawn = drawn.index_select(0, mask.prediction_indices)  # (N, K)
+    row = mask.prediction_indices // t  # (N,)
     held = mask.predicted.flatten(0, 1).sum(1)  # (R,)
     first = held.cumsum(0) - held  # (R,), of the row's in N
     place = torch.arange(len(row), device=row.device)

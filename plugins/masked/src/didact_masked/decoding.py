@@ -9,18 +9,18 @@ from torch import Tensor, nn
 from didact import (
     Backbone,
     BackboneModule,
+    BackboneOutput,
     BatchMask,
-    Context,
     FeatureEncoderModule,
     Layout,
     Network,
     SpecError,
     Tokens,
-    restore,
-    sincos_positions,
 )
 from didact.errors import of_field
 from didact_distill import Head, HeadModule, ProjectionHead
+from didact_distill.restoring import restore
+from didact_transformer.sincos import sincos_positions
 
 STD = 0.02  # of the first weights, in BERT and in MAE
 
@@ -29,7 +29,7 @@ STD = 0.02  # of the first weights, in BERT and in MAE
 class MaskTokenDecoder(Head):
     """MAE's decoder: the visible outputs in their places, a mask token in all others, positions, and a few blocks.
 
-    He et al. 2022, section 3: it sees the whole sequence, and is thrown away after pretraining.
+    He et al. 2022, section 3: it sees the whole sequence and is discarded after pretraining.
 
     Attributes:
         width: of its vectors; 512 in MAE.
@@ -47,7 +47,7 @@ class MaskTokenDecoder(Head):
     def build(self, network: Network, target_width: int) -> MaskTokenDecoderModule:
         with of_field("backbone"):
             backbone = self.backbone.build(self.width, network.layout)
-        layout = network.layout if network.layout is not None else Layout((1,))  # each view brings its own then
+        layout = network.layout if network.layout is not None else Layout((1,))  # else each view has its own
         return MaskTokenDecoderModule(network.backbone.width, self.width, backbone, layout, target_width)
 
 
@@ -56,7 +56,7 @@ class MaskTokenDecoderModule(HeadModule):
 
     Attributes:
         embed: from the student's outputs to the decoder's width.
-        mask_token: (1, D'); a matrix, so that it is decayed.
+        mask_token: (1, D'); decayed, as in the released code.
         positions: (T, D'); fixed, of the layout that it was built for.
         predict: from the decoder's outputs to the targets' width.
     """
@@ -76,24 +76,24 @@ class MaskTokenDecoderModule(HeadModule):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, context: Context, mask: BatchMask, padding: Tensor | None) -> Tensor:
-        """Predictions (N, F) from the visible outputs (R, V, D), extra tokens included."""
-        sequence, extra = context.tokens, context.tokens.extra
+    def forward(self, context: BackboneOutput, mask: BatchMask, padding: Tensor | None) -> Tensor:
+        """Predictions (N, F) from the visible outputs (R, V, D), prefix tokens included."""
+        sequence, prefix = context.tokens, context.tokens.num_prefix_tokens
         x = self.embed(context.output)  # (R, E + V, D')
         rows, t = x.shape[0], sequence.layout.positions
         fill = self.mask_token.to(x.dtype).expand(rows, t + 1, self.width)
-        placed = restore(x[:, extra:], sequence, fill) + self._positions_of(sequence.layout, x.device)  # (R, T, D')
-        if padding is not None and extra:
-            padding = torch.cat([padding.new_zeros(rows, extra), padding], 1)  # (R, E + T)
+        placed = restore(x[:, prefix:], sequence, fill) + self._positions_of(sequence.layout, x.device)  # (R, T, D')
+        if padding is not None and prefix:
+            padding = torch.cat([padding.new_zeros(rows, prefix), padding], 1)  # (R, E + T)
         tokens = Tokens(
-            features=torch.cat([x[:, :extra].to(placed.dtype), placed], 1),  # float32, as positions need
+            features=torch.cat([x[:, :prefix].to(placed.dtype), placed], 1),  # float32, as positions need
             layout=sequence.layout,
             padding=padding,
-            extra=extra,
+            num_prefix_tokens=prefix,
         )
         decoded = self.backbone(tokens)
         whole = decoded.positions_only(decoded.output).flatten(0, 1)  # (R·T, D')
-        predictions: Tensor = self.predict(whole.index_select(0, mask.predictions))
+        predictions: Tensor = self.predict(whole.index_select(0, mask.prediction_indices))
         return predictions
 
     def _positions_of(self, layout: Layout, device: torch.device) -> Tensor:
@@ -118,12 +118,12 @@ class TiedHead(Head):
         self.require(self.epsilon > 0, "epsilon", "above 0")
 
     def build(self, network: Network, target_width: int) -> ProjectionHead:
-        table = network.encoder.table()
+        table = network.encoder.input_embeddings()
         if table is None or table.shape[0] != target_width:
             held = "has no table of embeddings" if table is None else f"has a table of {table.shape[0]} ids"
             raise SpecError(
                 f"TiedHead predicts {target_width} ids with the encoder's own table, and the encoder {held}",
-                mend="use InputIds behind an encoder of ids, such as didact_text.TokenEmbeddings, or LinearHead",
+                hint="use InputIds behind an encoder of ids, such as didact_text.TokenEmbeddings, or LinearHead",
             )
         return ProjectionHead(TiedLayers(network.encoder, network.backbone.width, table, self.epsilon))
 
@@ -133,7 +133,7 @@ class TiedLayers(nn.Module):
 
     def __init__(self, encoder: FeatureEncoderModule, width: int, table: nn.Parameter, epsilon: float) -> None:
         super().__init__()
-        # in a tuple, so that it is no part of this module, and asked for at each use: a sharded table is another tensor
+        # in a tuple, so that it is not a submodule; read at each use, because a sharded table is another tensor
         self.encoder = (encoder,)
         classes, inner = table.shape
         self.dense = nn.Linear(width, inner)
@@ -144,14 +144,14 @@ class TiedLayers(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Outputs (N, D) to logits (N, C)."""
-        table = self.encoder[0].table()
+        table = self.encoder[0].input_embeddings()
         assert table is not None
         return nn.functional.linear(self.norm(nn.functional.gelu(self.dense(rows))), table, self.bias)
 
 
 @attrs.frozen(kw_only=True)
 class CosineHead(Head):
-    """HuBERT's head: how alike a projected output and each cluster's learned vector are, over a temperature.
+    """HuBERT's head: cosines of a projected output with each cluster's learned vector, over a temperature.
 
     Hsu et al. 2021, section II.E, eq. 3; the projection has a bias, as released.
 

@@ -1,4 +1,4 @@
-"""HuBERT's later description of a position: what an earlier run makes of it."""
+"""HuBERT's later target features: a hidden state of an earlier run's network."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import attrs
 import torch
 from torch import Tensor
 
-from didact import Collect, Network, Signal, SpecError, View
+from didact import HiddenState, Network, Signal, SpecError, View
 from didact.tensors import Feature
-from didact_masked.descriptors import Descriptor, DescriptorModule
+from didact_masked.target_features import TargetFeature, TargetFeatureModule
 
 
 @attrs.frozen(kw_only=True)
-class EarlierLayer(Descriptor):
-    """What a block of a network that another run trained makes of the whole input; the network stays as it is.
+class EarlierLayer(TargetFeature):
+    """A hidden state of a network that another run trained, on the whole input; the network is not trained.
 
     HuBERT's later iterations cluster the sixth block of the one before (Hsu et al. 2021, section IV.B). The other run's
     folder must stay where it is: this run's parts are built from it, also when resumed. It computes in this run's
@@ -40,7 +40,7 @@ class EarlierLayer(Descriptor):
         self.require(self.block >= 1, "block", "at least 1")
 
     def build(self, network: Network) -> EarlierLayerModule:
-        from didact.record import RunRecord  # here: nobody else need wait for it
+        from didact.record import RunRecord  # here, because few runs need it
 
         earlier = RunRecord.open(Path(self.run)).network(self.network, step=self.step)
         theirs, ours = _said(earlier.signal), _said(network.signal)
@@ -48,16 +48,16 @@ class EarlierLayer(Descriptor):
             raise SpecError(
                 f"the run in {self.run} learned from {theirs}, and the source gives {ours}",
                 where="run",
-                mend="take a run of the same kind of samples",
+                hint="take a run of the same kind of samples",
             )
         depth = len(earlier.backbone.blocks)
         if self.block > depth:
             raise SpecError(
                 f"EarlierLayer.block must be at most {depth}, the depth of the network in {self.run}, got {self.block}",
                 where="block",
-                mend="HuBERT takes the middle one",
+                hint="HuBERT takes the middle one",
             )
-        return EarlierLayerModule(earlier, Collect(feature=self.feature, last=depth - self.block + 1))
+        return EarlierLayerModule(earlier, HiddenState(block=self.block - 1, feature=self.feature))
 
 
 def _said(signal: Signal) -> str:
@@ -65,12 +65,12 @@ def _said(signal: Signal) -> str:
     return f"{signal.coding or signal.kind}{rate}"
 
 
-class EarlierLayerModule(DescriptorModule):
+class EarlierLayerModule(TargetFeatureModule):
     """The other network; always in evaluation mode."""
 
-    def __init__(self, network: Network, collect: Collect) -> None:
+    def __init__(self, network: Network, wanted: HiddenState) -> None:
         super().__init__()
-        self.network, self.collect = network.requires_grad_(False), collect
+        self.network, self.wanted = network.requires_grad_(False), wanted
         self.width = network.backbone.width
         self.train(False)
 
@@ -90,8 +90,8 @@ class EarlierLayerModule(DescriptorModule):
         if positions != expected:
             raise SpecError(
                 f"the other network has {positions} positions where this one has {expected}",
-                where="experiment.targets.descriptor.run",
-                mend="take a run whose encoder has the same patches or strides",
+                where="experiment.targets.feature.run",
+                hint="take a run whose encoder has the same patches or strides",
             )
-        context = self.network.contextualize(tokens, None, self.collect)
-        return context.positions_only(context.features[0]).float()
+        context = self.network.contextualize(tokens, None, (self.wanted,))
+        return context.positions_only(context.hidden_states[0]).float()

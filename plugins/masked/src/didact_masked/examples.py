@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from didact.testing import Example, NoiseSource, TinyBackbone, TinyMasker, TinySource, TinyWords
 from didact_distill import LinearHead
+from didact_kit import Example, NoiseSource, TinyBackbone, TinyMasker, TinySource, TinyWords
 from didact_masked.classifying import MaskedCrossEntropy
 from didact_masked.clusters import ClusterTargets, write_codebook
-from didact_masked.contents import DescriptorTargets, InputIds
+from didact_masked.contents import FeatureTargets, InputIds
 from didact_masked.contrasting import Contrastive
 from didact_masked.decoding import CosineHead, MaskTokenDecoder, TiedHead
 from didact_masked.earlier import EarlierLayer
@@ -30,13 +30,13 @@ dropping = TinyMasker(masks=2, corruption="drop")
 
 def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
     """The examples, and in ``folder`` the codebook that one reads."""
-    clusters = ClusterTargets(codebook=str(folder / "walks.npz"), descriptor=PatchPixels(normalize=False), clusters=4)
+    clusters = ClusterTargets(codebook=str(folder / "walks.npz"), feature=PatchPixels(normalize=False), clusters=4)
     drawn = torch.randn(4, even.channels, generator=torch.Generator().manual_seed(0))
     write_codebook(clusters, drawn.numpy())
     return {
         "input-ids": [Example(spec=InputIds(), objective=MaskedCrossEntropy(head=TiedHead()), **text)],
-        "descriptor-targets": [
-            Example(spec=DescriptorTargets(descriptor=PatchPixels(normalize=normalize)), source=even)
+        "feature-targets": [
+            Example(spec=FeatureTargets(feature=PatchPixels(normalize=normalize)), source=even)
             for normalize in (True, False)
         ],
         "cluster-targets": [Example(spec=clusters, source=even, objective=MaskedCrossEntropy())],

@@ -1,4 +1,4 @@
-"""HuBERT's first description of a position: mel-frequency cepstral coefficients."""
+"""HuBERT's first target features: mel-frequency cepstral coefficients."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import torchaudio
 from torch import Tensor, nn
 
 from didact import Network, SpecError, View
-from didact_masked.descriptors import Descriptor, DescriptorModule
+from didact_masked.target_features import TargetFeature, TargetFeatureModule
 
 WINDOW_MS, HOP_MS = 25, 10  # of a frame of `MFCC`, and from one to the next: Kaldi's
 DELTA_FRAMES = 5  # that a difference of `MFCC` is taken over: the recipe's
 
 
 @attrs.frozen(kw_only=True)
-class MFCC(Descriptor):
+class MFCC(TargetFeature):
     """Mel-frequency cepstral coefficients with their first and second differences: what HuBERT's first clusters are of.
 
     Hsu et al. 2021, HuBERT, section IV.B: 13 coefficients, computed as Kaldi does, 25 ms every 10 ms, and the
@@ -35,19 +35,19 @@ class MFCC(Descriptor):
         if signal.rate_hz is None or len(signal.axes) != 1:
             raise SpecError(
                 f"MFCC describes mono sound of a known rate, and the source gives {signal.kind} of axes {signal.axes}",
-                mend="use a source of waveforms, such as didact_speech.Waveforms, or another descriptor",
+                hint="use a source of waveforms, such as didact_speech.Waveforms, or another target feature",
             )
         hop, stride = HOP_MS * signal.rate_hz // 1000, network.encoder.stride
         if stride is None or stride % hop:
-            said = "the encoder does not tell its stride" if stride is None else f"the encoder's stride is {stride}"
+            said = "the encoder has no stride" if stride is None else f"the encoder's stride is {stride}"
             raise SpecError(
                 f"MFCC has a frame every {hop} values ({HOP_MS} ms), of which a position is to take one: {said}",
-                mend=f"use an encoder of frames whose stride is a multiple of {hop}, or another descriptor",
+                hint=f"use an encoder of frames whose stride is a multiple of {hop}, or another target feature",
             )
         return MFCCModule(self, signal.rate_hz, stride // hop)
 
 
-class MFCCModule(DescriptorModule):
+class MFCCModule(TargetFeatureModule):
     """No weights.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""MAE's description of a position: the values themselves."""
+"""MAE's target features: the values themselves."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from didact import Network, SpecError, View
-from didact_masked.descriptors import Descriptor, DescriptorModule
+from didact_masked.target_features import TargetFeature, TargetFeatureModule
 
 
 @attrs.frozen(kw_only=True)
-class PatchPixels(Descriptor):
+class PatchPixels(TargetFeature):
     """The values themselves of the piece of the sample that a position stands for, as MAE predicts them.
 
     Serves images and every other array (C, *axes) that the layout's positions divide evenly, axis by axis.
@@ -38,7 +38,7 @@ class PatchPixels(Descriptor):
             raise SpecError(
                 f"PatchPixels needs samples of one size, (channels, …), that the encoder cuts into equal pieces; the "
                 f"source's have the axes {network.signal.axes}, and the layout is {layout or 'not always the same'}",
-                mend="use a source of images of one size and patches that divide it, or another descriptor",
+                hint="use a source of images of one size and patches that divide it, or another target feature",
             )
         width = axes[0]
         for side, parts in zip(sides, layout, strict=True):
@@ -47,12 +47,12 @@ class PatchPixels(Descriptor):
             raise SpecError(
                 "a position stands for one value, which has no variance to be normalised by",
                 where="normalize",
-                mend="False, or an encoder whose positions stand for more",
+                hint="False, or an encoder whose positions stand for more",
             )
         return PatchPixelsModule(self, width)
 
 
-class PatchPixelsModule(DescriptorModule):
+class PatchPixelsModule(TargetFeatureModule):
     """No weights."""
 
     def __init__(self, spec: PatchPixels, width: int) -> None:

@@ -1,63 +1,49 @@
-"""What didact-masked registers."""
+"""The plugin of didact-masked: its registrations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-import click
-
-from didact import Objective, Spec, TargetBuilder, hookimpl
-from didact_masked.classifying import MaskedCrossEntropy
-from didact_masked.clustering import cluster_command
-from didact_masked.clusters import ClusterTargets
-from didact_masked.contents import DescriptorTargets, InputIds
-from didact_masked.contrasting import Contrastive
-from didact_masked.decoding import CosineHead, MaskTokenDecoder, TiedHead
-from didact_masked.earlier import EarlierLayer
-from didact_masked.mfcc import MFCC
-from didact_masked.pixels import PatchPixels
-from didact_masked.quantization import QuantizedTargets
-
-if TYPE_CHECKING:
-    from didact.testing import Example
+from didact.hookspecs import hookimpl
 
 
 @hookimpl
-def didact_target_builders() -> dict[str, type[TargetBuilder]]:
+def didact_target_builders() -> Mapping[str, str]:
     return {
-        "input-ids": InputIds,
-        "descriptor-targets": DescriptorTargets,
-        "cluster-targets": ClusterTargets,
-        "quantized-targets": QuantizedTargets,
+        "input-ids": "didact_masked.contents:InputIds",
+        "feature-targets": "didact_masked.contents:FeatureTargets",
+        "cluster-targets": "didact_masked.clusters:ClusterTargets",
+        "quantized-targets": "didact_masked.quantization:QuantizedTargets",
     }
 
 
 @hookimpl
-def didact_objectives() -> dict[str, type[Objective]]:
-    return {"cross-entropy": MaskedCrossEntropy, "contrastive": Contrastive}
-
-
-@hookimpl
-def didact_parts() -> dict[str, type[Spec]]:
+def didact_objectives() -> Mapping[str, str]:
     return {
-        "mask-token-decoder": MaskTokenDecoder,
-        "tied-head": TiedHead,
-        "cosine-head": CosineHead,
-        "patch-pixels": PatchPixels,
-        "mfcc": MFCC,
-        "earlier-layer": EarlierLayer,
+        "cross-entropy": "didact_masked.classifying:MaskedCrossEntropy",
+        "contrastive": "didact_masked.contrasting:Contrastive",
     }
 
 
 @hookimpl
-def didact_commands() -> dict[str, click.Command]:
-    return {"cluster": cluster_command}
+def didact_components() -> Mapping[str, str]:
+    return {
+        "mask-token-decoder": "didact_masked.decoding:MaskTokenDecoder",
+        "tied-head": "didact_masked.decoding:TiedHead",
+        "cosine-head": "didact_masked.decoding:CosineHead",
+        "patch-pixels": "didact_masked.pixels:PatchPixels",
+        "mfcc": "didact_masked.mfcc:MFCC",
+        "earlier-layer": "didact_masked.earlier:EarlierLayer",
+    }
 
 
 @hookimpl
-def didact_examples(folder: Path) -> Mapping[str, Sequence[Example]]:
-    from didact_masked.examples import examples
+def didact_commands() -> Mapping[str, str]:
+    return {
+        "cluster": "didact_masked.commands:cluster_command",
+    }
 
-    return examples(folder)
+
+@hookimpl
+def didact_examples() -> str:
+    return "didact_masked.examples:examples"

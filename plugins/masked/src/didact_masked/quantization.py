@@ -1,4 +1,4 @@
-"""wav2vec 2.0's targets: what the encoder heard, in words of a codebook that is learned along."""
+"""wav2vec 2.0's targets: the encoder's latents, quantised by learned codebooks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from didact import Finding, Network, Preflight, SpecError, StudentPass, Target, TargetBuilder, TargetBuilderModule
+from didact import Network, SpecError, StudentPass, Target, TargetBuilder, TargetBuilderModule
+from didact.preflight import Finding, Preflight
 
 
 @attrs.frozen(kw_only=True)
@@ -53,33 +54,33 @@ class QuantizedTargets(TargetBuilder):
         self.require(0 <= self.dropout < 1, "dropout", "from 0 up to but not 1")
 
     def temperature(self, step: int) -> float:
-        """Of the Gumbel softmax, after so many optimizer steps."""
+        """The temperature of the Gumbel softmax after ``step`` optimizer steps."""
         return max(self.end, self.start * self.decay**step)
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
-        """Whether the temperature gets where it is to go."""
+        """Whether the temperature reaches ``end``."""
         last = self.temperature(preflight.steps)
         if last > self.end:
             yield Finding.warning(
                 f"the codebooks' temperature falls from {self.start:g} to {last:.3g} in {preflight.steps:,} steps, and "
                 f"never reaches {self.end:g}",
                 where="decay",
-                mend=f"at most {math.floor((self.end / self.start) ** (1 / preflight.steps) * 1e6) / 1e6:g}",
+                hint=f"at most {math.floor((self.end / self.start) ** (1 / preflight.steps) * 1e6) / 1e6:g}",
             )
 
     def build(self, network: Network) -> QuantizedTargetsModule:
         width = network.encoder.latent_width
         if width is None:
             raise SpecError(
-                "QuantizedTargets quantises what the encoder has before it projects, and this one tells nothing of it",
-                mend="use an encoder with latents, such as didact_speech.ConvWaveform, or ClusterTargets",
+                "QuantizedTargets quantises the encoder's latents, and this encoder gives none",
+                hint="use an encoder with latents, such as didact_speech.ConvWaveform, or ClusterTargets",
             )
         return QuantizedTargetsModule(self, width)
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class QuantizedTarget(Target):
-    """A target of `QuantizedTargets`, and how it was chosen.
+    """A target of `QuantizedTargets`, with its codes.
 
     Attributes:
         ids: (B, T) int64; one number for the codes that were chosen together.

@@ -1,8 +1,5 @@
 """Perceiver IO for didact, and an encoder of any array: one experiment for images, speech and text."""
 
-from didact_perceiver.arrays import Arrays
-from didact_perceiver.masking import CellMasker
-from didact_perceiver.perceiver import PerceiverIO
-from didact_perceiver.positions import FourierPositions
+from lazy_loader import attach_stub
 
-__all__ = ["Arrays", "CellMasker", "FourierPositions", "PerceiverIO"]
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

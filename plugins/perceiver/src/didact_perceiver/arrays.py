@@ -6,19 +6,8 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from didact import (
-    BatchMask,
-    FeatureEncoder,
-    FeatureEncoderModule,
-    Layout,
-    Signal,
-    SpecError,
-    Tokens,
-    View,
-    corrupt,
-    drop,
-    repeat,
-)
+from didact import BatchMask, FeatureEncoder, FeatureEncoderModule, Layout, Signal, SpecError, Tokens, View
+from didact.placing import corrupt, drop, repeat
 from didact_perceiver.positions import FourierPositions
 
 
@@ -52,7 +41,7 @@ class Arrays(FeatureEncoder):
             raise SpecError(
                 f"an array {' × '.join(map(str, size))} has no patch of {self.patch} along each axis",
                 where="patch",
-                mend="choose a smaller patch, or leave such short samples out of the source",
+                hint="choose a smaller patch, or leave such short samples out of the source",
             )
         return Layout(shape)
 
@@ -62,7 +51,7 @@ class Arrays(FeatureEncoder):
             raise SpecError(
                 f"Arrays reads sequences of values or ids, and grids of a known number of channels, but the source "
                 f"gives {signal.kind!r} with the axes {signal.axes}",
-                mend="use a source of images, waveforms, bytes or the like, or an encoder for this signal",
+                hint="use a source of images, waveforms, bytes or the like, or an encoder for this signal",
             )
         return ArraysModule(self, signal, channels)
 
@@ -91,6 +80,10 @@ class ArraysModule(FeatureEncoderModule):
         self.places = nn.Linear(spec.positions.width(axes), spec.width, bias=False)
         self.mask_embedding = nn.Parameter(torch.randn(spec.width) * 3**-0.5)
 
+    def no_weight_decay(self) -> set[str]:
+        """The mask embedding, as BEiT and timm exempt theirs."""
+        return {"mask_embedding"}
+
     def embed(self, view: View) -> Tokens:
         """Content (B, C, *axes), or (B, S) without channels, to features (B, T, D)."""
         content = view.content if view.content.ndim > 2 else view.content[:, None]  # (B, S) -> (B, 1, S)
@@ -104,7 +97,7 @@ class ArraysModule(FeatureEncoderModule):
 
     def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
         """Hides, adds where each position is, drops: features (B, T, D) to (R, V, D)."""
-        features = corrupt(tokens.features, mask, self.mask_embedding)  # (R, T, D)
+        features = corrupt(tokens.features, mask, self.mask_embedding, padding=tokens.padding)  # (R, T, D)
         features = features + self.places(self.spec.positions.of_tokens(tokens, self.fixed))
         return drop(attrs.evolve(tokens, features=features, padding=repeat(tokens.padding, mask)), mask)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -41,18 +43,18 @@ class AttentionLayer(nn.Module):
         self.outer = nn.Linear(int(width * ffn_ratio), width)
 
     def forward(
-        self, x: Tensor, read: Tensor | None = None, padding: Tensor | None = None, wanted: Feature | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+        self, x: Tensor, read: Tensor | None = None, padding: Tensor | None = None, wanted: Sequence[Feature] = ()
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One turn of the residual stream.
 
         Args:
             x: (R, L, D), what reads.
             read: (R, V, D') from which; None: from itself.
             padding: (R, V) bool or None; true = is not read.
-            wanted: which feature to give along.
+            wanted: the features to return as well.
 
         Returns:
-            the stream behind the layer (R, L, D) float32, and the wanted feature (R, L, D) or None.
+            the stream after the layer (R, L, D) float32, and the wanted features, (R, L, D) each.
         """
         normed = self.norm(x)
         source = normed if read is None or self.read_norm is None else self.read_norm(read)
@@ -60,9 +62,8 @@ class AttentionLayer(nn.Module):
         x = x.float() + attended if self.residual else attended.float()
         transformed = self.outer(F.gelu(self.inner(self.ffn_norm(x))))
         x = x + transformed
-        if wanted is None:
-            return x, None
-        return x, {"attention": attended, "ffn": transformed, "ffn+residual": x, "block": x}[wanted]
+        features = {"attention": attended, "ffn": transformed, "ffn+residual": x, "block": x}
+        return x, tuple(features[feature] for feature in wanted)
 
     def weights(self, x: Tensor, read: Tensor, padding: Tensor | None = None) -> Tensor:
         """The shares by which `forward` adds up the values, computed anew, in float32.

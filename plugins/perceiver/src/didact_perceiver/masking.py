@@ -7,16 +7,17 @@ from collections.abc import Iterator
 import attrs
 import torch
 
-from didact import Finding, Layout, Mask, Masker, Preflight, SpecError
+from didact import Layout, Mask, Masker, SpecError
+from didact.preflight import Finding, Preflight
 
 
 @attrs.frozen(kw_only=True)
-class CellMasker(Masker):
+class RandomMasker(Masker):
     """Cuts a sample into equal cells and hides some of them.
 
-    Neighbouring positions tell of each other in every modality, on a scale that differs: a cell is a share of the
+    Neighbouring positions resemble each other in every modality, on a scale that differs: a cell is a share of the
     sample, so that one setting serves all. Sixteen cells are 4 × 4 blocks of an image and sixteen spans of a sequence.
-    Where they begin is drawn for each sample; a cell that reaches beyond the end goes on at the beginning.
+    Where they begin is drawn for each sample; a cell that reaches beyond the end continues at the beginning.
 
     Attributes:
         cells: about how many there are; k along each of A axes, k the root that comes nearest.
@@ -41,9 +42,9 @@ class CellMasker(Masker):
         """One mask over T positions: predicted (1, T)."""
         if layout.positions < 2:
             raise SpecError(
-                "CellMasker would hide everything or nothing of a sample of one position",
+                "RandomMasker would hide everything or nothing of a sample of one position",
                 where="cells",
-                mend="make the samples longer, or their patches smaller",
+                hint="make the samples longer, or their patches smaller",
             )
         cell = torch.zeros(layout.shape, dtype=torch.int64)  # of each position
         total = 1

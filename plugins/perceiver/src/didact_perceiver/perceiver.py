@@ -1,15 +1,16 @@
-"""Perceiver IO: a few latent vectors read the whole input, think, and are asked what is at each position."""
+"""Perceiver IO: latents cross-attend to the input, attend to each other, and are decoded by one query per position."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Literal
 
 import attrs
 import torch
 from torch import Tensor, nn
 
-from didact import Attention, Backbone, BackboneModule, Collect, Context, Layout, SpecError, Tokens
+from didact import Attention, Backbone, BackboneModule, BackboneOutput, HiddenState, Layout, Tokens
 from didact_perceiver.layers import AttentionLayer
 from didact_perceiver.positions import FourierPositions
 
@@ -35,7 +36,7 @@ class PerceiverIO(Backbone):
         queries: what asks for a position. ``positions``: its place, so that all that is known of its content comes
             through the latents (the language model). ``content``: what the encoder gives there, its place included, to
             which the answer is added (optical flow); at a hidden position that is the mask embedding. For data2vec's
-            targets: those that were asked for by place came to tell of the place and of little else.
+            targets use ``content``: with ``positions``, they came to depend on the position and on little else.
         positions: how a place is coded in a query of ``positions``; give the encoder the same.
     """
 
@@ -85,32 +86,31 @@ class PerceiverIOModule(BackboneModule):
         self.queries = nn.Linear(asked, spec.width)
         self.decode = layer(spec.width, latent, residual=self.by_content)
 
-    def forward(self, tokens: Tokens, collect: Collect | None = None) -> Context:
+    def forward(self, tokens: Tokens, hidden_states: Sequence[HiddenState] = ()) -> BackboneOutput:
         """Contextualises (R, V, D').
 
         Args:
             tokens: features (R, V, D'), padding (R, V) or None; padding is never read.
-            collect: which features of the latents' blocks to decode along, of at most ``depth``.
+            hidden_states: inner features of the latents' blocks to decode as well.
 
         Returns:
-            output (R, V, D) float32; features, one (R, V, D) for each block that was asked for.
+            output (R, V, D) float32; hidden states, (R, V, D) each.
 
         Raises:
-            SpecError: more blocks are asked for than there are.
+            SpecError: there is no such block.
         """
-        asked = collect.last if collect is not None else 0
-        if asked > len(self.blocks):
-            raise SpecError(f"the features of {asked} blocks are asked for, but PerceiverIO has {len(self.blocks)}")
+        wanted = HiddenState.by_block(hidden_states, len(self.blocks))
+        found: dict[HiddenState, Tensor] = {}
         rows = tokens.features.shape[0]
         queries = self._queries(tokens)  # (1 or R, V, D)
         x, _ = self.encode(self.latents.expand(rows, -1, -1), tokens.features, tokens.padding)  # (R, L, latent_width)
-        features = []
         for index, block in enumerate(self.blocks):
-            wanted = collect.feature if collect is not None and index >= len(self.blocks) - asked else None
-            x, feature = block(x, wanted=wanted)
-            if feature is not None:
-                features.append(self._ask(queries, feature))
-        return Context(output=self._ask(queries, x), tokens=tokens, features=tuple(features))
+            features = wanted.get(index, ())
+            x, values = block(x, wanted=features)
+            for feature, value in zip(features, values, strict=True):
+                found[HiddenState(block=index, feature=feature)] = self._ask(queries, value)
+        states = tuple(found[one] for one in hidden_states)
+        return BackboneOutput(output=self._ask(queries, x), tokens=tokens, hidden_states=states)
 
     def attention(self, tokens: Tokens, block: int) -> Attention:
         """What the latents read of the input: weights (R, H, L, V). They read once, so it is the same for every block.
@@ -132,6 +132,8 @@ class PerceiverIOModule(BackboneModule):
         codes = tokens.features
         if not self.by_content:
             codes = self.positions.of_tokens(tokens, self.fixed)  # (1 or R, V - extra, F)
-            codes = torch.nn.functional.pad(codes, (0, 0, tokens.extra, 0))  # extra ones have no place: all zeros
+            codes = torch.nn.functional.pad(
+                codes, (0, 0, tokens.num_prefix_tokens, 0)
+            )  # extra ones have no place: all zeros
         queries: Tensor = self.queries(codes)
         return queries

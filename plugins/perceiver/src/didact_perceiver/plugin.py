@@ -1,43 +1,40 @@
-"""What didact-perceiver registers."""
+"""The plugin of didact-perceiver: its registrations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from didact import Backbone, FeatureEncoder, Masker, Spec, hookimpl
-from didact_perceiver.arrays import Arrays
-from didact_perceiver.masking import CellMasker
-from didact_perceiver.perceiver import PerceiverIO
-from didact_perceiver.positions import FourierPositions
-
-if TYPE_CHECKING:
-    from didact.testing import Example
+from didact.hookspecs import hookimpl
 
 
 @hookimpl
-def didact_feature_encoders() -> dict[str, type[FeatureEncoder]]:
-    return {"arrays": Arrays}
+def didact_feature_encoders() -> Mapping[str, str]:
+    return {
+        "arrays": "didact_perceiver.arrays:Arrays",
+    }
 
 
 @hookimpl
-def didact_maskers() -> dict[str, type[Masker]]:
-    return {"cells": CellMasker}
+def didact_maskers() -> Mapping[str, str]:
+    return {
+        "random": "didact_perceiver.masking:RandomMasker",
+    }
 
 
 @hookimpl
-def didact_backbones() -> dict[str, type[Backbone]]:
-    return {"perceiver-io": PerceiverIO}
+def didact_backbones() -> Mapping[str, str]:
+    return {
+        "perceiver-io": "didact_perceiver.perceiver:PerceiverIO",
+    }
 
 
 @hookimpl
-def didact_parts() -> dict[str, type[Spec]]:
-    return {"fourier-positions": FourierPositions}
+def didact_components() -> Mapping[str, str]:
+    return {
+        "fourier-positions": "didact_perceiver.positions:FourierPositions",
+    }
 
 
 @hookimpl
-def didact_examples(folder: Path) -> Mapping[str, Sequence[Example]]:
-    from didact_perceiver.examples import EXAMPLES
-
-    return EXAMPLES
+def didact_examples() -> str:
+    return "didact_perceiver.examples:examples"

@@ -1,6 +1,8 @@
-"""didact in five minutes: one algorithm on images, speech and text.
+"""didact in four minutes: one algorithm on images, speech and text.
 
-Nothing here is meant to be imported; the distribution brings the command ``didact quickstart`` and its data.
+The distribution brings the command ``didact quickstart`` and its data; it has no public names.
 """
 
-__all__: list[str] = []
+from lazy_loader import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -8,31 +8,31 @@ from pathlib import Path
 
 import click
 
-INTERRUPTED = 130  # what a shell calls a command that SIGINT ended
+INTERRUPTED = 130  # exit status of a command that SIGINT ended
 
 
-@click.command("quickstart", short_help="See one algorithm learn from images, speech and text.")
+@click.command("quickstart", short_help="Pretrain one algorithm on images, speech and text, and judge it.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("quickstart"),
     show_default=True,
-    help="Where data, stores, runs and the figure go.",
+    help="Folder for data, stores, runs and the figure.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random in training.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of training.")
 @click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="FIELD=VALUE",
-    help="Change a field of all three experiments, such as training.steps=1000. Repeatable.",
+    help="Change a field of all three experiments, such as training.steps=1000; repeatable.",
 )
 @click.pass_context
 def quickstart_command(context: click.Context, out: Path, seed: int, settings: tuple[str, ...]) -> None:
-    """Prepares small data in three modalities, pretrains data2vec on each, and judges what was learned.
+    """Prepare small data in three modalities, pretrain data2vec on each, and evaluate the representations.
 
-    Everything happens through the commands that you would use on your own files; they are shown as they are run. It
-    takes some minutes on two cores. Stopped by Ctrl-C, it goes on where it was when it is called again.
+    Every step is a command that you can use on your own files; each is printed before it runs. All three take less than
+    four minutes on two cores. After Ctrl-C, the same command resumes where it stopped.
     """
     from rich.console import Console
 
@@ -52,14 +52,14 @@ def quickstart_command(context: click.Context, out: Path, seed: int, settings: t
     try:
         quickstart(out, changes, didact, console)
     except (Interrupted, KeyboardInterrupt):
-        console.print(f"stopped; it goes on by the same command: {again}", markup=False, soft_wrap=True)
+        console.print(f"stopped; resume with the same command: {again}", markup=False, soft_wrap=True)
         raise SystemExit(INTERRUPTED) from None
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
-    console.print(f"{minutes} min {seconds} s; the figure is {out / FIGURE}", markup=False, soft_wrap=True)
+    console.print(f"took {minutes} min {seconds} s; figure: {out / FIGURE}", markup=False, soft_wrap=True)
 
 
 def _parse(setting: str) -> tuple[str, str]:
     field, equals, value = setting.partition("=")
     if not equals or not field:
-        raise click.BadParameter(f"it takes FIELD=VALUE, got {setting!r}", param_hint="--set")
+        raise click.BadParameter(f"must be FIELD=VALUE, got {setting!r}", param_hint="--set")
     return field.strip(), value.strip()

@@ -1,7 +1,10 @@
 """Handwritten digits: the 1,797 grey images of 8×8 pixels that come with scikit-learn.
 
-Thirty people wrote them (Alpaydin & Kaynak 1998); scikit-learn keeps the thirteen of the original test set, one after
-the other. So the last fifth, which judges a representation here, was written by other hands than the rest.
+Thirty people wrote them (Alpaydin & Kaynak 1998); scikit-learn has those of the thirteen writers of the original test
+set, one after the other. So the last fifth, the test set here, is by other writers than the rest.
+
+The scans are centred and scaled to the same size, so raw pixels are a good metric for them: nearest neighbours of raw
+pixels classify 95 % correctly, and a minute of pretraining does not reach that.
 """
 
 from __future__ import annotations
@@ -19,12 +22,12 @@ def write_digits(folder: Path) -> None:
     """Writes ``{train,test}/{digit}/{number}.png``, 8-bit grey, 8×8.
 
     Args:
-        folder: where to; made if it is missing.
+        folder: created if it is missing.
     """
     digits = load_digits()
     first_of_test = round(len(digits.images) * (1 - TEST_SHARE))
     for number, (image, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
         place = folder / ("test" if number >= first_of_test else "train") / str(digit)
         place.mkdir(parents=True, exist_ok=True)
-        grey = np.round(image * (255 / 16)).astype(np.uint8)  # ink is counted from 0 to 16
+        grey = np.round(image * (255 / 16)).astype(np.uint8)  # ink ranges from 0 to 16
         Image.fromarray(grey).save(place / f"{number:04d}.png")

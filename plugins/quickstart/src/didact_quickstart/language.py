@@ -1,13 +1,12 @@
-"""An invented language, whose words are known by the company they keep.
+"""An invented language, whose words are related by the contexts in which they occur.
 
-No text is small enough to be learned from in a minute, so this one is generated, and called so. Its words belong to ten
-subjects, and a paragraph keeps to one of them: that "gebe" and "dunu" belong together shows only in their standing side
-by side (Harris 1954). The task is built so that no label can tell it:
+No real text is small enough to be learned in a minute, so this one is generated. Its words belong to ten subjects, and
+each paragraph has one subject. That two words share a subject shows only in their occurring together (Harris 1954). The
+labelled sentences alone do not solve the task:
 
-- what judges a representation are sentences in words that no labelled sentence holds, so that a bag of words knows
-  nothing of them;
-- words between them, a third of all and frequent as Zipf has it, and strays from other subjects tell nothing;
-- all words are syllables drawn alike, so that none looks like its subject.
+- the test sentences contain no subject word of the labelled training sentences, so a bag of words scores at chance;
+- linking words, a third of all words and distributed by Zipf's law, and stray words of other subjects are noise;
+- all words are made of syllables from one distribution, so spelling does not reveal the subject.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ from didact.randomness import key
 CONSONANTS = "bdfgklmnprstvz"
 VOWELS = "aeiou"
 SUBJECTS = tuple("abcdefghij")
-WORDS_OF_SUBJECT = 24  # half of them in labelled sentences that are learned from, half in those that judge
-LINKING_WORDS = 20  # which belong to no subject
+WORDS_OF_SUBJECT = 24  # half of them in the labelled training sentences, half in the test sentences
+LINKING_WORDS = 20  # they belong to no subject
 LINKING_SHARE = 0.35  # of the words of a text
-STRAY_SHARE = 0.1  # of the words of a paragraph that belong to a subject: to any
+STRAY_SHARE = 0.1  # of the subject words of a paragraph, drawn from any subject
 SENTENCE_WORDS = 12
 
 
 @attrs.frozen(kw_only=True)
 class Language:
-    """The words there are.
+    """The vocabulary.
 
     Attributes:
-        linking: words of one syllable that stand everywhere, the most frequent first.
+        linking: words of one syllable that occur with every subject, the most frequent first.
         subjects: the words of two syllables that belong to each of `SUBJECTS`.
     """
 
@@ -43,7 +42,7 @@ class Language:
 
     @classmethod
     def invent(cls, seed: int = 0) -> Language:
-        """The words, all different."""
+        """The vocabulary of a seed; all words differ."""
         generator = np.random.default_rng(key(seed, "language"))
         syllables = [consonant + vowel for consonant in CONSONANTS for vowel in VOWELS]
         linking = generator.choice(syllables, LINKING_WORDS, replace=False)
@@ -57,30 +56,30 @@ class Language:
         """One sentence.
 
         Args:
-            words: of its subject, those that it may use.
-            stray_share: of them that are of any subject instead.
-            generator: of all that differs between two sentences.
+            words: the words of its subject that it may contain.
+            stray_share: share of these that are replaced with a word of any subject.
+            generator: of the choice of words.
         """
         weights = 1 / np.arange(1, len(self.linking) + 1)  # Zipf's law
         chosen = generator.choice(self.linking, SENTENCE_WORDS, p=weights / weights.sum())
         everywhere = [word for subject in self.subjects for word in subject]
         lot = generator.uniform(size=SENTENCE_WORDS)
-        telling = np.where(
+        subject = np.where(
             generator.uniform(size=SENTENCE_WORDS) < stray_share,
             generator.choice(everywhere, SENTENCE_WORDS),
             generator.choice(words, SENTENCE_WORDS),
         )
-        return " ".join(np.where(lot < LINKING_SHARE, chosen, telling)) + " ."
+        return " ".join(np.where(lot < LINKING_SHARE, chosen, subject)) + " ."
 
 
 def write_texts(folder: Path, *, paragraphs: int = 5_000, sentences: int = 1_000, seed: int = 0) -> None:
     """Writes ``corpus.txt``, and ``{train,test}.tsv`` with text and label.
 
     Args:
-        folder: where to; made if it is missing.
-        paragraphs: of six sentences each; of each subject equally many.
-        sentences: that are labelled, in each of both tables.
-        seed: of everything random in them.
+        folder: created if it is missing.
+        paragraphs: number of unlabelled paragraphs of six sentences; every subject has the same number.
+        sentences: number of labelled sentences in each table.
+        seed: of everything random.
     """
     folder.mkdir(parents=True, exist_ok=True)
     language = Language.invent(seed)

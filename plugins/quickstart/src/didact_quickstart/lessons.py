@@ -1,4 +1,4 @@
-"""The quickstart's three lessons: what each modality learns from, and how its files become stores."""
+"""The three lessons of the quickstart: the files of each modality, their stores and their experiment."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from didact_quickstart.voices import write_voices
 
 @attrs.frozen(kw_only=True)
 class Ingestion:
-    """What a user would type to make one store of files.
+    """The command that makes one store of files.
 
     Attributes:
-        kind: of media.
+        kind: kind of media, as ``didact ingest`` names it.
         files: the file or folder, inside the lesson's data.
         store: the store's name.
-        options: further words of the command line, which say where labels come from.
+        options: further words of the command line, which define the labels.
     """
 
     kind: str
@@ -35,12 +35,12 @@ class Lesson:
 
     Attributes:
         modality: ``images``, ``speech`` or ``text``; also the name of its experiment's file.
-        data: what it learns from, for a heading.
-        origin: where that comes from, in a sentence.
-        judged: what the probe must tell, in a sentence.
-        classes: of the probe.
+        data: the training data, for a heading.
+        origin: where the data come from, in a sentence.
+        judged: the task of the probe, in a sentence.
+        classes: number of classes of the probe.
         write: writes the files into a folder.
-        ingestions: of these files.
+        ingestions: the stores made of these files.
     """
 
     modality: str
@@ -66,7 +66,7 @@ LESSONS = (
         modality="images",
         data="handwritten digits",
         origin="real: the 1,797 scans of 8×8 pixels that come with scikit-learn",
-        judged="which of 10 digits it is, written by hands that pretraining never saw",
+        judged="10 digits, by writers that are not in the training data",
         classes=10,
         write=write_digits,
         ingestions=(
@@ -77,8 +77,8 @@ LESSONS = (
     Lesson(
         modality="speech",
         data="synthetic voices",
-        origin="generated: vowels and diphthongs by formant synthesis, in eight voices and noise",
-        judged="which of 10 syllables it is (ai or ia?), in two voices that pretraining never heard",
+        origin="generated: vowels and diphthongs by formant synthesis, in eight voices, with noise",
+        judged="10 syllables (ai or ia?), in two voices that are not in the training data",
         classes=10,
         write=write_voices,
         ingestions=(
@@ -89,8 +89,8 @@ LESSONS = (
     Lesson(
         modality="text",
         data="an invented language",
-        origin="generated: paragraphs that keep to one of ten subjects, in words that only their company gives away",
-        judged="which of 10 subjects a sentence is about, in words that no labelled sentence holds",
+        origin="generated: paragraphs about one of ten subjects, whose words are related only by occurring together",
+        judged="10 subjects of sentences, in subject words that no labelled training sentence contains",
         classes=10,
         write=write_texts,
         ingestions=(

@@ -1,11 +1,14 @@
-"""What didact-quickstart registers: a command, and nothing that an experiment could name."""
+"""The registrations of didact-quickstart: a command, and no component."""
 
-import click
+from __future__ import annotations
 
-from didact import hookimpl
-from didact_quickstart.command import quickstart_command
+from collections.abc import Mapping
+
+from didact.hookspecs import hookimpl
 
 
 @hookimpl
-def didact_commands() -> dict[str, click.Command]:
-    return {"quickstart": quickstart_command}
+def didact_commands() -> Mapping[str, str]:
+    return {
+        "quickstart": "didact_quickstart.command:quickstart_command",
+    }

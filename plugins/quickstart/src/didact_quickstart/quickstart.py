@@ -1,4 +1,4 @@
-"""The quickstart itself: files, stores, pretraining, verdict, for each modality, by the commands a user would type."""
+"""The quickstart: files, stores, pretraining and verdict for each modality, by the commands that a user would type."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from didact_quickstart.verdicts import CLASSIFIERS, CONTENDERS, Verdict, draw, t
 
 Command = Callable[..., None]  # runs a `didact` command line, given word by word
 
-PROBE = "probe"  # what the three experiments call their evaluation
+PROBE = "probe"  # the name of the evaluation in the three experiments
 FIGURE = "quickstart.png"
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
-    """Somebody pressed Ctrl-C; what is complete stays."""
+    """Stopped by Ctrl-C; what is complete is kept."""
 
 
 def quickstart(out: Path, settings: Mapping[str, str], didact: Command, console: Console) -> list[Verdict]:
-    """Goes through the three lessons; what an earlier call completed is not done again.
+    """Runs the three lessons, without repeating what an earlier call completed.
 
     Args:
-        out: where everything goes.
-        settings: fields of all three experiments that are changed.
+        out: folder for data, stores, runs and the figure.
+        settings: changed fields of all three experiments, ``field → text``.
         didact: runs a ``didact`` command line.
-        console: to tell what happens.
+        console: for progress and the table.
 
     Raises:
-        Interrupted: before the end.
-        DidactError: the folder holds something else, the disk is full, …
+        Interrupted: stopped before the end.
+        DidactError: a command failed, for example because the folder holds another run or the disk is full.
     """
     verdicts = []
     with _stores_in(out / "stores"):
@@ -50,12 +50,14 @@ def quickstart(out: Path, settings: Mapping[str, str], didact: Command, console:
             verdicts.append(teach(lesson, out, settings, didact))
     console.rule("verdict", align="left")
     console.print(table(verdicts))
+    for verdict in verdicts:
+        console.print(verdict.sentence(), markup=False)
     draw(verdicts, out / FIGURE)
     return verdicts
 
 
 def teach(lesson: Lesson, out: Path, settings: Mapping[str, str], didact: Command) -> Verdict:
-    """One modality from nothing to its verdict."""
+    """Runs one modality, from its files to its verdict."""
     started = time.monotonic()
     files = out / "data" / lesson.modality
     _write_once(files, lesson.write)
@@ -77,12 +79,12 @@ def teach(lesson: Lesson, out: Path, settings: Mapping[str, str], didact: Comman
 
 
 def read_verdict(lesson: Lesson, run: Path, seconds: float | None) -> Verdict:
-    """What a complete run's folder says.
+    """The verdict recorded in the folder of a complete run.
 
     Args:
-        lesson: that was taught.
+        lesson: the run's lesson.
         run: the run's folder.
-        seconds: that it took; None where it was complete before.
+        seconds: its duration; None where it was complete before.
     """
     metrics = json.loads(_verdict_file(run).read_text())["metrics"]
     suffixes = {"pretrained": "", "random": "_random", "raw": "_raw"}
@@ -103,7 +105,7 @@ def read_verdict(lesson: Lesson, run: Path, seconds: float | None) -> Verdict:
 
 
 def _write_once(folder: Path, write: Callable[[Path], None]) -> None:
-    """Files that are there are complete: they are written beside their place and moved there at the end."""
+    """Writes files beside their place and moves them there at the end, so an existing folder is complete."""
     if folder.exists():
         return
     beside = folder.with_name(folder.name + ".writing")
@@ -126,15 +128,15 @@ def _require_same_settings(run: Path, settings: Mapping[str, str]) -> None:
     before = json.loads((run / "overrides.json").read_text())
     if before != dict(settings):
         raise RunError(
-            f"there is a run with other settings in {run}: {before or 'the defaults'}, not {dict(settings)}",
+            f"{run} holds a run with other settings: {before or 'the defaults'}, not {dict(settings)}",
             where=str(run),
-            mend="choose another folder with --out, or remove this one",
+            hint="choose another folder with --out, or delete this one",
         )
 
 
 @contextlib.contextmanager
 def _stores_in(folder: Path) -> Iterator[None]:
-    """Lets experiments find their stores by name in a folder."""
+    """Makes experiments find their stores by name in a folder."""
     before = os.environ.get("DIDACT_STORES")
     os.environ["DIDACT_STORES"] = str(folder)
     try:

@@ -1,4 +1,4 @@
-"""What the quickstart found in each modality, as a table and as a figure."""
+"""The results of the quickstart: a table, a sentence for each modality, and a figure."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 CONTENDERS = {"raw": "raw features", "random": "random init", "pretrained": "pretrained"}
-CLASSIFIERS = {"linear": "linear", "knn": "k-NN"}
+CLASSIFIERS = {"linear": "linear", "knn": "20-NN"}
+REASONS = {
+    "raw": "the raw features already place samples of one class close together",
+    "random": "pretraining added nothing to what the architecture gives at its random initialisation",
+}
+NOTICEABLE = 2.0  # points; the standard error of 90 % on the 300 test samples of the smallest lesson is 1.7
 COLOURS = {"raw": "#c9c5bd", "random": "#8fa3b5", "pretrained": "#d1495b"}
 INK = "#333333"
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Verdict:
-    """How one modality went.
+    """The result of one modality.
 
     Attributes:
         modality: ``images``, ``speech`` or ``text``.
-        data: what it learned from, in a few words.
+        data: the training data, in a few words.
         accuracy: ``(classifier, contender) → %`` of the held-out samples; keys of `CLASSIFIERS` and `CONTENDERS`.
-        classes: how many there are to choose from.
+        classes: number of classes.
         steps: (L,) the optimizer steps whose loss is known.
         losses: (L,) the loss at each.
-        seconds: that pretraining and judging took; None where an earlier quickstart did it.
+        seconds: duration of pretraining and evaluation; None where an earlier quickstart did both.
     """
 
     modality: str
@@ -38,6 +43,25 @@ class Verdict:
     steps: np.ndarray
     losses: np.ndarray
     seconds: float | None
+
+    def sentence(self) -> str:
+        """Where pretraining beats the better of both controls, by how much, and the reason where it does not.
+
+        A difference below `NOTICEABLE` is no gain.
+        """
+        gains, failures = [], []
+        for classifier, name in CLASSIFIERS.items():
+            pretrained = self.accuracy[classifier, "pretrained"]
+            control = max(("raw", "random"), key=lambda contender: self.accuracy[classifier, contender])
+            best = self.accuracy[classifier, control]
+            if pretrained >= best + NOTICEABLE:
+                gains.append(f"{name} +{pretrained - best:.1f}")
+            else:
+                numbers = f"{CONTENDERS[control]} {best:.1f}, pretrained {pretrained:.1f}"
+                failures.append(f"none with {name} ({numbers}): {REASONS[control]}")
+        if gains:
+            gains = [f"{' and '.join(gains)} points over the better control"]
+        return f"{self.modality}: gain from pretraining: {'; '.join([*gains, *failures])}"
 
 
 def table(verdicts: list[Verdict]) -> Table:
@@ -62,7 +86,7 @@ def _cell(verdict: Verdict, classifier: str, contender: str) -> str:
 
 
 def draw(verdicts: list[Verdict], path: Path) -> None:
-    """Writes a figure: above, how the loss fell; below, what the representations are worth beside the controls."""
+    """Writes a figure: the loss curves above, the accuracies beside their controls below."""
     figure = Figure(figsize=(4.0 * len(verdicts), 6.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, len(verdicts), squeeze=False, height_ratios=(1, 1.25))

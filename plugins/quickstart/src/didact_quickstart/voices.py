@@ -1,14 +1,14 @@
-"""Synthetic voices: a source-filter synthesiser that speaks vowels and diphthongs.
+"""Synthetic voices: a source-filter synthesiser of vowels and diphthongs.
 
-No speech corpus is small and free enough to come along, so this data is generated, and called so. A glottal pulse train
-(Rosenberg 1971) with vibrato and jitter, mixed with breath, goes through a cascade of formant resonators (Klatt 1980)
-that glide from one vowel to another. The task is built so that it cannot be solved by an average spectrum:
+No speech corpus is small and free enough to be distributed with this package, so this data is generated. A glottal
+pulse train (Rosenberg 1971) with vibrato and jitter, mixed with breath noise, is filtered by a cascade of formant
+resonators (Klatt 1980) that glide from one vowel to another. An average spectrum does not solve the task:
 
 - six of the ten classes are three pairs that differ only in the *order* of their vowels: "ai" and "ia" have the same
   average;
-- the speakers that judge a representation are none of those it learned from; their tracts' lengths scale all formants;
-- every utterance has its own consonant-like onset, which tells nothing, its own speed, place, loudness, microphone
-  colour and noise.
+- the test speakers are not among the training speakers; the lengths of their vocal tracts scale all formants;
+- every utterance has its own speed, start, loudness, microphone response, noise, and a consonant-like onset that is
+  independent of the class.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Array: TypeAlias = npt.NDArray[np.float64]
 SAMPLE_RATE_HZ = 8_000
 SAMPLES = 4_800  # 0.6 s
 
-# F1 to F3 of men's vowels in Hz (Peterson & Barney 1952), and a fourth that hardly moves
+# F1 to F3 of men's vowels in Hz (Peterson & Barney 1952), and F4, which is nearly constant
 VOWELS = {
     "a": (730.0, 1090.0, 2440.0, 3400.0),
     "e": (530.0, 1840.0, 2480.0, 3450.0),
@@ -42,13 +42,13 @@ SYLLABLES = ("a", "e", "i", "u", "ai", "ia", "au", "ua", "iu", "ui")
 
 @attrs.frozen(kw_only=True)
 class Speaker:
-    """Who speaks.
+    """A voice.
 
     Attributes:
         pitch_hz: the mean fundamental frequency.
-        formant_scale: of all formants against those of `VOWELS`: the inverse of the vocal tract's relative length.
+        formant_scale: factor of all formants of `VOWELS`: the inverse of the vocal tract's relative length.
         breath: the share of noise in the source.
-        held_out: whether this speaker is only judged on, never learned from.
+        held_out: whether this speaker is in the test set, and in no training set.
     """
 
     pitch_hz: float
@@ -73,9 +73,9 @@ def write_voices(folder: Path, *, per_class: int = 15, seed: int = 0) -> None:
     """Writes ``{train,test}/{syllable}_{speaker}_{index}.wav``, 16-bit mono.
 
     Args:
-        folder: where to; made if it is missing.
-        per_class: utterances of each syllable by each speaker.
-        seed: of everything random in them.
+        folder: created if it is missing.
+        per_class: number of utterances of each syllable by each speaker.
+        seed: of everything random.
     """
     for name, speaker in SPEAKERS.items():
         split = folder / ("test" if speaker.held_out else "train")
@@ -92,14 +92,14 @@ def speak(syllables: list[str], speaker: Speaker, *, generator: np.random.Genera
 
     Args:
         syllables: N of `SYLLABLES`.
-        speaker: who.
+        speaker: the voice of all of them.
         generator: of everything that differs between two utterances of one syllable.
 
     Returns:
         (N, SAMPLES) float64 sound pressure between -1 and 1.
     """
     n = len(syllables)
-    seconds = np.arange(SAMPLES)[:, None] / SAMPLE_RATE_HZ  # (S, 1): time runs along the first axis throughout
+    seconds = np.arange(SAMPLES)[:, None] / SAMPLE_RATE_HZ  # (S, 1): time is the first axis throughout
     start = generator.uniform(0.03, 0.12, n)
     length = generator.uniform(0.34, 0.46, n)
     through = (seconds - start) / length  # (S, N): 0 where the syllable starts, 1 where it ends
@@ -116,7 +116,7 @@ def speak(syllables: list[str], speaker: Speaker, *, generator: np.random.Genera
 
 
 def _glottal_pulses(pitch_hz: Array, seconds: Array, generator: np.random.Generator) -> Array:
-    """The derivative of Rosenberg's glottal flow at a pitch (S, N) that wavers and jitters."""
+    """The derivative of Rosenberg's glottal flow at a pitch (S, N), with vibrato and jitter."""
     s, n = len(pitch_hz), len(pitch_hz[0])
     vibrato = 0.015 * np.sin(2 * np.pi * (generator.uniform(4, 7, n) * seconds + generator.uniform(0, 1, n)))
     knots = generator.standard_normal((s // 80 + 2, n)) * 0.012  # jitter: a new deviation every 10 ms
@@ -146,20 +146,20 @@ def _formants(syllables: list[str], speaker: Speaker, through: Array, generator:
 
 
 def _resonate(sound: Array, formant_hz: Array, bandwidth_hz: float) -> Array:
-    """Klatt's second-order resonator, its frequency moving from sample to sample; both arrays (S, N)."""
+    """Klatt's second-order resonator with a frequency for each sample; both arrays (S, N)."""
     radius = math.exp(-math.pi * bandwidth_hz / SAMPLE_RATE_HZ)
     back = 2 * radius * np.cos(2 * np.pi * formant_hz / SAMPLE_RATE_HZ)  # (S, N)
     gain = 1 - back + radius**2  # unit gain at 0 Hz, as in a cascade
     driven = gain * sound
     before = before_that = np.zeros(sound.shape[1])
-    for sample in range(len(driven)):  # a recursion over time, all N utterances at once
+    for sample in range(len(driven)):  # a recursion over time, for all N utterances at once
         before, before_that = driven[sample] + back[sample] * before - radius**2 * before_that, before
         driven[sample] = before
     return driven
 
 
 def _onsets(since: Array, generator: np.random.Generator) -> Array:
-    """Consonant-like bursts of coloured noise where the syllables start; every fourth syllable has none.
+    """Consonant-like bursts of coloured noise at the starts of the syllables; every fourth syllable has none.
 
     Args:
         since: (S, N) seconds since the syllable's start.
@@ -175,14 +175,14 @@ def _onsets(since: Array, generator: np.random.Generator) -> Array:
 
 
 def _record(sound: Array, generator: np.random.Generator) -> Array:
-    """What a poor microphone in a room makes of sound (S, N): colour, noise of another colour, and a level."""
+    """Sound (S, N) as recorded by a poor microphone in a room: filtered, with filtered noise, at a random level."""
     s, n = len(sound), len(sound[0])
     sound = _scale(_tilt(sound, generator.uniform(-0.5, 0.7, n)))
     noise = _scale(_tilt(generator.standard_normal((s, n)), generator.uniform(-0.6, 0.9, n)))
     signal_to_noise_db = generator.uniform(4, 18, n)
     noisy = _scale(sound + noise * 10 ** (-signal_to_noise_db / 20))
     loudness = 10 ** (generator.uniform(-12, 0, n) / 20)
-    return np.clip(0.12 * loudness * noisy, -1, 1)  # -18 dB full scale at the loudest leaves room for the peaks
+    return np.clip(0.12 * loudness * noisy, -1, 1)  # -18 dB full scale at the loudest leaves headroom for the peaks
 
 
 def _tilt(sound: Array, pole: Array) -> Array:
@@ -207,6 +207,6 @@ def _ramp(values: Array, low: Array | float, high: Array | float) -> Array:
 
 
 def _scale(sound: Array) -> Array:
-    """Sound (S, N) at a root mean square of 1 over time."""
+    """Sound (S, N) scaled to a root mean square of 1 over time."""
     root_mean_square: Array = np.sqrt((sound**2).mean(0))  # (N,)
     return sound / (root_mean_square + 1e-6)

@@ -1,9 +1,5 @@
-"""Speech for didact: encoders of waveforms, learned and fixed, span masks, sound from a store."""
+"""Speech for didact: learned and fixed encoders of waveforms, span masks, and audio from a store."""
 
-from didact_speech.audio import AudioMedium
-from didact_speech.filterbank import MelFilterbank
-from didact_speech.spans import SpanMasker
-from didact_speech.waveform import ConvWaveform
-from didact_speech.waveforms import Waveforms
+from lazy_loader import attach_stub
 
-__all__ = ["AudioMedium", "ConvWaveform", "MelFilterbank", "SpanMasker", "Waveforms"]
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

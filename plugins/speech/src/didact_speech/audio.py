@@ -1,4 +1,4 @@
-"""Sound files: decoding them, and what ``didact ingest audio`` checks before it takes one."""
+"""Audio files: decoding, and the checks of ``didact ingest audio``."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Mapping
 
 import numpy as np
 import soundfile
-import torch
 
-from didact import DataError, Medium, Record, Sound
+from didact import Audio, DataError
+from didact_stores import Medium, Record
 
-STREAMED = 0x7FFFFF00  # a writer that cannot seek back (a pipe) declares a size from here on; it does not know better
-SILENT_RANGE = 2e-4  # between the least sample and the greatest, of 2 at most: dither of three steps of 16 bits
+STREAMED = 0x7FFFFF00  # a writer that cannot seek, such as a pipe, declares a size of at least this as a placeholder
+SILENT_RANGE = 2e-4  # between the smallest and the largest sample, of at most 2: three steps of 16 bits, for dither
 OGG_HEADER_BYTES, OGG_END_OF_STREAM = 27, 4
 
 
 class AudioMedium(Medium):
-    """Sound. Each file is decoded once, in full, so that no training meets a broken one.
+    """Audio files. Each file is decoded completely once, so that training does not fail on a broken one.
 
-    Silence is data, and suspect: it is kept and told of.
+    Silent files are kept, and reported as suspicious.
     """
 
     kind = "audio"
@@ -28,9 +28,9 @@ class AudioMedium(Medium):
     suffixes = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au")
 
     def records(self, data: bytes, name: str, options: Mapping[str, str]) -> list[Record]:
-        sound = decode(data, name)
-        suspect = "silent" if is_silent(sound) else ""
-        return [Record(data=data, length=len(sound.samples) / sound.rate_hz, name=name, suspect=suspect)]
+        samples, rate_hz = decode_samples(data, name)
+        suspect = "silent" if np.ptp(samples) < SILENT_RANGE else ""
+        return [Record(data=data, length=len(samples) / rate_hz, name=name, suspect=suspect)]
 
     def describe(self, record: Record) -> str:
         about = soundfile.info(io.BytesIO(record.data))  # the header alone
@@ -38,15 +38,23 @@ class AudioMedium(Medium):
         return f"{super().describe(record)}  {about.samplerate} Hz {channels} {about.format} {about.subtype}"
 
 
-def decode(data: bytes, name: str) -> Sound:
-    """A sound file's samples (S,) float32: the mean of its channels.
+def decode(data: bytes, name: str) -> Audio:
+    """Decodes an audio file to samples (S,) float32 as a tensor; see `decode_samples`."""
+    import torch  # here: ingestion and inspection need no PyTorch
+
+    samples, rate_hz = decode_samples(data, name)
+    return Audio(samples=torch.from_numpy(samples), rate_hz=rate_hz)
+
+
+def decode_samples(data: bytes, name: str) -> tuple[np.ndarray, int]:
+    """Decodes an audio file to samples (S,) float32, the mean of its channels, and their rate in hertz.
 
     Args:
-        data: of the file, in any format that libsndfile reads.
-        name: of the file, for messages.
+        data: the file's bytes, in any format that libsndfile reads.
+        name: the file's name, for messages.
 
     Raises:
-        DataError: it cannot be decoded, holds nothing, breaks off, or holds values that are not finite.
+        DataError: the file cannot be decoded, is empty, is truncated, or has values that are not finite.
     """
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
@@ -54,41 +62,35 @@ def decode(data: bytes, name: str) -> Sound:
             samples = file.read(dtype="float32", always_2d=True)  # (S, channels)
     except (soundfile.SoundFileError, RuntimeError) as error:
         reason = str(error).removeprefix("Error : ").split(">: ")[-1].rstrip(".")
-        raise DataError(f"it cannot be decoded: {reason}", where=name, mend="replace it, or leave it out") from None
+        raise DataError(f"it cannot be decoded: {reason}", where=name, hint="replace or remove the file") from None
     missing = _missing(data, about, declared, len(samples))
     if missing:
-        raise DataError(f"it is truncated: {missing}", where=name, mend="fetch it again, or leave it out")
+        raise DataError(f"it is truncated: {missing}", where=name, hint="copy or download the file again, or remove it")
     if len(samples) == 0:
-        raise DataError("it holds no sound: its length is 0", where=name, mend="leave it out")
+        raise DataError("it has no samples", where=name, hint="remove the file")
     finite = np.isfinite(samples)
     if not finite.all():
         first = int(np.flatnonzero(~finite.all(axis=1))[0])
         raise DataError(
-            f"it holds values that are not finite: {samples[first][~finite[first]][0]} at {first / rate_hz:.3f} s, "
-            f"{int((~finite).sum())} in all",
+            f"it has {int((~finite).sum())} values that are not finite; the first is "
+            f"{samples[first][~finite[first]][0]} at {first / rate_hz:.3f} s",
             where=name,
-            mend="export it again, or leave it out",
+            hint="export the file again, or remove it",
         )
-    return Sound(samples=torch.from_numpy(samples.mean(axis=1)), rate_hz=rate_hz)
-
-
-def is_silent(sound: Sound) -> bool:
-    """Whether there is nothing to hear: all samples are nearly equal, whatever their mean."""
-    least, most = torch.aminmax(sound.samples)
-    return float(most - least) < SILENT_RANGE
+    return samples.mean(axis=1), rate_hz
 
 
 def _missing(data: bytes, about: str, declared: int, decoded: int) -> str:
-    """What a file promises and does not hold; empty where it is whole. libsndfile itself reads what there is."""
+    """What is missing from a truncated file; empty if it is complete. libsndfile reads truncated files silently."""
     chunk = re.search(r"^\s*(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", about, re.MULTILINE)  # WAV and AIFF
     if chunk and int(chunk[2]) < int(chunk[1]) < STREAMED:
-        return f"its header promises {chunk[1]} bytes of sound, {chunk[2]} are there"
+        return f"its header declares {chunk[1]} bytes of audio, and it has {chunk[2]}"
     if decoded < declared:  # MP3
-        return f"its header promises {declared} samples, {decoded} are there"
+        return f"its header declares {declared} samples, and it has {decoded}"
     if data[:4] == b"OggS":
         page = data[data.rfind(b"OggS") :]
         segments = page[OGG_HEADER_BYTES : OGG_HEADER_BYTES + page[26]] if len(page) >= OGG_HEADER_BYTES else b""
         whole = bool(segments) and len(page) >= OGG_HEADER_BYTES + len(segments) + sum(segments)
         if not whole or not page[5] & OGG_END_OF_STREAM:
-            return "its last Ogg page breaks off or does not end the stream"
+            return "its last Ogg page is incomplete or does not end the stream"
     return ""

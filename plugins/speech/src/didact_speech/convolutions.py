@@ -1,4 +1,4 @@
-"""Convolutions over time for tensors that hold the channels last, so that norms and projections need no transpose."""
+"""Convolutions over time of channels-last tensors, which need no transposition before norms and projections."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch import Tensor, nn
 
 
 class ChannelsLastConv1d(nn.Conv1d):
-    """`torch.nn.Conv1d` with the weights (C', C/groups, k) as ever, from (B, T, C) to (B, T', C').
+    """`torch.nn.Conv1d` from (B, T, C) to (B, T', C'); its weights are (C', C/groups, k) as usual.
 
-    A tensor (B, T, C) is, byte for byte, an image of height 1 in PyTorch's channels-last format, for which every
-    backend has convolutions of its own. Against `Conv1d` between transposes, forward and backward in bfloat16 on one
-    CPU core: strided 512→512 feature convolutions take 0.6 of the time, grouped positional ones half.
+    A tensor (B, T, C) has the memory layout of an image of height 1 in PyTorch's channels-last format, for which every
+    backend has kernels. Compared with `Conv1d` between two transpositions, forward and backward in bfloat16 on one CPU
+    core take 0.6 of the time for strided 512→512 feature convolutions, and half for grouped positional ones.
     """
 
     def forward(self, features: Tensor) -> Tensor:
         """Convolves (B, T, C) over T."""
         plain = self.groups == 1 and self.padding == (0,)
         if plain and self.in_channels == 1:
-            # a waveform's windows as rows of a matrix: with one channel there is nothing else to gain from
+            # a waveform's windows as rows of a matrix, which is fastest for one channel
             windows = features[..., 0].unfold(1, self.kernel_size[0], self.stride[0])  # (B, S, 1) -> (B, T, k)
             return F.linear(windows, self.weight[:, 0], self.bias)
         if self.groups == self.in_channels > 1 and features.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            # oneDNN's bfloat16 kernel for one channel per group never returns (seen with PyTorch 2.14 on AVX-512)
+            # oneDNN's bfloat16 kernel for one channel per group hangs (PyTorch 2.14, AVX-512)
             with torch.autocast("cpu", enabled=False):
                 return super().forward(features.float().transpose(1, 2)).transpose(1, 2)
         kernel = self.weight.unsqueeze(2)  # (C', C/groups, k) -> (C', C/groups, 1, k)
@@ -38,9 +38,9 @@ class ChannelsLastConv1d(nn.Conv1d):
 
 
 class FeatureConvolution(nn.Module):
-    """A strided convolution without bias or padding, LayerNorm over channels, GELU: a layer of the waveform's encoder.
+    """A layer of the waveform encoder: strided convolution without bias or padding, LayerNorm over channels, GELU.
 
-    As in wav2vec 2.0 with ``extractor_mode=layer_norm``, which data2vec uses throughout.
+    This is the layer of wav2vec 2.0 with ``extractor_mode=layer_norm``, which data2vec always uses.
     """
 
     def __init__(self, in_channels: int, channels: int, kernel: int, stride: int) -> None:
@@ -50,14 +50,15 @@ class FeatureConvolution(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        """From (B, T, C) to (B, ⌊(T - kernel) / stride⌋ + 1, channels)."""
+        """Maps (B, T, C) to (B, ⌊(T - kernel) / stride⌋ + 1, channels)."""
         return F.gelu(self.norm(self.conv(features)))
 
 
 class PositionalConvolution(nn.Module):
-    """A grouped convolution that keeps the length, LayerNorm without parameters, GELU: a layer of data2vec's positions.
+    """A layer of data2vec's positions: grouped convolution that keeps the length, LayerNorm without parameters, GELU.
 
-    As in data2vec §4.2: five of these with kernel 19 see as much as wav2vec 2.0's single one of 95, and train stably.
+    Five of them with kernel 19 have nearly the receptive field of wav2vec 2.0's single one of 95, and train more stably
+    (data2vec §4.2).
     """
 
     def __init__(self, width: int, kernel: int, groups: int) -> None:
@@ -65,15 +66,15 @@ class PositionalConvolution(nn.Module):
         self.conv = ChannelsLastConv1d(width, width, kernel, padding=kernel // 2, groups=groups)
 
     def forward(self, features: Tensor) -> Tensor:
-        """From (R, T, D) to (R, T, D)."""
-        convolved = self.conv(features)[:, : features.shape[1]]  # an even kernel gives one frame too many, at the end
+        """Maps (R, T, D) to (R, T, D)."""
+        convolved = self.conv(features)[:, : features.shape[1]]  # an even kernel gives one extra frame at the end
         return F.gelu(F.layer_norm(convolved, convolved.shape[-1:]))
 
 
 class _Convolution(torch.autograd.Function):
-    """A convolution along an image's width, whose weights' gradient is a matrix product for each of the kernel's taps.
+    """A convolution along an image's width that computes the gradient of its weights by one matrix product per tap.
 
-    oneDNN's float32 kernel for that gradient of a channels-last image is three times slower than its matrix product.
+    For channels-last images, oneDNN's float32 kernel for that gradient is three times slower than its matrix products.
     """
 
     @staticmethod
@@ -86,7 +87,7 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         image, kernel = ctx.saved_tensors
         for_bias = gradient.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
-        # a gradient that is derived itself, as nobody in training does, cannot come of products by oneDNN
+        # oneDNN's products have no derivative: a second derivative, which training does not need, is PyTorch's
         quick = not torch.is_grad_enabled()
         wanted = (ctx.needs_input_grad[0], ctx.needs_input_grad[1] and not quick, False)
         settings = (None, (1, ctx.stride), (0, 0), (1, 1), False, (0, 0), 1, wanted)
@@ -104,17 +105,18 @@ def _kernel_gradient(features: Tensor, gradient: Tensor, taps: int, stride: int)
     width = stride * (gradient.shape[1] - 1) + 1
     by_tap = []
     for tap in range(taps):
-        met = features[:, tap : tap + width : stride].contiguous()  # (B, T', C); what this tap was multiplied with
-        # sample by sample, which stays in the cache: (C', T') @ (T', C)
+        met = features[:, tap : tap + width : stride].contiguous()  # (B, T', C); the inputs of this tap
+        # by sample, so that the product stays in the cache: (C', T') @ (T', C)
         products = [_product(g.t(), x) for g, x in zip(gradient, met, strict=True)]
         by_tap.append(torch.stack(products).sum(0) if len(products) > 1 else products[0])
     return torch.stack(by_tap, -1).unsqueeze(2)  # k × (C', C) -> (C', C, 1, k)
 
 
 def _product(left: Tensor, right: Tensor) -> Tensor:
-    """A matrix product by oneDNN, which takes half the time of MKL's on processors that MKL does not favour.
+    """A matrix product by oneDNN, which takes half of MKL's time on CPUs for which MKL is not optimised.
 
-    Both must be dense, transposed or not: for any other strides oneDNN has a reference kernel, a thousand times slower.
+    Both factors must be dense, transposed or not. For other strides oneDNN uses a reference kernel, which is a thousand
+    times slower.
     """
     product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right.t(), None, "none", [], "")
     return product

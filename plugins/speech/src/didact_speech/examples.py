@@ -1,4 +1,4 @@
-"""Small instances of what didact-speech registers, for the contract's rules."""
+"""Small instances of the components of didact-speech, for the contract's rules."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import wave
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from didact import Layout, Record
-from didact.ingest import write_store
-from didact.testing import Example, NoiseSource
+from didact import Layout
+from didact_kit import Example, NoiseSource
 from didact_speech.audio import AudioMedium
 from didact_speech.filterbank import MelFilterbank
 from didact_speech.spans import SpanMasker
 from didact_speech.waveform import ConvWaveform
 from didact_speech.waveforms import Waveforms
+from didact_stores import Record
+from didact_stores.ingest import write_store
 
 RATE_HZ = 8_000
 
@@ -29,7 +30,7 @@ convolutions = ConvWaveform(
 
 
 def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
-    """The examples, and in ``folder`` the store that the source reads."""
+    """The examples of each component, by short name. Writes the store that the source reads to ``folder``."""
     sounds = [_sound(index) for index in range(4)]
     write_store(folder / "audio", AudioMedium.kind, AudioMedium.unit, sounds)
     return {

@@ -1,4 +1,4 @@
-"""The filter bank: a feature encoder of sound that is fixed, where data are too few to learn convolutions."""
+"""The filter bank: a fixed feature encoder of audio, for data sets that are too small to learn convolutions."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from torch import Tensor
 from didact import Layout, Signal, SpecError, Tokens, View
 from didact_speech.frames import FrameEncoder, FrameEncoderModule
 
-FLOOR = 1e-6  # added to a band's power, of which white noise of unit variance has 1: 60 dB below it
+FLOOR = 1e-6  # added to a band's power; 60 dB below white noise of unit variance, whose power is 1
 
 
 @attrs.frozen(kw_only=True)
 class MelFilterbank(FrameEncoder):
-    """Frames that are the logarithm of the power in mel bands, projected to the width.
+    """The logarithm of the power in mel bands, for each frame, projected to the width.
 
-    What w2v-BERT 2.0 (Seamless 2023, 80 bands, two frames joined) and the self-supervised models of spectrograms start
-    from. Nothing before the projection is learned, which leaves little that a target could collapse to: the choice for
-    hours of speech rather than thousands of hours. No frame depends on any other, so nothing of a masked frame leaks
-    into its neighbours but the part of its window that they share; with the defaults, that is 15 of 25 ms.
+    This is the input of w2v-BERT 2.0 (Seamless 2023, 80 bands, two frames joined) and of self-supervised models of
+    spectrograms. Nothing before the projection is learned, which makes a collapse of the targets less likely. Use it
+    for hours of speech instead of thousands of hours. Frames depend on each other only where their windows overlap, by
+    15 of 25 ms with the defaults.
 
     Attributes:
-        bands: mel bands, from 0 Hz to half the sample rate; 80 in most speech models.
-        window: samples that a frame sees through a Hann window; 400 is 25 ms at 16 kHz.
+        bands: number of mel bands, from 0 Hz to half the sample rate; 80 in most speech models.
+        window: samples in the Hann window of a frame; 400 is 25 ms at 16 kHz.
         hop: samples from one frame to the next; 160 is 10 ms at 16 kHz.
-        joined: neighbouring frames that make up one position; 2 in w2v-BERT 2.0, 1 keeps every frame by itself. What
-            is left over at a sample's end is not heard.
-        mean: subtracted from every log power. Spoken digits of unit variance have -4.3 and the deviation 4.0.
-        deviation: what is left is divided by it.
+        joined: number of neighbouring frames that are joined to one position; 2 in w2v-BERT 2.0. Frames that are left
+            over at a sample's end are not used.
+        mean: subtracted from every log power. For spoken digits of unit variance the mean is -4.3 and the
+            deviation 4.0.
+        deviation: divides the result.
     """
 
     bands: int = 80
@@ -54,11 +55,11 @@ class MelFilterbank(FrameEncoder):
 
     @property
     def receptive_field(self) -> int:
-        """Samples that one position sees, before positions are convolved."""
+        """Samples in the receptive field of one position, before positions are convolved."""
         return self.window + self.hop * (self.joined - 1)
 
     def layout(self, size: tuple[int, ...]) -> Layout:
-        """Positions of a waveform of (S,) samples."""
+        """The positions of a waveform of (S,) samples."""
         (samples,) = size
         positions = ((samples - self.window) // self.hop + 1) // self.joined if samples >= self.window else 0
         if positions < 1:
@@ -69,8 +70,8 @@ class MelFilterbank(FrameEncoder):
         self.require_waveform(signal)
         if signal.rate_hz is None:
             raise SpecError(
-                "MelFilterbank must know how many samples a second has, and the source's signal does not say",
-                mend="give the source's signal its rate_hz",
+                "MelFilterbank needs the sample rate, and the source's signal does not give it",
+                hint="set rate_hz in the source's signal",
             )
         return MelFilterbankModule(self, signal.rate_hz)
 
@@ -79,8 +80,8 @@ class MelFilterbankModule(FrameEncoderModule):
     """The weights of `MelFilterbank`, and its bands.
 
     Attributes:
-        hann: (window,); scaled so that white noise of unit variance has power 1.
-        weights: (F, bands); each frequency's share in each band; those of a band add up to 1.
+        hann: (window,); scaled such that white noise of unit variance has power 1.
+        weights: (F, bands); the weight of each frequency in each band; the weights of a band add up to 1.
     """
 
     hann: Tensor
@@ -89,7 +90,7 @@ class MelFilterbankModule(FrameEncoderModule):
     def __init__(self, spec: MelFilterbank, rate_hz: int) -> None:
         super().__init__(spec, spec.bands * spec.joined)
         self.spec = spec
-        self.fft_size = 2 * (1 << (spec.window - 1).bit_length())  # no low band falls between two frequencies
+        self.fft_size = 2 * (1 << (spec.window - 1).bit_length())  # so that every low band contains a frequency
         hann = torch.hann_window(spec.window)
         self.register_buffer("hann", hann / hann.norm(), persistent=False)
         weights = torchaudio.functional.melscale_fbanks(
@@ -98,13 +99,13 @@ class MelFilterbankModule(FrameEncoderModule):
         self.register_buffer("weights", weights / weights.sum(0), persistent=False)
 
     def embed(self, view: View) -> Tokens:
-        """From waveforms (B, S) to features (B, T, D) and latents (B, T, bands · joined)."""
+        """Maps waveforms (B, S) to features (B, T, D) and latents (B, T, bands · joined)."""
         latents = self.log_mel(view.content)
         return Tokens(features=self.projection(latents), layout=view.layout, padding=view.padding, latents=latents)
 
     @torch.no_grad()
     def log_mel(self, waveforms: Tensor) -> Tensor:
-        """From (B, S) to (B, T, bands · joined), outside autocast: a power in bfloat16 has two digits."""
+        """Maps (B, S) to (B, T, bands · joined), without autocast: bfloat16 holds a power to two digits."""
         spec = self.spec
         with torch.autocast(waveforms.device.type, enabled=False):
             frames = waveforms.unfold(1, spec.window, spec.hop) * self.hann  # (B, T', window)

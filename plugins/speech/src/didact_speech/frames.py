@@ -1,4 +1,4 @@
-"""What every encoder of sound shares: frames behind a mask, whose positions are convolved from their neighbours."""
+"""The base of the encoders of audio: masked frames, with positions that are convolved from neighbouring frames."""
 
 from __future__ import annotations
 
@@ -9,35 +9,25 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from didact import (
-    BatchMask,
-    FeatureEncoder,
-    FeatureEncoderModule,
-    Signal,
-    SpecError,
-    Tokens,
-    corrupt,
-    drop,
-    repeat,
-)
+from didact import BatchMask, FeatureEncoder, FeatureEncoderModule, Signal, SpecError, Tokens
+from didact.placing import corrupt, drop, repeat
 from didact_speech.convolutions import PositionalConvolution
 
 
 @attrs.frozen(kw_only=True)
 class FrameEncoder(FeatureEncoder, abc.ABC):
-    """The fields that encoders of sound share.
+    """The fields that encoders of audio share.
 
-    What follows a frame's position is convolved from its neighbours after masking, so a masked frame's position comes
-    from what stands in its place.
+    Positions are convolved from the frames after masking, so that they contain nothing of a masked frame.
 
     Attributes:
         width: D, the size of each vector; 768 in the base model, 1024 in the large one.
-        position_depth: convolutions in the positional stack; 5 in data2vec, 1 in wav2vec 2.0.
-        position_kernel: frames that each of them sees; 19 in data2vec, 5 of which see 91 frames together.
-        position_groups: groups of their channels; 16. Must divide the width.
-        positions_see: what stands in a masked frame's place when positions are convolved. ``mask``: the mask embedding
-            (data2vec). ``zeros``: nothing (data2vec 2.0, whose student never meets a masked frame otherwise).
-        dropout: on the projected features, of the student only; 0 in data2vec.
+        position_depth: number of convolutions in the positional stack; 5 in data2vec, 1 in wav2vec 2.0.
+        position_kernel: frames in the kernel of each convolution; 19 in data2vec, where 5 of them cover 91 frames.
+        position_groups: groups of the channels; 16. Must divide the width.
+        positions_see: the value of a masked frame when positions are convolved. ``mask``: the mask embedding
+            (data2vec). ``zeros``: zeros (data2vec 2.0, which drops masked frames).
+        dropout: share of the projected features that are dropped, for the student only; 0 in data2vec.
     """
 
     width: int = 768
@@ -61,30 +51,32 @@ class FrameEncoder(FeatureEncoder, abc.ABC):
         """Samples from one position to the next."""
 
     def require_waveform(self, signal: Signal) -> None:
-        """Raises a `SpecError` where a signal is not mono sound."""
+        """Raises a `SpecError` if a signal is not mono audio."""
         if signal.kind != "waveform" or len(signal.axes) != 1:
             raise SpecError(
                 f"{type(self).__name__} reads mono waveforms, but the source gives {signal.kind} of axes {signal.axes}",
-                mend="use a source of waveforms, such as didact_speech.Waveforms, or this source's own encoder",
+                hint="use a source of waveforms, such as didact_speech.Waveforms, or an encoder for this signal",
             )
 
     def too_short(self, samples: int, seen: int) -> SpecError:
-        """The error of a waveform of ``samples`` that has no frame, of which each sees ``seen``."""
+        """The error for a waveform of ``samples`` that is shorter than the ``seen`` samples of one position."""
         return SpecError(
             f"a waveform of {samples} samples gives no frame: {type(self).__name__} sees {seen} at a time",
             where="experiment.source",
-            mend=f"leave shorter ones out (min_seconds: at least {seen} / sample_rate_hz)",
+            hint=f"exclude shorter waveforms: set min_seconds to at least {seen} / sample_rate_hz",
         )
 
 
 class FrameEncoderModule(FeatureEncoderModule):
-    """The weights that encoders of sound share.
+    """The weights that encoders of audio share.
 
     Attributes:
-        projection: of a frame to the width.
-        mask_embedding: (D,); what stands in a masked frame's place.
-        positions: convolutions whose result is added to the frames.
+        projection: from a frame to the width.
+        mask_embedding: (D,); replaces a hidden frame.
+        positions: convolutions whose output is added to the frames.
     """
+
+    position_parts = ("positions",)
 
     def __init__(self, spec: FrameEncoder, inputs: int) -> None:
         super().__init__()
@@ -98,20 +90,26 @@ class FrameEncoderModule(FeatureEncoderModule):
             for _ in range(spec.position_depth)
         )
 
+    def no_weight_decay(self) -> set[str]:
+        """The names of the parameters that are exempt from weight decay."""
+        return {"mask_embedding"}
+
     def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
-        """Masks, adds the positions convolved from what is left, and drops: (B, T, D) to (R, V, D)."""
-        features = corrupt(self.dropout(tokens.features), mask, self.mask_embedding)  # (R, T, D)
+        """Masks, adds positions that are convolved from the masked frames, and drops: (B, T, D) to (R, V, D)."""
+        features = corrupt(
+            self.dropout(tokens.features), mask, self.mask_embedding, padding=tokens.padding
+        )  # (R, T, D)
         padding = repeat(tokens.padding, mask)  # (R, T)
         seen = features if mask is None else self._seen(features, mask)
         features = features + self._convolve_positions(seen, padding)
         return drop(attrs.evolve(tokens, features=features, padding=padding), mask)
 
     def _seen(self, features: Tensor, mask: BatchMask) -> Tensor:
-        """What the positions are convolved from: (R, T, D) without a trace of what the student must not see."""
+        """The input of the positional convolutions: (R, T, D), with masked frames replaced."""
         rows, t, _ = features.shape
         unseen = None if mask.visible is None else _dropped(mask, rows, t)
         if self._positions_see == "mask":
-            replacement: Tensor = self.mask_embedding  # hidden frames hold it already
+            replacement: Tensor = self.mask_embedding  # which hidden frames are already
         else:
             replacement = torch.zeros_like(self.mask_embedding)
             if mask.hidden is not None:
@@ -122,10 +120,10 @@ class FrameEncoderModule(FeatureEncoderModule):
         return torch.where(unseen[..., None], replacement.to(features.dtype), features)
 
     def _convolve_positions(self, seen: Tensor, padding: Tensor | None) -> Tensor:
-        """From (R, T, D) to (R, T, D).
+        """Maps (R, T, D) to (R, T, D).
 
-        Padding is cleared before every layer, as the border of an unpadded sample is. fairseq and Hugging Face clear it
-        once, before the first: there a sample's last 36 frames depend on the length of its neighbours in the batch.
+        Padding is set to zero before every layer, like the border of an unpadded sample. fairseq and Hugging Face do so
+        only before the first layer; there, a sample's last 36 frames depend on the lengths of the others in the batch.
         """
         for position in self.positions:
             if padding is not None:
@@ -135,10 +133,10 @@ class FrameEncoderModule(FeatureEncoderModule):
 
 
 def _dropped(mask: BatchMask, rows: int, positions: int) -> Tensor:
-    """(R, T) bool; true = taken out of the sequence."""
+    """The positions that are dropped from each row: (R, T) bool."""
     assert mask.visible is not None
     held = torch.ones_like(mask.visible, dtype=torch.int32)
     if mask.visible_padding is not None:
         held = held.masked_fill(mask.visible_padding, 0)
-    kept = held.new_zeros(rows, positions).scatter_reduce(1, mask.visible, held, "amax")  # filler names position 0 too
+    kept = held.new_zeros(rows, positions).scatter_reduce(1, mask.visible, held, "amax")  # filler is at position 0
     return kept == 0

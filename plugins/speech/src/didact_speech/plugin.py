@@ -1,44 +1,35 @@
-"""What didact-speech registers."""
+"""The plugin of didact-speech."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from didact import FeatureEncoder, Masker, Medium, Source, hookimpl
-from didact_speech.audio import AudioMedium
-from didact_speech.filterbank import MelFilterbank
-from didact_speech.spans import SpanMasker
-from didact_speech.waveform import ConvWaveform
-from didact_speech.waveforms import Waveforms
-
-if TYPE_CHECKING:
-    from didact.testing import Example
+from didact.hookspecs import hookimpl
 
 
 @hookimpl
-def didact_feature_encoders() -> dict[str, type[FeatureEncoder]]:
-    return {"conv-waveform": ConvWaveform, "mel-filterbank": MelFilterbank}
+def didact_feature_encoders() -> Mapping[str, str]:
+    return {
+        "conv-waveform": "didact_speech.waveform:ConvWaveform",
+        "mel-filterbank": "didact_speech.filterbank:MelFilterbank",
+    }
 
 
 @hookimpl
-def didact_maskers() -> dict[str, type[Masker]]:
-    return {"span": SpanMasker}
+def didact_maskers() -> Mapping[str, str]:
+    return {
+        "span": "didact_speech.spans:SpanMasker",
+    }
 
 
 @hookimpl
-def didact_sources() -> dict[str, type[Source]]:
-    return {"waveforms": Waveforms}
+def didact_components() -> Mapping[str, str]:
+    return {
+        "waveforms": "didact_speech.waveforms:Waveforms",
+        "audio": "didact_speech.audio:AudioMedium",
+    }
 
 
 @hookimpl
-def didact_media() -> dict[str, type[Medium]]:
-    return {"audio": AudioMedium}
-
-
-@hookimpl
-def didact_examples(folder: Path) -> Mapping[str, Sequence[Example]]:
-    from didact_speech.examples import examples
-
-    return examples(folder)
+def didact_examples() -> str:
+    return "didact_speech.examples:examples"

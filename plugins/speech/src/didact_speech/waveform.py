@@ -1,4 +1,4 @@
-"""The waveform's learned feature encoder: strided convolutions to frames of 20 ms."""
+"""The learned feature encoder of waveforms: strided convolutions to frames of 20 ms."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ WAV2VEC2_LAYERS = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))
 
 @attrs.frozen(kw_only=True)
 class ConvWaveform(FrameEncoder):
-    """Frames from raw sound by strided convolutions, as in wav2vec 2.0 and both data2vecs (data2vec §4.2).
+    """Strided convolutions from raw audio to frames, as in wav2vec 2.0 and both data2vecs (data2vec §4.2).
 
-    A frame stands for as many samples as the strides multiply to: 320, or 20 ms at 16 kHz, of which it sees 400.
+    With the defaults there is a frame every 320 samples, which are 20 ms at 16 kHz, and its receptive field is 400.
 
     Attributes:
-        channels: of the feature convolutions; 512 in every published model. They take most of the memory.
-        layers: (kernel, stride) of each feature convolution. The strides multiply to the samples that one frame stands
-            for; at 8 kHz, leaving out one layer of stride 2 keeps the 20 ms.
-        gradient_scale: factor on the gradient that reaches the feature convolutions; 1 in data2vec, 0.1 in wav2vec 2.0,
-            0 freezes them (fairseq's feature_grad_mult).
+        channels: of the feature convolutions; 512 in all published models. They take most of the memory.
+        layers: (kernel, stride) of each feature convolution. The product of the strides is the number of samples from
+            one frame to the next. At 8 kHz, remove one layer of stride 2 to keep frames of 20 ms.
+        gradient_scale: factor on the gradient of the feature convolutions; 1 in data2vec, 0.1 in wav2vec 2.0 (fairseq's
+            feature_grad_mult). 0 freezes them.
     """
 
     channels: int = 512
@@ -47,14 +47,14 @@ class ConvWaveform(FrameEncoder):
 
     @property
     def receptive_field(self) -> int:
-        """Samples that one frame sees, before positions."""
+        """Samples in the receptive field of one frame, before positions are convolved."""
         seen = 1
         for kernel, stride in reversed(self.layers):
             seen = (seen - 1) * stride + kernel
         return seen
 
     def layout(self, size: tuple[int, ...]) -> Layout:
-        """Frames of a waveform of (S,) samples."""
+        """The frames of a waveform of (S,) samples."""
         (frames,) = size
         for kernel, stride in self.layers:
             frames = (frames - kernel) // stride + 1 if frames >= kernel else 0
@@ -72,7 +72,7 @@ class ConvWaveformModule(FrameEncoderModule):
 
     Attributes:
         features: convolutions from samples to frames.
-        norm: of a frame's channels, before they are projected.
+        norm: over a frame's channels, before the projection.
     """
 
     def __init__(self, spec: ConvWaveform) -> None:
@@ -86,7 +86,7 @@ class ConvWaveformModule(FrameEncoderModule):
         self.norm = nn.LayerNorm(spec.channels)
 
     def embed(self, view: View) -> Tokens:
-        """From waveforms (B, S) to features (B, T, D) and latents (B, T, C); no frame sees behind its sample's end."""
+        """Maps waveforms (B, S) to features (B, T, D) and latents (B, T, C); frames do not reach into padding."""
         features = view.content[..., None]  # (B, S) -> (B, S, 1)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.gradient_scale > 0):
             for convolution in self.features:
@@ -98,7 +98,7 @@ class ConvWaveformModule(FrameEncoderModule):
 
 
 class _ScaledGradient(torch.autograd.Function):
-    """The identity, with the gradient multiplied."""
+    """The identity, whose gradient is multiplied by a factor."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, features: Tensor, scale: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Waveforms from a store, as experiments and evaluations see them."""
+"""Waveforms from a store, for training and evaluation."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 import torchaudio
 from torch import Tensor
 
-from didact import DataError, Signal, Sound, Source
-from didact.store import Store, StoredSamples
+from didact import Audio, DataError, Signal, Source
 from didact_speech import spectrogram
 from didact_speech.audio import decode
+from didact_stores import Store, StoredSamples
 
 NORMALIZE_EPSILON = 1e-5
 RAW_BANDS, PICTURE_BANDS = 40, 80
@@ -21,21 +21,21 @@ RAW_BANDS, PICTURE_BANDS = 40, 80
 
 @attrs.frozen(kw_only=True)
 class Waveforms(Source):
-    """Mono sound from a store of ``didact ingest audio``, at one sample rate.
+    """Mono audio from a store of ``didact ingest audio``, at one sample rate.
 
-    A batch is cut to its shortest sample, each sample at a random place, so that training sees no padding (as released
-    for wav2vec 2.0 and data2vec).
+    A batch is cut to its shortest sample, each sample at a random position, so that training has no padding, as in the
+    released code of wav2vec 2.0 and data2vec.
 
     Attributes:
         store: the store's name or folder.
-        sample_rate_hz: to which files of another rate are resampled; 16 000 in every published speech model. Raising a
-            file's rate adds nothing to hear and costs as much as if it did.
-        max_seconds: longest sample; longer ones are cut to it, at a random place in training and to their beginning in
-            an evaluation. 20 in data2vec; None cuts nothing.
-        min_seconds: shorter samples are left out, since a batch is cut to its shortest; 2 in data2vec. None keeps all.
-        where: which of the store's samples, such as ``speaker != theo``; None for all.
-        normalize: whether every file has zero mean and unit variance, over its whole length before it is cut. All
-            models with layer-normed feature convolutions are trained so.
+        sample_rate_hz: files of another rate are resampled to it; 16 000 in all published speech models. A higher rate
+            than a file's own adds cost, but no information.
+        max_seconds: longest sample. Longer ones are cut: at a random position in training, at the end in an evaluation.
+            20 in data2vec; None: no limit.
+        min_seconds: shorter samples are excluded, since a batch is cut to its shortest; 2 in data2vec. None: no limit.
+        where: a condition that selects samples, such as ``speaker != theo``; None: all.
+        normalize: whether each file is normalised to zero mean and unit variance, over its whole length, before it is
+            cut. Models with LayerNorm in their feature convolutions are trained this way.
     """
 
     unit: ClassVar[str] = "seconds"
@@ -64,29 +64,29 @@ class Waveforms(Source):
     def raw_features(self, content: Tensor) -> Tensor:
         """Mean and standard deviation over time of 40 log-mel bands: (80,) from a waveform (S,).
 
-        The usual control is the mean alone. The deviations make it much stronger: on the Free Spoken Digit Dataset's
-        digits by a speaker that a linear probe never heard, 0.80 to 0.86 against 0.67 to 0.74.
+        The standard deviations make the control much stronger than the mean alone: a linear probe on digits of the Free
+        Spoken Digit Dataset reaches 0.80 to 0.86 for a held-out speaker, and 0.67 to 0.74 with the mean.
         """
         return spectrogram.statistics(content, self.sample_rate_hz, RAW_BANDS)
 
-    def picture(self, content: Tensor) -> Tensor:
+    def image(self, content: Tensor) -> Tensor:
         """The log-mel spectrogram (80, frames, 3) uint8 of a waveform (S,)."""
         return spectrogram.picture(content.detach().cpu(), self.sample_rate_hz, PICTURE_BANDS)
 
-    def sound(self, content: Tensor) -> Sound:
-        """A waveform (S,) as loud as it can be, so that one of unit variance is heard as well as any."""
+    def audio(self, content: Tensor) -> Audio:
+        """A waveform (S,), scaled to full volume."""
         loudest = content.abs().max().clamp(min=NORMALIZE_EPSILON)
-        return Sound(samples=content.detach().cpu() / loudest.cpu(), rate_hz=self.sample_rate_hz)
+        return Audio(samples=content.detach().cpu() / loudest.cpu(), rate_hz=self.sample_rate_hz)
 
 
 class WaveformSamples(StoredSamples):
-    """The opened waveforms; decoded where they are read, in the loader's workers.
+    """The opened samples of `Waveforms`. Files are decoded when they are read, in the loader's workers.
 
     Args:
-        waveforms: which, and how they are to be heard.
+        waveforms: the source.
 
     Raises:
-        DataError: no sample is left.
+        DataError: all samples are too short.
     """
 
     def __init__(self, waveforms: Waveforms) -> None:
@@ -99,22 +99,22 @@ class WaveformSamples(StoredSamples):
             self.lengths = np.minimum(self.lengths, waveforms.max_seconds)
 
     def views(self, index: int, *, length: float | None, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """One view: a random ``length`` seconds of the waveform, (S,)."""
+        """One view: ``length`` seconds of the waveform from a random position, (S,)."""
         waveform, name = self._decode(index)
         seconds = float(self.lengths[index]) if length is None else length
         samples = round(seconds * self.waveforms.sample_rate_hz)
         if samples > len(waveform):
             raise DataError(
-                f"the sample has {len(waveform)} samples at {self.waveforms.sample_rate_hz} Hz, but its store says "
-                f"that there are {samples} or more",
+                f"the file has {len(waveform)} samples at {self.waveforms.sample_rate_hz} Hz, but according to its "
+                f"store it has at least {samples}",
                 where=name,
-                mend="ingest the store anew: its files were decoded differently when it was made",
+                hint="ingest the files again: they were decoded differently when the store was made",
             )
         start = int(torch.randint(len(waveform) - samples + 1, (), generator=generator))
         return (waveform[start : start + samples],)
 
     def content(self, index: int) -> Tensor:
-        """The whole waveform (S,), or its beginning where it is longer than ``max_seconds``."""
+        """The whole waveform (S,), or its first ``max_seconds``."""
         waveform, _ = self._decode(index)
         if self.waveforms.max_seconds is None:
             return waveform
@@ -126,15 +126,15 @@ class WaveformSamples(StoredSamples):
             return
         if len(kept) == 0:
             raise DataError(
-                f"no sample is left: all {len(self.lengths)} are shorter than {seconds:g} seconds, the longest has "
+                f"all {len(self.lengths)} samples are shorter than {seconds:g} seconds; the longest has "
                 f"{self.lengths.max():g}",
                 where=str(self.store.path),
-                mend="lower the source's min_seconds",
+                hint="lower the source's min_seconds",
             )
         self.keep(kept)
 
     def _decode(self, index: int) -> tuple[Tensor, str]:
-        """The whole waveform (S,) float32 at the source's rate, and its name."""
+        """Decodes a record: the whole waveform (S,) float32 at the source's sample rate, and its name."""
         record, rate_hz = self.record(index), self.waveforms.sample_rate_hz
         sound = decode(record.data, record.name)
         waveform = sound.samples

@@ -1,4 +1,4 @@
-"""A corpus as blocks of equal length, as masked language models are trained on."""
+"""A corpus as blocks of equal length, the usual samples of masked language models."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from didact.spec import fingerprint
-from didact.store import Store, StoredSamples
+from didact.serialization import fingerprint
+from didact_stores import Store, StoredSamples
 from didact_text import derived
 from didact_text.bpe import END, START
 from didact_text.corpus import Corpus
@@ -23,10 +23,10 @@ class TextBlocks(TokenSource):
     """Blocks of a corpus: ``<s>``, then consecutive tokens, with ``</s>`` after each line of the text.
 
     Attributes:
-        block_tokens: of a block, its ``<s>`` included; 512 in RoBERTa and data2vec.
-        breaks: where a block ends. ``document``: as many whole lines of one record as fit; a line that alone is longer
-            is cut (data2vec 1; fairseq's ``complete_doc``, which leaves such lines out). ``none``: when it is full,
-            across lines and records, so that all but the last are equally long (data2vec 2.0).
+        block_tokens: tokens in a block, including ``<s>``; 512 in RoBERTa and data2vec.
+        breaks: where a block ends. ``document``: it has as many whole lines of one record as fit, and a line that is
+            longer than a block is cut (data2vec 1; fairseq's ``complete_doc``, which skips such lines). ``none``: when
+            it is full, so that blocks span lines and records, and all but the last have the same length (data2vec 2.0).
     """
 
     block_tokens: int = 512
@@ -49,7 +49,7 @@ class TextBlocks(TokenSource):
 
 
 class _Blocks(StoredSamples):
-    """Pieces of a corpus behind ``<s>``. The record of a block is the one it begins in."""
+    """Blocks of a corpus, each with ``<s>`` before it. A block belongs to the record in which it begins."""
 
     def __init__(self, source: TextBlocks) -> None:
         store = Store.open(source.store, "text")
@@ -66,7 +66,7 @@ class _Blocks(StoredSamples):
 
 
 class DocumentBlocks(_Blocks):
-    """Blocks that end where their record ends; each has its record's label."""
+    """Blocks that each lie in one record and have its label."""
 
     def __init__(self, source: TextBlocks) -> None:
         super().__init__(source)
@@ -84,19 +84,19 @@ class DocumentBlocks(_Blocks):
         return int(self._blocks[index, 2])
 
     def content(self, index: int) -> Tensor:
-        """A block's ids, (T,) int64."""
+        """The ids of a block, (T,) int64."""
         start, end, _ = self._blocks[index]
         return _behind_start(self._corpus.ids[start:end])
 
 
 class ContiguousBlocks(_Blocks):
-    """Blocks of a corpus read as one stream."""
+    """Blocks of a corpus that is read as one stream."""
 
     def __init__(self, source: TextBlocks) -> None:
         super().__init__(source)
         self._size = source.block_tokens - 1
         records, offsets = self.places, self._corpus.offsets
-        # records that follow each other make a run, so that a corpus that is read whole is a single piece
+        # consecutive records form a run, so that a corpus without a condition is a single run
         breaks = np.flatnonzero(np.diff(records) != 1) + 1
         firsts, lasts = np.concatenate([[0], breaks]), np.concatenate([breaks, [len(records)]]) - 1
         self._starts = offsets[records[firsts]]  # (runs,) in the corpus
@@ -104,14 +104,14 @@ class ContiguousBlocks(_Blocks):
         total = int(self._ends[-1])
         self.lengths = np.full(-(-total // self._size), self._size + 1, dtype=np.float64)
         self.lengths[-1] = total - (len(self.lengths) - 1) * self._size + 1
-        self.labels, self.classes = None, ()  # a block may hold records of several classes
+        self.labels, self.classes = None, ()  # a block may contain records of several classes
 
     def place(self, index: int) -> int:
         start, _ = self._locate(index * self._size)
         return int(np.searchsorted(self._corpus.offsets, start, side="right")) - 1
 
     def content(self, index: int) -> Tensor:
-        """A block's ids, (T,) int64."""
+        """The ids of a block, (T,) int64."""
         at, end = index * self._size, min((index + 1) * self._size, int(self._ends[-1]))
         pieces = []
         while at < end:
@@ -121,7 +121,7 @@ class ContiguousBlocks(_Blocks):
         return _behind_start(np.concatenate(pieces))
 
     def _locate(self, position: int) -> tuple[int, int]:
-        """A position of the stream as a place in the corpus and the run that holds it."""
+        """Converts a position in the stream to a position in the corpus and the index of its run."""
         run = int(np.searchsorted(self._ends, position, side="right"))
         before = int(self._ends[run - 1]) if run else 0
         return int(self._starts[run]) + position - before, run
@@ -131,12 +131,12 @@ def document_blocks(ids: np.ndarray, offsets: np.ndarray, size: int) -> np.ndarr
     """Packs the lines of every record into blocks, greedily and in order.
 
     Args:
-        ids: (I,) of all records, each line ended by ``</s>``.
-        offsets: (N + 1,) int64; where each record begins and the last ends.
-        size: the most tokens of a block.
+        ids: (I,); the ids of all records, with ``</s>`` after each line.
+        offsets: (N + 1,) int64; the start of each record, and the end of the last.
+        size: largest number of tokens in a block.
 
     Returns:
-        (blocks, 3) int64: where a block begins, where it ends, and its record.
+        (blocks, 3) int64: the start of each block, its end, and its record.
     """
     whole = np.stack([offsets[:-1], offsets[1:], np.arange(len(offsets) - 1)], axis=1)  # (records, 3)
     too_long = np.diff(offsets) > size
@@ -155,7 +155,7 @@ def document_blocks(ids: np.ndarray, offsets: np.ndarray, size: int) -> np.ndarr
 
 
 def blocks_folder(source: TextBlocks, store: Store) -> Path:
-    """Where the blocks that end with their records are kept."""
+    """The folder of the blocks that end with their records."""
     return derived.place(store, "blocks", source.tokenizer.fingerprint(), source.block_tokens)
 
 

@@ -1,4 +1,4 @@
-"""Byte-level BPE, as GPT-2 and RoBERTa have it: any text is a sequence of ids, and no text is unknown."""
+"""Byte-level BPE, as in GPT-2 and RoBERTa: any text is a sequence of ids, without unknown tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from didact import DataError, Spec
-from didact.store import Store
+from didact_stores.store import Store
 from didact_text import derived
 from didact_text.progress import Progress
 
@@ -26,64 +26,64 @@ _PRINTABLE = (*range(33, 127), *range(161, 173), *range(174, 256))
 BYTES = {chr(byte): byte for byte in _PRINTABLE} | {
     chr(256 + number): byte for number, byte in enumerate(sorted(set(range(256)) - set(_PRINTABLE)))
 }
-MINIMUM_FREQUENCY = 2  # a pair of symbols that was seen but once is not worth a vector
+MINIMUM_FREQUENCY = 2  # of a pair of symbols in the text, for it to get an id
 
 
 @attrs.frozen(kw_only=True)
 class Tokenizer(Spec, abc.ABC):
-    """What turns text into ids: ``<s>`` 0, ``<pad>`` 1, ``</s>`` 2, ``<unk>`` 3, then words, and ``<mask>`` last."""
+    """Converts text to ids: ``<s>`` 0, ``<pad>`` 1, ``</s>`` 2, ``<unk>`` 3, then words, and ``<mask>`` last."""
 
     @property
     @abc.abstractmethod
     def vocabulary(self) -> int:
-        """How many ids there are, specials included."""
+        """The number of ids, including special tokens."""
 
     @abc.abstractmethod
     def file(self) -> Path:
-        """The ``tokenizer.json`` of the `tokenizers` library that holds it.
+        """The ``tokenizer.json`` file, in the format of the `tokenizers` library.
 
         Raises:
-            DataError: it is not there yet.
+            DataError: the file does not exist yet.
         """
 
     def prepare(self) -> None:
-        """Makes what `file` names, where it is not there yet."""
+        """Makes the file, unless it exists."""
 
     def load(self) -> tokenizers.Tokenizer:
-        """The tokenizer. It takes no text for a special token, not even ``<mask>`` itself, and adds none.
+        """Loads the tokenizer. It treats special tokens in a text, such as ``<mask>``, as plain text, and adds none.
 
         Raises:
-            DataError: it is not there, cannot be read, or gives its special tokens other ids than those above.
+            DataError: the file does not exist, cannot be read, or its special tokens have other ids than those above.
         """
         return _read(*_identified(self.file())).tokenizer
 
     def words(self, ids: Sequence[int]) -> tuple[str, ...]:
-        r"""The text of each id, with the space before it; of an id that is but a part of a character, ``\xc3``."""
+        r"""The text of each id, with the space before it; ``\xc3`` for an id that is only a part of a character."""
         tokenizer = self.load()
         return tuple(_word(tokenizer, number) for number in ids)
 
     def fingerprint(self) -> str:
-        """SHA-256 of what decides the ids of a text."""
+        """SHA-256 of the tokenizer's file."""
         return _read(*_identified(self.file())).fingerprint
 
 
 @attrs.frozen(kw_only=True)
 class ByteBPE(Tokenizer):
-    """Byte-level BPE learnt from a store, over words as GPT-2 splits them (Radford et al. 2019; Liu et al. 2019).
+    """Byte-level BPE that is learned from a store, within GPT-2's words (Radford et al. 2019; Liu et al. 2019).
 
-    It is learnt once and kept beside the store. The text is taken as it is: no lower-casing, no normalisation.
+    It is learned once and kept in the store's folder. The text is neither lower-cased nor normalised.
 
     Attributes:
-        store: the name or path of the text store whose records it is learnt from.
-        vocabulary_size: ids, the five specials and the 256 bytes included; 50 265 in RoBERTa and data2vec. A small
-            corpus has not that many frequent pairs: a few thousand do for a few megabytes.
+        store: the name or path of the text store from whose records it is learned.
+        vocabulary_size: number of ids, including the five special tokens and the 256 bytes; 50 265 in RoBERTa and
+            data2vec. A small corpus has fewer frequent pairs: use a few thousand for a few megabytes.
     """
 
     store: str
     vocabulary_size: int = 50_265
 
     def validate(self) -> None:
-        self.require(self.vocabulary_size >= 261, "vocabulary_size", "at least 261, 256 bytes and five specials")
+        self.require(self.vocabulary_size >= 261, "vocabulary_size", "at least 261: 256 bytes and five special tokens")
 
     @property
     def vocabulary(self) -> int:
@@ -91,13 +91,13 @@ class ByteBPE(Tokenizer):
 
     def file(self) -> Path:
         folder = self._folder(Store.open(self.store, "text"))
-        return derived.require(folder, f"the vocabulary learnt from {self.store!r}") / "tokenizer.json"
+        return derived.require(folder, f"the vocabulary of {self.store!r}") / "tokenizer.json"
 
     def prepare(self) -> None:
-        """Learns the vocabulary, unless that was done.
+        """Learns the vocabulary, unless it exists.
 
         Raises:
-            DataError: the store cannot be read, or has too little text for so many ids.
+            DataError: the store cannot be read, or its text is too small for so many ids.
         """
         store = Store.open(self.store, "text")
         derived.derive(self._folder(store), lambda folder: self._learn(store, folder))
@@ -123,7 +123,7 @@ class ByteBPE(Tokenizer):
             raise DataError(
                 f"the text of {self.store!r} gives a vocabulary of {learnt:,} ids, not of {self.vocabulary_size:,}",
                 where="tokenizer.vocabulary_size",
-                mend=f"set vocabulary_size to at most {learnt}, or ingest more text",
+                hint=f"set vocabulary_size to at most {learnt}, or ingest more text",
             )
         tokenizer.add_special_tokens([MASK])
         (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
@@ -131,11 +131,11 @@ class ByteBPE(Tokenizer):
 
 @attrs.frozen(kw_only=True)
 class TokenizerFile(Tokenizer):
-    """A tokenizer that exists already, such as RoBERTa's own.
+    """An existing tokenizer, such as RoBERTa's.
 
     Attributes:
-        path: of a ``tokenizer.json`` as the `tokenizers` library writes it; its ``<s>``, ``<pad>``, ``</s>`` and
-            ``<unk>`` must be 0, 1, 2 and 3, and its ``<mask>`` the last id.
+        path: of a ``tokenizer.json`` in the format of the `tokenizers` library. The ids of its ``<s>``, ``<pad>``,
+            ``</s>`` and ``<unk>`` must be 0, 1, 2 and 3, and its ``<mask>`` must be the last id.
     """
 
     path: str
@@ -168,12 +168,12 @@ class _Loaded:
 
 
 def _identified(file: Path) -> tuple[Path, int]:
-    """A file and when it changed, under which what was read of it is kept."""
+    """A file and the time of its last change: the key under which its tokenizer is cached."""
     try:
         return file, file.stat().st_mtime_ns
     except OSError as error:
         raise DataError(
-            f"the tokenizer cannot be read: {error.strerror}", where=str(file), mend="name a tokenizer.json"
+            f"the tokenizer cannot be read: {error.strerror}", where=str(file), hint="give the path of a tokenizer.json"
         ) from error
 
 
@@ -184,7 +184,7 @@ def _read(file: Path, changed: int) -> _Loaded:
         tokenizer = tokenizers.Tokenizer.from_buffer(data)
     except Exception as error:  # foreign code: the library raises a bare Exception for what it cannot read
         raise DataError(
-            f"the tokenizer cannot be read: {error}", where=str(file), mend="name a tokenizer.json of `tokenizers`"
+            f"the tokenizer cannot be read: {error}", where=str(file), hint="give a tokenizer.json of `tokenizers`"
         ) from error
     ids = {special: number for number, special in enumerate(SPECIALS)} | {MASK: tokenizer.get_vocab_size() - 1}
     for special, number in ids.items():
@@ -192,7 +192,7 @@ def _read(file: Path, changed: int) -> _Loaded:
             raise DataError(
                 f"the tokenizer's {special} must be {number}, got {tokenizer.token_to_id(special)}",
                 where=str(file),
-                mend="encoder and sources count on RoBERTa's ids: renumber the vocabulary, or learn one with ByteBPE",
+                hint="encoder and sources need RoBERTa's ids: renumber the vocabulary, or learn one with ByteBPE",
             )
-    tokenizer.encode_special_tokens = True  # a text that says "<mask>" means these six characters
+    tokenizer.encode_special_tokens = True  # "<mask>" in a text is six characters
     return _Loaded(tokenizer, hashlib.sha256(data).hexdigest())

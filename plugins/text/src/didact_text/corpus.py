@@ -1,4 +1,4 @@
-"""A store's text as ids, laid end to end in a file that is mapped into memory."""
+"""The tokenized text of a store, in one memory-mapped file."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from pathlib import Path
 
 import numpy as np
 
-from didact.store import Store
+from didact_stores.store import Store
 from didact_text import derived
 from didact_text.bpe import END, Tokenizer
 from didact_text.progress import Progress
 
-BATCH_BYTES = 1 << 22  # of text that the tokenizer's threads share at a time
+BATCH_BYTES = 1 << 22  # of text in one call of the tokenizer, whose threads share it
 
 
 class Corpus:
-    """The ids of every record of a store, ``</s>`` after each of its lines, as RoBERTa's data have it.
+    """The ids of every record of a store, with ``</s>`` after each line, as in RoBERTa's data.
 
     Attributes:
-        ids: (I,) uint16 or uint32; those of all records, in their order.
+        ids: (I,) uint16 or uint32; the ids of all records, in order.
         offsets: (N + 1,) int64; record n is ``ids[offsets[n] : offsets[n + 1]]``.
     """
 
     def __init__(self, folder: Path) -> None:
-        file = next(folder.glob("ids.*"))  # its ending is its type
+        file = next(folder.glob("ids.*"))  # its suffix is its dtype
         self.ids: np.ndarray = np.memmap(file, dtype=file.suffix[1:], mode="r")
         self.offsets: np.ndarray = np.load(folder / "offsets.npy")
 
     @classmethod
     def prepare(cls, store: Store, tokenizer: Tokenizer) -> None:
-        """Makes it, unless it was made."""
+        """Tokenizes the store, unless that was done."""
         tokenizer.prepare()
         derived.derive(_folder(store, tokenizer), lambda folder: _tokenize(store, tokenizer, folder))
 
     @classmethod
     def open(cls, store: Store, tokenizer: Tokenizer) -> Corpus:
-        """It, read from where `prepare` left it.
+        """Opens the ids that `prepare` made.
 
         Raises:
-            DataError: it was not prepared.
+            DataError: they were not made yet.
         """
-        return cls(derived.require(_folder(store, tokenizer), f"the text of {store.path.name!r} as ids"))
+        return cls(derived.require(_folder(store, tokenizer), f"the tokenized text of {store.path.name!r}"))
 
 
 def _folder(store: Store, tokenizer: Tokenizer) -> Path:
@@ -54,7 +54,7 @@ def _tokenize(store: Store, tokenizer: Tokenizer, folder: Path) -> None:
     dtype = np.dtype(np.uint16 if tokenizer.vocabulary <= 1 << 16 else np.uint32)
     counts = np.zeros(len(store) + 1, dtype=np.int64)
     with (
-        Progress(f"turning {store.path.name} into ids", len(store)) as progress,
+        Progress(f"tokenizing {store.path.name}", len(store)) as progress,
         (folder / f"ids.{dtype.name}").open("wb") as file,
     ):
         for first, last in _batches(store.lengths):
@@ -71,7 +71,7 @@ def _tokenize(store: Store, tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def _batches(lengths: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Runs of records (first, last) of at most `BATCH_BYTES`, or of a single longer one."""
+    """Ranges of records (first, last) of at most `BATCH_BYTES` of text, or of a single longer record."""
     ends = np.cumsum(lengths)
     first, start = 0, 0.0
     while first < len(ends):

@@ -1,4 +1,4 @@
-"""What is computed once from a store, and kept beside it in ``STORE/derived``."""
+"""Files that are computed once from a store and kept in ``STORE/derived``."""
 
 from __future__ import annotations
 
@@ -11,57 +11,57 @@ from typing import Any
 import filelock
 
 from didact import DataError
-from didact.spec import fingerprint
-from didact.store import Store
+from didact.serialization import fingerprint
+from didact_stores.store import Store
 
 
 def place(store: Store, what: str, *made_of: Any) -> Path:
-    """The folder for ``what`` computed from the store; another folder for other content or other settings.
+    """The folder for files that are computed from a store. It depends on the store's content and on the settings.
 
     Args:
-        store: that it is computed from, and kept beside.
-        what: the folder's readable name.
-        made_of: plain data; everything else that it depends on.
+        store: from which the files are computed.
+        what: the readable part of the folder's name.
+        made_of: plain data; everything else on which the files depend.
     """
     return store.path / "derived" / f"{what}-{fingerprint([store.fingerprint, *made_of])[:16]}"
 
 
 def derive(folder: Path, make: Callable[[Path], None]) -> None:
-    """Fills ``folder`` unless it is there already. It appears complete or not at all, whatever is killed when.
+    """Makes a folder, unless it exists. The folder is complete or absent, even if the process is killed.
 
     Args:
-        folder: as `place` names it. Of several processes that want it, one makes it and the others wait.
-        make: writes the files into the empty folder that it is given.
+        folder: its path, from `place`. If several processes call this, one makes the folder and the others wait.
+        make: writes the files to an empty folder, its argument.
 
     Raises:
-        DataError: the disk is full or may not be written to.
+        DataError: the disk is full or not writable.
     """
     if folder.is_dir():
         return
     try:
         folder.parent.mkdir(exist_ok=True)
         with filelock.FileLock(folder.with_name(folder.name + ".lock")):
-            if not folder.is_dir():  # else another process made it while this one waited
+            if not folder.is_dir():  # unless another process made it in the meantime
                 _make(folder, make)
     except OSError as error:
         raise DataError(
             f"{folder.name} cannot be written: {error.strerror or error}",
             where=str(folder.parent),
-            mend="what is computed from a store is kept beside it: make room there, or allow writing",
+            hint="free disk space in the store's folder, or make it writable: derived files are kept there",
         ) from error
 
 
 def require(folder: Path, what: str) -> Path:
-    """``folder``, where it was made.
+    """Returns ``folder`` if it exists.
 
     Raises:
-        DataError: it was not; ``what`` says what is missing.
+        DataError: it does not; the message says that ``what`` is missing.
     """
     if not folder.is_dir():
         raise DataError(
-            f"{what} is not there yet",
+            f"{what} does not exist yet",
             where=str(folder),
-            mend="call the source's prepare() once before reading it; `didact run` does that itself",
+            hint="call the source's prepare() before reading it; `didact run` does so",
         )
     return folder
 
@@ -73,7 +73,7 @@ def _make(folder: Path, make: Callable[[Path], None]) -> None:
     try:
         make(partial)
         for file in partial.iterdir():
-            _flush(file)  # else a power cut could leave the rename without the content
+            _flush(file)  # before the rename, so that a power failure cannot leave empty files
         os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Tokens as vectors: learned embeddings of ids and of positions, as in RoBERTa."""
+"""Learned embeddings of ids and of positions, as in RoBERTa."""
 
 from __future__ import annotations
 
@@ -8,34 +8,24 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from didact import (
-    BatchMask,
-    FeatureEncoder,
-    FeatureEncoderModule,
-    Layout,
-    Signal,
-    SpecError,
-    Tokens,
-    View,
-    corrupt,
-    drop,
-    repeat,
-)
+from didact import BatchMask, FeatureEncoder, FeatureEncoderModule, Layout, Signal, SpecError, Tokens, View
+from didact.placing import corrupt, drop, repeat
 from didact_text.bpe import FIRST_WORD, PAD
 
 
 @attrs.frozen(kw_only=True)
 class TokenEmbeddings(FeatureEncoder):
-    """A learned vector for each id and for each position, added, normalised, dropped out (RoBERTa; data2vec §4.3).
+    """The sum of a learned vector for each id and one for each position, with LayerNorm and dropout.
 
-    The mask embedding is the vector of ``<mask>``. A replaced position gets the vector of a random word; special tokens
-    are never drawn, as in fairseq (Google's BERT draws from the whole vocabulary).
+    This is the input of RoBERTa (Liu et al. 2019) and of data2vec on text (§4.3). The mask embedding is the vector of
+    ``<mask>``. A replaced position gets the vector of a random word, never of a special token, as in fairseq (Google's
+    BERT draws from the whole vocabulary).
 
     Attributes:
-        max_tokens: the most positions of a sample; 512 in BERT, RoBERTa and data2vec.
-        dropout: of the sum, after its normalisation; 0.1 in data2vec.
-        zero_padding: whether padding becomes zeros at the end, as in data2vec 1; else it is what the normalisation
-            makes of it, as in data2vec 2.0. Nothing attends to it either way.
+        max_tokens: largest number of tokens in a sample; 512 in BERT, RoBERTa and data2vec.
+        dropout: share of the normalised sum that is dropped; 0.1 in data2vec.
+        zero_padding: whether features at padding are set to zero, as in data2vec 1. Otherwise they are the normalised
+            sum, as in data2vec 2.0. No position attends to padding in either case.
     """
 
     max_tokens: int = 512
@@ -52,13 +42,13 @@ class TokenEmbeddings(FeatureEncoder):
             raise SpecError(
                 f"TokenEmbeddings reads sequences of ids (T,), got a sample of shape {size}",
                 where="experiment.encoder",
-                mend="use a source of text, such as TextBlocks",
+                hint="use a source of text, such as TextBlocks",
             )
         if size[0] > self.max_tokens:
             raise SpecError(
                 f"a sample of {size[0]} tokens is longer than TokenEmbeddings.max_tokens, {self.max_tokens}",
                 where="experiment.encoder.max_tokens",
-                mend="raise it, or shorten the samples: TextBlocks.block_tokens, Sentences.max_tokens",
+                hint="increase it, or shorten the samples: TextBlocks.block_tokens, Sentences.max_tokens",
             )
         return Layout((size[0],))
 
@@ -67,24 +57,26 @@ class TokenEmbeddings(FeatureEncoder):
             raise SpecError(
                 f"TokenEmbeddings reads tokens, but the source gives {signal.kind}",
                 where="experiment.encoder",
-                mend="use a source of text, such as TextBlocks, or an encoder for that signal",
+                hint="use a source of text, such as TextBlocks, or an encoder for that signal",
             )
         return TokenEmbeddingsModule(self, signal.vocabulary)
 
 
 class TokenEmbeddingsModule(FeatureEncoderModule):
-    """The two tables and the norm.
+    """The weights of `TokenEmbeddings`: two tables and the norm.
 
     Args:
-        spec: its settings.
-        vocabulary: how many ids; the last is ``<mask>``.
+        spec: the settings.
+        vocabulary: number of ids; the last is ``<mask>``.
     """
+
+    position_parts = ("positions", "norm")
 
     def __init__(self, spec: TokenEmbeddings, vocabulary: int) -> None:
         super().__init__()
         self.spec = spec
         self.tokens = nn.Embedding(vocabulary, spec.width, padding_idx=PAD)
-        # the position of padding is row 1 and the first position row 2, as in fairseq, whose weights then fit
+        # row 1 is for padding and row 2 for the first position, as in fairseq, so that its weights can be loaded
         self.positions = nn.Embedding(PAD + 1 + spec.max_tokens, spec.width, padding_idx=PAD)
         self.norm = nn.LayerNorm(spec.width, eps=1e-5)
         self.dropout = nn.Dropout(spec.dropout)
@@ -93,8 +85,12 @@ class TokenEmbeddingsModule(FeatureEncoderModule):
             with torch.no_grad():
                 table.weight[PAD].zero_()
 
+    def no_weight_decay(self) -> set[str]:
+        """The names of the parameters that are exempt from weight decay."""
+        return {"positions.weight"}
+
     def embed(self, view: View) -> Tokens:
-        """The vectors of the ids.
+        """Looks up the vectors of the ids.
 
         Args:
             view: content (B, T) int64, padding (B, T).
@@ -109,13 +105,13 @@ class TokenEmbeddingsModule(FeatureEncoderModule):
         """Corrupts, adds positions, normalises, drops.
 
         Args:
-            tokens: features (B, T, D). Positions are counted without padding, as it is marked here.
+            tokens: features (B, T, D). Positions are counted without the positions that ``padding`` marks here.
             mask: M masks per sample, or None.
 
         Returns:
             Tokens with features (R, V, D), R = B·M.
         """
-        features = self._corrupt(tokens.features, mask)  # (R, T, D)
+        features = self._corrupt(tokens, mask)  # (R, T, D)
         if tokens.padding is None:
             count = features.shape[1]
             features = features + self.positions.weight[PAD + 1 : PAD + 1 + count]  # (T, D), the same for every row
@@ -128,7 +124,7 @@ class TokenEmbeddingsModule(FeatureEncoderModule):
             features = features.masked_fill(padding[..., None], 0.0)
         return drop(Tokens(features=features, layout=tokens.layout, padding=padding), mask)
 
-    def table(self) -> nn.Parameter:
+    def input_embeddings(self) -> nn.Parameter:
         return cast(nn.Parameter, self.tokens.weight)
 
     def replacements(self, mask: BatchMask) -> Tensor | None:
@@ -136,37 +132,38 @@ class TokenEmbeddingsModule(FeatureEncoderModule):
             return None
         return FIRST_WORD + mask.replacement % (self.tokens.num_embeddings - FIRST_WORD - 1)
 
-    def _corrupt(self, features: Tensor, mask: BatchMask | None) -> Tensor:
-        """Puts the vector of ``<mask>`` at hidden positions and those of random words at replaced ones.
+    def _corrupt(self, tokens: Tokens, mask: BatchMask | None) -> Tensor:
+        """Puts the vector of ``<mask>`` at hidden positions, and the vectors of random words at replaced ones.
 
         Args:
-            features: (B, T, D).
+            tokens: features (B, T, D).
             mask: M masks per sample, or None.
 
         Returns:
             (R, T, D).
         """
+        features, padding = tokens.features, tokens.padding
         if mask is None:
             return features
         vocabulary = self.tokens.num_embeddings
         hidden = self._vectors(torch.full((), vocabulary - 1, device=features.device))  # (D,)
         words = self.replacements(mask)  # (B, M, T)
         if mask.replaced is None or words is None:
-            return corrupt(features, mask, hidden)
-        kept = corrupt(features, attrs.evolve(mask, replaced=None), hidden)
+            return corrupt(features, mask, hidden, padding=padding)
+        kept = corrupt(features, attrs.evolve(mask, replaced=None), hidden, padding=padding)
         return torch.where(mask.replaced.flatten(0, 1)[..., None], self._vectors(words.flatten(0, 1)), kept)
 
     def _vectors(self, ids: Tensor) -> Tensor:
-        """The vectors (*, D) of further ids (*).
+        """Looks up the vectors (*, D) of more ids (*).
 
-        Their gradient is sparse, and is added to the dense one of `embed` in place: a second dense one of the size of
-        the table would cost more than all the rest of this encoder.
+        Their gradient is sparse and is added in place to the dense one of `embed`: a second dense gradient, of the size
+        of the table, would take more time than the rest of the encoder.
         """
         return nn.functional.embedding(ids, self.tokens.weight, sparse=True)
 
 
 def position_ids(padding: Tensor) -> Tensor:
-    """Rows of the position table: 1 for padding, and 2, 3, … for what is not.
+    """The rows of the position table: 1 for padding, and 2, 3, … for the other positions.
 
     Args:
         padding: (B, T) bool; true = not data.

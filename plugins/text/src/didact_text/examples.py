@@ -1,13 +1,13 @@
-"""Small instances of what didact-text registers, for the contract's rules."""
+"""Small instances of the components of didact-text, for the contract's rules."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from didact import Record
-from didact.ingest import write_store
-from didact.testing import Example, NoiseSource
+from didact_kit import Example, NoiseSource
+from didact_stores import Record
+from didact_stores.ingest import write_store
 from didact_text.blocks import TextBlocks
 from didact_text.bpe import ByteBPE, TokenizerFile
 from didact_text.embeddings import TokenEmbeddings
@@ -21,7 +21,7 @@ ids = NoiseSource(kind="tokens", axes=(14,), uneven=True, vocabulary=50)
 
 
 def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
-    """The examples, and in ``folder`` the store that the sources read."""
+    """The examples of each component, by short name. Writes the store that the sources read to ``folder``."""
     store = str(folder / "text")
     texts = [_text(index) for index in range(8)]
     write_store(folder / "text", TextFiles.kind, TextFiles.unit, texts)

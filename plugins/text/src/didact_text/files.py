@@ -1,4 +1,4 @@
-"""Text files for ``didact ingest``: plain text, tables of which a column is text, and JSON of which a field is."""
+"""Text files for ``didact ingest text``: plain text, and tables and JSON Lines with a column or field of text."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from didact import DataError, Record, SpecError
+from didact import DataError, SpecError
 from didact.errors import did_you_mean
-from didact.ingest import Divisible, Place
+from didact_stores import Record
+from didact_stores.ingest import Divisible, Place
 
 SPLITS = ("blank", "line", "file")
 FORMS = (".txt", ".tsv", ".csv", ".jsonl")
@@ -25,22 +26,22 @@ SHOWN_CHARACTERS = 60
 
 
 class TextFiles(Divisible):
-    """``.txt``: documents; ``.tsv`` and ``.csv``: one document a row; ``.jsonl``: one a line. UTF-8, and nothing else.
+    """Text files in UTF-8: ``.txt`` of documents, ``.tsv`` and ``.csv`` of one document per row, ``.jsonl`` per line.
 
-    Each may be packed with gzip: ``.txt.gz``. A large ``.txt`` or ``.jsonl`` is read in pieces, unless the whole of it
-    is one document. A row or line that cannot be taken is listed and skipped; where there are no others, the file is.
+    Files may be compressed with gzip, such as ``.txt.gz``. A large ``.txt`` or ``.jsonl`` is read in pieces, unless it
+    is a single document. A row or line that cannot be read is listed and skipped; if there are no others, the file is.
 
     Options:
-        split: of a ``.txt``. ``blank`` (the default): documents are parted by blank lines, so a paragraph or a
-            WikiText heading such as ``= Homarus gammarus =`` between blank lines is a document of its own. ``line``:
-            every line is one. ``file``: the whole file is.
-        text: what holds the text. In a table a column; its name, or its number from 1; 1 by default. In a ``.jsonl``
-            a field of each line's object; ``text`` by default.
+        split: of a ``.txt``. ``blank`` (the default): blank lines separate documents, so a paragraph or a WikiText
+            heading such as ``= Homarus gammarus =`` between blank lines is a document. ``line``: each line is a
+            document. ``file``: the whole file is one document.
+        text: the column or field with the text. In a table, its name or its number, counted from 1; default 1. In a
+            ``.jsonl``, a field of each line's object; default ``text``.
         label: the column or field that becomes the field ``label``. Default: none.
-        fields: further columns or fields that become fields of their names, with commas between them. In a ``.jsonl``,
+        fields: more columns or fields to keep under their names, separated by commas. In a ``.jsonl``, a value of
             ``null`` gives no field.
-        header: of a table, ``yes`` or ``no``; whether the first row names the columns. Default: ``yes`` if any column
-            is given by name, else ``no``.
+        header: whether the first row of a table names the columns, ``yes`` or ``no``. Default: ``yes`` if any column is
+            given by name, else ``no``.
     """
 
     kind: ClassVar[str] = "text"
@@ -55,37 +56,37 @@ class TextFiles(Divisible):
     }
 
     def check_options(self, options: Mapping[str, str]) -> None:
-        """Which there are, and that those which name columns name different ones."""
+        """Checks the options: each must be known, and those that name columns must not overlap."""
         super().check_options(options)
         for option in ("text", "label", "fields"):
             if option in options and not options[option].strip(" ,"):
-                raise SpecError(f"the option {option} names nothing", where=f"--option {option}=", mend="leave it out")
+                raise SpecError(f"the option {option} is empty", where=f"--option {option}=", hint="remove the option")
         taken = {"text", *(option for option in ("label",) if option in options)}
         twice = sorted(taken & set(_listed(options)))
         if twice:
             raise SpecError(
-                f"the option fields would give {twice[0]} another meaning",
+                f"the option fields names {twice[0]}, which has an option of its own",
                 where=f"--option fields={options['fields']}",
-                mend=f"leave {twice[0]} out of it: the option {twice[0]} says which that is",
+                hint=f"remove {twice[0]} from fields, and use the option {twice[0]}",
             )
 
     def records(self, data: bytes, name: str, options: Mapping[str, str]) -> list[Record]:
-        """The documents of a file; those without any text are passed over."""
+        """The documents of a file, without empty ones."""
         data = _unpacked(data, name)
         if _form(name) in (".txt", ".jsonl"):
             found = self.records_of(data, name, options, Place())
         else:
             found = _with_text(_rows(_decode(data, name), name, options))
         if not found:
-            raise DataError("it holds no text", where=name, mend="leave it out")
+            raise DataError("it has no text", where=name, hint="remove the file")
         return found
 
     def divides(self, name: str, options: Mapping[str, str]) -> bool:
-        """Whether it is a ``.jsonl``, or a ``.txt`` of several documents."""
+        """Whether a file can be read in pieces: a ``.jsonl``, or a ``.txt`` of several documents."""
         return _form(name) == ".jsonl" or (_form(name) == ".txt" and options.get("split") != "file")
 
     def cut(self, window: bytes, name: str, options: Mapping[str, str]) -> int:
-        """After the last line, or after the last blank line, whatever parts documents."""
+        """The offset after the last separator of documents in a window: a line break or a blank line."""
         end = window.rfind(b"\n")
         if _form(name) == ".jsonl" or options.get("split") == "line":
             return end + 1
@@ -97,7 +98,7 @@ class TextFiles(Divisible):
         return 0
 
     def records_of(self, data: bytes, name: str, options: Mapping[str, str], begin: Place) -> list[Record]:
-        """The documents of a piece of a ``.txt`` or ``.jsonl``; those without any text are passed over."""
+        """The documents of a piece of a ``.txt`` or ``.jsonl``, without empty ones."""
         if _form(name) == ".jsonl":
             return _with_text(_objects(data, name, options, begin))
         documents = _documents(_decode(data, name, begin.offset), options.get("split", "blank"), begin.line)
@@ -110,7 +111,7 @@ class TextFiles(Divisible):
 
 
 def _form(name: str) -> str:
-    """The suffix of a file, without that of its packing."""
+    """The suffix of a file's name, without ``.gz``."""
     return os.path.splitext(name.lower().removesuffix(PACKED))[1]
 
 
@@ -120,43 +121,44 @@ def _unpacked(data: bytes, name: str) -> bytes:
     try:
         return gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"it cannot be unpacked: {error}", where=name, mend="fetch it again, or leave it out") from None
+        hint = "copy or download the file again, or remove it"
+        raise DataError(f"it cannot be decompressed: {error}", where=name, hint=hint) from None
 
 
 def _with_text(found: Iterable[Record]) -> list[Record]:
-    """The records that hold text and those that cannot be taken.
+    """The records that have text or a fault.
 
     Raises:
-        DataError: there are only such that cannot be taken: one reason for the file, and not one for every row.
+        DataError: all records have a fault. The message gives the most frequent one for the whole file.
     """
     records = [record for record in found if record.data or record.fault]
     if records and all(record.fault for record in records):
-        ((reason, _),) = Counter(record.fault for record in records).most_common(1)  # not one odd row's, at the top
-        others = f"; none of its {len(records):,} rows can be taken" if len(records) > 1 else ""
+        ((reason, _),) = Counter(record.fault for record in records).most_common(1)  # not that of one odd row
+        others = f"; none of its {len(records):,} rows can be read" if len(records) > 1 else ""
         raise DataError(
             reason + others,
             where=next(record.name for record in records if record.fault == reason),
-            mend="name columns or fields as they are: --option text=… --option label=…",
+            hint="give the names of columns or fields: --option text=… --option label=…",
         )
     return records
 
 
 def _decode(data: bytes, name: str, offset: int = 0) -> str:
-    """The text of a file, or of a piece of it that begins at ``offset`` bytes."""
+    """Decodes a file, or a piece of it that begins at ``offset`` bytes."""
     try:
         text = data.decode("utf-8" if offset else "utf-8-sig")
     except UnicodeDecodeError as error:
-        mark = len(data) - len(error.object)  # a byte order mark is taken off before
+        mark = len(data) - len(error.object)  # a byte order mark is removed before
         raise DataError(
             f"it is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {offset + mark + error.start}",
             where=name,
-            mend=f"convert it, for instance `iconv -f WINDOWS-1252 -t UTF-8 {name} > utf8.txt`",
+            hint=f"convert it, for instance `iconv -f WINDOWS-1252 -t UTF-8 {name} > utf8.txt`",
         ) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _documents(text: str, split: str, line: int) -> Iterator[tuple[int, str]]:
-    """Each document with the number of its first line; the text begins with line number ``line``."""
+    """Splits a text that begins at line ``line`` into documents, each with the number of its first line."""
     pattern = {"file": r"\Z", "line": r"\n|\Z", "blank": r"\n(?:[^\S\n]*\n)+|\Z"}[split]
     start = 0
     for gap in re.finditer(pattern, text):
@@ -168,7 +170,7 @@ def _documents(text: str, split: str, line: int) -> Iterator[tuple[int, str]]:
 
 
 def _columns(options: Mapping[str, str], text: str) -> dict[str, str]:
-    """Which column or field becomes what; ``text`` is the one that is text by default."""
+    """Maps fields of a record to columns or fields of the file; ``text`` is the default for the text."""
     columns = {"text": options.get("text", text)}
     if "label" in options:
         columns["label"] = options["label"]
@@ -180,7 +182,7 @@ def _listed(options: Mapping[str, str]) -> list[str]:
 
 
 def _objects(data: bytes, name: str, options: Mapping[str, str], begin: Place) -> Iterator[Record]:
-    """A record of every line that is not blank; ``data`` begins at ``begin``."""
+    """A record for every line that is not blank; ``data`` begins at ``begin``."""
     columns = _columns(options, "text")
     if begin.offset == 0:
         data = data.removeprefix(codecs.BOM_UTF8)
@@ -199,11 +201,11 @@ def _object(line: bytes, name: str, columns: Mapping[str, str]) -> Record:
     except UnicodeDecodeError as error:
         raise DataError(f"it is not UTF-8: byte 0x{line[error.start]:02x} at byte {error.start + 1} of it") from None
     except json.JSONDecodeError as error:
-        raise DataError(f"it is no JSON: {error.msg.removesuffix(' at')} at character {error.colno}") from None
-    except (ValueError, RecursionError) as error:  # a number of too many digits; brackets nested too deep
-        raise DataError(f"it is no JSON that can be read: {error}") from None
+        raise DataError(f"it is not JSON: {error.msg.removesuffix(' at')} at character {error.colno}") from None
+    except (ValueError, RecursionError) as error:  # a number with too many digits, or brackets that are nested too deep
+        raise DataError(f"it is JSON that cannot be read: {error}") from None
     if not isinstance(values, dict):
-        raise DataError(f"it is {_json_type(values)}, and no object such as {{{json.dumps(columns['text'])}: …}}")
+        raise DataError(f"it is {_json_type(values)}, not an object such as {{{json.dumps(columns['text'])}: …}}")
     fields: dict[str, str] = {}
     for field, key in columns.items():
         if key not in values:
@@ -218,7 +220,7 @@ def _object(line: bytes, name: str, columns: Mapping[str, str]) -> Record:
     try:
         "".join(fields.values()).encode()
     except UnicodeEncodeError:
-        raise DataError("it holds half of a surrogate pair, such as \\ud83d, which is no text") from None
+        raise DataError("it contains half of a surrogate pair, such as \\ud83d, which is not text") from None
     return _record(fields.pop("text"), name, fields)
 
 
@@ -241,11 +243,11 @@ def _rows(text: str, name: str, options: Mapping[str, str]) -> Iterator[Record]:
         for field, column in columns.items():
             if field not in places:
                 if column not in header:
-                    raise DataError(f"it has no column {column!r}", where=name, mend=did_you_mean(column, header))
+                    raise DataError(f"it has no column {column!r}", where=name, hint=did_you_mean(column, header))
                 places[field] = header.index(column)
     for line, row in rows:
         if max(places.values()) >= len(row) or min(places.values()) < 0:
-            fault = f"line {line} has {len(row)} columns, and column {max(places.values()) + 1} is asked for"
+            fault = f"line {line} has {len(row)} columns, and column {max(places.values()) + 1} is requested"
             yield _faulty(f"{name}:{line}", fault)
             continue
         fields = {field: row[place].strip() for field, place in places.items() if field != "text"}
@@ -253,16 +255,16 @@ def _rows(text: str, name: str, options: Mapping[str, str]) -> Iterator[Record]:
 
 
 def _table(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not blank, each with the number of its line. Only ``.csv`` knows quotes."""
+    """The rows that are not blank, each with the number of its line. Only ``.csv`` has quotes."""
     if _form(name) == ".tsv":
         yield from ((line, row.split("\t")) for line, row in enumerate(text.split("\n"), 1) if row.strip())
         return
-    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # else a text above 128 KB is an error
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # the default is 128 KB
     reader = csv.reader(io.StringIO(text), strict=True)
     try:
         yield from ((reader.line_num, row) for row in reader if any(row))
     except csv.Error as error:
-        raise DataError(f"line {reader.line_num} is no CSV: {error}", where=name, mend="mend its quotes") from None
+        raise DataError(f"line {reader.line_num} is not CSV: {error}", where=name, hint="correct its quotes") from None
 
 
 def _record(text: str, name: str, fields: Mapping[str, str]) -> Record:

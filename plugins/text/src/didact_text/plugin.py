@@ -1,50 +1,38 @@
-"""What this distribution adds to didact."""
+"""The plugin of didact-text."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from didact import FeatureEncoder, Masker, Medium, Source, Spec, hookimpl
-from didact_text.blocks import TextBlocks
-from didact_text.bpe import ByteBPE, TokenizerFile
-from didact_text.embeddings import TokenEmbeddings
-from didact_text.files import TextFiles
-from didact_text.masking import TokenMasker, TokenSpanMasker
-from didact_text.sources import Sentences
-
-if TYPE_CHECKING:
-    from didact.testing import Example
+from didact.hookspecs import hookimpl
 
 
 @hookimpl
-def didact_feature_encoders() -> dict[str, type[FeatureEncoder]]:
-    return {"token-embeddings": TokenEmbeddings}
+def didact_feature_encoders() -> Mapping[str, str]:
+    return {
+        "token-embeddings": "didact_text.embeddings:TokenEmbeddings",
+    }
 
 
 @hookimpl
-def didact_maskers() -> dict[str, type[Masker]]:
-    return {"token": TokenMasker, "span": TokenSpanMasker}
+def didact_maskers() -> Mapping[str, str]:
+    return {
+        "token": "didact_text.masking:TokenMasker",
+        "span": "didact_text.masking:TokenSpanMasker",
+    }
 
 
 @hookimpl
-def didact_sources() -> dict[str, type[Source]]:
-    return {"blocks": TextBlocks, "sentences": Sentences}
+def didact_components() -> Mapping[str, str]:
+    return {
+        "blocks": "didact_text.blocks:TextBlocks",
+        "sentences": "didact_text.sources:Sentences",
+        "byte-bpe": "didact_text.bpe:ByteBPE",
+        "tokenizer-file": "didact_text.bpe:TokenizerFile",
+        "text": "didact_text.files:TextFiles",
+    }
 
 
 @hookimpl
-def didact_parts() -> dict[str, type[Spec]]:
-    return {"byte-bpe": ByteBPE, "tokenizer-file": TokenizerFile}
-
-
-@hookimpl
-def didact_media() -> dict[str, type[Medium]]:
-    return {"text": TextFiles}
-
-
-@hookimpl
-def didact_examples(folder: Path) -> Mapping[str, Sequence[Example]]:
-    from didact_text.examples import examples
-
-    return examples(folder)
+def didact_examples() -> str:
+    return "didact_text.examples:examples"

@@ -1,4 +1,4 @@
-"""Progress of what is prepared once: a bar on a terminal, a line every few seconds elsewhere."""
+"""Progress of preparation: a bar on a terminal, elsewhere a line every few seconds."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from types import TracebackType
 import rich.console
 import rich.progress
 
-QUIET_SECONDS = 5.0  # between two plain lines; what is done sooner says nothing
+QUIET_SECONDS = 5.0  # between two lines; shorter work prints nothing
 
 
 class Progress:
-    """Counts records while the ``with`` lasts.
+    """A context manager that shows how many records are done.
 
     Args:
-        what: is being done.
-        total: records.
+        what: the work, for the line.
+        total: number of records.
     """
 
     def __init__(self, what: str, total: int) -> None:
@@ -35,7 +35,7 @@ class Progress:
         self._spoken = time.monotonic()
 
     def advance(self, records: int = 1) -> None:
-        """So many more are done."""
+        """Adds ``records`` to the count."""
         self.done += records
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done)

@@ -1,4 +1,4 @@
-"""Text as samples: what all its sources share, and sentences."""
+"""Sources of text: their base, and sentences."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import torch
 from torch import Tensor
 
 from didact import Signal, Source
-from didact.spec import fingerprint
-from didact.store import Store, StoredSamples
+from didact.serialization import fingerprint
+from didact_stores import Store, StoredSamples
 from didact_text.bpe import END, FIRST_WORD, START, Tokenizer
 from didact_text.corpus import Corpus
 
 
 @attrs.frozen(kw_only=True)
 class TokenSource(Source, abc.ABC):
-    """A text store read as token ids. A sample is (T,) int64 and begins with ``<s>``.
+    """A text store that is read as token ids. A sample is (T,) int64 and begins with ``<s>``.
 
     Attributes:
         store: the name or path of a store of text.
-        tokenizer: what turns its text into ids; learnt from this store or from another.
-        where: which records, such as ``split == train``; None for all.
+        tokenizer: converts the text to ids; learned from this store or from another.
+        where: a condition that selects records, such as ``split == train``; None: all.
     """
 
     unit: ClassVar[str] = "tokens"
@@ -37,7 +37,7 @@ class TokenSource(Source, abc.ABC):
         return Signal(kind="tokens", axes=(None,), vocabulary=self.tokenizer.vocabulary, coding=repr(self.tokenizer))
 
     def prepare(self) -> None:
-        """Learns the vocabulary and turns the store into ids, each unless it was done; kept in ``STORE/derived``."""
+        """Learns the vocabulary and tokenizes the store, unless that was done; results are in ``STORE/derived``."""
         Corpus.prepare(Store.open(self.store, "text"), self.tokenizer)
 
     def raw_features(self, content: Tensor) -> Tensor:
@@ -47,25 +47,25 @@ class TokenSource(Source, abc.ABC):
             content: (T,) int64.
 
         Returns:
-            (vocabulary,) float32; zero for special tokens, which say nothing.
+            (vocabulary,) float32; zero for special tokens, which carry no information.
         """
         counts = torch.bincount(content, minlength=self.tokenizer.vocabulary).float()
         counts[:FIRST_WORD] = 0
         return torch.nn.functional.normalize(counts.log1p(), dim=0)
 
     def words(self, content: Tensor) -> tuple[str, ...]:
-        """The words of ids (T,) int64; a piece of a character that several ids make up is told by its bytes."""
+        """The words of ids (T,) int64; an id that is only a part of a character is given as its bytes."""
         return self.tokenizer.words(content.tolist())
 
 
 @attrs.frozen(kw_only=True)
 class Sentences(TokenSource):
-    """Every record is one sample, ``<s> … </s>``: what a classifier of texts reads.
+    """One sample ``<s> … </s>`` for each record, as for text classification.
 
-    A record of several lines has ``</s>`` after each of them. Labels are the store's.
+    A record of several lines has ``</s>`` after each of them. The labels are those of the store.
 
     Attributes:
-        max_tokens: at which longer samples are cut, their ``</s>`` kept; what the encoder has positions for.
+        max_tokens: longer samples are cut to this length and end with ``</s>``; at most the positions of the encoder.
     """
 
     max_tokens: int = 512
@@ -78,14 +78,14 @@ class Sentences(TokenSource):
 
 
 class SentenceSamples(StoredSamples):
-    """The opened records."""
+    """The opened samples of `Sentences`."""
 
     def __init__(self, source: Sentences) -> None:
         store = Store.open(source.store, "text")
         super().__init__(store, source.where)
         self._corpus = Corpus.open(store, source.tokenizer)
         self._limit = source.max_tokens
-        tokens = np.diff(self._corpus.offsets)[self.places] + 1  # (N,) with the <s> that stands before each
+        tokens = np.diff(self._corpus.offsets)[self.places] + 1  # (N,), including the <s> before each
         self.lengths = np.minimum(tokens, self._limit).astype(np.float64)
         self.fingerprint = fingerprint([self.fingerprint, source.tokenizer.fingerprint(), source.max_tokens])
 
@@ -93,7 +93,7 @@ class SentenceSamples(StoredSamples):
         return (self.content(index),)
 
     def content(self, index: int) -> Tensor:
-        """A record's ids, (T,) int64."""
+        """The ids of a record, (T,) int64."""
         record = self.place(index)
         start, end = self._corpus.offsets[record], self._corpus.offsets[record + 1]
         ids = np.concatenate([[START], self._corpus.ids[start:end]], dtype=np.int64)[: self._limit]

@@ -1,23 +1,5 @@
-"""The standard Transformer, with the variants of the systems that didact speaks of."""
+"""The standard Transformer backbone for didact."""
 
-from didact_transformer.attention import Attention
-from didact_transformer.blocks import Block, FeedForward, Residual
-from didact_transformer.initialization import DepthScaledInitialization, Initialization, NormalInitialization
-from didact_transformer.positions import ALiBi, BEiTBias, RelativePositions, RelativePositionsModule
-from didact_transformer.transformer import Transformer, TransformerModule
+from lazy_loader import attach_stub
 
-__all__ = [
-    "ALiBi",
-    "Attention",
-    "BEiTBias",
-    "Block",
-    "DepthScaledInitialization",
-    "FeedForward",
-    "Initialization",
-    "NormalInitialization",
-    "RelativePositions",
-    "RelativePositionsModule",
-    "Residual",
-    "Transformer",
-    "TransformerModule",
-]
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""Self-attention with several heads."""
+"""Multi-head self-attention."""
 
 from __future__ import annotations
 
@@ -13,27 +13,31 @@ from torch import Tensor, nn
 from didact_transformer.dropout import dropout as drop
 from didact_transformer.linear import Linear, linear
 
-CACHE_BYTES = 16 * 2**20  # of logits at a time; processors have some 32 MiB that all their cores share
+CACHE_BYTES = 16 * 2**20  # of logits at a time; a processor's shared cache has about 32 MiB
 
 
 class Attention(nn.Module):
-    """Every position reads from every other (Vaswani et al. 2017, section 3.2)."""
+    """Self-attention (Vaswani et al. 2017, section 3.2), with one projection for query, key and value."""
 
     def __init__(self, width: int, heads: int, *, dropout: float, key_bias: bool) -> None:
         super().__init__()
         self.heads = heads
         self.dropout = dropout
         self.qkv = Linear(width, 3 * width, bias=key_bias)
-        # (2 D,), one vector: biases are not decayed, and an optimizer knows them by their one dimension
+        # (2 D,)
         self.query_value_bias = None if key_bias else nn.Parameter(torch.zeros(2 * width))
         self.projection = Linear(width, width)
 
+    def no_weight_decay(self) -> set[str]:
+        """The names of the parameters that are exempt from weight decay."""
+        return {"query_value_bias"} if self.query_value_bias is not None else set()
+
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """Attention's output behind its projection.
+        """Computes attention and the output projection.
 
         Args:
             x: (R, V, D).
-            bias: added to the logits; broadcastable to (R, H, V, V), in the dtype they are computed in; or None.
+            bias: added to the logits; broadcastable to (R, H, V, V), in the dtype of the logits; or None.
 
         Returns:
             (R, V, D).
@@ -46,14 +50,14 @@ class Attention(nn.Module):
         return projected
 
     def weights(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """The shares by which `forward` adds up the values, computed anew, in float32.
+        """The attention weights of `forward`, computed again in float32.
 
         Args:
             x: (R, V, D).
             bias: as for `forward`.
 
         Returns:
-            (R, H, V, V); entry (…, i, j) is what token i reads of token j.
+            (R, H, V, V); entry (…, i, j) is the weight with which token i attends to token j.
         """
         with torch.autocast(x.device.type, enabled=False):
             query, key, _ = self._project(x.float())
@@ -63,7 +67,7 @@ class Attention(nn.Module):
             return logits.softmax(-1)
 
     def _project(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Query, key and value of x (R, V, D), each (R, H, V, D/H)."""
+        """Projects x (R, V, D) to query, key and value, each (R, H, V, D/H)."""
         rows, v, _ = x.shape
         qkv = linear(x, self.qkv.weight, self._qkv_bias())
         return qkv.view(rows, v, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)  # of (3, R, H, V, D/H)
@@ -76,12 +80,12 @@ class Attention(nn.Module):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
-    """softmax(query · keyᵀ / √(D/H) + bias), with dropout, times value.
+    """Computes softmax(query · keyᵀ / √(D/H) + bias), with dropout, times value.
 
     Args:
-        query: (R, H, V, D/H), as are key and value.
-        key: of the positions that are read.
-        value: likewise.
+        query: (R, H, V, D/H).
+        key: (R, H, V, D/H).
+        value: (R, H, V, D/H).
         bias: broadcastable to (R, H, V, V), or None.
         dropout: share of attention weights that are dropped.
 
@@ -101,29 +105,29 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropo
 
 
 def _cached(query: Tensor) -> tuple[int, int]:
-    """How many rows, and how many heads of them, have logits that fit a processor's cache.
+    """The number of rows, and of heads in each, whose logits fit a processor's cache.
 
-    Out of it each step waits for memory: forward and backward in bfloat16 for 8 × 512 tokens and 12 heads took 198 ms
-    on two cores, in two halves 88 ms.
+    Larger logits are limited by memory bandwidth: forward and backward in bfloat16 for 8 × 512 tokens and 12 heads took
+    198 ms on two cores in one piece, and 88 ms in two halves.
     """
     r, h, v, _ = query.shape
-    fit = max(1, CACHE_BYTES // (v * v * query.element_size()))  # heads, of any row
+    fit = max(1, CACHE_BYTES // (v * v * query.element_size()))  # number of heads, over all rows
     return (min(r, fit // h), h) if fit >= h else (1, fit)
 
 
 def _split(x: Tensor | None, whole: int, size: int, dim: int) -> Sequence[Any]:
-    """The tensor, so many rows (``dim`` 0) or heads (1) at a time; what is None or shared by all goes with each."""
+    """Splits a tensor into parts of ``size`` rows (``dim`` 0) or heads (1); repeats what is None or broadcast."""
     if x is None or x.shape[dim] < whole:
         return [x] * math.ceil(whole / size)
     return torch.split(x, size, dim)
 
 
 def _is_quicker_in_steps(query: Tensor) -> bool:
-    """Whether PyTorch's fused attention is slower than its steps, written out.
+    """Whether PyTorch's fused attention is slower than separate operations.
 
-    On a CPU it is fused neither with dropout nor with a bias that learns; its backward pass takes longer than theirs in
-    any case (25 against 21 ms in float32, 25 against 11 ms in bfloat16, for 4 × 200 tokens and 12 heads on one core),
-    and in bfloat16 so does its forward pass (6 against 3 ms).
+    On a CPU, PyTorch fuses attention neither with dropout nor with a learned bias. Its backward pass is slower in any
+    case (25 against 21 ms in float32, 25 against 11 ms in bfloat16, for 4 × 200 tokens and 12 heads on one core). In
+    bfloat16 its forward pass is slower as well (6 against 3 ms).
     """
     on_cpu = query.device.type == "cpu" and not torch.compiler.is_compiling()
     return on_cpu and (torch.is_grad_enabled() or query.dtype == torch.bfloat16)

@@ -1,7 +1,8 @@
-"""A block: attention, then a feed-forward network, each on a residual branch."""
+"""The Transformer block: attention and a feed-forward network, each on a residual branch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -26,29 +27,30 @@ class Block(nn.Module):
         self.ffn = ffn
         self.ffn_residual = ffn_residual
 
-    def forward(self, x: Tensor, bias: Tensor | None, wanted: Feature | None = None) -> tuple[Tensor, Tensor | None]:
-        """One turn of the residual stream.
+    def forward(
+        self, x: Tensor, bias: Tensor | None, wanted: Sequence[Feature] = ()
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Updates the residual stream.
 
         Args:
-            x: (R, V, D) float32.
-            bias: what is added to the attention's logits, broadcastable to (R, H, V, V), or None.
-            wanted: which feature to give along.
+            x: the stream before the block, (R, V, D) float32.
+            bias: added to the attention's logits; broadcastable to (R, H, V, V), or None.
+            wanted: the features to return as well.
 
         Returns:
-            the stream behind the block (R, V, D) float32, and the wanted feature (R, V, D) or None.
+            the stream after the block, (R, V, D) float32, and the wanted features, (R, V, D) each.
         """
         attended = self.attention(self.attention_residual.enter(x), bias)
         x = self.attention_residual.leave(self.attention_residual.join(x, attended))
         transformed = self.ffn(self.ffn_residual.enter(x))
         joined = self.ffn_residual.join(x, transformed)
         x = self.ffn_residual.leave(joined)
-        if wanted is None:
-            return x, None
-        return x, {"attention": attended, "ffn": transformed, "ffn+residual": joined, "block": x}[wanted]
+        features = {"attention": attended, "ffn": transformed, "ffn+residual": joined, "block": x}
+        return x, tuple(features[feature] for feature in wanted)
 
 
 class Residual(nn.Module):
-    """Where a branch leaves the residual stream and joins it again.
+    """The residual connection around a branch, with its norm, scale and dropout.
 
     Pre-norm: x + scale · branch(norm(x)). Post-norm: norm(x + scale · branch(x)).
     """
@@ -70,30 +72,34 @@ class Residual(nn.Module):
         self.drop_path = drop_path
         self.scale = nn.Parameter(torch.full((width,), layer_scale)) if layer_scale is not None else None
 
+    def no_weight_decay(self) -> set[str]:
+        """The names of the parameters that are exempt from weight decay."""
+        return {"scale"} if self.scale is not None else set()
+
     def enter(self, x: Tensor) -> Tensor:
-        """What the branch is given of the stream (R, V, D): (R, V, D)."""
+        """The branch's input, computed from the stream (R, V, D): (R, V, D)."""
         normed: Tensor = self.norm(x) if self.place == "pre" else x
         return normed
 
     def join(self, x: Tensor, branch: Tensor) -> Tensor:
-        """The stream (R, V, D) with the branch's output (R, V, D) added: (R, V, D)."""
+        """Adds the branch's output (R, V, D) to the stream (R, V, D): (R, V, D)."""
         branch = self.dropout(branch)
         if self.scale is not None:
             branch = branch * self.scale
         if self.training and self.drop_path > 0:
-            # compared, not drawn with this probability, for which torch.compile would compile each block anew
+            # a comparison: with the probability as an argument, torch.compile would compile each block again
             kept = torch.rand(branch.shape[0], 1, 1, device=branch.device) >= self.drop_path  # (R, 1, 1)
             branch = branch * kept * (1 / (1 - self.drop_path))
         return x + branch
 
     def leave(self, joined: Tensor) -> Tensor:
-        """What the sum (R, V, D) hands on: (R, V, D)."""
+        """The stream after the connection, computed from the sum (R, V, D): (R, V, D)."""
         normed: Tensor = self.norm(joined) if self.place == "post" else joined
         return normed
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with a GELU between them, position by position."""
+    """Two linear layers with a GELU between them, applied to each position."""
 
     def __init__(self, width: int, inner_width: int, *, dropout: float) -> None:
         super().__init__()

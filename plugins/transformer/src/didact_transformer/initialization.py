@@ -1,4 +1,4 @@
-"""How the linear layers of the blocks start."""
+"""Initialisation of the linear layers of the blocks."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from didact_transformer.blocks import Block
 
 @attrs.frozen(kw_only=True)
 class Initialization(Spec, abc.ABC):
-    """How the linear layers of the blocks start; norms start as the identity, biases at 0."""
+    """How the linear layers of the blocks are initialised. Norms start as the identity, biases at 0."""
 
     @abc.abstractmethod
     def initialize(self, blocks: Sequence[Block]) -> None:
-        """Draws the weights of ``blocks``, from lower to upper, in place, from PyTorch's default generator."""
+        """Draws the weights of ``blocks`` in place, from lower to upper, from PyTorch's default generator."""
 
 
 @attrs.frozen(kw_only=True)
 class NormalInitialization(Initialization):
-    """Every weight from N(0, std²), as in BERT, wav2vec 2.0 and both data2vecs but the first on images.
+    """Every weight is drawn from N(0, std²), as in BERT, wav2vec 2.0 and both data2vecs, except data2vec on images.
 
     Attributes:
-        std: standard deviation of the weights; 0.02 since GPT.
+        std: standard deviation of the weights; 0.02 since GPT (2018).
     """
 
     std: float = 0.02
@@ -43,13 +43,14 @@ class NormalInitialization(Initialization):
 
 @attrs.frozen(kw_only=True)
 class DepthScaledInitialization(Initialization):
-    """BEiT's: a normal distribution cut off at one standard deviation, and residual branches that shrink with depth.
+    """BEiT's initialisation: a truncated normal distribution, scaled down with depth at the end of each branch.
 
-    The last layer of both branches of block i, counted from 1, is divided by √(2i), so that the residual stream's
-    variance does not grow with depth (Bao et al. 2021, section 2.5).
+    Weights are drawn from N(0, std²), truncated at one standard deviation. The last layer of both branches of block i,
+    counted from 1, is divided by √(2i), so that the variance of the residual stream does not grow with depth (Bao et
+    al. 2021, section 2.5).
 
     Attributes:
-        std: standard deviation of the normal distribution before its tails are cut; BEiT has 0.02.
+        std: standard deviation of the normal distribution before truncation; 0.02 in BEiT.
     """
 
     std: float = 0.02
@@ -66,7 +67,7 @@ class DepthScaledInitialization(Initialization):
 
 
 def _linear_layers(block: Block) -> list[nn.Linear]:
-    """The linear layers of a block, their biases set to 0."""
+    """Sets the biases of a block's linear layers to 0, and returns the layers."""
     layers = [module for module in block.modules() if isinstance(module, nn.Linear)]
     for layer in layers:
         if layer.bias is not None:

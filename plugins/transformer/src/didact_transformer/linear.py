@@ -1,4 +1,4 @@
-"""A linear layer whose float32 products take half the time on processors that MKL does not favour."""
+"""A linear layer whose float32 products take half the time on CPUs for which MKL is not optimised."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 class Linear(nn.Linear):
-    """`torch.nn.Linear`. In float32 on a CPU with AVX-512, oneDNN multiplies instead of MKL.
+    """`torch.nn.Linear` that multiplies with oneDNN instead of MKL, in float32 on a CPU with AVX-512.
 
-    PyTorch gives float32 products to MKL, which uses half the width of AVX-512 on processors of other makers: on one
-    core of an AMD EPYC of 2024, 92 GFLOP/s against 195. In bfloat16 PyTorch calls oneDNN itself.
+    PyTorch computes float32 products with MKL, which uses half the width of AVX-512 on processors of other vendors: 92
+    against 195 GFLOP/s on one core of an AMD EPYC of 2024. In bfloat16, PyTorch itself uses oneDNN.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ class Linear(nn.Linear):
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`torch.nn.functional.linear`: x (…, D) times weight (D', D) transposed, plus bias (D',): (…, D')."""
+    """`torch.nn.functional.linear`: multiplies x (…, D) by weight (D', D) transposed, adds bias (D',): (…, D')."""
     if _suits_onednn(x, weight):
         product: Tensor = _Linear.apply(x, weight, bias)
         return product
@@ -38,7 +38,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        multiply = _multiply_by_torch if torch.is_grad_enabled() else _multiply  # gradients of gradients: not by oneDNN
+        multiply = _multiply_by_torch if torch.is_grad_enabled() else _multiply  # oneDNN has no second derivative
         rows = gradient.reshape(-1, gradient.shape[-1])  # (…, D') -> (N, D')
         for_x = for_weight = for_bias = None
         if ctx.needs_input_grad[0]:
@@ -51,9 +51,9 @@ class _Linear(torch.autograd.Function):
 
 
 def _multiply(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
-    """left (…, D) times right (D', D) transposed, plus bias, by the operator that compiled code uses for it.
+    """Multiplies left (…, D) by right (D', D) transposed and adds bias, by the operator that compiled code uses.
 
-    oneDNN is quick only where each of both lies in memory without gaps, by rows or by columns.
+    oneDNN is fast only where both are contiguous by rows or by columns.
     """
     product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
     return product

@@ -1,37 +1,29 @@
-"""What this distribution registers."""
+"""The plugin of didact-transformer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from didact import Backbone, Spec, hookimpl
-from didact_transformer.initialization import DepthScaledInitialization, NormalInitialization
-from didact_transformer.positions import ALiBi, BEiTBias
-from didact_transformer.transformer import Transformer
-
-if TYPE_CHECKING:
-    from didact.testing import Example
+from didact.hookspecs import hookimpl
 
 
 @hookimpl
-def didact_backbones() -> Mapping[str, type[Backbone]]:
-    return {"transformer": Transformer}
-
-
-@hookimpl
-def didact_parts() -> Mapping[str, type[Spec]]:
+def didact_backbones() -> Mapping[str, str]:
     return {
-        "alibi": ALiBi,
-        "beit-bias": BEiTBias,
-        "normal-initialization": NormalInitialization,
-        "depth-scaled-initialization": DepthScaledInitialization,
+        "transformer": "didact_transformer.transformer:Transformer",
     }
 
 
 @hookimpl
-def didact_examples(folder: Path) -> Mapping[str, Sequence[Example]]:
-    from didact_transformer.examples import EXAMPLES
+def didact_components() -> Mapping[str, str]:
+    return {
+        "alibi": "didact_transformer.positions:ALiBi",
+        "beit-bias": "didact_transformer.positions:BEiTBias",
+        "normal-initialization": "didact_transformer.initialization:NormalInitialization",
+        "depth-scaled-initialization": "didact_transformer.initialization:DepthScaledInitialization",
+    }
 
-    return EXAMPLES
+
+@hookimpl
+def didact_examples() -> str:
+    return "didact_transformer.examples:examples"

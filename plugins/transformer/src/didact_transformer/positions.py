@@ -1,4 +1,4 @@
-"""What attention is told of where two tokens stand, as a bias on its logits."""
+"""Relative positions: a bias on the attention's logits for each pair of tokens."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from didact import Layout, Spec, SpecError, Tokens
 
 @attrs.frozen(kw_only=True)
 class RelativePositions(Spec, abc.ABC):
-    """A bias on the attention's logits that depends on where two tokens stand."""
+    """A bias on the attention's logits that depends on the positions of the two tokens."""
 
     @abc.abstractmethod
     def build(self, heads: int, layout: Layout | None) -> RelativePositionsModule:
         """The module.
 
         Args:
-            heads: H of the attention.
+            heads: H, the number of attention heads.
             layout: of a sample, where all samples have the same; else None.
 
         Raises:
-            SpecError: the layout is not one that these positions describe.
+            SpecError: these positions do not support the layout.
         """
 
 
@@ -35,13 +35,13 @@ class RelativePositionsModule(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def forward(self, tokens: Tokens) -> Tensor:
-        """The bias of each pair of tokens, which depends on their places alone and not on their order.
+        """The bias of each pair of tokens. It depends on their positions in the layout, not on their order.
 
         Args:
-            tokens: of which ``positions``, ``layout`` and ``extra`` count.
+            tokens: the sequence; its ``positions``, ``layout`` and ``num_prefix_tokens`` are used.
 
         Returns:
-            (1 or R, H, V, V) float32; entry (…, i, j) is added where token i reads from token j.
+            (1 or R, H, V, V) float32; entry (…, i, j) is added to the logit with which token i attends to token j.
         """
 
 
@@ -49,47 +49,52 @@ class RelativePositionsModule(nn.Module, abc.ABC):
 class BEiTBias(RelativePositions):
     """A learned bias for every offset between two patches of a grid (BEiT, Bao et al. 2021), shared by all blocks.
 
-    Starts at 0. Three more biases stand for class tokens: reading patches, being read by patches, and among
-    themselves. Where a sample's grid is smaller than the one it was built for, its offsets are among the known ones.
+    All biases start at 0. Class tokens have three more: attending to patches, attended to by patches, and among
+    themselves. A sample's grid may be smaller than the one that the table was built for.
     """
 
     def build(self, heads: int, layout: Layout | None) -> BEiTBiasModule:
         if layout is None or len(layout.shape) != 2:
             found = f"has the layout {layout.shape}" if layout is not None else "differs in size from sample to sample"
             raise SpecError(
-                f"BEiTBias describes positions in a grid, but the encoder's output {found}",
+                f"BEiTBias supports positions in a grid, but the encoder's output {found}",
                 where="positions",
-                mend="use it behind an image encoder and images of one size; sequences have ALiBi",
+                hint="use an image encoder and images of one size, or ALiBi for sequences",
             )
         return BEiTBiasModule(heads, layout.shape[0], layout.shape[1])
 
 
 class BEiTBiasModule(RelativePositionsModule):
-    """The table of a `BEiTBias`: (2·height - 1)·(2·width - 1) offsets, row by row, then the three of class tokens."""
+    """The table of a `BEiTBias`: (2·height - 1)·(2·width - 1) offsets by rows, then the three of class tokens."""
 
     def __init__(self, heads: int, height: int, width: int) -> None:
         super().__init__()
         self.height, self.width = height, width
         self.table = nn.Parameter(torch.zeros((2 * height - 1) * (2 * width - 1) + 3, heads))
 
+    def no_weight_decay(self) -> set[str]:
+        """The names of the parameters that are exempt from weight decay."""
+        return {"table"}
+
     def forward(self, tokens: Tokens) -> Tensor:
         shape = tokens.layout.shape
         if len(shape) != 2 or shape[0] > self.height or shape[1] > self.width:
             raise SpecError(
                 f"the Transformer was built for a grid of {self.height} × {self.width} positions, "
-                f"but is given the layout {shape}",
+                f"but the layout is {shape}",
                 where="positions",
+                hint="use images of at most the size that the Transformer was built for",
             )
         places = _places(tokens)
         row, column = places // shape[1], places % shape[1]  # (1 or R, V) each
         offset = (_differences(row) + self.height - 1) * (2 * self.width - 1) + _differences(column) + self.width - 1
-        if tokens.extra:
-            offset = self._with_extra(offset, tokens.extra)
+        if tokens.num_prefix_tokens:
+            offset = self._with_extra(offset, tokens.num_prefix_tokens)
         # a look-up as an embedding: its gradient is a dense sum, several times faster on the CPU than that of indexing
         return F.embedding(offset, self.table).permute(0, 3, 1, 2).contiguous()  # (…, V, V, H) -> (…, H, V, V)
 
     def _with_extra(self, offset: Tensor, extra: int) -> Tensor:
-        """(R, V, V) entries of the table for patches, with those of ``extra`` class tokens before them."""
+        """Puts the entries of ``extra`` class tokens before those of the patches, (R, V, V)."""
         reads_patch, read_by_patch, between_extra = (self.table.shape[0] - k for k in (3, 2, 1))
         offset = F.pad(offset, (extra, 0), value=read_by_patch)  # (R, V, V) -> (R, V, E + V)
         offset = F.pad(offset, (0, 0, extra, 0), value=reads_patch)  # -> (R, E + V, E + V)
@@ -99,14 +104,14 @@ class BEiTBiasModule(RelativePositionsModule):
 
 @attrs.frozen(kw_only=True)
 class ALiBi(RelativePositions):
-    """Attention falls off with distance, at another rate in every head (ALiBi, Press et al. 2021).
+    """A bias that decreases with distance, at a different rate in each head (ALiBi, Press et al. 2021).
 
-    Symmetric, as the encoder of data2vec 2.0 on speech has it: head h adds -slope_h · |i - j|, where i and j count all
-    positions, also those that were dropped between them. Extra tokens get no bias.
+    It is symmetric, as in the encoder of data2vec 2.0 on speech: head h adds -slope_h · |i - j|, where i and j are the
+    positions in the layout, with dropped positions counted. Prefix tokens get no bias.
 
     Attributes:
-        learned_scale: whether each head learns a factor of its slope, from 1 and never below 0, as in data2vec 2.0;
-            all blocks share it.
+        learned_scale: whether each head learns a factor on its slope, as in data2vec 2.0. It starts at 1, is never
+            below 0, and is shared by all blocks.
     """
 
     learned_scale: bool = True
@@ -118,7 +123,7 @@ class ALiBi(RelativePositions):
 
 
 class ALiBiModule(RelativePositionsModule):
-    """The slopes of an `ALiBi`, and their learned scales."""
+    """The slopes of an `ALiBi`, and their learned factors."""
 
     slopes: Tensor
 
@@ -127,10 +132,16 @@ class ALiBiModule(RelativePositionsModule):
         self.register_buffer("slopes", alibi_slopes(heads), persistent=False)
         self.scale = nn.Parameter(torch.ones(heads)) if learned_scale else None
 
+    def no_weight_decay(self) -> set[str]:
+        """The names of the parameters that are exempt from weight decay."""
+        return {"scale"} if self.scale is not None else set()
+
     def forward(self, tokens: Tokens) -> Tensor:
         _require_sequence(tokens.layout)
         distance = _differences(_places(tokens)).abs()
-        distance = F.pad(distance, (tokens.extra, 0, tokens.extra, 0))  # (1 or R, V, V); extra tokens: 0
+        distance = F.pad(
+            distance, (tokens.num_prefix_tokens, 0, tokens.num_prefix_tokens, 0)
+        )  # (1 or R, V, V); extra tokens: 0
         slopes = self.slopes if self.scale is None else self.slopes * self.scale.clamp(min=0)  # (H,)
         return -slopes[:, None, None] * distance[:, None]  # (H, 1, 1) · (1 or R, 1, V, V) -> (1 or R, H, V, V)
 
@@ -138,8 +149,8 @@ class ALiBiModule(RelativePositionsModule):
 def alibi_slopes(heads: int) -> Tensor:
     """The slope of each head: (H,) float32.
 
-    2^(-8·1/H), 2^(-8·2/H), … where H is a power of two. Otherwise those of the power of two below, and after them every
-    second one of the power above, as in the authors' code.
+    Where H is a power of two: 2^(-8·1/H), 2^(-8·2/H), …. Otherwise the slopes of the power of two below, followed by
+    every second slope of the power above, as in the authors' code.
     """
     power = 2 ** math.floor(math.log2(heads))
     of_power = 2.0 ** (-8 * torch.arange(1, power + 1) / power)
@@ -148,7 +159,7 @@ def alibi_slopes(heads: int) -> Tensor:
 
 
 def _places(tokens: Tokens) -> Tensor:
-    """Where each token but the extra ones stands among all positions: (1 or R, V) int64."""
+    """The position in the layout of each token, without prefix tokens: (1 or R, V) int64."""
     if tokens.positions is not None:
         return tokens.positions
     return torch.arange(tokens.layout.positions, device=tokens.features.device)[None]
@@ -161,7 +172,7 @@ def _differences(places: Tensor) -> Tensor:
 def _require_sequence(layout: Layout) -> None:
     if len(layout.shape) != 1:
         raise SpecError(
-            f"ALiBi describes distances in a sequence, but the positions are laid out as {layout.shape}",
+            f"ALiBi supports distances in a sequence, but the layout of the positions is {layout.shape}",
             where="positions",
-            mend="use it behind an encoder of speech or text; grids have BEiTBias",
+            hint="use an encoder of speech or text, or BEiTBias for grids",
         )

@@ -1,7 +1,8 @@
-"""The Transformer of BERT, wav2vec 2.0, ViT, BEiT and both data2vecs: one stack, and their differences as fields."""
+"""The Transformer of BERT, wav2vec 2.0, ViT, BEiT and both data2vecs, whose differences are fields of one spec."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import attrs
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from didact import Attention as AttentionWeights
-from didact import Backbone, BackboneModule, Collect, Context, Layout, SpecError, Tokens
+from didact import Backbone, BackboneModule, BackboneOutput, HiddenState, Layout, SpecError, Tokens
 from didact.randomness import common
 from didact_transformer.attention import Attention
 from didact_transformer.blocks import Block, FeedForward, Residual
@@ -17,8 +18,8 @@ from didact_transformer.dropout import Dropout
 from didact_transformer.initialization import Initialization, NormalInitialization
 from didact_transformer.positions import RelativePositions, RelativePositionsModule
 
-# stands for -inf at padding: exp(LOWEST - max) is exactly 0 beside any real key, a row of padding alone gives no NaN,
-# and it is as finite in bfloat16 as in float32
+# takes the place of -inf at padding: exp(LOWEST - max) is exactly 0 beside any real key, a row of only padding gives no
+# NaN, and it is finite in bfloat16 as well as in float32
 LOWEST = torch.finfo(torch.bfloat16).min
 
 
@@ -27,32 +28,33 @@ class Transformer(Backbone):
     """A stack of blocks of self-attention and a feed-forward network (Vaswani et al. 2017), base size by default.
 
     Attributes:
-        width: D of the vectors; must be the encoder's width. Base models have 768, large ones 1024.
-        depth: how many blocks. Base models have 12, large ones 24.
-        heads: of the attention, each D / heads wide. Base models have 12, large ones 16.
-        ffn_ratio: width of the feed-forward network's inner layer, in widths; 4 since the first Transformer.
-        norm: where the layer norms stand. ``post``, after each residual connection: BERT, wav2vec 2.0, data2vec on
-            speech and text, data2vec 2.0. ``pre``, before attention and feed-forward, with one more on the output of
-            the stack but not on the features of its blocks: ViT, BEiT, data2vec on images.
+        width: D of the vectors; must be the encoder's width. 768 in base models, 1024 in large ones.
+        depth: number of blocks; 12 in base models, 24 in large ones.
+        heads: number of attention heads, each D / heads wide; 12 in base models, 16 in large ones.
+        ffn_ratio: width of the feed-forward network's inner layer, as a multiple of the width; 4 since the first
+            Transformer.
+        norm: place of the layer norms. ``post``: after each residual connection (BERT, wav2vec 2.0, data2vec on speech
+            and text, data2vec 2.0). ``pre``: before attention and feed-forward, and once on the output of the stack,
+            but not on the features of its blocks (ViT, BEiT, data2vec on images).
         norm_epsilon: added to the variance in every layer norm; 1e-5 in fairseq, 1e-6 in vision models.
-        input_norm: a layer norm before the first block: the encoder norm of data2vec on speech, the context norm of
-            data2vec 2.0.
-        input_dropout: share of values dropped before the first block; 0.1 in data2vec on speech.
-        dropout: share of values dropped of what attention and feed-forward add to the residual stream; 0.1 in speech
-            and text models, 0 in vision models.
+        input_norm: whether there is a layer norm before the first block: the encoder norm of data2vec on speech, the
+            context norm of data2vec 2.0.
+        input_dropout: share of values that are dropped before the first block; 0.1 in data2vec on speech.
+        dropout: share of values that are dropped from the outputs of attention and feed-forward; 0.1 in speech and text
+            models, 0 in vision models.
         attention_dropout: share of attention weights that are dropped.
-        activation_dropout: share of values dropped inside the feed-forward network, after its GELU.
+        activation_dropout: share of values that are dropped in the feed-forward network, after its GELU.
         layer_drop: probability that a whole block is skipped in training (LayerDrop, Fan et al. 2019); 0.05 in
-            data2vec on speech. A block whose feature is asked for is not skipped.
-        drop_path: probability that a row skips a residual branch in training, rising linearly from 0 in the first block
-            to this in the last (stochastic depth, Huang et al. 2016).
-        layer_scale: where the learned factors of each residual branch's channels start (LayerScale, Touvron et al.
-            2021), such as 1e-4; None leaves the branches unscaled.
+            data2vec on speech. A block whose feature is requested is not skipped.
+        drop_path: probability that a row skips a residual branch in training. It rises linearly from 0 in the first
+            block to this value in the last (stochastic depth, Huang et al. 2016).
+        layer_scale: initial value of the learned factor on each channel of a residual branch (LayerScale, Touvron et
+            al. 2021), such as 1e-4. None: branches have no such factors.
         key_bias: whether keys have a bias, as queries and values do. It cannot change the output, since it shifts all
-            logits of a query alike; BEiT leaves it out.
-        positions: what attention is told of where two tokens stand, `BEiTBias` or `ALiBi`; None: nothing, the encoder
+            logits of a query equally; BEiT has none.
+        positions: relative positions in the attention, `BEiTBias` or `ALiBi`. None: no relative positions; the encoder
             adds positions to the vectors.
-        initialization: of the linear layers, `NormalInitialization` as in BERT or `DepthScaledInitialization` as in
+        initialization: of the linear layers: `NormalInitialization` as in BERT, or `DepthScaledInitialization` as in
             BEiT.
     """
 
@@ -79,7 +81,7 @@ class Transformer(Backbone):
             self.require(getattr(self, field) >= 1, field, "at least 1")
         self.require(self.width % self.heads == 0, "heads", f"a divisor of width ({self.width})")
         whole = self.ffn_ratio > 0 and self.width * self.ffn_ratio == int(self.width * self.ffn_ratio)
-        self.require(whole, "ffn_ratio", f"above 0, and give a whole number of channels with width ({self.width})")
+        self.require(whole, "ffn_ratio", f"above 0 and a whole number of channels times the width ({self.width})")
         self.require(self.norm_epsilon > 0, "norm_epsilon", "above 0")
         for field in (
             "input_dropout",
@@ -97,7 +99,7 @@ class Transformer(Backbone):
             raise SpecError(
                 f"Transformer(width={self.width}) stands behind an encoder of width {width}",
                 where="width",
-                mend=f"give both the same width: {width} here, or {self.width} in the encoder",
+                hint=f"set both to the same width: {width} here, or {self.width} in the encoder",
             )
         positions = self.positions.build(self.heads, layout) if self.positions is not None else None
         return TransformerModule(self, positions)
@@ -121,49 +123,46 @@ class TransformerModule(BackboneModule):
         self.output_norm = nn.LayerNorm(spec.width, spec.norm_epsilon) if spec.norm == "pre" else None
         spec.initialization.initialize([block for block in self.blocks if isinstance(block, Block)])
 
-    def forward(self, tokens: Tokens, collect: Collect | None = None) -> Context:
+    def forward(self, tokens: Tokens, hidden_states: Sequence[HiddenState] = ()) -> BackboneOutput:
         """Contextualises (R, V, D).
 
-        The residual stream is float32 also under autocast: in bfloat16 it would forget what small branches add.
+        The residual stream is float32 under autocast as well: bfloat16 would lose what small branches add.
 
         Args:
             tokens: features (R, V, D), padding (R, V) or None; padding is never attended to.
-            collect: which inner features to give along, of at most ``depth`` blocks.
+            hidden_states: the inner features to return as well.
 
         Returns:
-            output (R, V, D) float32; features, one (R, V, D) for each block that was asked for: ``ffn`` is the second
-            linear layer's output and ``attention`` the output projection's, before dropout, scale and residual;
-            ``ffn+residual`` is the stream with the former added; ``block`` is the residual stream behind the block,
-            which is the same in pre-norm models, whose output norm is left out, and its norm in post-norm ones.
+            output (R, V, D) float32, and the hidden states, (R, V, D) each. ``ffn`` is the output of the second linear
+            layer and ``attention`` that of the output projection, both before dropout, scale and residual connection.
+            ``ffn+residual`` is the stream with the former added. ``block`` is the stream after the block: in pre-norm
+            models the same sum, without the output norm; in post-norm models its norm.
 
         Raises:
-            SpecError: more blocks are asked for than there are, or the positions do not suit the tokens.
+            SpecError: there is no such block, or the relative positions do not support the tokens' layout.
         """
-        asked = collect.last if collect is not None else 0
-        if asked > len(self.blocks):
-            raise SpecError(f"the features of {asked} blocks are asked for, but the Transformer has {len(self.blocks)}")
+        wanted = HiddenState.by_block(hidden_states, len(self.blocks))
+        found: dict[HiddenState, Tensor] = {}
         bias = self._attention_bias(tokens)
         x = self._enter(tokens)
-        features = []
         for index, block in enumerate(self.blocks):
-            wanted = collect.feature if collect is not None and index >= len(self.blocks) - asked else None
-            if wanted is None and self._skips_block():
+            features = wanted.get(index, ())
+            if not features and self._skips_block():
                 continue
-            x, feature = block(x, bias, wanted)
-            if wanted is not None:
-                features.append(feature)
+            x, values = block(x, bias, features)
+            found |= {HiddenState(block=index, feature=f): value for f, value in zip(features, values, strict=True)}
         if self.output_norm is not None:
             x = self.output_norm(x)
-        return Context(output=x, tokens=tokens, features=tuple(features))
+        return BackboneOutput(output=x, tokens=tokens, hidden_states=tuple(found[one] for one in hidden_states))
 
     def attention(self, tokens: Tokens, block: int) -> AttentionWeights:
-        """What a block attends to, its relative positions included: weights (R, H, V, V).
+        """The attention weights of a block, with its relative positions: (R, H, V, V).
 
-        The blocks below are computed as in `forward`; queries, keys and softmax of this one in float32.
+        The blocks below are computed as in `forward`; the queries, keys and softmax of this block in float32.
 
         Args:
             tokens: features (R, V, D), padding (R, V) or None.
-            block: index of the block, from 0 for the lowest.
+            block: index of the block; 0 is the lowest.
         """
         bias = self._attention_bias(tokens)
         x = self._enter(tokens)
@@ -184,7 +183,7 @@ class TransformerModule(BackboneModule):
         return entered
 
     def _attention_bias(self, tokens: Tokens) -> Tensor | None:
-        """What is added to the logits: (1 or R, 1 or H, 1 or V, V), in the dtype they are computed in, or None."""
+        """The bias on the logits: (1 or R, 1 or H, 1 or V, V), in the dtype of the logits, or None."""
         bias = self.positions(tokens) if self.positions is not None else None
         if tokens.padding is not None:
             closed = tokens.padding[:, None, None, :]  # (R, V) -> (R, 1, 1, V)
@@ -192,11 +191,11 @@ class TransformerModule(BackboneModule):
             bias = bias.masked_fill(closed, LOWEST)
         kind = tokens.features.device.type
         if bias is not None and torch.is_autocast_enabled(kind):
-            bias = bias.to(torch.get_autocast_dtype(kind))  # once here rather than in every block
+            bias = bias.to(torch.get_autocast_dtype(kind))  # once here instead of in every block
         return bias
 
     def _skips_block(self) -> bool:
-        # drawn on the CPU, so that the device is not waited for, and alike on all processes, which share their shards
+        # drawn on the CPU, to avoid a wait for the device; equal on all processes, since their shards belong together
         return self.training and self.layer_drop > 0 and bool(torch.rand((), generator=common) < self.layer_drop)
 
 

@@ -15,8 +15,9 @@ import attrs
 import torch
 from torch import Tensor
 
-from didact import Augmentation, Spec
+from didact import Spec
 from didact.randomness import seeded, uniform
+from didact_vision import Augmentation
 
 BLUR_SHARE = 10  # of an image's side is the blur's kernel: 23 of 224 pixels (SimCLR, appendix A)
 SOLARIZE_FROM = 0.5  # what is as bright as that is inverted (BYOL, appendix B)
@@ -65,7 +66,7 @@ class ViewRecipe(Spec):
 
 
 @attrs.frozen(kw_only=True)
-class DistortedViews(Augmentation):
+class MultiViewAugmentation(Augmentation):
     """Several views of an image, one for each recipe. `byol`, `simsiam`, `vicreg` and `dino` are the papers'.
 
     Attributes:

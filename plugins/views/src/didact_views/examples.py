@@ -1,14 +1,18 @@
 """Small instances of what didact-views registers, for the contract's rules."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from didact.testing import Example, NoiseSource, TinyBackbone, TinyEncoder, TinySource, TinyTargets, TinyTeacher
-from didact_views.augmentation import DistortedViews, ViewRecipe
+from didact_kit import Example, NoiseSource, TinyBackbone, TinyEncoder, TinySource, TinyTargets, TinyTeacher
+from didact_views.augmentation import MultiViewAugmentation, ViewRecipe
 from didact_views.pixels import Pixels
-from didact_views.prediction import CosinePrediction
+from didact_views.prediction import NegativeCosineSimilarity
 from didact_views.projection import MLP, Projected, PrototypeHead
+from didact_views.projections import StudentProjections, TeacherProjections
 from didact_views.prototypes import PrototypeCrossEntropy, PrototypeTargets
-from didact_views.summaries import StudentSummaries, TeacherSummaries
 from didact_views.timm_models import TimmModel
 from didact_views.vicreg import VICReg
 
@@ -18,52 +22,55 @@ mlp = MLP(hidden=8, out=6, norm="none")
 projected = Projected(backbone=TinyBackbone(), projector=mlp)
 norms = projected.evolve(projector=mlp.evolve(norm="batch", output_norm="batch"))
 prototypes = projected.evolve(projector=PrototypeHead(hidden=8, bottleneck=4, prototypes=6))
-cosine = CosinePrediction(hidden=8, norm="none")
-flow = StudentSummaries(gradient="flow")
+cosine = NegativeCosineSimilarity(hidden=8, norm="none")
+flow = StudentProjections(gradient="flow")
 dino = PrototypeTargets(teacher=TinyTeacher(), warmup_steps=3)
 
 # timm's models have no features to average, and vectors for a grid that is coarser than the image's
 whole: dict[str, Any] = {"source": image, "encoder": Pixels(), "targets": TinyTargets(level="sample")}
 views: dict[str, Any] = {"source": three, "masker": None}
 
-EXAMPLES = {
-    "pixels": [Example(spec=Pixels(), source=NoiseSource(kind="image", axes=(3, 6, 5)))],
-    "projected": [
-        Example(spec=projected, targets=flow, objective=cosine, learns=True, **views),
-        Example(
-            spec=projected.evolve(pooling="class"),
-            encoder=TinyEncoder(class_token=True),
-            targets=StudentSummaries(),
-            objective=cosine,
-            **views,
-        ),
-        Example(spec=norms, targets=StudentSummaries(), objective=cosine, **views),
-        Example(spec=prototypes, targets=dino, objective=PrototypeCrossEntropy(), **views),
-    ],
-    "timm": [
-        Example(spec=TimmModel(name="test_vit", normalizes_batches=False), **whole),
-        Example(spec=TimmModel(name="test_resnet"), **whole),
-    ],
-    "teacher-summaries": [
-        Example(spec=TeacherSummaries(teacher=TinyTeacher()), backbone=backbone, objective=cosine, **views)
-        for backbone in (norms, projected)
-    ],
-    "student-summaries": [
-        Example(spec=StudentSummaries(), backbone=projected, objective=cosine, sees_mask=True, **views),
-        Example(spec=flow, backbone=projected, objective=VICReg(), sees_mask=True, learns=True, **views),
-    ],
-    "prototype-targets": [Example(spec=dino, backbone=prototypes, objective=PrototypeCrossEntropy(), **views)],
-    "cosine-prediction": [
-        Example(spec=predictor, backbone=projected, targets=TeacherSummaries(teacher=TinyTeacher()), **views)
-        for predictor in (CosinePrediction(hidden=8), cosine)
-    ],
-    "vicreg": [Example(spec=VICReg(), backbone=projected, targets=flow, learns=True, **views)],
-    "prototype-cross-entropy": [Example(spec=PrototypeCrossEntropy(), backbone=prototypes, targets=dino, **views)],
-    "distorted-views": [
-        Example(spec=DistortedViews()),
-        Example(spec=DistortedViews(recipes=(ViewRecipe(size=8, scale=(0.05, 0.4)),))),
-    ],
-    "view-recipe": [Example(spec=ViewRecipe())],
-    "mlp": [Example(spec=MLP(hidden=8, out=6)), Example(spec=MLP(layers=1, norm="none"))],
-    "prototype-head": [Example(spec=PrototypeHead()), Example(spec=PrototypeHead(norm="batch"))],
-}
+
+def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
+    """The examples of each component, by short name."""
+    return {
+        "pixels": [Example(spec=Pixels(), source=NoiseSource(kind="image", axes=(3, 6, 5)))],
+        "projected": [
+            Example(spec=projected, targets=flow, objective=cosine, learns=True, **views),
+            Example(
+                spec=projected.evolve(pooling="class"),
+                encoder=TinyEncoder(class_token=True),
+                targets=StudentProjections(),
+                objective=cosine,
+                **views,
+            ),
+            Example(spec=norms, targets=StudentProjections(), objective=cosine, **views),
+            Example(spec=prototypes, targets=dino, objective=PrototypeCrossEntropy(), **views),
+        ],
+        "timm": [
+            Example(spec=TimmModel(name="test_vit", normalizes_batches=False), **whole),
+            Example(spec=TimmModel(name="test_resnet"), **whole),
+        ],
+        "teacher-projections": [
+            Example(spec=TeacherProjections(teacher=TinyTeacher()), backbone=backbone, objective=cosine, **views)
+            for backbone in (norms, projected)
+        ],
+        "student-projections": [
+            Example(spec=StudentProjections(), backbone=projected, objective=cosine, sees_mask=True, **views),
+            Example(spec=flow, backbone=projected, objective=VICReg(), sees_mask=True, learns=True, **views),
+        ],
+        "prototype-targets": [Example(spec=dino, backbone=prototypes, objective=PrototypeCrossEntropy(), **views)],
+        "negative-cosine-similarity": [
+            Example(spec=predictor, backbone=projected, targets=TeacherProjections(teacher=TinyTeacher()), **views)
+            for predictor in (NegativeCosineSimilarity(hidden=8), cosine)
+        ],
+        "vicreg": [Example(spec=VICReg(), backbone=projected, targets=flow, learns=True, **views)],
+        "prototype-cross-entropy": [Example(spec=PrototypeCrossEntropy(), backbone=prototypes, targets=dino, **views)],
+        "multi-view-augmentation": [
+            Example(spec=MultiViewAugmentation()),
+            Example(spec=MultiViewAugmentation(recipes=(ViewRecipe(size=8, scale=(0.05, 0.4)),))),
+        ],
+        "view-recipe": [Example(spec=ViewRecipe())],
+        "mlp": [Example(spec=MLP(hidden=8, out=6)), Example(spec=MLP(layers=1, norm="none"))],
+        "prototype-head": [Example(spec=PrototypeHead()), Example(spec=PrototypeHead(norm="batch"))],
+    }

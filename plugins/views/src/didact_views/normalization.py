@@ -40,6 +40,10 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
+    def no_weight_decay(self) -> set[str]:
+        """Factor and summand of each channel, as of every norm."""
+        return {"weight", "bias"} if self.weight is not None else set()
+
     def forward(self, x: Tensor) -> Tensor:
         """Normalises each channel of x (N, C) or (N, C, H, W): float32 of the same shape."""
         x = x.float()  # statistics of bfloat16 drift

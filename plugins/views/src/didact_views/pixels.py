@@ -6,19 +6,8 @@ import attrs
 import torch
 from torch import nn
 
-from didact import (
-    BatchMask,
-    FeatureEncoder,
-    FeatureEncoderModule,
-    Layout,
-    Signal,
-    SpecError,
-    Tokens,
-    View,
-    corrupt,
-    drop,
-    repeat,
-)
+from didact import BatchMask, FeatureEncoder, FeatureEncoderModule, Layout, Signal, SpecError, Tokens, View
+from didact.placing import corrupt, drop, repeat
 
 
 @attrs.frozen(kw_only=True)
@@ -40,7 +29,7 @@ class Pixels(FeatureEncoder):
         if len(size) != 3:
             raise SpecError(
                 f"Pixels reads images (channels, height, width), got content of shape {size}",
-                mend="use a source of images, such as didact_vision.Images",
+                hint="use a source of images, such as didact_vision.Images",
             )
         return Layout(size[1:])
 
@@ -50,7 +39,7 @@ class Pixels(FeatureEncoder):
                 f"Pixels(width={self.width}) reads images of so many channels, but the source gives {signal.kind!r} "
                 f"with the axes {signal.axes}",
                 where="width",
-                mend="use a source of images, such as didact_vision.Images, and its number of channels",
+                hint="use a source of images, such as didact_vision.Images, and its number of channels",
             )
         return PixelsModule(self.width)
 
@@ -66,6 +55,10 @@ class PixelsModule(FeatureEncoderModule):
         super().__init__()
         self.mask_embedding = nn.Parameter(torch.zeros(width))
 
+    def no_weight_decay(self) -> set[str]:
+        """The colour: decay would only pull it to the images' mean."""
+        return {"mask_embedding"}
+
     def embed(self, view: View) -> Tokens:
         """Content (B, D, H, W) to features (B, H·W, D)."""
         features = view.content.flatten(2).transpose(1, 2)  # (B, D, H, W) -> (B, H·W, D), without copying
@@ -73,5 +66,5 @@ class PixelsModule(FeatureEncoderModule):
 
     def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
         """Hides or drops: features (B, T, D) to (R, V, D)."""
-        features = corrupt(tokens.features, mask, self.mask_embedding)
+        features = corrupt(tokens.features, mask, self.mask_embedding, padding=tokens.padding)
         return drop(attrs.evolve(tokens, features=features, padding=repeat(tokens.padding, mask)), mask)

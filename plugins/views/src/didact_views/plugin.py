@@ -1,65 +1,55 @@
-"""What didact-views registers."""
+"""The plugin of didact-views: its registrations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from didact import Backbone, FeatureEncoder, Objective, Spec, TargetBuilder, hookimpl
-from didact_views.augmentation import DistortedViews, ViewRecipe
-from didact_views.pixels import Pixels
-from didact_views.prediction import CosinePrediction
-from didact_views.projection import MLP, Projected, PrototypeHead
-from didact_views.prototypes import PrototypeCrossEntropy, PrototypeTargets
-from didact_views.summaries import StudentSummaries, TeacherSummaries
-from didact_views.timm_models import TimmModel
-from didact_views.vicreg import VICReg
-
-if TYPE_CHECKING:
-    from didact.testing import Example
+from didact.hookspecs import hookimpl
 
 
 @hookimpl
-def didact_feature_encoders() -> dict[str, type[FeatureEncoder]]:
-    return {"pixels": Pixels}
-
-
-@hookimpl
-def didact_backbones() -> dict[str, type[Backbone]]:
-    return {"projected": Projected, "timm": TimmModel}
-
-
-@hookimpl
-def didact_target_builders() -> dict[str, type[TargetBuilder]]:
+def didact_feature_encoders() -> Mapping[str, str]:
     return {
-        "teacher-summaries": TeacherSummaries,
-        "student-summaries": StudentSummaries,
-        "prototype-targets": PrototypeTargets,
+        "pixels": "didact_views.pixels:Pixels",
     }
 
 
 @hookimpl
-def didact_objectives() -> dict[str, type[Objective]]:
+def didact_backbones() -> Mapping[str, str]:
     return {
-        "cosine-prediction": CosinePrediction,
-        "vicreg": VICReg,
-        "prototype-cross-entropy": PrototypeCrossEntropy,
+        "projected": "didact_views.projection:Projected",
+        "timm": "didact_views.timm_models:TimmModel",
     }
 
 
 @hookimpl
-def didact_parts() -> dict[str, type[Spec]]:
+def didact_target_builders() -> Mapping[str, str]:
     return {
-        "distorted-views": DistortedViews,
-        "view-recipe": ViewRecipe,
-        "mlp": MLP,
-        "prototype-head": PrototypeHead,
+        "teacher-projections": "didact_views.projections:TeacherProjections",
+        "student-projections": "didact_views.projections:StudentProjections",
+        "prototype-targets": "didact_views.prototypes:PrototypeTargets",
     }
 
 
 @hookimpl
-def didact_examples(folder: Path) -> Mapping[str, Sequence[Example]]:
-    from didact_views.examples import EXAMPLES
+def didact_objectives() -> Mapping[str, str]:
+    return {
+        "negative-cosine-similarity": "didact_views.prediction:NegativeCosineSimilarity",
+        "vicreg": "didact_views.vicreg:VICReg",
+        "prototype-cross-entropy": "didact_views.prototypes:PrototypeCrossEntropy",
+    }
 
-    return EXAMPLES
+
+@hookimpl
+def didact_components() -> Mapping[str, str]:
+    return {
+        "multi-view-augmentation": "didact_views.augmentation:MultiViewAugmentation",
+        "view-recipe": "didact_views.augmentation:ViewRecipe",
+        "mlp": "didact_views.projection:MLP",
+        "prototype-head": "didact_views.projection:PrototypeHead",
+    }
+
+
+@hookimpl
+def didact_examples() -> str:
+    return "didact_views.examples:examples"

@@ -1,14 +1,15 @@
-"""A backbone that ends in one vector for each row: pooled, then projected. What methods that compare views compare."""
+"""A backbone that ends in one pooled and projected vector for each row, for methods that compare views."""
 
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import Literal
 
 import attrs
 from torch import Tensor, nn
 
-from didact import Backbone, BackboneModule, Collect, Context, Layout, Spec, SpecError, Tokens
+from didact import Backbone, BackboneModule, BackboneOutput, HiddenState, Layout, Spec, SpecError, Tokens
 from didact.errors import of_field
 from didact.tensors import mean_over_positions
 from didact_views.normalization import BatchNorm
@@ -16,11 +17,11 @@ from didact_views.normalization import BatchNorm
 
 @attrs.frozen(kw_only=True)
 class Projector(Spec, abc.ABC):
-    """From a pooled vector to the one that is compared."""
+    """Maps a pooled vector to the projection that is compared."""
 
     @property
-    def divisible(self) -> bool:
-        """Whether a row comes out alike whatever rows are beside it."""
+    def supports_accumulation(self) -> bool:
+        """Whether a row's projection does not depend on the other rows."""
         return True
 
     @abc.abstractmethod
@@ -54,7 +55,7 @@ class MLP(Projector):
         hidden: width of all but the last.
         out: P, width of the last.
         norm: behind each layer but the last. ``batch`` goes over the whole global batch, on all processes; with it a
-            batch cannot be computed in micro-batches.
+            batch cannot be computed in parts.
         output_norm: behind the last layer; SimSiam ``batch``, which learns no factor and summand (as released).
     """
 
@@ -69,7 +70,7 @@ class MLP(Projector):
             self.require(getattr(self, field) >= 1, field, "at least 1")
 
     @property
-    def divisible(self) -> bool:
+    def supports_accumulation(self) -> bool:
         return "batch" not in (self.norm if self.layers > 1 else "none", self.output_norm)
 
     def build(self, width: int) -> MLPModule:
@@ -105,7 +106,7 @@ class PrototypeHead(Projector):
     """DINO's head: linear layers with GELU, a bottleneck of length 1, and its likeness to each prototype.
 
     Caron et al. 2021, section 3.1 and appendix C. A prototype is a vector of length 1 too (the released code's
-    ``norm_last_layer``), so a summary holds C cosines.
+    ``norm_last_layer``), so a projection holds C cosines.
 
     Attributes:
         layers: how many linear layers lead to the bottleneck.
@@ -113,7 +114,7 @@ class PrototypeHead(Projector):
         bottleneck: width of the last.
         prototypes: C; DINO 65 536. Fewer do for fewer images.
         norm: before each GELU. ``none`` with Vision Transformers; ``batch``, the released code's ``use_bn``, goes over
-            the whole global batch, and helps where the summaries of all images start as nearly one vector.
+            the whole global batch, and helps where the projections of all images are nearly equal at first.
     """
 
     layers: int = 3
@@ -127,7 +128,7 @@ class PrototypeHead(Projector):
             self.require(getattr(self, field) >= 1, field, "at least 1")
 
     @property
-    def divisible(self) -> bool:
+    def supports_accumulation(self) -> bool:
         return self.norm == "none" or self.layers == 1
 
     def build(self, width: int) -> PrototypeHeadModule:
@@ -164,13 +165,13 @@ class PrototypeHeadModule(ProjectorModule):
 
 @attrs.frozen(kw_only=True)
 class Projected(Backbone):
-    """A backbone, its output pooled over the positions and projected: `Context.summary`.
+    """A backbone, its output pooled over the positions and projected: `BackboneOutput.pooled`.
 
     The projector belongs to the backbone, so that a teacher averages it with the rest. Output, blocks and features are
     those of the backbone inside.
 
     Attributes:
-        backbone: any that gives no summary itself.
+        backbone: any.
         pooling: of the output's positions. ``mean`` over all that are no padding, ``class``: the first extra token,
             as DINO on Vision Transformers.
         projector: from there on; `MLP` or `PrototypeHead`.
@@ -181,8 +182,8 @@ class Projected(Backbone):
     projector: Projector = MLP()
 
     @property
-    def divisible(self) -> bool:
-        return self.backbone.divisible and self.projector.divisible
+    def supports_accumulation(self) -> bool:
+        return self.backbone.supports_accumulation and self.projector.supports_accumulation
 
     def build(self, width: int, layout: Layout | None) -> ProjectedModule:
         with of_field("backbone"):
@@ -199,29 +200,29 @@ class ProjectedModule(BackboneModule):
         self.inner = inner
         self.width = inner.width
         self.projector = spec.projector.build(inner.width)
-        self.summary_width = self.projector.width
+        self.pooled_width = self.projector.width
 
     @property
     def blocks(self) -> nn.ModuleList:  # type: ignore[override]  # a second reference would be a second name of each weight
         """The inner backbone's."""
         return self.inner.blocks
 
-    def forward(self, tokens: Tokens, collect: Collect | None = None) -> Context:
-        """Contextualises (R, V, D), with the summary (R, P)."""
-        context: Context = self.inner(tokens, collect)
-        return attrs.evolve(context, summary=self.projector(self._pool(context)))
+    def forward(self, tokens: Tokens, hidden_states: Sequence[HiddenState] = ()) -> BackboneOutput:
+        """Contextualises (R, V, D), with the projection (R, P)."""
+        context: BackboneOutput = self.inner(tokens, hidden_states)
+        return attrs.evolve(context, pooled=self.projector(self._pool(context)))
 
-    def _pool(self, context: Context) -> Tensor:
+    def _pool(self, context: BackboneOutput) -> Tensor:
         """One vector (R, D) for each row."""
         if self.pooling == "class":
-            if not context.tokens.extra:
+            if not context.tokens.num_prefix_tokens:
                 raise SpecError(
                     'Projected.pooling="class" takes the class token, and the encoder gives none',
                     where="experiment.backbone.pooling",
-                    mend='give the encoder a class token, or take pooling="mean"',
+                    hint='give the encoder a class token, or take pooling="mean"',
                 )
             return context.output[:, 0]
         padding = context.tokens.padding
         if padding is not None:
-            padding = padding[:, context.tokens.extra :]  # (R, V)
+            padding = padding[:, context.tokens.num_prefix_tokens :]  # (R, V)
         return mean_over_positions(context.positions_only(context.output), padding)

@@ -1,4 +1,4 @@
-"""DINO: the student must find the prototypes that the teacher, centred and sharpened, finds in another view."""
+"""DINO: the student must find the prototypes that the centred and sharpened teacher finds in another view."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from torch import Tensor
 
 from didact import (
     Batch,
-    Finding,
     Loss,
     Network,
     Objective,
     ObjectiveModule,
-    Preflight,
+    SpecError,
     StudentPass,
     Target,
     TargetBuilder,
@@ -23,19 +22,23 @@ from didact import (
     Teacher,
 )
 from didact.machine.distributed import connected
-from didact_views.summaries import TeacherSummariesModule, across, require_views, summary_width
+from didact.preflight import Finding, Preflight
+from didact_views.projections import TeacherProjectionsModule, across, pooled, pooled_width, require_views
 
 
 @attrs.frozen(kw_only=True)
 class PrototypeTargets(TargetBuilder):
     """The teacher's probabilities of the prototypes in the first views, centred and sharpened.
 
+    It logs ``collapse/prototypes`` over the global batch: how many prototypes the targets use between them, the
+    exponential of their mean's entropy. 1 means collapse to one prototype.
+
     Caron et al. 2021, Emerging Properties in Self-Supervised Vision Transformers, section 3.1, algorithm 1 and eq. 4.
 
     Attributes:
-        teacher: that averages encoder, backbone and head; in DINO τ goes from 0.996 to 1 in half a cosine over the
+        teacher: that averages encoder, backbone and head; in DINO τ rises from 0.996 to 1 in half a cosine over the
             whole run.
-        teacher_views: how many of the views the teacher sees, the first ones: DINO's two global crops.
+        teacher_views: number of views that the teacher sees, the first ones; 2 are DINO's global crops.
         start: temperature of the first step; 0.04. Lower is sharper.
         end: temperature after the warm-up; 0.07 in the paper, 0.04 where the loss does not fall.
         warmup_steps: optimizer steps over which the temperature rises linearly; 30 epochs in the paper.
@@ -58,78 +61,86 @@ class PrototypeTargets(TargetBuilder):
         self.require(0 <= self.momentum < 1, "momentum", "from 0 up to but not 1")
 
     def temperature(self, step: int) -> float:
-        """The teacher's, after so many optimizer steps."""
+        """The teacher's temperature after ``step`` optimizer steps."""
         if step >= self.warmup_steps:
             return self.end
         return self.start + (self.end - self.start) * step / self.warmup_steps
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
-        """Whether the temperature gets where it is to go."""
+        """Whether the temperature reaches ``end``."""
         if self.start != self.end and self.warmup_steps > preflight.steps:
             yield Finding.warning(
                 f"the teacher's temperature rises over {self.warmup_steps:,} steps, of which the run takes "
                 f"{preflight.steps:,}: it ends at {self.temperature(preflight.steps):.3g} and never reaches {self.end}",
                 where="warmup_steps",
-                mend=f"warmup_steps={preflight.steps // 10}, as 30 of DINO's 300 epochs",
+                hint=f"warmup_steps={preflight.steps // 10}, as 30 of DINO's 300 epochs",
             )
 
     def build(self, network: Network) -> PrototypeTargetsModule:
         return PrototypeTargetsModule(self, network)
 
 
-class PrototypeTargetsModule(TeacherSummariesModule):
-    """The teacher, its centre, and where its temperature has got to.
+class PrototypeTargetsModule(TeacherProjectionsModule):
+    """The teacher, its centre and its temperature.
 
     Attributes:
-        centre: (C,); the running mean of the teacher's summaries.
+        centre: (C,); the running mean of the teacher's projections.
         temperature: a scalar.
-        total: (C,); the sum of the teacher's summaries since the last optimizer step, on this process.
-        count: of what; a scalar.
+        total: (C,); the sum of the teacher's projections since the last optimizer step, on this process.
+        used: (C,); the sum of the targets since then.
+        count: the number of terms of both sums; a scalar.
     """
 
     centre: Tensor
     temperature: Tensor
     total: Tensor
+    used: Tensor
     count: Tensor
 
     def __init__(self, spec: PrototypeTargets, network: Network) -> None:
-        super().__init__(summary_width(network, "PrototypeTargets"), spec.teacher, network)
+        super().__init__(pooled_width(network, "PrototypeTargets"), spec.teacher, network)
         self.spec = spec
         self.register_buffer("centre", torch.zeros(self.width))
         self.register_buffer("temperature", torch.tensor(spec.temperature(0)))
         self.register_buffer("total", torch.zeros(self.width), persistent=False)
+        self.register_buffer("used", torch.zeros(self.width), persistent=False)
         self.register_buffer("count", torch.zeros(()), persistent=False)
 
     @torch.no_grad()
     def forward(self, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
         """A target (B, C), probabilities, for each pair of one of the teacher's views and another view."""
         require_views(passes)
-        summaries = [s.float() for s in self.summaries(passes[: self.spec.teacher_views], network)]  # (B, C) each
+        projections = [p.float() for p in self.projections(passes[: self.spec.teacher_views], network)]  # (B, C) each
+        targets = [((p - self.centre) / self.temperature).softmax(-1) for p in projections]
         if self.training:
-            self.total += torch.stack([summary.sum(0) for summary in summaries]).sum(0)
-            self.count += sum(len(summary) for summary in summaries)
-        return across([((s - self.centre) / self.temperature).softmax(-1) for s in summaries], len(passes))
+            self.total += torch.stack([projection.sum(0) for projection in projections]).sum(0)
+            self.used += torch.stack([target.sum(0) for target in targets]).sum(0)
+            self.count += sum(map(len, projections))
+        return across(targets, len(passes))
 
     @torch.no_grad()
-    def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float]:
-        world = connected()
-        mean = world.all_reduce(self.total) / world.all_reduce(self.count).clamp(min=1)  # (C,), of the global batch
+    def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float | Tensor]:
+        sums = connected().all_reduce(torch.cat([self.total, self.used, self.count[None]]))  # (2·C + 1,)
+        mean, used = (sums[:-1] / sums[-1].clamp(min=1)).chunk(2)  # (C,) each, of the global batch
         self.centre.lerp_(mean, 1 - self.spec.momentum)
-        self.total.zero_()
-        self.count.zero_()
+        for buffer in (self.total, self.used, self.count):
+            buffer.zero_()
         temperature = self.spec.temperature(step)
         self.temperature.fill_(temperature)
-        return {**super().after_step(network, step, steps), "teacher/temperature": temperature}
+        return {
+            **super().after_step(network, step, steps),
+            "teacher/temperature": temperature,
+            "collapse/prototypes": _entropy(used).exp(),
+        }
 
 
 @attrs.frozen(kw_only=True)
 class PrototypeCrossEntropy(Objective):
-    """The cross-entropy of the student's probabilities under the teacher's, the mean over samples and pairs of views.
+    """The cross-entropy of the student's probabilities under the teacher's, a mean over samples and pairs of views.
 
-    Caron et al. 2021, eq. 2 and 3. It has no weights. Beside the loss it logs the two signs of collapse:
-    ``collapse/target_entropy``, of a target, which is log C where the teacher says nothing, and
-    ``collapse/prototypes``, how many the targets use between them (the exponential of their mean's entropy), which is 1
-    where all are one.
+    Caron et al. 2021, eq. 2 and 3. It has no weights. Besides the loss it logs ``collapse/target_entropy``, the mean
+    entropy of a target, which is log C where the teacher prefers no prototype; `PrototypeTargets` logs the other
+    sign of collapse.
 
     Attributes:
         temperature: the student's; 0.1.
@@ -141,7 +152,12 @@ class PrototypeCrossEntropy(Objective):
         self.require(self.temperature > 0, "temperature", "above 0")
 
     def build(self, network: Network, targets: TargetBuilderModule) -> PrototypeCrossEntropyModule:
-        summary_width(network, "PrototypeCrossEntropy")
+        if not isinstance(targets, PrototypeTargetsModule):
+            builder = type(targets).__name__.removesuffix("Module")
+            raise SpecError(
+                f"PrototypeCrossEntropy predicts probabilities of prototypes, and {builder} gives none",
+                hint="use targets=PrototypeTargets(…), or objective=NegativeCosineSimilarity() for other projections",
+            )
         return PrototypeCrossEntropyModule(self.temperature)
 
 
@@ -152,28 +168,21 @@ class PrototypeCrossEntropyModule(ObjectiveModule):
         super().__init__()
         self.temperature = temperature
 
-    def counts(self, batch: Batch) -> Mapping[str, int]:
+    def num_targets(self, batch: Batch) -> Mapping[str, int]:
         return {"cross_entropy": batch.ids.shape[0]}
 
     def forward(self, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
         """Compares the log-probabilities (B, C) of each view with the targets (B, C) that it must predict."""
-        logs = [
-            (one.context.summary.float() / self.temperature).log_softmax(-1)
-            for one in passes
-            if one.context.summary is not None
-        ]
+        logs = [(pooled(one, "PrototypeCrossEntropy").float() / self.temperature).log_softmax(-1) for one in passes]
         terms = torch.stack([-(target.values * logs[target.view]).sum() for target in targets])
         values = torch.cat([target.values for target in targets]).detach()  # (B · pairs, C)
         return Loss(
             terms={"cross_entropy": terms.sum() / len(targets)},
-            scalars={
-                "collapse/target_entropy": _entropy(values).mean(),
-                "collapse/prototypes": _entropy(values.mean(0)).exp(),
-            },
+            scalars={"collapse/target_entropy": _entropy(values).mean()},
         )
 
 
 def _entropy(probabilities: Tensor) -> Tensor:
-    """Of ``probabilities`` (*, C), in nats: (*)."""
+    """The entropy of ``probabilities`` (*, C), in nats: (*)."""
     entropy: Tensor = torch.special.entr(probabilities).sum(-1)
     return entropy

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
 from torch import Tensor, nn
 
-from didact import Backbone, BackboneModule, Collect, Context, Layout, SpecError, Tokens
+from didact import Backbone, BackboneModule, BackboneOutput, HiddenState, Layout, SpecError, Tokens
 from didact_views.normalization import BatchNorm, synchronize
 
 STAGES = re.compile(r"blocks|stages|layers|features|layer\d+")  # where timm's models keep what repeats
@@ -19,15 +20,15 @@ STAGES = re.compile(r"blocks|stages|layers|features|layer\d+")  # where timm's m
 class TimmModel(Backbone):
     """A model of timm's (Wightman 2019) behind `Pixels`, at its random initialisation, without its classifier.
 
-    Its vectors stand for the grid of its last stage, which is mostly coarser than the image. Inner features are timm's
-    own affair: there are none for targets that average blocks. Batch normalisation goes over the whole global batch.
+    Its vectors stand for the grid of its last stage, which is mostly coarser than the image. It gives no hidden
+    states, so targets that average blocks refuse it. Batch normalisation goes over the whole global batch.
 
     Attributes:
         name: as ``timm.list_models()`` gives it: ``resnet50``, ``vit_small_patch16_224``, ``convnext_tiny``.
         drop_path: probability that a row skips a residual branch in training (stochastic depth).
         normalizes_batches: whether it has batch normalisation, as ResNets have and Vision Transformers and ConvNeXts
-            have not. With it a batch cannot be computed in micro-batches, and where ``training.recompute`` computes it
-            again, its running averages, which evaluations use, move twice.
+            have not. With it a batch cannot be computed in parts, and where ``training.activation_checkpointing``
+            computes it again, its running averages, which evaluations use, move twice.
     """
 
     name: str = "resnet50"
@@ -38,21 +39,21 @@ class TimmModel(Backbone):
         self.require(0 <= self.drop_path < 1, "drop_path", "at least 0 and below 1")
 
     @property
-    def divisible(self) -> bool:
+    def supports_accumulation(self) -> bool:
         return not self.normalizes_batches
 
     def build(self, width: int, layout: Layout | None) -> TimmModelModule:
         if layout is None or len(layout.shape) != 2:
             raise SpecError(
                 f"TimmModel takes images of one size, but samples are laid out as {layout and layout.shape}",
-                mend="use it behind didact_views.Pixels and a source of images of one size",
+                hint="use it behind didact_views.Pixels and a source of images of one size",
             )
         model = synchronize(_create(self.name, width, layout, self.drop_path))
         if self.normalizes_batches != any(isinstance(module, BatchNorm) for module in model.modules()):
             raise SpecError(
                 f"{self.name} has {'no ' if self.normalizes_batches else ''}batch normalisation",
                 where="normalizes_batches",
-                mend=f"normalizes_batches={not self.normalizes_batches}",
+                hint=f"normalizes_batches={not self.normalizes_batches}",
             )
         return TimmModelModule(self.name, model)
 
@@ -71,6 +72,10 @@ class TimmModelModule(BackboneModule):
         model.forward = model.forward_features  # so that a call of it is what is sharded, computed anew or compiled
         self.width = int(model.num_features)
 
+    def no_weight_decay(self) -> set[str]:
+        """The names that timm's own optimizers exempt: parameters of one dimension; the model itself names others."""
+        return {f"model.{name}" for name, parameter in self.model.named_parameters() if parameter.ndim <= 1}
+
     @property
     def blocks(self) -> nn.ModuleList:  # type: ignore[override]  # a second reference would be a second name of each weight
         """Its stages or blocks, where it keeps them in one place; else the whole of it."""
@@ -78,38 +83,38 @@ class TimmModelModule(BackboneModule):
         repeated = [child for stage in stages if isinstance(stage, (nn.Sequential, nn.ModuleList)) for child in stage]
         return nn.ModuleList(repeated or [self.model])
 
-    def forward(self, tokens: Tokens, collect: Collect | None = None) -> Context:
+    def forward(self, tokens: Tokens, hidden_states: Sequence[HiddenState] = ()) -> BackboneOutput:
         """Contextualises the pixels (R, H·W, C) of whole images: output (R, h·w, D).
 
         Raises:
             SpecError: pixels are padding or dropped, or inner features are asked for.
         """
-        if tokens.padding is not None or tokens.positions is not None or tokens.extra:
+        if tokens.padding is not None or tokens.positions is not None or tokens.num_prefix_tokens:
             raise SpecError(
                 f"{self.name} takes whole images, without padding, dropped or extra positions",
-                mend="use it behind didact_views.Pixels, without a masker or with one that hides",
+                hint="use it behind didact_views.Pixels, without a masker or with one that hides",
             )
-        if collect is not None:
+        if hidden_states:
             raise SpecError(
-                f"{self.name} gives no inner features, and the {collect.feature} of {collect.last} blocks is asked for",
-                mend="average blocks of a didact_transformer.Transformer; judge a timm model by its output",
+                f"{self.name} has no inner features, and the {hidden_states[0].feature} of its blocks is asked for",
+                hint="average blocks of a didact_transformer.Transformer; judge a timm model by its output",
             )
         rows, _, channels = tokens.features.shape
         height, width = tokens.layout.shape
         pixels = tokens.features.transpose(1, 2).reshape(rows, channels, height, width)  # (R, H·W, C) -> (R, C, H, W)
         return self._context(self.model(pixels))
 
-    def _context(self, features: Tensor) -> Context:
+    def _context(self, features: Tensor) -> BackboneOutput:
         """Features as timm gives them, (R, N, D), (R, D, h, w) or (R, h, w, D), as vectors that stand for a grid."""
-        extra = 0
+        prefix = 0
         if features.ndim == 3:
-            extra = int(getattr(self.model, "num_prefix_tokens", 0))
-            output, layout = features, Layout((features.shape[1] - extra,))
+            prefix = int(getattr(self.model, "num_prefix_tokens", 0))
+            output, layout = features, Layout((features.shape[1] - prefix,))
         else:
             if features.shape[-1] != self.width:
                 features = features.permute(0, 2, 3, 1)  # (R, D, h, w) -> (R, h, w, D)
             output, layout = features.flatten(1, 2), Layout(tuple(features.shape[1:3]))
-        return Context(output=output, tokens=Tokens(features=output, layout=layout, extra=extra))
+        return BackboneOutput(output=output, tokens=Tokens(features=output, layout=layout, num_prefix_tokens=prefix))
 
 
 def _create(name: str, channels: int, layout: Layout, drop_path: float) -> Any:
@@ -119,7 +124,7 @@ def _create(name: str, channels: int, layout: Layout, drop_path: float) -> Any:
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         raise SpecError(
-            f"timm has no model {name!r}", where="name", mend=f"{', '.join(near) or 'any'} of timm.list_models()"
+            f"timm has no model {name!r}", where="name", hint=f"{', '.join(near) or 'any'} of timm.list_models()"
         )
     options: dict[str, Any] = {"drop_path_rate": drop_path}  # told also where it is 0, which is not every default
     configuration = timm.get_pretrained_cfg(name)
@@ -134,5 +139,5 @@ def _create(name: str, channels: int, layout: Layout, drop_path: float) -> Any:
             if refused is None:
                 raise
             if refused == "drop_path_rate" and drop_path > 0:
-                raise SpecError(f"{name} has no drop path", where="drop_path", mend="drop_path=0") from None
+                raise SpecError(f"{name} has no drop path", where="drop_path", hint="drop_path=0") from None
             del options[refused]

@@ -1,31 +1,82 @@
-"""What happens to an image before training sees it. All chance comes from the sample's own generator."""
+"""Augmentations of images. All random numbers come from the sample's generator."""
 
 from __future__ import annotations
 
+import abc
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import attrs
 import torch
 from torch import Tensor
 
-from didact import Augmentation
+from didact import Spec
 
 LUMA = (0.2989, 0.587, 0.114)  # ITU-R 601, as torchvision and Pillow weigh red, green and blue
 
 
 @attrs.frozen(kw_only=True)
-class RandomCrop(Augmentation):
-    """A part of random area and aspect, resized, and mirrored in half of all cases: data2vec 2.0's and MAE's views.
+class Augmentation(Spec, abc.ABC):
+    """Makes the views that training sees of an image. It is a field of `Images`, so a method can bring its own views.
 
-    Szegedy et al. 2015, Going Deeper with Convolutions, §6; the crop is drawn as torchvision's `RandomResizedCrop`
-    draws it.
+    It has two halves, as an encoder has. `views` runs in the loader's workers, sample by sample. `finish` runs on the
+    device, on a view of a whole batch.
+
+    Class attributes:
+        finishes: whether `finish` does anything.
+    """
+
+    finishes: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def views(self, sample: Tensor, size: int, *, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """The views of a sample, the same number for each sample.
+
+        Args:
+            sample: (3, H, W) uint8, whole, of any size.
+            size: of a view, where the augmentation has no size of its own: the side in pixels.
+            generator: of the sample, the only source of randomness.
+
+        Returns:
+            one or more views, each (3, H, W); they may differ in size from each other, but not from sample to sample.
+        """
+
+    def finish(self, content: Tensor, view: int, keys: Tensor) -> Tensor:
+        """Completes one view of a batch; see `Source.finish`.
+
+        Args:
+            content: (B, 3, H, W) float32 from 0 to 1, of the view. On the device.
+            view: index of the view among those of `views`.
+            keys: (B,) int64, on the CPU; of the samples, the only source of randomness.
+
+        Returns:
+            The content, of the same shape and in the same range.
+        """
+        return content
+
+    def shortest(self, size: int) -> int | None:
+        """The length of a sample's shorter side beyond which views get no sharper, so that a source may decode less.
+
+        None, the default: the source decodes the whole sample.
+
+        Args:
+            size: as for `views`.
+        """
+        return None
+
+
+@attrs.frozen(kw_only=True)
+class RandomCrop(Augmentation):
+    """A crop of random area and aspect, resized, and flipped with probability 1/2: the views of data2vec 2.0 and MAE.
+
+    Szegedy et al. 2015, Going Deeper with Convolutions, §6. The crop is drawn as by torchvision's `RandomResizedCrop`.
 
     Attributes:
-        scale: smallest and largest share of the image's area; MAE and data2vec 2.0 (0.2, 1), supervised (0.08, 1).
+        scale: smallest and largest share of the image's area; (0.2, 1) in MAE and data2vec 2.0, (0.08, 1) in supervised
+            training.
         aspect: smallest and largest ratio of width to height.
-        flip: probability of being mirrored left to right; 0 for what reads only one way, such as letters.
-        interpolation: by which the part is resized; MAE and data2vec bicubic.
+        flip: probability of a horizontal flip; 0 for images with a direction, such as letters.
+        interpolation: of the resized crop; bicubic in MAE and data2vec.
     """
 
     scale: tuple[float, float] = (0.2, 1.0)
@@ -39,7 +90,7 @@ class RandomCrop(Augmentation):
         self.require(0 <= self.flip <= 1, "flip", "between 0 and 1")
 
     def shortest(self, size: int) -> int:
-        # the shorter side of the smallest crop, as a share of the image's shorter side, is at least this
+        # lower bound on the shorter side of the smallest crop, as a share of the image's shorter side
         share = math.sqrt(self.scale[0] * min(self.aspect[0], 1 / self.aspect[1]))
         return math.ceil(size / share)
 
@@ -48,13 +99,13 @@ class RandomCrop(Augmentation):
         return (self.view(sample, size, generator=generator),)
 
     def view(self, image: Tensor, size: int, *, generator: torch.Generator) -> Tensor:
-        """A part of an image (3, H, W) uint8 as (3, size, size) uint8, mirrored or not."""
+        """A crop of an image (3, H, W) uint8, resized to (3, size, size) uint8, and possibly flipped."""
         top, left, height, width = self.box(image.shape[-2], image.shape[-1], generator=generator)
         part = resize(image[:, top : top + height, left : left + width], size, self.interpolation)
         return part.flip(-1) if float(torch.rand((), generator=generator)) < self.flip else part
 
     def box(self, height: int, width: int, *, generator: torch.Generator) -> tuple[int, int, int, int]:
-        """Where a crop lies in an image of ``height`` × ``width`` pixels: its top, left, height and width."""
+        """Draws a crop of an image of ``height`` × ``width`` pixels: its top, left, height and width."""
         logs = math.log(self.aspect[0]), math.log(self.aspect[1])
         for area, aspect, y, x in torch.rand(10, 4, generator=generator, dtype=torch.float64).tolist():
             pixels = height * width * (self.scale[0] + area * (self.scale[1] - self.scale[0]))
@@ -62,7 +113,7 @@ class RandomCrop(Augmentation):
             h, w = round(math.sqrt(pixels / ratio)), round(math.sqrt(pixels * ratio))
             if 0 < h <= height and 0 < w <= width:
                 return int(y * (height - h + 1)), int(x * (width - w + 1)), h, w
-        # too elongated for any of ten: the largest part in the middle whose aspect is allowed
+        # the image is too elongated for all ten: the largest crop at its centre with an allowed aspect
         w = max(1, min(width, round(height * self.aspect[1])))
         h = max(1, min(height, round(width / self.aspect[0])))
         return (height - h) // 2, (width - w) // 2, h, w
@@ -70,12 +121,12 @@ class RandomCrop(Augmentation):
 
 @attrs.frozen(kw_only=True)
 class BEiTAugmentation(RandomCrop):
-    """BEiT's and data2vec 1's views: brightness, contrast and saturation of the whole image, then a crop of it.
+    """The views of BEiT and data2vec 1: colour jitter of the whole image, then a random crop.
 
     Attributes:
-        scale: smallest and largest share of the image's area; BEiT and data2vec (0.08, 1).
-        jitter: by how much brightness, contrast and saturation are each scaled, in random order: a factor from
-            1 - jitter to 1 + jitter. BEiT and data2vec 0.4.
+        scale: smallest and largest share of the image's area; (0.08, 1) in BEiT and data2vec.
+        jitter: strength of the colour jitter: brightness, contrast and saturation are scaled, in random order, by a
+            factor between 1 - jitter and 1 + jitter. 0.4 in BEiT and data2vec.
     """
 
     scale: tuple[float, float] = (0.08, 1.0)
@@ -86,7 +137,7 @@ class BEiTAugmentation(RandomCrop):
         self.require(0 <= self.jitter <= 1, "jitter", "between 0 and 1")
 
     def view(self, image: Tensor, size: int, *, generator: torch.Generator) -> Tensor:
-        """A part of an image (3, H, W) uint8 with other colours, as (3, size, size) uint8."""
+        """A crop of an image (3, H, W) uint8 after colour jitter, resized to (3, size, size) uint8."""
         changes = (brighten, contrast, saturate)
         factors = (1 + self.jitter * (2 * torch.rand(3, generator=generator) - 1)).tolist()
         for index in torch.randperm(3, generator=generator).tolist():
@@ -95,7 +146,7 @@ class BEiTAugmentation(RandomCrop):
 
 
 def resize(image: Tensor, size: int, interpolation: Literal["bicubic", "bilinear"]) -> Tensor:
-    """An image (3, H, W) uint8 at (3, size, size), with antialiasing."""
+    """Resizes an image (3, H, W) uint8 to (3, size, size), with antialiasing."""
     if image.shape[-2:] == (size, size):
         return image
     # PyTorch's path for uint8 with channels last is several times faster than Pillow's
@@ -104,18 +155,18 @@ def resize(image: Tensor, size: int, interpolation: Literal["bicubic", "bilinear
 
 
 def brighten(image: Tensor, factor: float) -> Tensor:
-    """An image (3, H, W) uint8, ``factor`` times as bright."""
+    """Scales the brightness of an image (3, H, W) uint8 by ``factor``."""
     return _blend(image.float(), 0.0, factor)
 
 
 def contrast(image: Tensor, factor: float) -> Tensor:
-    """An image (3, H, W) uint8 with ``factor`` times the difference from its mean grey."""
+    """Scales the difference of an image (3, H, W) uint8 from its mean grey by ``factor``."""
     pixels = image.float()
     return _blend(pixels, _grey(pixels).mean(), factor)
 
 
 def saturate(image: Tensor, factor: float) -> Tensor:
-    """An image (3, H, W) uint8 with ``factor`` times the difference from each pixel's own grey."""
+    """Scales the difference of an image (3, H, W) uint8 from the grey of each pixel by ``factor``."""
     pixels = image.float()
     return _blend(pixels, _grey(pixels), factor)
 

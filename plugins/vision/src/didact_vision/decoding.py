@@ -1,51 +1,63 @@
-"""From an image file's bytes to upright RGB pixels, whatever the file's own colour mode and orientation."""
+"""Decoding of image files to upright RGB pixels, from any colour mode and orientation."""
 
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from didact import DataError
 
-ORIENTATION = 0x0112  # the EXIF tag by which a camera says how it was held
+if TYPE_CHECKING:  # ingestion and inspection need no PyTorch
+    from torch import Tensor
+
+ORIENTATION = 0x0112  # the EXIF tag of the camera's orientation
 
 
 def decode(data: bytes, name: str, *, shortest: int | None = None) -> Tensor:
-    """All pixels of an image file.
-
-    Grey becomes RGB; what is transparent stands on white, as on a page; 16 bits are cut to 8; of an animation it is
-    the first frame.
-
-    Args:
-        data: the file's bytes.
-        name: for the message.
-        shortest: pixels that suffice on the shorter side. A JPEG is decoded at a half, a quarter or an eighth of its
-            size while it keeps that many, which takes a fraction of the time. None: full size.
+    """Decodes an image file to a tensor; see `decode_pixels`.
 
     Returns:
         (3, H, W) uint8, channels last in memory.
+    """
+    import torch
+
+    return torch.from_numpy(decode_pixels(data, name, shortest=shortest)).permute(2, 0, 1)  # (H, W, 3) -> (3, H, W)
+
+
+def decode_pixels(data: bytes, name: str, *, shortest: int | None = None) -> np.ndarray:
+    """Decodes an image file.
+
+    Grey images become RGB, transparent pixels are put on white, 16 bits are reduced to 8, and an animation gives its
+    first frame.
+
+    Args:
+        data: the file's bytes.
+        name: the file's name, for messages.
+        shortest: number of pixels that are needed on the shorter side. A JPEG is decoded at a half, a quarter or an
+            eighth of its size if it keeps as many, which takes a fraction of the time. None: full size.
+
+    Returns:
+        (H, W, 3) uint8.
 
     Raises:
-        DataError: the bytes are no image, or broken.
+        DataError: the bytes are not an image, or the image is broken.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
             if shortest is not None and image.format == "JPEG":
                 scale = min(image.size) // shortest
-                if scale > 1:  # Pillow takes the largest reduction that keeps both sides at least so long
+                if scale > 1:  # Pillow chooses the largest reduction that keeps both sides at least this long
                     image.draft(None, (image.width // scale, image.height // scale))
-            pixels = np.array(_rgb(_upright(image)))  # (H, W, 3); a copy, for PyTorch wants to be able to write
+            return np.array(_rgb(_upright(image)))  # a copy: PyTorch requires writable memory
     except Exception as error:  # foreign code: Pillow's decoders raise OSError, SyntaxError, struct.error and more
         raise DataError(
             f"an image cannot be read: {error or type(error).__name__}",
             where=name,
-            mend="replace or remove the file; if other programs open it, save it anew as PNG or JPEG",
+            hint="replace or remove the file; if other programs can open it, save it as PNG or JPEG",
         ) from error
-    return torch.from_numpy(pixels).permute(2, 0, 1)  # (H, W, 3) -> (3, H, W)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -58,7 +70,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers, which do not say what is white")
+        raise ValueError("its pixels are floating-point numbers without a defined range")
     if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion clips at 255 instead of scaling
         values = np.asarray(image).astype(np.int64)
         return Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")

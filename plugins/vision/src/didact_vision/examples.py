@@ -1,13 +1,14 @@
-"""Small instances of what didact-vision registers, for the contract's rules."""
+"""Small instances of the components of didact-vision, for the contract's rules."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from didact import Layout, Record
-from didact.ingest import write_store
-from didact.testing import Example, NoiseSource, TinyMasker
+from didact import Layout
+from didact_kit import Example, NoiseSource, TinyMasker
+from didact_stores import Record
+from didact_stores.ingest import write_store
 from didact_vision.augmentation import BEiTAugmentation, RandomCrop
 from didact_vision.images import Images
 from didact_vision.masking import BlockMasker, InverseBlockMasker, RandomMasker
@@ -20,7 +21,7 @@ small = Patches(width=16, patch=4)
 
 
 def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
-    """The examples, and in ``folder`` the store that the source reads."""
+    """The examples of each component, by short name. Writes the store that the source reads to ``folder``."""
     pictures = [_picture(index) for index in range(12)]
     write_store(folder / "images", ImageMedium.kind, ImageMedium.unit, pictures)
     images = Images(store=str(folder / "images"), size=16)
@@ -33,9 +34,11 @@ def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
         "random": [Example(spec=RandomMasker(masks=2)), Example(spec=RandomMasker(ratio=0.5, corruption="hide"))],
         "block": [Example(spec=BlockMasker(), layouts=grids), Example(spec=BlockMasker(min_area=4), layouts=grids)],
         "inverse-block": [Example(spec=InverseBlockMasker(masks=3), layouts=[*grids, Layout((6, 9))])],
-        "images": [
+        "stored-images": [
             Example(spec=images),
             Example(spec=images.evolve(views=2, augmentation=BEiTAugmentation())),
+        ],
+        "images": [
             Example(
                 spec=ImageMedium(),
                 good={picture.name: picture.data for picture in pictures[:3]},
@@ -48,6 +51,6 @@ def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
 
 
 def _picture(index: int) -> Record:
-    """A binary PPM: the one image format that can be written by hand."""
+    """A binary PPM, which needs no encoder."""
     pixels = bytes((index * 16 + 5 * i * (index % 2 + 1)) % 256 for i in range(20 * 18 * 3))
     return Record(data=b"P6 20 18 255\n" + pixels, length=1.0, name=f"{index}.ppm", fields={"label": "ab"[index % 2]})

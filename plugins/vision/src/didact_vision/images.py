@@ -1,4 +1,4 @@
-"""Images from a store, as experiments and evaluations see them."""
+"""Images from a store, for training and evaluation."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import attrs
 import torch
 from torch import Tensor
 
-from didact import Augmentation, Batch, Signal, Source
-from didact.store import Store, StoredSamples
-from didact_vision.augmentation import RandomCrop, resize
+from didact import Batch, Signal, Source
+from didact_stores import Store, StoredSamples
+from didact_vision.augmentation import Augmentation, RandomCrop, resize
 from didact_vision.decoding import decode
 
-RAW_SIDE = 32  # pixels on the side of what `Images.raw_features` gives, at most: CIFAR's size, 3 072 numbers
+RAW_SIDE = 32  # largest side of `Images.raw_features`, in pixels: that of CIFAR, 3 072 numbers
 
 
 @attrs.frozen(kw_only=True)
 class Images(Source):
-    """Labelled or unlabelled images from a store of ``didact ingest images``.
+    """Images from a store of ``didact ingest images``, with or without labels.
 
-    Training sees augmented views; an evaluation sees the middle square of the image. Both as RGB, normalised.
+    Training reads augmented views, and evaluations read the central square of each image. Both are normalised RGB.
 
     Attributes:
         store: the store's name or folder.
-        size: side of what is seen, in pixels; 224 for ImageNet, 32 for CIFAR.
-        where: which of the store's images, such as ``split == train``; None for all.
-        augmentation: what training sees of an image; None: its middle square, as in an evaluation.
-        views: how many times the augmentation is drawn for each image of a batch, each with its own chance; 1 with one
-            that makes several views itself.
-        mean: of red, green and blue, between 0 and 1, which is subtracted; the defaults are ImageNet's.
-        std: of red, green and blue, by which is divided; the defaults are ImageNet's.
+        size: side of a view, in pixels; 224 for ImageNet, 32 for CIFAR.
+        where: a condition that selects images, such as ``split == train``; None: all.
+        augmentation: draws the views for training; None: the central square, as in evaluations.
+        views: how many times the augmentation is drawn for each image of a batch; 1 for an augmentation that makes
+            several views itself.
+        mean: of red, green and blue, between 0 and 1, which is subtracted; the default is ImageNet's.
+        std: of red, green and blue, by which pixels are divided; the default is ImageNet's.
     """
 
     unit: ClassVar[str] = "images"
@@ -56,22 +56,22 @@ class Images(Source):
         return ImageSamples(self)
 
     def finish(self, batch: Batch) -> Batch:
-        """Lets the augmentation finish each view, (B, 3, H, W), as pixels from 0 to 1."""
+        """Runs the augmentation's steps for whole batches on each view, (B, 3, H, W), with pixels from 0 to 1."""
         augmentation = self.augmentation
         if augmentation is None or not augmentation.finishes:
             return batch
         device, drawn = batch.views[0].content.device, len(batch.views) // self.views
-        # (3, 1, 1) each; what is copied so waits for nothing
+        # (3, 1, 1) each; non-blocking copies
         mean, std = (torch.tensor(of)[:, None, None].to(device, non_blocking=True) for of in (self.mean, self.std))
         views = []
         for number, view in enumerate(batch.views):
-            assert view.keys is not None  # training's views have them
+            assert view.keys is not None  # views for training have keys
             pixels = augmentation.finish((view.content * std + mean).clamp_(0, 1), number % drawn, view.keys)
             views.append(attrs.evolve(view, content=(pixels - mean) / std))
         return attrs.evolve(batch, views=tuple(views))
 
     def raw_features(self, content: Tensor) -> Tensor:
-        """The pixels themselves, averaged down to at most 32 × 32.
+        """The pixels, averaged to at most 32 × 32.
 
         Args:
             content: (3, size, size), normalised.
@@ -82,18 +82,18 @@ class Images(Source):
         side = min(self.size, RAW_SIDE)
         return torch.nn.functional.adaptive_avg_pool2d(content.float(), side).flatten()  # (3, side, side) -> (F,)
 
-    def picture(self, content: Tensor) -> Tensor:
-        """What an image (3, size, size) was before normalisation: (size, size, 3) uint8."""
+    def image(self, content: Tensor) -> Tensor:
+        """An image (3, size, size) without normalisation: (size, size, 3) uint8."""
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
         pixels = content.detach().float().cpu().permute(1, 2, 0) * std + mean  # (3, H, W) -> (H, W, 3)
         return (pixels * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 class ImageSamples(StoredSamples):
-    """The opened images; decoded where they are read, in the loader's workers.
+    """The opened samples of `Images`. Files are decoded when they are read, in the loader's workers.
 
     Args:
-        images: which, and how they are to be seen.
+        images: the source.
     """
 
     def __init__(self, images: Images) -> None:
@@ -105,7 +105,7 @@ class ImageSamples(StoredSamples):
         self._shift = (-torch.tensor(images.mean, dtype=torch.float64) / std).float()[:, None, None]
 
     def views(self, index: int, *, length: float | None, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """An image's views, each (3, H, W) as the augmentation makes it; ``length`` is not used: all are one long."""
+        """The views of an image, each (3, H, W) as the augmentation makes it; ``length`` is not used."""
         augmentation, size = self.images.augmentation, self.images.size
         if augmentation is None:
             return (self.content(index),) * self.images.views
@@ -117,7 +117,7 @@ class ImageSamples(StoredSamples):
         )
 
     def content(self, index: int) -> Tensor:
-        """The middle square of an image, (3, size, size)."""
+        """The central square of an image, (3, size, size)."""
         size = self.images.size
         image = self._decode(index, size)
         height, width = image.shape[-2:]
@@ -127,7 +127,7 @@ class ImageSamples(StoredSamples):
 
     def _decode(self, index: int, shortest: int | None) -> Tensor:
         record = self.record(index)
-        # twice what is needed: what a JPEG's reduced decoding leaves out then hardly shows
+        # twice what is needed, which hides most of what a JPEG loses by decoding at reduced size
         return decode(record.data, record.name, shortest=None if shortest is None else 2 * shortest)
 
     def _normalize(self, pixels: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which patches of an image are predicted: scattered ones, blocks, or all but a few blocks."""
+"""Masks of patches: scattered patches, blocks, or all but a few blocks."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import attrs
 import numpy as np
 import torch
 
-from didact import Finding, Layout, Mask, Masker, Preflight, SpecError
+from didact import Layout, Mask, Masker, SpecError
+from didact.preflight import Finding, Preflight
 
 
 @attrs.frozen(kw_only=True)
 class RatioMasker(Masker, abc.ABC):
-    """A masker that is told which share of an image's patches to mask.
+    """A masker with a fixed share of masked patches.
 
     Attributes:
-        ratio: share of the positions that are masked; what stays visible is rounded down.
-        masks: M, how many masks each sample gets. The teacher runs once for all of them (data2vec 2.0, §3.1).
+        ratio: share of the positions that are masked; the number of visible ones is rounded down.
+        masks: M, the number of masks of each sample. The teacher runs once for all of them (data2vec 2.0, §3.1).
     """
 
     ratio: float
@@ -31,10 +32,10 @@ class RatioMasker(Masker, abc.ABC):
         self.require(self.masks >= 1, "masks", "at least 1")
 
     def kept(self, layout: Layout) -> int:
-        """How many of the layout's positions stay visible.
+        """The number of the layout's positions that stay visible.
 
         Raises:
-            SpecError: all of them, or none.
+            SpecError: all of them would be, or none.
         """
         kept = math.floor(layout.positions * (1 - self.ratio) + 1e-6)  # 100 · (1 - 0.9) is 9.99… in floating point
         if not 0 < kept < layout.positions:
@@ -42,7 +43,7 @@ class RatioMasker(Masker, abc.ABC):
                 f"{type(self).__name__}(ratio={self.ratio:g}) would mask {'nothing' if kept else 'everything'} of a "
                 f"sample of {layout.positions} positions {layout.shape}",
                 where="ratio",
-                mend=f"{'raise' if kept else 'lower'} the ratio, or cut samples into more positions (smaller patches)",
+                hint=f"{'raise' if kept else 'lower'} the ratio, or use smaller patches, which give more positions",
             )
         return kept
 
@@ -50,27 +51,27 @@ class RatioMasker(Masker, abc.ABC):
         """The layout's height and width in patches.
 
         Raises:
-            SpecError: it is a sequence.
+            SpecError: the layout is a sequence.
         """
         if len(layout.shape) != 2:
             raise SpecError(
-                f"{type(self).__name__} masks blocks of a grid, but samples are laid out as {layout.shape}",
-                mend="use an encoder that gives a grid, such as didact_vision.Patches, or RandomMasker",
+                f"{type(self).__name__} masks blocks of a grid, but the layout of the samples is {layout.shape}",
+                hint="use an encoder whose positions form a grid, such as didact_vision.Patches, or use RandomMasker",
             )
         return layout.shape[0], layout.shape[1]
 
 
 @attrs.frozen(kw_only=True)
 class RandomMasker(RatioMasker):
-    """Masks scattered positions of a grid or a sequence, each as likely as any other.
+    """Masks positions of a grid or a sequence uniformly at random.
 
     He et al. 2022, Masked Autoencoders Are Scalable Vision Learners, §3.
 
     Attributes:
-        ratio: share of the positions that are masked; MAE 0.75. What stays visible is rounded down.
-        masks: M, how many masks each sample gets; MAE 1.
-        corruption: ``drop`` takes masked positions out of the student's sequence (MAE), ``hide`` puts the mask
-            embedding there (BEiT, data2vec).
+        ratio: share of the positions that are masked; 0.75 in MAE. The number of visible ones is rounded down.
+        masks: M, the number of masks of each sample; 1 in MAE.
+        corruption: ``drop`` removes masked positions from the student's sequence (MAE), ``hide`` replaces them by the
+            mask embedding (BEiT, data2vec).
     """
 
     ratio: float = 0.75
@@ -84,19 +85,18 @@ class RandomMasker(RatioMasker):
 
 @attrs.frozen(kw_only=True)
 class InverseBlockMasker(RatioMasker):
-    """Keeps a few square blocks visible and takes everything else out of the student's sequence.
+    """Keeps a few square blocks visible and drops everything else from the student's sequence.
 
-    Baevski et al. 2022, data2vec 2.0, §3.3. Blocks are square and may overlap; at a border a block's overhanging
-    cells fall on the border's own. Single patches are then added or taken away at random, so that every mask of a
-    layout keeps equally many.
+    Baevski et al. 2022, data2vec 2.0, §3.3. Blocks may overlap. Cells of a block beyond the border are moved to the
+    border. Single patches are then added or removed at random, so that all masks of a layout keep equally many.
 
     Attributes:
-        ratio: share of the patches that are masked; data2vec 2.0: 0.8, and 0.75 for large and huge. What stays visible
-            is rounded down: 39 of 196 patches.
-        masks: M, how many masks each image gets; data2vec 2.0: 16.
-        block: patches along the side of a block; data2vec 2.0: 3.
-        adjust: added to the visible share when blocks are counted, to make up for their overlap; data2vec 2.0: 0.07,
-            and 0.1 for large and huge. So 5 blocks on 14 × 14 patches.
+        ratio: share of the patches that are masked; in data2vec 2.0 0.8, and 0.75 for large and huge. The number of
+            visible ones is rounded down: 39 of 196 patches.
+        masks: M, the number of masks of each image; 16 in data2vec 2.0.
+        block: side of a block, in patches; 3 in data2vec 2.0.
+        adjust: added to the visible share to compute the number of blocks, which compensates for their overlap; in
+            data2vec 2.0 0.07, and 0.1 for large and huge. The defaults give 5 blocks on 14 × 14 patches.
     """
 
     ratio: float = 0.8
@@ -110,16 +110,16 @@ class InverseBlockMasker(RatioMasker):
         self.require(self.adjust >= 0, "adjust", "at least 0")
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
-        """The blocks against the grids there are."""
+        """Compares the blocks with the grids of the samples."""
         for layout in preflight.layouts:
             height, width = self.grid(layout)
             kept, blocks = self.kept(layout), self._blocks(layout)
             said = f"{blocks} blocks of {self.block} × {self.block} in {height} × {width} patches, of which {kept} stay"
             if blocks == 0:
                 yield Finding.warning(
-                    f"{said} visible: they are scattered ones instead of blocks",
+                    f"{said} visible: single patches instead of blocks",
                     where="block",
-                    mend=f"block={max(1, math.isqrt(kept))}, or smaller patches",
+                    hint=f"block={max(1, math.isqrt(kept))}, or smaller patches",
                 )
             else:
                 yield Finding.fine(f"{said} visible", where="block")
@@ -131,7 +131,7 @@ class InverseBlockMasker(RatioMasker):
                 f"InverseBlockMasker.block must be at most the grid's shorter side, {min(height, width)}, "
                 f"got {self.block}",
                 where="block",
-                mend=f"use smaller blocks or smaller patches: an image has {height} × {width} patches here",
+                hint=f"use smaller blocks or smaller patches: an image has {height} × {width} patches",
             )
         kept, positions, blocks = self.kept(layout), layout.positions, self._blocks(layout)
         centres = torch.randint(positions, (self.masks, blocks), generator=generator)  # (M, C), with replacement
@@ -140,29 +140,30 @@ class InverseBlockMasker(RatioMasker):
         columns = (centres[..., None] % width + reach).clamp(0, width - 1)  # (M, C, block)
         cells = rows[..., :, None] * width + columns[..., None, :]  # (M, C, block, block)
         in_block = torch.zeros(self.masks, positions).scatter_(1, cells.flatten(1), 1.0)  # (M, T)
-        # whole numbers decide first: the blocks' patches before the others, and chance among equals
+        # the integer part puts patches of blocks first, and the random part orders the patches within each group
         order = in_block + torch.rand(self.masks, positions, generator=generator)
         return Mask.drop(all_but_highest(order, kept))
 
     def _blocks(self, layout: Layout) -> int:
-        """How many blocks are drawn for each mask."""
+        """The number of blocks of each mask."""
         return int(layout.positions * (1 - self.ratio + self.adjust) / self.block**2 + 1e-6)
 
 
 @attrs.frozen(kw_only=True)
 class BlockMasker(RatioMasker):
-    """Hides rectangular blocks of patches, one after the other, until enough are hidden.
+    """Hides rectangular blocks of patches, one after another, until enough patches are hidden.
 
-    Bao et al. 2022, BEiT, algorithm 1, as released: each block draws its area and its aspect, has ten attempts to
-    cover something new without covering too much, and the first block that fails all of them ends the mask. So the
-    count is at most the ratio's (of 120 on 14 × 14 patches: 119.5 on average, exactly 120 in 70 % of masks) and may
-    differ from mask to mask.
+    Bao et al. 2022, BEiT, algorithm 1, as released. The area and aspect of each block are random. A block has ten
+    attempts to cover new patches, but not too many. The first block that fails all attempts ends the mask. The number
+    of hidden patches is therefore at most that of the ratio, and differs between masks: for 120 of 14 × 14 patches it
+    is 119.5 on average, and exactly 120 in 70 % of masks.
 
     Attributes:
-        ratio: share of the patches that are hidden, at most; data2vec: 120 of 196 (BEiT: 75 of 196).
-        masks: M, how many masks each image gets; data2vec 1: 1.
-        min_area: patches of a block, at least, as long as so many are left to hide; BEiT 16.
-        min_aspect: of a block's height to its width; it is drawn log-uniformly up to the inverse of this. BEiT 0.3.
+        ratio: largest share of hidden patches; 120 of 196 in data2vec, 75 of 196 in BEiT.
+        masks: M, the number of masks of each image; 1 in data2vec 1.
+        min_area: smallest number of patches in a block, while so many are left to hide; 16 in BEiT.
+        min_aspect: smallest ratio of a block's height to its width, which is log-uniform up to the inverse of this;
+            0.3 in BEiT.
     """
 
     ratio: float = 120 / 196
@@ -175,16 +176,16 @@ class BlockMasker(RatioMasker):
         self.require(0 < self.min_aspect <= 1, "min_aspect", "above 0 and at most 1")
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
-        """The blocks against the grids there are."""
+        """Compares the blocks with the grids of the samples."""
         for layout in preflight.layouts:
             height, width = self.grid(layout)
             hidden = layout.positions - self.kept(layout)
             said = f"{hidden} of {height} × {width} patches are hidden by blocks of {self.min_area} or more"
             if 2 * self.min_area > hidden:
                 yield Finding.warning(
-                    f"{said}: a single one",
+                    f"{said}: a single block",
                     where="min_area",
-                    mend=f"min_area={max(1, hidden // 6)}, or smaller patches",
+                    hint=f"min_area={max(1, hidden // 6)}, or smaller patches",
                 )
             else:
                 yield Finding.fine(said, where="min_area")
@@ -197,11 +198,11 @@ class BlockMasker(RatioMasker):
         return Mask.hide(torch.from_numpy(hidden).flatten(1))  # (M, H, W) -> (M, T)
 
     def _mask(self, shape: tuple[int, int], count: int, draws: Iterator[list[float]]) -> np.ndarray:
-        """One mask (H, W) bool with at most ``count`` true and at least one."""
+        """Draws one mask (H, W) bool with at least one and at most ``count`` hidden patches."""
         hidden = np.zeros(shape, dtype=bool)
         left = count
         while left > 0:
-            # BEiT gives ten attempts to the first block as well, and might hide nothing at all
+            # BEiT gives the first block ten attempts as well, so that a mask can be empty
             attempts = 10 if left < count else 1000
             new = next(filter(None, (self._try_block(hidden, left, next(draws)) for _ in range(attempts))), 0)
             if new == 0:
@@ -212,12 +213,12 @@ class BlockMasker(RatioMasker):
                 f"BlockMasker would mask nothing: no block of {self.min_area} patches or more, with an aspect of "
                 f"{self.min_aspect:g} or more, fits in a grid of {shape[0]} × {shape[1]} patches",
                 where="min_area",
-                mend="lower min_area, or use smaller patches",
+                hint="lower min_area, or use smaller patches",
             )
         return hidden
 
     def _try_block(self, hidden: np.ndarray, left: int, draw: list[float]) -> int:
-        """Hides a block of ``hidden`` (H, W), if it covers something new and at most ``left``; how much is new."""
+        """Hides a block in ``hidden`` (H, W) if it covers 1 to ``left`` new patches, and returns their number or 0."""
         height, width = hidden.shape
         area = self.min_area + draw[0] * (left - self.min_area)
         aspect = math.exp(math.log(self.min_aspect) * (1 - 2 * draw[1]))
@@ -234,11 +235,11 @@ class BlockMasker(RatioMasker):
 
 
 def all_but_highest(order: torch.Tensor, count: int) -> torch.Tensor:
-    """True everywhere but at each row's ``count`` highest values.
+    """Marks all values except the ``count`` highest of each row.
 
     Args:
         order: (M, T) floats.
-        count: how many of each row's T.
+        count: number of values in each row that are not marked.
 
     Returns:
         (M, T) bool.
@@ -248,6 +249,6 @@ def all_but_highest(order: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _uniforms(generator: torch.Generator) -> Iterator[list[float]]:
-    """Rows of four numbers in [0, 1), drawn many at a time: one by one would cost more than the blocks."""
+    """Yields rows of four numbers in [0, 1), drawn 64 rows at a time: single draws would cost more than the blocks."""
     while True:
         yield from torch.rand(64, 4, generator=generator, dtype=torch.float64).tolist()

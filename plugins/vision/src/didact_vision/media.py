@@ -1,24 +1,24 @@
-"""Image files, as ``didact ingest`` takes them."""
+"""Image files for ``didact ingest images``."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
 
+import numpy as np
 from PIL import Image
-from torch import Tensor
 
-from didact import Medium, Record
-from didact_vision.decoding import decode
+from didact_stores import Medium, Record
+from didact_vision.decoding import decode_pixels
 
-SMALL_PIXELS = 8  # of a side: an icon, or the dot that counts a page's readers
-COARSE_PIXELS = 64  # between the pixels that are compared first: nearly no image needs more than those
+SMALL_PIXELS = 8  # on a side; smaller images are icons or tracking pixels
+COARSE_PIXELS = 64  # distance of the pixels that are compared first, which suffice for nearly all images
 
 
 class ImageMedium(Medium):
-    """Still images. Each is decoded once, in full, so that no training meets a broken one.
+    """Still images. Each file is decoded completely once, so that training does not fail on a broken one.
 
-    Those of one colour, and those with a side below 8 pixels, are suspect: they are kept and told of.
+    Images of a single colour, or with a side below 8 pixels, are kept and reported as suspicious.
     """
 
     kind = "images"
@@ -26,15 +26,15 @@ class ImageMedium(Medium):
     suffixes = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
     def records(self, data: bytes, name: str, options: Mapping[str, str]) -> list[Record]:
-        return [Record(data=data, length=1.0, name=name, suspect=_suspect(decode(data, name)))]
+        return [Record(data=data, length=1.0, name=name, suspect=_suspect(decode_pixels(data, name)))]
 
     def describe(self, record: Record) -> str:
         with Image.open(io.BytesIO(record.data)) as image:  # the header alone
             return f"{record.name}  {image.width} × {image.height} {image.format} {image.mode}"
 
 
-def _suspect(pixels: Tensor) -> str:
-    """What makes an image doubtful, from its pixels (3, H, W) uint8."""
-    if all(bool((part == pixels[:, :1, :1]).all()) for part in (pixels[:, ::COARSE_PIXELS, ::COARSE_PIXELS], pixels)):
+def _suspect(pixels: np.ndarray) -> str:
+    """Why an image, (H, W, 3) uint8, is suspicious; empty if it is not."""
+    if all(bool((part == pixels[:1, :1]).all()) for part in (pixels[::COARSE_PIXELS, ::COARSE_PIXELS], pixels)):
         return "of one colour"
-    return f"below {SMALL_PIXELS} pixels" if min(pixels.shape[1:]) < SMALL_PIXELS else ""
+    return f"below {SMALL_PIXELS} pixels" if min(pixels.shape[:2]) < SMALL_PIXELS else ""

@@ -1,4 +1,4 @@
-"""The patch encoder of vision Transformers: an image as a grid of vectors."""
+"""The patch encoder of vision Transformers, which maps an image to a grid of vectors."""
 
 from __future__ import annotations
 
@@ -8,21 +8,9 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from didact import (
-    BatchMask,
-    FeatureEncoder,
-    FeatureEncoderModule,
-    Layout,
-    Signal,
-    SpecError,
-    Tokens,
-    View,
-    corrupt,
-    drop,
-    prepend,
-    repeat,
-    sincos_positions,
-)
+from didact import BatchMask, FeatureEncoder, FeatureEncoderModule, Layout, Signal, SpecError, Tokens, View
+from didact.placing import corrupt, drop, prepend, repeat
+from didact_transformer.sincos import sincos_positions
 from didact_vision.positions import resize_positions
 
 
@@ -36,16 +24,16 @@ class Patches(FeatureEncoder):
 
     Attributes:
         width: D, the size of each patch's vector; 768 for base, 1024 for large, 1280 for huge.
-        patch: side of a patch in pixels; 16, and 14 for huge. Attention's cost grows with its inverse to the fourth.
-        positions: what tells a patch's place. ``sincos``: fixed sines and cosines of row and column (MAE, data2vec
-            2.0); ``learned``: a trained vector for each place; ``none``: nothing here, for a backbone with relative
-            positions (BEiT, data2vec 1).
-        class_token: whether a learned vector stands before the patches.
-        mask_token: whether there is a learned vector to hide patches behind. Maskers that hide need it; those that
-            drop have no use for it.
-        initialization: of the weights. ``data2vec2``: projection Xavier-uniform as of one matrix, class token N(0, 1),
-            the other tokens N(0, 0.02) (data2vec 2.0). ``beit``: all N(0, 0.02) cut at one standard deviation, biases
-            0 (BEiT, data2vec 1).
+        patch: side of a patch in pixels; 16, and 14 for huge. The cost of attention is proportional to patch⁻⁴.
+        positions: the position codes. ``sincos``: fixed sines and cosines of row and column (MAE, data2vec 2.0).
+            ``learned``: a learned vector for each position. ``none``: no codes, for a backbone with relative positions
+            (BEiT, data2vec 1).
+        class_token: whether a learned vector precedes the patches.
+        mask_token: whether there is a learned vector for hidden patches. Maskers that hide need it; maskers that drop
+            do not use it.
+        initialization: of the weights. ``data2vec2``: the projection is Xavier-uniform as one matrix, the class token
+            N(0, 1), the other tokens N(0, 0.02²) (data2vec 2.0). ``beit``: all weights are N(0, 0.02²), truncated at
+            one standard deviation, and biases are 0 (BEiT, data2vec 1).
     """
 
     width: int = 768
@@ -65,14 +53,14 @@ class Patches(FeatureEncoder):
         if len(size) != 3:
             raise SpecError(
                 f"Patches reads images (channels, height, width), got content of shape {size}",
-                mend="use a source of images, such as didact_vision.Images",
+                hint="use a source of images, such as didact_vision.Images",
             )
         _, height, width = size
         if height % self.patch or width % self.patch or not height * width:
             raise SpecError(
                 f"an image of {height} × {width} pixels cannot be cut into patches of {self.patch} × {self.patch}",
                 where="patch",
-                mend="choose a patch that divides the image's sides, or change the source's size",
+                hint="choose a patch that divides the image's sides, or change the source's size",
             )
         return Layout((height // self.patch, width // self.patch))
 
@@ -81,40 +69,41 @@ class Patches(FeatureEncoder):
         if channels is None:
             raise SpecError(
                 f"Patches reads images, but the source gives {signal.kind!r} with the axes {signal.axes}",
-                mend="use a source of images, such as didact_vision.Images, or an encoder for this signal",
+                hint="use a source of images, such as didact_vision.Images, or an encoder for this signal",
             )
         sizes = [axis for axis in signal.axes if axis is not None]
         layout = self.layout(tuple(sizes)) if len(sizes) == 3 else None
         if layout is None and self.positions == "learned":
             raise SpecError(
-                "learned positions need images of one size, but the source's differ",
+                "learned positions need images of one size, but the images of the source have several",
                 where="positions",
-                mend='use positions="sincos", or a source of images of one size',
+                hint='use positions="sincos", or a source of images of one size',
             )
         return PatchesModule(self, channels, layout)
 
 
 class PatchesModule(FeatureEncoderModule):
-    """The projection, the positions, and the learned tokens.
+    """The weights of `Patches`: the projection, the positions, and the learned tokens.
 
     Attributes:
         projection: timm's `PatchEmbed`.
         positions: (T, D) or None; added to the patches.
-        class_token: (D,) or None. A vector, so that it is not decayed, as in BEiT.
-        mask_token: (1, D) or None. A matrix, so that it is, as in BEiT.
+        class_token: (D,) or None; precedes the patches.
+        mask_token: (D,) or None; replaces hidden patches.
     """
 
     positions: Tensor | None
+    position_parts = ("positions", "class_token")
 
     def __init__(self, spec: Patches, channels: int, layout: Layout | None) -> None:
-        # Here and not above: it takes seconds, and a loader's worker, which never builds a module, need not wait.
+        # imported here, since it takes seconds and a loader's worker never builds a module
         from timm.layers.patch_embed import PatchEmbed
 
         super().__init__()
         self.spec, self.built_for = spec, layout
         self.projection = PatchEmbed(img_size=None, patch_size=spec.patch, in_chans=channels, embed_dim=spec.width)
         self.class_token = nn.Parameter(torch.empty(spec.width)) if spec.class_token else None
-        self.mask_token = nn.Parameter(torch.empty(1, spec.width)) if spec.mask_token else None
+        self.mask_token = nn.Parameter(torch.empty(spec.width)) if spec.mask_token else None
         if spec.positions == "learned" and layout is not None:
             self.positions = nn.Parameter(torch.empty(layout.positions, spec.width))
         else:
@@ -122,8 +111,13 @@ class PatchesModule(FeatureEncoderModule):
             self.register_buffer("positions", fixed, persistent=False)
         self._initialize()
 
+    def no_weight_decay(self) -> set[str]:
+        """The names of the parameters that are exempt from weight decay."""
+        own = dict(self.named_parameters(recurse=False))
+        return {name for name in ("positions", "class_token", "mask_token") if name in own}
+
     def embed(self, view: View) -> Tokens:
-        """Patches of a view as vectors.
+        """Projects the patches of a view.
 
         Args:
             view: content (B, C, H·patch, W·patch), normalised pixels.
@@ -152,7 +146,9 @@ class PatchesModule(FeatureEncoderModule):
                 attrs.evolve(tokens, features=self._add_positions(tokens.features, tokens.layout)), mask
             )
         else:
-            features = corrupt(tokens.features, mask, self._mask_token_for(mask, tokens.features))  # (R, T, D)
+            features = corrupt(
+                tokens.features, mask, self._mask_token_for(mask, tokens.features), padding=tokens.padding
+            )  # (R, T, D)
             features = self._add_positions(features, tokens.layout)
             tokens = drop(attrs.evolve(tokens, features=features, padding=repeat(tokens.padding, mask)), mask)
         return tokens if self.class_token is None else prepend(tokens, self.class_token[None])
@@ -164,17 +160,17 @@ class PatchesModule(FeatureEncoderModule):
 
     def _mask_token_for(self, mask: BatchMask | None, features: Tensor) -> Tensor:
         if self.mask_token is not None:
-            return self.mask_token[0]
+            return self.mask_token
         if mask is not None and mask.hidden is not None:
             raise SpecError(
                 "the masker hides patches behind a mask token, but Patches has none",
                 where="experiment.encoder.mask_token",
-                mend="set mask_token=True, or use a masker that drops, such as InverseBlockMasker",
+                hint="set mask_token=True, or use a masker that drops, such as InverseBlockMasker",
             )
-        return features.new_empty(())  # nothing is hidden, so nobody looks at it
+        return features.new_empty(())  # not used, since nothing is hidden
 
     def _positions(self, layout: Layout) -> Tensor | None:
-        """The positions (T, D) of a layout, which may differ from the one that was built for."""
+        """The positions (T, D) of a layout, which may differ from the layout at build."""
         if layout == self.built_for or self.spec.positions == "none":
             return self.positions
         if self.positions is not None and self.built_for is not None and self.spec.positions == "learned":
@@ -200,13 +196,13 @@ class PatchesModule(FeatureEncoderModule):
 
 
 def take_visible(tokens: Tokens, mask: BatchMask) -> Tokens:
-    """`didact.drop` for samples that were not repeated yet: each row takes what it still holds from its sample.
+    """`didact.placing.drop` for samples that are not repeated yet: each row gathers its visible positions.
 
-    To repeat all patches for 16 masks and drop four fifths of them takes fifteen times as long, with its gradient.
+    Repeating all patches for 16 masks and dropping four fifths of them takes 15 times as long, gradient included.
 
     Args:
         tokens: features (B, T, D) and padding (B, T) or None of all positions.
-        mask: M masks per sample that drop positions and do nothing else.
+        mask: M masks per sample that only drop positions.
 
     Returns:
         Tokens with features (R, V, D), padding (R, V) or None, and positions (R, V).

@@ -1,49 +1,38 @@
-"""What didact-vision registers."""
+"""The plugin of didact-vision."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from didact import FeatureEncoder, Masker, Medium, Source, Spec, hookimpl
-from didact_vision.augmentation import BEiTAugmentation, RandomCrop
-from didact_vision.images import Images
-from didact_vision.masking import BlockMasker, InverseBlockMasker, RandomMasker
-from didact_vision.media import ImageMedium
-from didact_vision.patches import Patches
-
-if TYPE_CHECKING:
-    from didact.testing import Example
+from didact.hookspecs import hookimpl
 
 
 @hookimpl
-def didact_feature_encoders() -> dict[str, type[FeatureEncoder]]:
-    return {"patches": Patches}
+def didact_feature_encoders() -> Mapping[str, str]:
+    return {
+        "patches": "didact_vision.patches:Patches",
+    }
 
 
 @hookimpl
-def didact_maskers() -> dict[str, type[Masker]]:
-    return {"random": RandomMasker, "block": BlockMasker, "inverse-block": InverseBlockMasker}
+def didact_maskers() -> Mapping[str, str]:
+    return {
+        "random": "didact_vision.masking:RandomMasker",
+        "block": "didact_vision.masking:BlockMasker",
+        "inverse-block": "didact_vision.masking:InverseBlockMasker",
+    }
 
 
 @hookimpl
-def didact_sources() -> dict[str, type[Source]]:
-    return {"images": Images}
+def didact_components() -> Mapping[str, str]:
+    return {
+        "stored-images": "didact_vision.images:Images",
+        "images": "didact_vision.media:ImageMedium",  # named after `didact ingest images`
+        "random-crop": "didact_vision.augmentation:RandomCrop",
+        "beit-augmentation": "didact_vision.augmentation:BEiTAugmentation",
+    }
 
 
 @hookimpl
-def didact_parts() -> dict[str, type[Spec]]:
-    return {"random-crop": RandomCrop, "beit-augmentation": BEiTAugmentation}
-
-
-@hookimpl
-def didact_media() -> dict[str, type[Medium]]:
-    return {"images": ImageMedium}
-
-
-@hookimpl
-def didact_examples(folder: Path) -> Mapping[str, Sequence[Example]]:
-    from didact_vision.examples import examples
-
-    return examples(folder)
+def didact_examples() -> str:
+    return "didact_vision.examples:examples"

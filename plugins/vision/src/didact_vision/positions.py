@@ -1,4 +1,4 @@
-"""Learned positions of a grid of patches, and other grids."""
+"""Interpolation of learned positions to other grids."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from didact import Layout
 
 
 def resize_positions(positions: Tensor, old: Layout, new: Layout) -> Tensor:
-    """Learned positions of one grid for another, bicubic; for views of another size than the encoder was built for.
+    """Resizes learned positions by bicubic interpolation, for views of another size than at build.
 
     Args:
-        positions: (T, D) of ``old``, a grid.
+        positions: (T, D), of the grid ``old``.
         old: the grid of ``positions``.
-        new: the grid that is asked for.
+        new: the requested grid.
 
     Returns:
-        (T', D) of ``new``.
+        (T', D), of the grid ``new``.
     """
     grid = positions.T.reshape(1, -1, *old.shape)  # (T, D) -> (1, D, H, W)
     resized = torch.nn.functional.interpolate(grid.float(), new.shape, mode="bicubic", antialias=True)

@@ -1,9 +1,9 @@
 """data2vec 2.0 on handwritten digits, in a minute.
 
-Command: didact run images.py, where `digits-train` and `digits-test` are stores; `didact quickstart` makes them.
+Command: didact run images.py, with the stores `digits-train` and `digits-test` that `didact quickstart` creates.
 """
 
-from didact import Cosine, Experiment, Training, samples
+from didact import BatchSize, Cosine, Experiment, Training
 from didact_distill import ConvDecoder, EMATeacher, LatentRegression, TopKTargets
 from didact_evaluate import Probe
 from didact_transformer import Transformer
@@ -15,24 +15,24 @@ experiment = Experiment(
     name="quickstart-images",
     source=train,
     encoder=Patches(width=96, patch=2),
-    masker=InverseBlockMasker(ratio=0.75, masks=4, block=3, adjust=0.1),
+    masker=InverseBlockMasker(ratio=0.75, masks=2, block=3, adjust=0.1),
     backbone=Transformer(width=96, depth=4, heads=4, input_norm=True, dropout=0.0, attention_dropout=0.0),
     targets=TopKTargets(
         k=3,
         normalize="instance",
         normalize_average="layer",
-        teacher=EMATeacher(start=0.99, end=0.999, anneal_steps=None, shares="nothing"),
+        teacher=EMATeacher(start=0.98, end=0.995, anneal_steps=None, share="nothing"),
     ),
     objective=LatentRegression(head=ConvDecoder(width=96, layers=3)),
     training=Training(
-        steps=300,
-        workers=0,  # reading costs less than starting a process that reads
-        batch=samples(64),
+        steps=250,
+        num_workers=0,  # reading takes less time than starting a worker
+        batch=BatchSize.samples(48),
         learning_rate=2e-3,
-        schedule=Cosine(warmup_steps=50),
+        schedule=Cosine(warmup_steps=40),
         betas=(0.9, 0.95),
         weight_decay=0.05,
-        clip_norm=4.0,
+        max_grad_norm=4.0,
     ),
     evaluations={"probe": Probe(train=train, test=Images(store="digits-test", size=16))},
 )

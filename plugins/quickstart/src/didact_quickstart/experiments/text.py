@@ -1,10 +1,10 @@
 """data2vec on an invented language, in a minute.
 
-Command: didact run text.py, where `language`, `sentences-train` and `sentences-test` are stores; `didact quickstart`
-makes them.
+Command: didact run text.py, with the stores `language`, `sentences-train` and `sentences-test` that `didact quickstart`
+creates.
 """
 
-from didact import Cosine, Experiment, Training, samples
+from didact import BatchSize, Cosine, Experiment, Training
 from didact_distill import EMATeacher, LatentRegression, MLPHead, TopKTargets
 from didact_evaluate import Probe
 from didact_text import ByteBPE, Sentences, TextBlocks, TokenEmbeddings, TokenMasker
@@ -15,25 +15,23 @@ words = ByteBPE(store="language", vocabulary_size=700)
 experiment = Experiment(
     name="quickstart-text",
     source=TextBlocks(store="language", tokenizer=words, block_tokens=96, breaks="none"),
-    encoder=TokenEmbeddings(width=128, max_tokens=128, dropout=0.0),
+    encoder=TokenEmbeddings(width=96, max_tokens=128, dropout=0.0),
     masker=TokenMasker(),
     backbone=Transformer(
-        width=128,
-        depth=4,
+        width=96,
+        depth=3,
         heads=4,
         dropout=0.0,
         attention_dropout=0.0,
-        initialization=NormalInitialization(
-            std=0.05
-        ),  # 0.02 suits base size; so narrow a network would start too quiet
+        initialization=NormalInitialization(std=0.05),  # 0.02 suits base size; too small for so narrow a network
     ),
     targets=TopKTargets(k=3, normalize="layer", teacher=EMATeacher(start=0.97, end=0.97)),
     objective=LatentRegression(head=MLPHead(), beta=4.0, scale="1"),
     training=Training(
-        steps=300,
-        workers=0,  # reading costs less than starting a process that reads
-        batch=samples(32),
-        learning_rate=1e-3,
+        steps=260,
+        num_workers=0,  # reading takes less time than starting a worker
+        batch=BatchSize.samples(32),
+        learning_rate=1.5e-3,
         schedule=Cosine(warmup_steps=40),
         weight_decay=0.01,
     ),

@@ -1,0 +1,89 @@
+"""From an experiment to its learner: the parts are built from upstream to downstream."""
+
+from __future__ import annotations
+
+import torch
+
+from didact.contracts.network import Network
+from didact.errors import SpecError, of_field
+from didact.experiment import Experiment
+from didact.learner import Learner, named_tensors
+from didact.randomness import seeded
+
+SHOWN = 3  # tensors that an error names; it counts the others
+
+
+def build_network(experiment: Experiment) -> Network:
+    """The experiment's network at its random initialisation, the same for the same seed.
+
+    Each part is initialised under a seed of its own, so replacing one does not change the others.
+
+    Raises:
+        SpecError: parts do not fit each other.
+    """
+    seed = experiment.training.seed
+    signal = experiment.source.signal()
+    axes = tuple(axis for axis in signal.axes if axis is not None)
+    with of_field("encoder"), seeded(seed, "initialise", "encoder"):
+        encoder = experiment.encoder.build(signal)
+        layout = experiment.encoder.layout(axes) if len(axes) == len(signal.axes) else None
+    with of_field("backbone"), seeded(seed, "initialise", "backbone"):
+        backbone = experiment.backbone.build(experiment.encoder.width, layout)
+    return Network(encoder, backbone, signal, layout)
+
+
+def build_learner(experiment: Experiment, pretrained: Network | None = None) -> Learner:
+    """The experiment's learner.
+
+    Args:
+        experiment: that names the parts.
+        pretrained: whose weights the network takes before anything is built from it, such as a teacher. None leaves
+            the network at random, whatever ``experiment.weights`` says: for a learner that is filled from a checkpoint,
+            or of which only the shapes matter. `didact.record.pretrained` finds what the experiment names.
+
+    Raises:
+        SpecError: parts do not fit each other, or the pretrained weights do not fit them; names the field.
+    """
+    seed = experiment.training.seed
+    network = build_network(experiment)
+    if pretrained is not None:
+        with of_field("weights"):
+            _take_over(pretrained, network)
+    with of_field("targets"), seeded(seed, "initialise", "targets"):
+        targets = experiment.targets.build(network)
+    with of_field("objective"), seeded(seed, "initialise", "objective"):
+        objective = experiment.objective.build(network, targets)
+    return Learner(network, targets, objective, experiment.source)
+
+
+def _take_over(pretrained: Network, network: Network) -> None:
+    """Copies the weights of one network into another; all tensors must agree in name and shape.
+
+    Raises:
+        SpecError: they do not; names the first of those that differ.
+    """
+    if pretrained.signal.coding != network.signal.coding:
+        raise SpecError(
+            f"the weights were trained on {pretrained.signal.coding}, and the source gives {network.signal.coding}",
+            where="run",
+            hint="use the source's settings from the other run's experiment.json",
+        )
+    theirs, mine = dict(named_tensors(pretrained)), dict(named_tensors(network))
+    there, here = ({name: tuple(tensor.shape) for name, tensor in one.items()} for one in (theirs, mine))
+    different = [f"{name} {here[name]} is missing in the run" for name in here if name not in there]
+    different += [f"{name} {there[name]} is in the run alone" for name in there if name not in here]
+    both = [name for name in here if name in there]
+    different += [
+        f"{name} is {there[name]} in the run and {here[name]} here" for name in both if there[name] != here[name]
+    ]
+    if different:
+        more = f"; and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
+        raise SpecError(
+            f"the weights are those of another network: {'; '.join(different[:SHOWN])}{more}",
+            where="run",
+            hint="use the encoder and backbone of the run's experiment.json, and samples of the same size where a "
+            "tensor depends on it",
+        )
+    with torch.no_grad():
+        for name, tensor in mine.items():
+            tensor.copy_(theirs[name])

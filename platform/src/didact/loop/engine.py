@@ -1,0 +1,103 @@
+"""The learner on all processes of a run: replicated (DDP) or sharded (FSDP2), compiled and checkpointed by block."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
+
+from didact.contracts.network import BackboneModule
+from didact.learner import Learner
+from didact.machine.distributed import World
+from didact.tensors import Batch, Loss
+from didact.training import Training
+
+# buffers, such as a batch norm's averages, are equal on all processes by themselves; PyTorch has renamed the setting
+_RENAMED = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+_KEEPS_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _RENAMED else "broadcast_buffers": False}
+
+
+class Engine:
+    """Computes a learner on this process's share of a batch; gradients are added up over all processes.
+
+    The learner keeps its modules and their names. Where it is ``sharded``, which happens in place, each process holds
+    its shard of every weight.
+    """
+
+    def __init__(self, learner: Learner, training: Training, world: World) -> None:
+        self.world = world
+        self.module: nn.Module = learner
+        device = next(learner.parameters()).device
+        if training.activation_checkpointing:
+            checkpoint_activations(learner)
+        if training.compile:
+            for block in _blocks(learner):  # of every backbone, the teacher's included: one kernel cache for all
+                block.compile()
+        self.sharded = world.size > 1 and training.strategy == "fsdp"
+        if self.sharded:  # block by block, the teacher's too
+            from torch.distributed.fsdp import fully_shard  # takes half a second
+
+            mesh = init_device_mesh(device.type, (world.size,))
+            for parameter in learner.parameters():  # a weight kept with its channels last cannot be cut into rows
+                parameter.data = parameter.data.contiguous()
+            for part in (*_blocks(learner), learner):
+                fully_shard(part, mesh=mesh)
+        elif world.size > 1:
+            self.module = DistributedDataParallel(
+                learner,
+                device_ids=[device.index] if device.type == "cuda" else None,
+                find_unused_parameters=True,  # a block that layer drop skips, a mask embedding where nothing is hidden
+                **_KEEPS_BUFFERS,
+                gradient_as_bucket_view=True,
+            )
+
+    def __call__(self, batch: Batch, num_targets: Mapping[str, int]) -> tuple[Tensor, Loss]:
+        """The loss of a part of the global batch; the losses of all processes' parts add up to the whole's.
+
+        It is multiplied by the number of processes, because PyTorch's engines average gradients over them.
+        """
+        total, loss = self.module(batch, num_targets)
+        return total * self.world.size, loss
+
+    def gathering(self, last: bool) -> AbstractContextManager[None]:
+        """The context of a part's forward and backward pass: only the last part's gradient is gathered."""
+        if isinstance(self.module, DistributedDataParallel):
+            return contextlib.nullcontext() if last else self.module.no_sync()
+        if self.sharded:
+            self.module.set_requires_gradient_sync(last)  # type: ignore[operator]  # given by `fully_shard`
+        return contextlib.nullcontext()
+
+
+def checkpoint_activations(learner: Learner) -> None:
+    """Computes each block that learns again in the backward pass instead of storing its activations (Chen et al. 2016).
+
+    This holds for the blocks of every backbone in the learner, a predictor's too; a teacher stores nothing anyway.
+    """
+    for block in _blocks(learner):
+        if any(parameter.requires_grad for parameter in block.parameters()):
+            block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor of any shape in full, its shards put together; all processes must ask for it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def local(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor, of any shape: its shard of a sharded one, else all of it."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _blocks(learner: Learner) -> Iterator[nn.Module]:
+    """Each once: a backbone that wraps another has that one's blocks."""
+    backbones = (module for module in learner.modules() if isinstance(module, BackboneModule))
+    yield from dict.fromkeys(block for backbone in backbones for block in backbone.blocks)

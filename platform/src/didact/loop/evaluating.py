@@ -1,0 +1,49 @@
+"""The state of a run, as evaluations see it."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+
+from didact.building import build_network
+from didact.contracts.network import Network
+from didact.experiment import Experiment, RunState
+from didact.learner import Learner
+from didact.machine.devices import autocast
+from didact.randomness import seeded
+from didact.tensors import Batch, Loss, StudentPass, Target, move
+
+
+@attrs.define(eq=False)
+class LearnerState(RunState):
+    """What an evaluation judges: the networks of a learner after a step."""
+
+    experiment: Experiment
+    learner: Learner
+    device: torch.device
+    precision: torch.dtype
+    step: int
+
+    def student(self) -> Network:
+        return self.learner.network.eval()
+
+    def teacher(self) -> Network:
+        return self.learner.targets.evaluated_network(self.learner.network).eval()
+
+    def untrained(self) -> Network:
+        return build_network(self.experiment).to(self.device).eval()
+
+    @torch.no_grad()
+    def targets(self, batch: Batch) -> tuple[tuple[StudentPass, ...], tuple[Target, ...]]:
+        learner = self.learner.eval()
+        batch = move(batch, self.device)
+        with autocast(self.device, self.precision):
+            passes = tuple(learner.network(view) for view in batch.views)
+            return passes, learner.targets(passes, learner.network)
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> Loss:
+        passes, targets = self.targets(batch)
+        with autocast(self.device, self.precision), seeded(self.experiment.training.seed, "predict"):
+            loss: Loss = self.learner.objective(passes, targets)
+        return loss

@@ -1,0 +1,274 @@
+"""The training loop, and one optimizer step, as plainly as they can be written."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Literal
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torch.profiler import record_function
+
+from didact.batching import BatchPlan
+from didact.building import build_learner
+from didact.contracts.running import StepFailure
+from didact.contracts.targets import TeacherModule
+from didact.experiment import Experiment
+from didact.learner import Learner, add_counts, named_tensors
+from didact.loading import StepBatch, load
+from didact.loop.engine import Engine, whole
+from didact.loop.faults import Faults, Moments, RollBack, Snapshot, ran_out_of_memory, standard_deviation
+from didact.machine.devices import autocast, choose_precision, peak_memory
+from didact.machine.distributed import World
+from didact.machine.processes import StopRequest
+from didact.optimization import build_optimizer, gradient_norm, set_learning_rate
+from didact.randomness import seed_step
+from didact.record import checkpoint
+from didact.record.folder import RunFolder
+from didact.record.observers import Observers
+from didact.tensors import Batch, Loss, move
+
+
+class Trainer:
+    """Trains a learner: holds its optimizer, its device, and the number of steps taken.
+
+    The processes of a ``world`` share the work, each with a trainer of its own.
+    """
+
+    def __init__(
+        self, experiment: Experiment, learner: Learner, device: torch.device, world: World | None = None
+    ) -> None:
+        self.experiment = experiment
+        self.learner = learner.to(device)
+        self.device = device
+        self.world = world if world is not None else World()
+        self.precision = choose_precision(experiment.training.precision, device)
+        self.engine = Engine(learner, experiment.training, self.world)
+        self.optimizer = build_optimizer(experiment.training, learner)
+        self.before = Snapshot(learner, self.optimizer, spared=TeacherModule)
+        self.faults = Faults(experiment, self.world)
+        self.folder: Path | None = None
+        self.step = 0
+
+    def fit(
+        self,
+        plan: BatchPlan,
+        folder: RunFolder,
+        observers: Observers,
+        stop: StopRequest,
+        evaluate: Callable[[int], Mapping[str, float]],
+    ) -> None:
+        """Trains to the end, or until asked to stop; ``evaluate`` gives the metrics of the network after a step.
+
+        Raises:
+            RunError: the loss is not finite, or all has collapsed, and the experiment says to stop; a step does not fit
+                into memory; a checkpoint cannot be written.
+            RollBack: the loss is not finite and the experiment says to go back.
+            DataError: a sample cannot be read.
+        """
+        training = self.experiment.training
+        self.folder = folder.path
+        self.faults.attach(folder, observers)
+        meter = Meter(self.device)
+        batches = load(self.experiment, plan, self.step, world=self.world, pin=self.device.type == "cuda")
+        with closing(checkpoint.Writer(folder.checkpoints, training.retention, self.world)) as writer:
+            stopping = self.world.any(bool(stop))
+            last = self.step == training.steps
+            if self.step > 0 and not stopping and (last or _due(self.step, training.evaluate_every)):
+                writer.annotate(self.step, evaluate(self.step))  # if the run was stopped before it
+            while self.step < training.steps and not stopping:
+                with record_function("data wait"):
+                    batch = next(batches)
+                metrics: dict[str, float] = {}
+                logged = _due(self.step + 1, training.log_every) or self.step + 1 in (1, training.steps)
+                if self.faults.leaves_out(self.step + 1):
+                    self.step += 1
+                else:
+                    scalars = self.take_step(batch, logged=logged)
+                    meter.add(batch)
+                    if logged:
+                        metrics = meter.read(scalars)
+                        observers.notify("step_finished", step=self.step, metrics=metrics)
+                        self.faults.watch(self.step, metrics)
+                last = self.step == training.steps
+                stopping = self.world.any(bool(stop))
+                saved = last or stopping or _due(self.step, training.checkpoint_every)
+                if saved:
+                    writer.begin(self.learner, self.optimizer, self.step, folder.experiment_data(), metrics)
+                if last or (not stopping and _due(self.step, training.evaluate_every)):
+                    announce(writer, observers, wait=last)  # the weights are safe before they are evaluated
+                    found = evaluate(self.step)
+                    meter.restart()
+                    stopping = self.world.any(bool(stop))
+                    if stopping and not saved:
+                        saved = True
+                        writer.begin(self.learner, self.optimizer, self.step, folder.experiment_data(), metrics)
+                    if saved:
+                        writer.annotate(self.step, found)
+                announce(writer, observers, wait=stopping)
+
+    def take_step(self, batch: StepBatch, *, logged: bool = True) -> dict[str, Tensor | float]:
+        """One optimizer step on this process's share of a global batch; all processes take it together.
+
+        Returns:
+            The scalars worth logging, of the whole global batch, still on the device; nothing unless ``logged``.
+        """
+        training, learner = self.experiment.training, self.learner
+        learner.train()
+        self.before.take()
+        seed_step(training.seed, self.step, self.world.rank)
+        rate = set_learning_rate(self.optimizer, training, self.step)
+        counts = [learner.objective.num_targets(part) for part in batch.parts]
+        num_targets = self.world.all_reduce_counts(add_counts(counts))
+        self.optimizer.zero_grad(set_to_none=True)
+        self._moments: dict[str, list[Moments]] = {}
+        after: Mapping[str, float | Tensor] = {}
+        try:
+            losses = [self._backward(part, num_targets, part is batch.parts[-1], logged) for part in batch.parts]
+            norm = whole(gradient_norm(learner))
+            # the gradient of an infinite loss may well be finite
+            sums = torch.stack([term.detach().float() for loss in losses for term in loss.terms.values()]).sum()
+            finite = not self.world.any(not bool(torch.isfinite(norm + sums)))
+            if finite:
+                if training.max_grad_norm is not None:
+                    nn.utils.clip_grads_with_norm_(learner.parameters(), training.max_grad_norm, norm)
+                with record_function("optimizer"):
+                    self.optimizer.step()
+                self.optimizer.zero_grad(set_to_none=True)  # a teacher's update may need the memory
+                after = learner.after_step(self.step + 1, training.steps)
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out_of_memory(error):
+                raise
+            traceback.clear_frames(error.__traceback__)  # they hold the step's tensors, and a checkpoint needs memory
+            intact = self.before.restore()
+            failure = self._failure("memory", batch, num_targets)
+            raise self.faults.out_of_memory(error, failure, intact=intact) from error
+        terms = self._terms(losses, num_targets) if logged or not finite else {}
+        if not finite:
+            self.before.restore()
+            means = {name: float(term) for name, term in terms.items()}
+            if self.faults.not_finite(self._failure("nonfinite", batch, num_targets), means) == "roll back":
+                raise RollBack
+        self.step += 1
+        if not logged:
+            return {}
+        sizes = self.world.all_reduce_counts({"held": batch.held, "cells": batch.cells})
+        return {
+            "train/loss": torch.stack(list(terms.values())).sum(),
+            **({f"train/{name}": term for name, term in terms.items()} if len(terms) > 1 else {}),
+            "train/gradient_norm": norm,
+            "train/learning_rate": rate,
+            "train/skipped_steps": float(sum(step <= self.step for step in self.faults.left_out)),
+            **self._means(losses, counts),
+            **{f"collapse/{name}_std": standard_deviation(each, self.world) for name, each in self._moments.items()},
+            **after,
+            "data/epoch": float(batch.epoch),
+            "data/padding": 1 - sizes["held"] / sizes["cells"],
+        }
+
+    def gather(self) -> Learner:
+        """The learner with all of its weights, on the main process, which evaluates; all must ask for it.
+
+        The others get their own, sharded as it is, and hold one whole tensor at a time.
+        """
+        if not self.engine.sharded:
+            return self.learner
+        gathered = build_learner(self.experiment).to(self.device) if self.world.main else self.learner
+        full = dict(named_tensors(gathered))
+        with torch.no_grad():
+            for name, mine in named_tensors(self.learner):
+                tensor = whole(mine)
+                if self.world.main:
+                    full[name].copy_(tensor)
+        return gathered
+
+    def _backward(self, part: Batch, num_targets: Mapping[str, int], last: bool, logged: bool) -> Loss:
+        """Forward and backward pass of one part of a batch; only the last part's gradient is summed over processes."""
+        batch = move(part, self.device)
+        with self.engine.gathering(last):
+            with autocast(self.device, self.precision):
+                total, loss = self.engine(batch, num_targets)
+            with record_function("backward"):
+                total.backward()  # type: ignore[no-untyped-call]
+        # of many parts, what was predicted would fill the memory that parts are to spare
+        shown = {"prediction": loss.predictions, "target": loss.targets} if logged else {}
+        for name, values in shown.items():
+            if values is not None:
+                self._moments.setdefault(name, []).append(Moments.of(values))
+        return attrs.evolve(loss, predictions=None, targets=None)
+
+    def _failure(
+        self, reason: Literal["nonfinite", "memory"], batch: StepBatch, counts: Mapping[str, int]
+    ) -> StepFailure:
+        return StepFailure(
+            reason=reason,
+            step=batch.step + 1,
+            parts=batch.parts,
+            num_targets=counts,
+            experiment=self.experiment,
+            folder=self.folder,
+            learner=self.learner,
+            optimizer=self.optimizer,
+            device=self.device,
+            precision=self.precision,
+        )
+
+    def _terms(self, losses: Sequence[Loss], num_targets: Mapping[str, int]) -> dict[str, Tensor]:
+        """Each term of the loss over the whole global batch, as its mean; scalars."""
+        names = list(losses[0].terms)
+        parts = [torch.stack([loss.terms[name].detach().float() for name in names]) for loss in losses]
+        counts = torch.tensor([max(1, num_targets[name]) for name in names], device=self.device)
+        return dict(zip(names, self.world.all_reduce(torch.stack(parts).sum(0) / counts), strict=True))
+
+    def _means(self, losses: Sequence[Loss], counts: Sequence[Mapping[str, int]]) -> dict[str, Tensor]:
+        """The objective's own scalars over the whole global batch: means, weighted by each part's number of targets."""
+        names = list(losses[0].scalars)
+        if not names:
+            return {}
+        weights = torch.tensor([float(max(count.values(), default=0)) for count in counts], device=self.device)
+        values = torch.stack([torch.stack([loss.scalars[name].detach().float() for name in names]) for loss in losses])
+        sums = torch.cat([weights @ values, weights.sum()[None]])  # (parts,), (parts, names) -> (names + 1,)
+        sums = self.world.all_reduce(sums)
+        return dict(zip(names, sums[:-1] / sums[-1].clamp(min=1), strict=True))
+
+
+class Meter:
+    """Metrics as numbers: a step's scalars, which follow from the seed alone, and rates since the last reading."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.restart()
+
+    def restart(self) -> None:
+        """Starts a new interval."""
+        self._since, self._steps, self._samples = time.perf_counter(), 0, 0
+
+    def add(self, batch: StepBatch) -> None:
+        """Counts one step."""
+        self._steps, self._samples = self._steps + 1, self._samples + batch.samples
+
+    def read(self, scalars: Mapping[str, Tensor | float]) -> dict[str, float]:
+        """The metrics of a step, of scalars; starts a new interval."""
+        elapsed = time.perf_counter() - self._since
+        rates = {
+            "time/step_seconds": elapsed / self._steps,
+            "time/samples_per_second": self._samples / elapsed,
+            "memory/peak_gib": peak_memory(self.device) / 2**30,
+        }
+        self.restart()
+        return {name: float(value) for name, value in scalars.items()} | rates
+
+
+def announce(writer: checkpoint.Writer, observers: Observers, *, wait: bool) -> None:
+    """Tells observers of the checkpoints that became complete; ``wait`` includes the one that is being written."""
+    for written in writer.completed(wait=wait):
+        observers.notify("checkpoint_written", step=written.step, folder=str(written.folder))
+
+
+def _due(step: int, every: int | None) -> bool:
+    return every is not None and step % every == 0

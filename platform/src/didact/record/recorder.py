@@ -1,0 +1,105 @@
+"""The record of a run: its metrics, events and evaluations, written as they come."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import shutil
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from didact.contracts.running import RunInfo
+from didact.experiment import Report
+from didact.hookspecs import hookimpl
+from didact.machine.disk import append_line, write_text, writing
+from didact.record.reading import read_lines
+
+
+class Recorder:
+    """Writes what happens into the run's folder as JSON lines."""
+
+    def __init__(self, folder: Path) -> None:
+        self.metrics = folder / "metrics.jsonl"
+        self.events = folder / "events.jsonl"
+        self.evaluations = folder / "evaluations"
+        self._specs: Mapping[str, Any] = {}
+
+    @hookimpl
+    def run_started(self, run: RunInfo) -> None:
+        """Discards what was found after the step that the run starts from; those steps are about to be taken again."""
+        self._specs = run.data["evaluations"]
+        self._discard_after(run.step)
+        self._event("started", run.step)
+
+    @hookimpl
+    def rolled_back(self, step: int) -> None:
+        self._discard_after(step)
+        self._event("rolled back", step)
+
+    @hookimpl
+    def step_finished(self, step: int, metrics: Mapping[str, float]) -> None:
+        # JSON has no numbers that are not finite
+        finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        append_line(self.metrics, json.dumps({"step": step, **finite}))
+
+    @hookimpl
+    def evaluation_finished(self, step: int, name: str, report: Report) -> None:
+        folder = self.evaluations / f"{_file_name(name)}-{step:08d}"
+        files = {f"{title}.png": png(pixels) for title, pixels in report.images.items()}
+        files |= {f"{title}.wav": audio.wav() for title, audio in report.audio.items()}
+        files |= {f"{title}.txt": f"{text}\n".encode() for title, text in report.texts.items()}
+        with writing(f"the result of {name}", folder):
+            self.evaluations.mkdir(exist_ok=True)
+            for title, content in files.items():
+                folder.mkdir(exist_ok=True)
+                (folder / _file_name(title)).write_bytes(content)
+        found = {"step": step, "evaluation": name, "spec": self._specs.get(name), "metrics": dict(report.metrics)}
+        write_text(folder.with_name(f"{folder.name}.json"), json.dumps(found, indent=2) + "\n")
+        self._event("evaluation", step, name=name)
+
+    @hookimpl
+    def checkpoint_written(self, step: int, folder: str) -> None:
+        self._event("checkpoint", step, folder=Path(folder).name)
+
+    @hookimpl
+    def run_warned(self, step: int, text: str, details: str) -> None:
+        self._event("warning", step, text=text, **({"details": details} if details else {}))
+
+    @hookimpl
+    def run_ended(self, outcome: str, step: int) -> None:
+        self._event(outcome, step)
+
+    def _discard_after(self, step: int) -> None:
+        if self.metrics.exists():
+            kept = [json.dumps(line) for line in read_lines(self.metrics) if line["step"] <= step]
+            write_text(self.metrics, "".join(f"{line}\n" for line in kept))
+        for file in list(self.evaluations.glob("*-*.json")):
+            if int(file.stem.rpartition("-")[2]) > step:
+                file.unlink()
+                shutil.rmtree(file.with_suffix(""), ignore_errors=True)
+
+    def _event(self, event: str, step: int, **more: Any) -> None:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        append_line(self.events, json.dumps({"event": event, "step": step, **more, "time": now}))
+
+
+def _file_name(name: str) -> str:
+    """A name of ours, ``group/name``, as a file's."""
+    return name.replace("/", "-")
+
+
+def png(pixels: Tensor) -> bytes:
+    """A PNG file (ISO/IEC 15948) of an image (H, W, 3) uint8."""
+    height, width, _ = pixels.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels.cpu().contiguous().numpy())  # each after its filter: none
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits for each of red, green and blue
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )

@@ -1,0 +1,197 @@
+"""How long an experiment trains, on how much, and with which optimizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+import attrs
+
+from didact.errors import SpecError, did_you_mean
+from didact.schedules import Cosine, Schedule
+from didact.spec import Spec
+
+
+@attrs.frozen(kw_only=True)
+class BatchSize(Spec):
+    """The size of a global batch: what one optimizer step learns from, on any number of devices.
+
+    Written as ``batch=BatchSize.seconds(3_800)``.
+
+    Attributes:
+        amount: how much.
+        unit: of what: ``samples``, or the unit in which the source counts length.
+    """
+
+    amount: float
+    unit: str
+
+    def validate(self) -> None:
+        self.require(self.amount > 0, "amount", "above 0")
+        if self.unit == "samples":
+            self.require(self.amount == int(self.amount), "amount", "a whole number of samples")
+
+    @classmethod
+    def samples(cls, amount: int) -> BatchSize:
+        """A batch of a number of samples, of any lengths."""
+        return cls(amount=amount, unit="samples")
+
+    @classmethod
+    def seconds(cls, amount: float) -> BatchSize:
+        """A batch of a number of seconds, of samples of similar length."""
+        return cls(amount=amount, unit="seconds")
+
+    @classmethod
+    def tokens(cls, amount: int) -> BatchSize:
+        """A batch of a number of tokens, of samples of similar length."""
+        return cls(amount=amount, unit="tokens")
+
+
+@attrs.frozen(kw_only=True)
+class Retention:
+    """Which checkpoints are kept. It depends only on what is on disk, so a restart does not change it.
+
+    Attributes:
+        last: number of the newest that are kept.
+        every: those whose step is a multiple of it are kept too; None keeps none of them.
+        best: the one with the highest value of this metric is kept too; a minus before the name prefers the lowest.
+            Of equal ones the newer is kept; one without a value never is the best. None keeps none.
+    """
+
+    last: int
+    every: int | None = None
+    best: str | None = None
+
+    def keeps(self, checkpoints: Mapping[int, Mapping[str, float]]) -> set[int]:
+        """The steps of the checkpoints that are kept, of those whose known metrics ``checkpoints`` has by step."""
+        kept = set(sorted(checkpoints)[-self.last :])
+        if self.every is not None:
+            kept |= {step for step in checkpoints if step % self.every == 0}
+        if self.best is not None:
+            name, sign = self.best.removeprefix("-"), -1 if self.best.startswith("-") else 1
+            values = {step: sign * metrics.get(name, math.nan) for step, metrics in checkpoints.items()}
+            known = [(value, step) for step, value in values.items() if not math.isnan(value)]
+            kept |= {max(known)[1]} if known else set()
+        return kept
+
+    def unknown(self, found: Collection[str]) -> str | None:
+        """A warning where ``best`` is a metric ``name/metric`` that its evaluation did not report; else None."""
+        wanted = (self.best or "").removeprefix("-")
+        names = [metric for metric in found if metric.partition("/")[0] == wanted.partition("/")[0]]
+        if not names or wanted in names:
+            return None
+        near = did_you_mean(wanted, names)
+        return f"no checkpoint is kept for training.keep_best={self.best}, which no evaluation reports: {near}"
+
+
+@attrs.frozen(kw_only=True)
+class Training(Spec):
+    """How long, on how much, and with which AdamW.
+
+    Attributes:
+        steps: optimizer steps.
+        batch: the global batch: `BatchSize.samples`, `BatchSize.seconds` or `BatchSize.tokens`.
+        learning_rate: at the schedule's peak.
+        schedule: of the learning rate; `Cosine`, `Constant`, or a plugin's.
+        betas: of AdamW.
+        epsilon: of AdamW.
+        weight_decay: decoupled, as in AdamW. Biases, norms and what modules name in ``no_weight_decay()`` are exempt.
+        max_grad_norm: largest norm of the gradient; None does not clip.
+        gradient_accumulation_steps: parts of one global batch that one process computes one after the other, for less
+            memory; the gradient stays the same. Several processes share the parts, as they share the batch.
+        strategy: how several processes (`torchrun`) hold the weights. ``ddp``: each holds all of them. ``fsdp``: each
+            holds a shard, of the teacher and the optimizer state too, for models whose gradients and optimizer state
+            do not fit on one GPU. The weights alone, with the teacher's, must still fit when a run starts and is
+            evaluated.
+        activation_checkpointing: whether blocks are computed again in the backward pass instead of stored, for less
+            memory; costs a third more time.
+        precision: ``auto`` computes in bfloat16 where the device has instructions for it. Weights, teacher, targets,
+            losses and the optimizer are float32 in any case.
+        compile: whether the backbone's blocks are compiled, which costs a minute and pays off on long runs.
+        seed: of everything random.
+        num_workers: processes that load data; 0 loads between the steps.
+        log_every: steps between two records of metrics.
+        checkpoint_every: steps between two checkpoints; None writes one at the end. SIGTERM writes one too.
+        keep_checkpoints: number of the newest checkpoints to keep.
+        keep_every: also keep the checkpoints of steps that are multiples of this; None keeps none of them.
+        keep_best: also keep the checkpoint with the highest value of this metric, such as ``digits/linear``; a minus
+            prefers the lowest, as in ``-train/loss``. None keeps none.
+        evaluate_every: steps between two evaluations; None evaluates at the end.
+        nonfinite: what happens on a loss or gradient that is not finite. ``stop`` ends the run with a checkpoint of the
+            step before. ``skip`` leaves the step out and counts it. ``rollback`` goes back to the last checkpoint and
+            leaves the step out when the run reaches it again; where a weight itself is not finite, it leaves out the
+            step that caused this.
+        nonfinite_limit: most steps in a row that ``skip`` and ``rollback`` leave out; one more ends the run.
+        collapse: what happens when targets or predictions cease to vary. ``warn`` reports it, ``stop`` ends the run
+            with a checkpoint, ``ignore`` does nothing.
+    """
+
+    steps: int
+    batch: BatchSize
+    learning_rate: float
+    schedule: Schedule = Cosine()
+    betas: tuple[float, float] = (0.9, 0.98)
+    epsilon: float = 1e-6
+    weight_decay: float = 0.01
+    max_grad_norm: float | None = None
+    gradient_accumulation_steps: int = 1
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    activation_checkpointing: bool = False
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
+    seed: int = 0
+    num_workers: int = 1
+    log_every: int = 10
+    checkpoint_every: int | None = None
+    keep_checkpoints: int = 2
+    keep_every: int | None = None
+    keep_best: str | None = None
+    evaluate_every: int | None = None
+    nonfinite: Literal["stop", "skip", "rollback"] = "stop"
+    nonfinite_limit: int = 10
+    collapse: Literal["warn", "stop", "ignore"] = "warn"
+
+    def validate(self) -> None:
+        for field in ("steps", "gradient_accumulation_steps", "log_every", "keep_checkpoints", "nonfinite_limit"):
+            self.require(getattr(self, field) >= 1, field, "at least 1")
+        for field in ("learning_rate", "weight_decay", "num_workers"):
+            self.require(getattr(self, field) >= 0, field, "at least 0")
+        self.require(all(0 <= beta < 1 for beta in self.betas), "betas", "two numbers from 0 up to but not 1")
+        self.require(self.epsilon > 0, "epsilon", "above 0")
+        self.require(self.max_grad_norm is None or self.max_grad_norm > 0, "max_grad_norm", "above 0, or None")
+        if self.nonfinite == "rollback" and self.checkpoint_every is None:
+            raise SpecError(
+                "training.nonfinite=rollback needs training.checkpoint_every, got None",
+                where="checkpoint_every",
+                hint="set the number of steps between two checkpoints to go back to, such as 1000",
+            )
+        for field in ("checkpoint_every", "keep_every", "evaluate_every"):
+            self.require(getattr(self, field) is None or getattr(self, field) >= 1, field, "at least 1, or None")
+
+    @property
+    def retention(self) -> Retention:
+        """Which checkpoints are kept."""
+        return Retention(last=self.keep_checkpoints, every=self.keep_every, best=self.keep_best)
+
+    def require_what_is_kept(self, evaluations: Collection[str]) -> None:
+        """Raises a `SpecError` where checkpoints are to be kept of steps at which none is written.
+
+        Args:
+            evaluations: the names of the experiment's.
+        """
+        needed = [] if self.keep_every is None else [("keep_every", self.keep_every, "divisor")]
+        if self.keep_best is not None:
+            if self.keep_best.removeprefix("-").partition("/")[0] not in evaluations:
+                needed.append(("log_every", self.log_every, "multiple"))
+            elif self.evaluate_every is not None:
+                needed.append(("evaluate_every", self.evaluate_every, "divisor"))
+        written = self.checkpoint_every
+        for field, every, fitting in needed:
+            if written is None or (every % written if fitting == "divisor" else written % every):
+                raise SpecError(
+                    f"training.{field}={every} needs checkpoints, and training.checkpoint_every={written} writes "
+                    f"{'none' if written is None else 'not all'} of them",
+                    where="checkpoint_every",
+                    hint=f"checkpoint_every={every}, or a {fitting} of it",
+                )

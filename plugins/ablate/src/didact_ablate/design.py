@@ -1,0 +1,188 @@
+"""The design of an ablation: a base experiment, what is varied, the seeds, and the metric that decides."""
+
+from __future__ import annotations
+
+import abc
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from didact import Experiment, SpecError, Study
+from didact.errors import did_you_mean
+from didact.plugins import registry
+from didact_ablate.identity import identity
+from didact_ablate.naming import folder_name, short_names, value_words
+
+LOGGED = ("train", "collapse", "teacher")  # groups of what training logs, which may decide as well
+BASE = "base"
+
+
+@attrs.frozen(kw_only=True)
+class Variant:
+    """One row of the table.
+
+    Attributes:
+        name: what is different in it.
+        changes: ``dotted field → value``, against the base; none of a method, which is an experiment of its own.
+        experiment: all of it, under the base's seed.
+        base: whether it is what the others are compared with.
+    """
+
+    name: str
+    changes: Mapping[str, Any]
+    experiment: Experiment
+    base: bool
+
+
+@attrs.frozen(kw_only=True)
+class Design(Study, abc.ABC):
+    """What is compared with what; `didact_ablate.ablation.Ablation` also runs it.
+
+    Attributes:
+        base: the experiment that all variants are compared with; it is run, too.
+        metric: what decides: ``evaluation/metric`` after the last step, such as ``classes/linear``, or the last value
+            of what training logs, such as ``collapse/target_std``.
+        higher_is_better: whether more of the metric is better.
+        vary: ``dotted field → values``; each value of each field makes a variant, all else as in the base. A value that
+            the base has is the base.
+        grid: ``dotted field → values``; each combination makes a variant. Two fields also make a heat map.
+        variants: ``name → {dotted field: value}``, for changes that go together or swap whole components.
+        methods: ``name → experiment``, for methods that differ throughout; what they are to have in common, such as
+            data, size and compute, is up to who writes them. Each needs the evaluation that the metric names.
+        seeds: ``training.seed`` of the runs of each variant. The fewer, the larger a difference must be to be told from
+            chance: with 3 it takes 2.5 times the differences' standard deviation, with 5 it takes 1.2 times.
+        steps: the budget of each run in optimizer steps; None takes the base's, and each method's own. What
+            takes its course over the whole run follows; what counts steps itself, such as a warm-up, stays as it is.
+        also: further metrics, shown beside the one that decides and not tested.
+        control: a metric of the same run that the deciding one must beat, such as ``classes/linear_random``, the same
+            probe of the network before it learned anything: the table says by how much each variant is ahead of it,
+            and names those that are not. None: there is none.
+        level: of false alarms that are accepted, over the whole table; intervals cover with one minus it.
+    """
+
+    base: Experiment
+    metric: str
+    higher_is_better: bool = True
+    vary: Mapping[str, Sequence[Any]] = attrs.field(factory=dict)
+    grid: Mapping[str, Sequence[Any]] = attrs.field(factory=dict)
+    variants: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    methods: Mapping[str, Experiment] = attrs.field(factory=dict)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    steps: int | None = None
+    also: tuple[str, ...] = ()
+    control: str | None = None
+    level: float = 0.05
+
+    def validate(self) -> None:
+        fits = folder_name(self.name) == self.name and bool(self.name)
+        self.require(fits, "name", "letters, digits, '-', '_' and '.'")
+        self.require(len(self.seeds) >= 1, "seeds", "at least one")
+        self.require(len(set(self.seeds)) == len(self.seeds), "seeds", "different")
+        self.require(self.steps is None or self.steps >= 1, "steps", "at least 1, or None")
+        self.require(0 < self.level < 1, "level", "between 0 and 1")
+        for field in ("variants", "methods"):
+            self.require(BASE not in getattr(self, field), field, f"called something else than {BASE!r}")
+        for name in self.also:
+            self._require_known("also", name, "the base", self.base)
+        decisive = {"metric": self.metric, **({"control": self.control} if self.control is not None else {})}
+        for field, name in decisive.items():
+            for called, method in {"the base": self.base, **self.methods}.items():
+                self._require_known(field, name, called, method)
+        found = self.rows()
+        if len(found) < 2:
+            raise SpecError(
+                "nothing is varied", where="vary", hint="give vary, grid, variants or methods something unlike the base"
+            )
+
+    def rows(self) -> list[Variant]:
+        """The variants, in the order in which they are written, the base first unless it is one of them.
+
+        Raises:
+            SpecError: a field is not there, a value does not fit it, or two variants have one name.
+        """
+        base = self._budgeted(self.base)
+        rows: list[Variant] = []
+        same = identity(registry().data_of(base))
+        seen: dict[str, str] = {same: BASE}
+        twins = []
+        for where, name, changes, experiment in self._experiments(base):
+            what = identity(registry().data_of(experiment))
+            if what == same:
+                twins.append(name)
+            elif what not in seen:  # else a field's value that another field's list holds too, as grids do
+                if name in seen.values():
+                    raise SpecError(f"two variants are called {name!r}", where=where, hint="give one another name")
+                seen[what] = name
+                rows.append(Variant(name=name, changes=changes, experiment=experiment, base=False))
+        name = twins[0] if len(twins) == 1 else BASE
+        return [Variant(name=name, changes={}, experiment=base, base=True), *rows]
+
+    def _experiments(self, base: Experiment) -> Iterator[tuple[str, str, Mapping[str, Any], Experiment]]:
+        """Each variant's field of this spec, name, changes and experiment."""
+        for where, name, changes in self._described():
+            try:
+                yield where, name, changes, base.evolve(**changes)
+            except SpecError as error:
+                raise SpecError(error.what, where=f"{where}, {error.where}", hint=error.hint) from None
+        for name, method in self.methods.items():
+            yield "methods", name, {}, self._budgeted(method)
+
+    def _budgeted(self, experiment: Experiment) -> Experiment:
+        return experiment if self.steps is None else experiment.evolve(**{"training.steps": self.steps})
+
+    def experiments(self) -> Mapping[str, Experiment]:
+        return {row.name: row.experiment for row in self.rows()}
+
+    def member(self, variant: Variant, seed: int) -> Experiment:
+        """The experiment of a variant under a seed, labelled with the study, its variant and its seed."""
+        labels = {**self.base.labels, "study": self.name, "variant": variant.name, "seed": seed}
+        training = attrs.evolve(variant.experiment.training, seed=seed)
+        return attrs.evolve(variant.experiment, name=self.name, training=training, labels=labels)
+
+    def heat_map(self) -> tuple[str, str] | None:
+        """The two fields of a heat map; None where the grid is not of two."""
+        return tuple(self.grid) if len(self.grid) == 2 else None  # type: ignore[return-value]
+
+    def _described(self) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+        """Each variant's field of this spec, name and changes."""
+        short = short_names([*self.vary, *self.grid])
+        for field, values in self.vary.items():
+            self._refuse("vary", field)
+            for value in values:
+                yield f"vary, {field}", f"{short[field]}={value_words(value)}", {field: value}
+        for field in self.grid:
+            self._refuse("grid", field)
+        for values in itertools.product(*self.grid.values()) if self.grid else ():
+            combined = dict(zip(self.grid, values, strict=True))
+            name = ", ".join(f"{short[field]}={value_words(value)}" for field, value in combined.items())
+            yield "grid", name, combined
+        for name, changes in self.variants.items():
+            for field in changes:
+                self._refuse(f"variants, {name}", field)
+            yield f"variants, {name}", name, changes
+
+    def _refuse(self, where: str, field: str) -> None:
+        if field in ("training.seed", "name", "labels"):
+            raise SpecError(
+                f"{field} is not a choice to ablate",
+                where=where,
+                hint="seeds says which seeds each variant is run with",
+            )
+
+    def _require_known(self, field: str, metric: str, called: str, experiment: Experiment) -> None:
+        evaluation, slash, name = metric.partition("/")
+        if not slash or not name or evaluation not in (*experiment.evaluations, *LOGGED):
+            raise SpecError(
+                f"{type(self).__name__}.{field} names the evaluation and its metric, got {metric!r}",
+                where=field if experiment is self.base else f"methods, {called}",
+                hint=f"for example classes/linear; the evaluations of {called}: "
+                f"{did_you_mean(evaluation, experiment.evaluations)}",
+            )
+
+
+def member_folder(study: Path, variant: Variant, seed: int) -> Path:
+    """Where the run of a variant under a seed lies, unless that place is taken."""
+    return study / "runs" / f"{folder_name(variant.name)}-seed-{seed}"

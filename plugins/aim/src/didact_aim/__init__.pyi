@@ -1,0 +1,1 @@
+from .observer import Aim as Aim

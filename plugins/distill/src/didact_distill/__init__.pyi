@@ -1,0 +1,15 @@
+from .ema import EMATeacher as EMATeacher
+from .ema import EMATeacherModule as EMATeacherModule
+from .heads import ConvDecoder as ConvDecoder
+from .heads import Head as Head
+from .heads import HeadModule as HeadModule
+from .heads import LinearHead as LinearHead
+from .heads import MLPHead as MLPHead
+from .heads import ProjectionHead as ProjectionHead
+from .normalization import Normalization as Normalization
+from .normalization import normalize as normalize
+from .regression import LatentRegression as LatentRegression
+from .regression import require_mask as require_mask
+from .regression import require_targets as require_targets
+from .targets import TopKTargets as TopKTargets
+from .tri_stage import TriStage as TriStage

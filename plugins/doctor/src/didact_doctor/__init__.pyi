@@ -1,0 +1,2 @@
+from .examination import diagnose as diagnose
+from .observer import Doctor as Doctor

@@ -1,0 +1,97 @@
+"""The samples and batches that a run will see, from reading a few of them."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+
+from didact import DidactError, Experiment, Layout, Samples
+from didact.batching import BatchPlan
+from didact.preflight import Finding
+from didact.randomness import generator
+from didact_doctor.findings import finding_of
+
+SPECIMENS = 9  # samples that are read, from the shortest to the longest
+STEPS_SAMPLED = 200  # of the first epoch
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Specimens:
+    """A few samples from the shortest to the longest, as training would see them.
+
+    Attributes:
+        lengths: (L,) ascending, in the source's unit.
+        layouts: of each one's views.
+        errors: findings about samples that cannot be read or laid out.
+    """
+
+    lengths: np.ndarray
+    layouts: tuple[tuple[Layout, ...], ...]
+    errors: tuple[Finding, ...]
+
+    @classmethod
+    def read(cls, experiment: Experiment, samples: Samples) -> Specimens:
+        """Reads a few samples, crops each as a batch of such samples would be cropped, and lays them out."""
+        order = np.argsort(samples.lengths, kind="stable")
+        chosen = order[np.linspace(0, len(order) - 1, min(SPECIMENS, len(order))).round().astype(int)]
+        _, first = np.unique(samples.lengths[chosen], return_index=True)
+        lengths, layouts, errors = [], [], []
+        for index in chosen[first]:
+            length = float(samples.lengths[index])
+            cut = length if experiment.source.crops else None
+            try:
+                views = samples.views(
+                    int(index), length=cut, generator=generator(experiment.training.seed, "doctor", int(index))
+                )
+                layouts.append(tuple(experiment.encoder.layout(tuple(view.shape)) for view in views))
+                lengths.append(length)
+            except DidactError as error:
+                named = error if samples.name(int(index)) in error.where else error.at(samples.name(int(index)))
+                errors.append(finding_of(named))
+        return cls(lengths=np.array(lengths), layouts=tuple(layouts), errors=tuple(errors))
+
+    @property
+    def distinct(self) -> tuple[Layout, ...]:
+        """The different layouts, from fewer positions to more."""
+        return tuple(sorted({layout for views in self.layouts for layout in views}, key=lambda one: one.positions))
+
+    def positions_at(self, lengths: np.ndarray) -> np.ndarray:
+        """The numbers of positions of samples of some lengths (N,): (N, views), linear between specimens."""
+        known = np.array([[layout.positions for layout in views] for views in self.layouts])  # (L, views)
+        return np.stack([np.interp(lengths, self.lengths, column) for column in known.T], axis=-1)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Batches:
+    """The contents of steps of the first epoch, evenly spaced where there are many.
+
+    Attributes:
+        samples: (steps,) in each.
+        lengths: (steps,) in the source's unit, after cropping.
+        positions: (steps,) without padding.
+        waste: (steps,) the share that is padding, or that is cut away where a source crops.
+    """
+
+    samples: np.ndarray
+    lengths: np.ndarray
+    positions: np.ndarray
+    waste: np.ndarray
+
+    @classmethod
+    def of_first_epoch(cls, experiment: Experiment, plan: BatchPlan, specimens: Specimens) -> Batches:
+        """Plans the batches without reading a sample."""
+        epoch = max(1, round(steps_per_epoch(plan)))
+        steps = np.unique(np.linspace(0, epoch - 1, min(STEPS_SAMPLED, epoch)).astype(int))
+        rows = []
+        for step in steps:
+            batch = plan.batch(int(step))
+            lengths = plan.lengths[batch.samples]
+            held = np.full_like(lengths, batch.length) if experiment.source.crops else lengths
+            whole = lengths.sum() if experiment.source.crops else len(lengths) * lengths.max()
+            rows.append((len(lengths), held.sum(), specimens.positions_at(held).sum(), 1 - held.sum() / whole))
+        return cls(**dict(zip(("samples", "lengths", "positions", "waste"), np.array(rows).T, strict=True)))
+
+
+def steps_per_epoch(plan: BatchPlan) -> float:
+    """The number of steps that see every sample once."""
+    return len(plan.lengths) / plan.size.amount if plan.size.unit == "samples" else float(plan.batches_per_epoch)

@@ -1,0 +1,161 @@
+"""A trial: a few real steps in a process of its own, which may run out of memory without harm to this one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import statistics
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import attrs
+import numpy as np
+import torch
+
+from didact import Experiment, RunError, build_learner
+from didact.batching import BatchPlan
+from didact.loading import Steps, load
+from didact.loop.faults import does_not_fit, ran_out_of_memory
+from didact.loop.trainer import Trainer
+from didact.machine.devices import peak_memory
+from didact_doctor.processes import EndedError, Process
+
+LARGEST = "the largest batch"
+TIMED_STEPS = 8
+TIMED_SECONDS = 60.0  # after these, no further step is timed
+
+
+@attrs.frozen(kw_only=True)
+class Trial:
+    """What a trial measured.
+
+    Attributes:
+        samples: of the largest batch.
+        positions: of the largest batch, padding included.
+        peak_bytes: most memory in use over two steps on each of the largest batches: forward, backward, optimizer,
+            teacher.
+        limit_bytes: of memory that the device has.
+        step_seconds: of the run's own steps, with their data; the median.
+        wait_seconds: the part of it in which the step waits for data.
+        precision: of the matrix products.
+    """
+
+    samples: int
+    positions: int
+    peak_bytes: int
+    limit_bytes: int
+    step_seconds: float
+    wait_seconds: float
+    precision: str
+
+
+def attempt(experiment: Experiment, device: torch.device) -> Trial:
+    """Trains a few steps in a new process: on the batches that need the most memory, then on the first ones.
+
+    Raises:
+        DidactError: a step cannot be taken.
+        RunError: memory ran out, or the process ended otherwise.
+    """
+    with Process(_work, experiment, str(device)) as process:
+        try:
+            trial: Trial = process.receive()
+        except EndedError as ended:
+            raise _ended(ended.code, experiment) from None
+    return trial
+
+
+def measure(experiment: Experiment, device: torch.device) -> Trial:
+    """Runs the trial in this process.
+
+    Raises:
+        DidactError: a step cannot be taken.
+    """
+    samples = experiment.source.open()
+    plan = BatchPlan(samples.lengths, experiment.training.batch, experiment.training.seed)
+    trainer = Trainer(experiment, build_learner(experiment), device)
+    heaviest = heaviest_steps(plan, crops=experiment.source.crops)
+    batches = [Steps(experiment, plan)[step] for step in heaviest]
+    for batch in batches * 2:  # twice, because the first step creates the optimizer's state
+        trainer.take_step(batch)
+    return attrs.evolve(
+        _timed(experiment, plan, trainer),
+        samples=len(plan.batch(heaviest[0]).samples),
+        positions=sum(v.content.shape[0] * v.layout.positions for part in batches[0].parts for v in part.views),
+    )
+
+
+def heaviest_steps(plan: BatchPlan, *, crops: bool) -> tuple[int, ...]:
+    """Steps of the first epoch that need the most memory: the one with the most content, the one with the longest.
+
+    Args:
+        plan: of the batches.
+        crops: whether a batch's samples are cut to the shortest of them; else they are padded to the longest.
+    """
+    if plan.size.unit == "samples":  # the last batch of the epoch may hold samples of the next one
+        steps = range(max(1, len(plan.lengths) // int(plan.size.amount)))
+    else:
+        steps = range(plan.batches_per_epoch)
+    lengths = [plan.lengths[plan.batch(step).samples] for step in steps]
+    sizes = np.array([len(batch) for batch in lengths])
+    held = np.array([batch.min() if crops else batch.max() for batch in lengths])
+    return tuple(dict.fromkeys((int(np.argmax(sizes * held)), int(np.argmax(held)))))
+
+
+def memory_limit(device: torch.device) -> int:
+    """The bytes of memory: of a GPU, or of the machine; less where this process's control group allows less."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):  # version 2, version 1
+        with contextlib.suppress(OSError, ValueError):  # no such group, or no limit ("max")
+            limit = min(limit, int((Path("/sys/fs/cgroup") / file).read_text()))
+    return limit
+
+
+def _timed(experiment: Experiment, plan: BatchPlan, trainer: Trainer) -> Trial:
+    warmup = 3 if experiment.training.compile else 1
+    count = max(warmup + TIMED_STEPS, experiment.training.steps)
+    enough = experiment.evolve(**{"training.steps": count})
+    batches = load(enough, plan, 0, pin=trainer.device.type == "cuda")
+    taken: list[float] = []
+    waited: list[float] = []
+    begun = time.perf_counter()
+    while len(taken) <= warmup or (len(taken) < warmup + TIMED_STEPS and time.perf_counter() - begun < TIMED_SECONDS):
+        before = time.perf_counter()
+        batch = next(batches)
+        waited.append(time.perf_counter() - before)
+        trainer.take_step(batch)
+        if trainer.device.type == "cuda":
+            torch.cuda.synchronize(trainer.device)
+        taken.append(time.perf_counter() - before)
+    return Trial(
+        samples=0,
+        positions=0,
+        peak_bytes=peak_memory(trainer.device),
+        limit_bytes=memory_limit(trainer.device),
+        step_seconds=statistics.median(taken[warmup:]),
+        wait_seconds=statistics.median(waited[warmup:]),
+        precision=str(trainer.precision).removeprefix("torch."),
+    )
+
+
+def _work(channel: Connection, experiment: Experiment, device: str) -> None:
+    """The work of the process: sends what it measured."""
+    try:
+        channel.send(measure(experiment, torch.device(device)))
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out_of_memory(error):
+            raise
+        raise does_not_fit(LARGEST, str(error).splitlines()[0], experiment) from None
+
+
+def _ended(code: int | None, experiment: Experiment) -> RunError:
+    if code == -signal.SIGKILL:
+        return does_not_fit(LARGEST, "the system killed the process, as it does when memory runs out", experiment)
+    return RunError(
+        f"the process that took a few steps ended with code {code}",
+        where="training",
+        hint="its traceback is printed above; this is a bug in didact or in a plugin",
+    )

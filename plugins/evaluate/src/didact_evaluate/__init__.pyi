@@ -1,0 +1,9 @@
+from .linear import LinearClassifier as LinearClassifier
+from .linear import fit_linear as fit_linear
+from .measures import mean_cosine as mean_cosine
+from .measures import rankme as rankme
+from .measures import spread as spread
+from .neighbours import classify_by_neighbours as classify_by_neighbours
+from .probe import Probe as Probe
+from .representation_metrics import RepresentationMetrics as RepresentationMetrics
+from .visualizations import Visualizations as Visualizations

@@ -1,0 +1,128 @@
+"""Metrics of a representation: whether it has collapsed, even where the loss does not show it."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+from torch import Tensor
+
+from didact import Batch, Evaluation, Experiment, Report, RunState, Source
+from didact.tensors import mean_over_positions, move
+from didact_evaluate.batches import training_batches
+from didact_evaluate.features import chunks, vectors
+from didact_evaluate.measures import mean_cosine, rankme, spread
+
+TOKENS = 4_096  # of which the rank is taken; the singular values of more cost seconds
+PER_BATCH = 16  # samples whose predictions are asked for at once
+
+
+@attrs.frozen(kw_only=True)
+class RepresentationMetrics(Evaluation):
+    """Spread, rank and direction of features, targets and predictions.
+
+    For each of ``student`` and ``teacher``, of the mean feature of each sample: ``…_rank`` (RankMe, Garrido et al.
+    2023), ``…_std`` and ``…_cosine``, the mean cosine of two samples; of the features of single positions:
+    ``…_token_rank``. Of what is predicted, for each of ``target`` and ``prediction``: ``…_std`` over everything,
+    ``…_std_positions`` within a sample, ``…_std_samples`` at the same position of different samples. Where the last is
+    small and the one before is not, the output follows the position and says nothing about the content.
+
+    Attributes:
+        source: whose samples are looked at; None takes the experiment's own. Labels are not needed.
+        samples: how many; RankMe cannot exceed it, so take more than the network's width for figures to publish.
+    """
+
+    source: Source | None = None
+    samples: int = 256
+
+    def validate(self) -> None:
+        self.require(self.samples >= 2, "samples", "at least 2")
+
+    def prepare(self, experiment: Experiment) -> None:
+        if self.source is not None:
+            self.source.prepare()
+            self.source.open()
+
+    def evaluate(self, state: RunState) -> Report:
+        metrics = {**self._features(state), **self._predictions(state)}
+        return Report(metrics={name: float(value) for name, value in metrics.items()})
+
+    def _features(self, state: RunState) -> dict[str, Tensor]:
+        source = self.source or state.experiment.source
+        samples = source.open()
+        total = len(samples.lengths)
+        count = min(self.samples, total)
+        indices = torch.linspace(0, total - 1, count).long().tolist()  # spread: a store may be sorted by class
+        networks = {"student": state.student(), "teacher": state.teacher()}
+        if networks["teacher"] is networks["student"]:
+            del networks["teacher"]
+        means: dict[str, list[Tensor]] = {name: [] for name in networks}
+        tokens: dict[str, list[Tensor]] = {name: [] for name in networks}
+        per_sample = max(1, TOKENS // count)
+        for chunk in chunks(samples, indices, state.experiment):
+            view = move(chunk.view, state.device)
+            for name, network in networks.items():
+                values = vectors(network, view, experiment=state.experiment)  # (B, T, D)
+                means[name].append(mean_over_positions(values, view.padding))
+                tokens[name].append(_some_positions(values, chunk.view.padding, per_sample))
+        metrics: dict[str, Tensor] = {}
+        for name in networks:
+            mean = torch.cat(means[name])  # (N, D)
+            metrics |= {
+                f"{name}_rank": rankme(mean),
+                f"{name}_token_rank": rankme(torch.cat(tokens[name])),
+                f"{name}_std": spread(mean),
+                f"{name}_cosine": mean_cosine(mean),
+            }
+        return metrics
+
+    def _predictions(self, state: RunState) -> dict[str, Tensor]:
+        targets: list[Tensor] = []
+        predictions: list[Tensor] = []
+        places: list[tuple[Tensor, Tensor]] = []
+        seen = 0
+        for batch in training_batches(state.experiment, self.source, self.samples, PER_BATCH):
+            loss = state.predict(batch)
+            if loss.targets is None or loss.predictions is None:
+                return {}
+            kept = _of_first_mask(batch, len(loss.targets))
+            if kept is not None:
+                places.append((kept.samples + seen, kept.positions))
+            rows = (torch.arange(len(loss.targets)) if kept is None else kept.rows).to(loss.targets.device)
+            targets.append(loss.targets[rows].float())
+            predictions.append(loss.predictions[rows].float())
+            seen += len(batch.ids)
+        metrics = {}
+        for name, parts in (("target", targets), ("prediction", predictions)):
+            values = torch.cat(parts)  # (N, D)
+            metrics[f"{name}_std"] = spread(values)
+            if places:
+                metrics[f"{name}_std_positions"] = spread(values, torch.cat([s for s, _ in places]).to(values.device))
+                metrics[f"{name}_std_samples"] = spread(values, torch.cat([p for _, p in places]).to(values.device))
+        return metrics
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Places:
+    """Where predictions belong: rows of (N, D), and the sample and the position of each."""
+
+    rows: Tensor
+    samples: Tensor
+    positions: Tensor
+
+
+def _of_first_mask(batch: Batch, count: int) -> _Places | None:
+    """The predictions behind each sample's first mask, which are enough; None where none is of a single position."""
+    if len(batch.views) != 1 or batch.views[0].mask is None or batch.views[0].mask.count != count:
+        return None
+    mask, t = batch.views[0].mask, batch.views[0].layout.positions
+    rows = (mask.prediction_indices // t % mask.masks == 0).nonzero().flatten()  # row b·M + m is behind mask m
+    return _Places(rows=rows, samples=mask.target_indices[rows] // t, positions=mask.target_indices[rows] % t)
+
+
+def _some_positions(values: Tensor, padding: Tensor | None, count: int) -> Tensor:
+    """At most ``count`` evenly spread positions of each sample: from (B, T, D) to (B·count, D)."""
+    rows = []
+    for index, sample in enumerate(values):
+        held = values.shape[1] if padding is None else int((~padding[index]).sum())
+        rows.append(sample[torch.linspace(0, held - 1, min(count, held)).long().to(sample.device)])
+    return torch.cat(rows)

@@ -1,0 +1,186 @@
+"""What every backbone promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import get_args
+
+import attrs
+import torch
+
+from didact.contracts.network import BackboneModule
+from didact.errors import SpecError
+from didact.randomness import generator, seeded
+from didact.tensors import Feature, HiddenState, Tokens
+from didact_kit.closeness import assert_close, assert_finite
+from didact_kit.examples import SEED, Case
+from didact_kit.rules import NotJudged
+
+ROWS = 3
+
+
+@torch.no_grad()
+def check_shapes(case: Case) -> None:
+    """The output is (R, V, D) with the module's width, and finite; it is pooled where ``pooled_width`` is set."""
+    module, tokens = _module(case), _tokens(case)
+    assert isinstance(module.width, int), f"width must be an int, got {module.width!r}"
+    assert len(module.blocks) >= 1, "it has no blocks, by which hidden states are numbered"
+    result = module(tokens)
+    rows, count, _ = tokens.features.shape
+    if result.tokens is tokens:  # else the backbone states what its vectors stand for
+        expected, got = (rows, count, module.width), tuple(result.output.shape)
+        assert got == expected, f"the output is {got}, and (R, V, D) is {expected}"
+    assert_finite(result.output, "the output")
+    assert result.hidden_states == (), "it gives hidden states that were not requested"
+    promised = "None" if module.pooled_width is None else f"{module.pooled_width}"
+    given = None if result.pooled is None else tuple(result.pooled.shape)
+    fits = given == (None if module.pooled_width is None else (rows, module.pooled_width))
+    assert fits, f"pooled is {given} for R = {rows}, and pooled_width is {promised}"
+
+
+@torch.no_grad()
+def check_features(case: Case) -> None:
+    """Hidden states have the output's shape, come in the order of the request, and change nothing else."""
+    module, tokens = _module(case), _tokens(case)
+    plain, depth = module(tokens), len(module.blocks)
+    kinds = tuple(_kinds(module, tokens))
+    if not kinds:
+        raise NotJudged("it gives no hidden states")
+    for feature in kinds:
+        upwards = HiddenState.last(feature, depth, depth)
+        every = module(tokens, upwards)
+        assert_close(every.output, plain.output, f"the output with and without a request for {feature}")
+        got = len(every.hidden_states)
+        assert got == depth, f"it gives {got} hidden states for a request of {feature} of {depth} blocks"
+        for values in every.hidden_states:
+            assert values.shape == plain.output.shape, (
+                f"{feature} is {tuple(values.shape)}, and the output {tuple(plain.output.shape)}"
+            )
+        downwards = module(tokens, upwards[::-1]).hidden_states[::-1]
+        for block, (one, other) in enumerate(zip(every.hidden_states, downwards, strict=True)):
+            assert_close(other, one, f"{feature} of block {block}, requested in both orders")
+        (top,) = module(tokens, upwards[-1:]).hidden_states
+        assert_close(top, every.hidden_states[-1], f"{feature} of the last block, requested alone and with the others")
+
+
+@torch.no_grad()
+def check_padding(case: Case) -> None:
+    """A row's result depends neither on its padding nor on other rows."""
+    module, tokens = _module(case), _tokens(case)
+    rows, count, _ = tokens.features.shape
+    held = _held(tokens)
+    padding = torch.arange(count) >= torch.tensor(held)[:, None]  # (R, V)
+    padded = attrs.evolve(tokens, padding=padding)
+    try:
+        module(padded)
+    except SpecError as refusal:
+        raise NotJudged(f"it takes no padding: {refusal.what}") from refusal
+    wanted = next((HiddenState.last(feature, 1, len(module.blocks)) for feature in _kinds(module, tokens)), ())
+    result = module(padded, wanted)
+    assert_finite(result.output, "the output of padded rows")
+    noisy = torch.where(padding[..., None], 100.0, tokens.features)
+    again = module(attrs.evolve(padded, features=noisy), wanted)
+    own_vectors = result.output.shape[1] == count
+    for row in range(rows):
+        own = slice(0, held[row] if own_vectors else None)
+        assert_close(again.output[row, own], result.output[row, own], "the output before and after noise at padding")
+        for noised, state in zip(again.hidden_states, result.hidden_states, strict=True):
+            assert_close(noised[row, own], state[row, own], "hidden states before and after noise at padding")
+    if result.pooled is not None:
+        assert_close(again.pooled, result.pooled, "the pooled output before and after noise at padding")
+    whole = module(tokens)
+    assert_close(result.output[0], whole.output[0], "a row without padding, beside padded rows and beside others")
+    one = module(attrs.evolve(tokens, features=tokens.features[:1]))
+    assert_close(one.output, whole.output[:1], "a row alone and beside others")
+
+
+@torch.no_grad()
+def check_attention(case: Case) -> None:
+    """Attention weights are shares of the given vectors, none of padding, and the request changes nothing."""
+    module, tokens = _module(case), _tokens(case)
+    if module.attention(tokens, 0) is None:
+        raise NotJudged("it does not implement attention")
+    rows, count, _ = tokens.features.shape
+    padding = torch.arange(count) >= torch.tensor(_held(tokens))[:, None]  # (R, V)
+    padded = attrs.evolve(tokens, padding=padding)
+    try:
+        before = module(padded).output
+    except SpecError:
+        padded, padding, before = tokens, torch.zeros_like(padding), module(tokens).output
+    for block in range(len(module.blocks)):
+        attention = module.attention(padded, block)
+        assert attention is not None, f"it gives the attention of block 0, and None for block {block}"
+        weights, got = attention.weights, tuple(attention.weights.shape)
+        assert len(got) == 4, f"the attention of block {block} must be (R, H, Q, V), got {got}"
+        expected = (rows, got[1], got[2] if attention.latent else count, count)
+        assert got == expected, f"the attention of block {block} is {got}, and (R, H, Q, V) is {expected}"
+        assert weights.dtype == torch.float32, f"attention must be float32, got {weights.dtype}"
+        assert_finite(weights, "attention")
+        assert bool((weights >= 0).all()), "an attention weight is negative"
+        assert_close(weights.sum(-1), torch.ones(weights.shape[:3]), "the sum of a query's attention weights and 1")
+        read = weights.amax((1, 2))[padding]  # (R, V) -> (padding,)
+        assert not bool(read.any()), "padding has attention weights above 0"
+    assert_close(module(padded).output, before, "the output before and after a request for attention", tolerance=0.0)
+
+
+def check_gradients(case: Case) -> None:
+    """A gradient at the output reaches every weight, and the encoder's vectors."""
+    module, tokens = _module(case), _tokens(case)
+    features = tokens.features.clone().requires_grad_()
+    result = module(attrs.evolve(tokens, features=features))
+    output = result.output if result.pooled is None else result.pooled
+    direction = torch.randn(output.shape, generator=generator(SEED, "direction"))
+    assert output.requires_grad, "the output carries no gradient"
+    (output.float() * direction).sum().backward()
+    assert features.grad is not None, "no gradient reaches the encoder's vectors"
+    assert_finite(features.grad, "the gradient at the encoder's vectors")
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, f"no gradient reaches {name}"
+            assert_finite(parameter.grad, f"the gradient of {name}")
+
+
+def check_widths(case: Case) -> None:
+    """Another width is accepted, or refused by an error that names it and has a hint."""
+    encoder, network = case.experiment.encoder, case.network()
+    try:
+        case.spec.build(encoder.width + 1, network.layout)
+    except SpecError as error:
+        refusal = error
+    else:
+        raise NotJudged("it accepts any width")
+    assert str(encoder.width + 1) in str(refusal), f"the error about the width {encoder.width + 1} does not name it"
+    assert refusal.hint, "the error about the width has no hint"
+
+
+def _held(tokens: Tokens) -> list[int]:
+    """How many vectors of each row are data: all of the first row, half of the second, one position of the third."""
+    count, prefix = tokens.features.shape[1], tokens.num_prefix_tokens
+    return [count, max(1 + prefix, count // 2), 1 + prefix]
+
+
+def _kinds(module: BackboneModule, tokens: Tokens) -> Iterator[Feature]:
+    """The kinds of hidden states that it gives; for the others it raises a `SpecError`."""
+    for feature in get_args(Feature):
+        try:
+            module(tokens, HiddenState.last(feature, 1, len(module.blocks)))
+        except SpecError:
+            continue
+        yield feature
+
+
+def _module(case: Case) -> BackboneModule:
+    layout = case.network().layout
+    with seeded(SEED, "check", "backbone"):
+        module: BackboneModule = case.spec.build(case.experiment.encoder.width, layout).eval()
+    return module
+
+
+def _tokens(case: Case) -> Tokens:
+    """Noise in the shape of the experiment's placed tokens, without padding."""
+    network = case.network()
+    with torch.no_grad():
+        view = case.batch([0] * ROWS, masked=False).views[0]
+        placed = network.encoder.place(network.encoder.embed(view), None)
+    noise = torch.randn(placed.features.shape, generator=generator(SEED, "tokens"))
+    return attrs.evolve(placed, features=noise, padding=None)

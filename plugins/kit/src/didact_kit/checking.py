@@ -1,0 +1,108 @@
+"""The checks of installed plugins: what ``didact plugin check`` runs, and a plugin's own tests."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from didact.plugins import Plugin, Registry, registry
+from didact_kit.contracts import components_of, find, kind_of
+from didact_kit.distributions import RULES as OF_DISTRIBUTIONS
+from didact_kit.distributions import USABLE, Installed, is_example
+from didact_kit.examples import Case, Example
+from didact_kit.rules import Check, checks
+from didact_kit.table import RULES
+
+
+def contract(*names: str, among: Registry | None = None) -> list[Check]:
+    """All checks of plugins, one for each rule and example; for ``pytest.mark.parametrize``::
+
+        @pytest.mark.parametrize("check", contract("stripes"), ids=str)
+        def test_stripes_keep_the_contract(check):
+            check()
+
+    Args:
+        names: of plugins, of their distributions, or of single components (``stripes/masker``).
+        among: the plugins that are searched; the installed ones by default.
+
+    Raises:
+        PluginError: there is no such plugin or component.
+    """
+    found: list[Check] = []
+    for name in names:
+        plugin, short = find(name, among if among is not None else registry())
+        found += _of_plugin(plugin, short)
+    return found
+
+
+def _of_plugin(plugin: Plugin, short: str) -> Iterator[Check]:
+    installed = _installed(plugin)
+    found: list[Check] = []
+    for name, component in installed.components:
+        if short in ("", name):
+            errors: dict[str, tuple[str, int]] = {}
+            for number, example in enumerate(_examples(installed, name, component)):
+                kind = kind_of(component) or "unknown"
+                case = Case(example, kind, f"{plugin.name}/{name}", plugin.owner, number, errors)
+                found += checks(case, RULES)
+    whole = Case(Example(spec=installed), "plugin", plugin.name, plugin.owner)
+    # a component of which nothing can be judged is not passed over: the plugin's own rules give the reason
+    yield from checks(whole, OF_DISTRIBUTIONS if not short else () if found else USABLE)
+    yield from found
+
+
+def _installed(plugin: Plugin) -> Installed:
+    components = tuple(components_of(plugin))
+    given: Any = {}
+    error = ""
+    if plugin.examples is not None and not plugin.failure:
+        folder = tempfile.mkdtemp(prefix=f"didact-{plugin.name}-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        try:
+            given = make_examples(plugin, Path(folder))
+        except Exception as problem:  # foreign code
+            error = f"{type(problem).__name__}: {str(problem).partition(chr(10))[0]}"
+        else:
+            error = _misfit(given)
+    return Installed(plugin=plugin, components=components, given={} if error else given, error=error)
+
+
+def make_examples(plugin: Plugin, folder: Path) -> Mapping[str, Sequence[Any]]:
+    """A plugin's examples by short name; none where it gives none.
+
+    Raises:
+        PluginError: their function cannot be imported.
+    """
+    if plugin.examples is None:
+        return {}
+    made: Mapping[str, Sequence[Any]] = plugin.imported("its didact_examples returned", plugin.examples)(folder)
+    return made
+
+
+def _misfit(given: Any) -> str:
+    """Why something is no mapping of examples; empty where it is one."""
+    if not isinstance(given, Mapping):
+        return f"it gives {type(given).__name__}, not a mapping from names"
+    for name, examples in given.items():
+        if not isinstance(examples, Sequence) or not all(isinstance(example, Example) for example in examples):
+            return f"it gives {name!r} something else than a list of Example"
+    return ""
+
+
+def _examples(installed: Installed, name: str, component: Any) -> Sequence[Example]:
+    """The component's examples; where the plugin gives none, the instance of its defaults, if that can be made."""
+    if not isinstance(component, type):  # a command is its own example
+        return [Example(spec=component)]
+    if installed.error:  # defaults are not what the plugin wants to be judged by
+        return []
+    given = [example for example in installed.given.get(name, ()) if is_example(example, component)]
+    if given:
+        return given
+    try:
+        return [Example(spec=component())]
+    except Exception:  # foreign code; reported by the rule `examples`
+        return []

@@ -1,0 +1,58 @@
+"""Comparisons of tensors, and of the global random state that no part may change."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import random
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+TOLERANCE = 2e-5  # float32 sums in another order
+
+
+def assert_close(actual: Tensor, expected: Tensor, promise: str, tolerance: float = TOLERANCE) -> None:
+    """Raises an `AssertionError` that quotes the promise and the largest difference.
+
+    Args:
+        actual: (*) any shape.
+        expected: (*) the same shape.
+        promise: what is compared.
+        tolerance: largest difference allowed.
+    """
+    assert actual.shape == expected.shape, f"{promise}: shapes {tuple(actual.shape)} and {tuple(expected.shape)}"
+    if actual.numel() == 0:
+        return
+    difference = float((actual.detach().double() - expected.detach().double()).abs().max())
+    assert difference <= tolerance, f"{promise}: values differ by up to {difference:.3g}"
+
+
+def assert_finite(values: Tensor, promise: str) -> None:
+    """Raises an `AssertionError` where ``values`` (any shape) are not all finite."""
+    assert bool(values.isfinite().all()), (
+        f"{promise}: {int((~values.isfinite()).sum())} of {values.numel()} values are not finite"
+    )
+
+
+@contextlib.contextmanager
+def untouched_randomness(promise: str) -> Iterator[None]:
+    """Asserts that nothing inside the ``with`` draws from the global generators of torch, numpy and Python."""
+    of_torch, of_numpy, of_python = torch.get_rng_state(), pickle.dumps(np.random.get_state()), random.getstate()
+    yield
+    assert torch.equal(of_torch, torch.get_rng_state()), f"{promise}: torch's global generator was used"
+    assert of_numpy == pickle.dumps(np.random.get_state()), f"{promise}: numpy's global generator was used"
+    assert of_python == random.getstate(), f"{promise}: Python's global generator was used"
+
+
+def persistent(module: nn.Module) -> dict[str, Tensor]:
+    """What a checkpoint holds of a module: its weights and persistent buffers by name, of any shape."""
+    return {name: tensor.detach() for name, tensor in module.state_dict().items()}
+
+
+def assert_states(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], promise: str) -> None:
+    """Raises an `AssertionError` where two states, ``name → tensor`` of any shape, differ."""
+    for name, value in state.items():
+        assert torch.equal(value, expected[name]), f"{promise}: {name} changed"

@@ -1,0 +1,192 @@
+"""What every feature encoder promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+import torch
+
+from didact.contracts.network import FeatureEncoderModule
+from didact.errors import SpecError
+from didact.loading import collate
+from didact.randomness import generator, seeded
+from didact.tensors import BatchMask, Corruption, Mask, Tokens
+from didact_kit.closeness import assert_close, assert_finite
+from didact_kit.examples import SEED, Case
+from didact_kit.rules import NotJudged
+
+
+@torch.no_grad()
+def check_layout(case: Case) -> None:
+    """*embed* gives the positions of `FeatureEncoder.layout`, and *place* without a mask keeps all of them."""
+    encoder, module = case.spec, _module(case)
+    for content in case.contents():
+        layout = encoder.layout(tuple(content.shape))
+        tokens = module.embed(collate([content], encoder))
+        expected = (1, layout.positions, encoder.width)
+        got = tuple(tokens.features.shape)
+        assert got == expected, f"embed gives {got} for a sample {tuple(content.shape)}, and layout promises {expected}"
+        assert tokens.layout == layout, f"embed gives the layout {tokens.layout}, and the view has {layout}"
+        assert tokens.num_prefix_tokens == 0, "embed gives prefix tokens; place adds them"
+        assert tokens.positions is None, "embed sets positions, which is None where no position is dropped"
+        placed = module.place(tokens, None)
+        held = placed.features.shape[1] - placed.num_prefix_tokens
+        assert held == layout.positions, f"place without a mask keeps {held} of {layout.positions} positions"
+        assert placed.layout == layout, f"place gives the layout {placed.layout}, and the tokens have {layout}"
+        assert_finite(placed.features, "the placed features")
+
+
+@torch.no_grad()
+def check_latents(case: Case) -> None:
+    """Latents have the width ``latent_width``, and ``stride`` more values give one more position."""
+    encoder, module, content = case.spec, _module(case), case.contents(1)[0]
+    positions = encoder.layout(tuple(content.shape)).positions
+    latents = module.embed(collate([content], encoder)).latents
+    given = None if latents is None else tuple(latents.shape)
+    promised = None if module.latent_width is None else (1, positions, module.latent_width)
+    assert given == promised, f"embed gives latents of {given}, and latent_width promises {promised}"
+    if module.stride is not None:
+        *leading, last = content.shape
+        more = encoder.layout((*leading, last + module.stride)).positions - positions
+        assert more == 1, f"{module.stride} more values, which is its stride, give {more} more positions"
+    elif given is None:
+        raise NotJudged("it has neither latents nor a stride")
+
+
+@torch.no_grad()
+def check_padding(case: Case) -> None:
+    """A sample is encoded beside longer ones as it is alone."""
+    encoder, module, contents = case.spec, _module(case), case.contents()
+    together = collate(contents, encoder)
+    if together.padding is None:
+        raise NotJudged("the example's samples are of one size")
+    embedded = module.embed(together)
+    assert embedded.padding is not None, "embed does not pass on the view's padding"
+    placed = module.place(embedded, None)
+    assert placed.padding is not None, "place does not pass on the padding"
+    for index, content in enumerate(contents):
+        alone = module.place(module.embed(collate([content], encoder)), None)
+        held = alone.features.shape[1]
+        assert_close(placed.features[index, :held], alone.features[0], "a padded sample and the same one alone")
+        assert not bool(placed.padding[index, :held].any()), "a sample's own positions are marked as padding"
+        assert bool(placed.padding[index, held:].all()), "positions beyond a sample are not marked as padding"
+
+
+@torch.no_grad()
+def check_leak(case: Case) -> None:
+    """The result of *place* does not depend on content that a mask hides or drops."""
+    module, served = _module(case), 0
+    for kind, mask, tokens in _masked(case, module, masks=1):
+        served += 1
+        hidden = mask.predicted.any(1)[..., None]  # (B, 1, T) -> (B, T, 1)
+        changed = attrs.evolve(tokens, features=tokens.features + 3.0 * hidden)
+        assert_close(
+            module.place(changed, mask).features,
+            module.place(tokens, mask).features,
+            f"place with two contents at positions that a mask {kind}s",
+            tolerance=0.0,
+        )
+    assert served, "place refuses masks that hide and masks that drop; it must support one of them"
+
+
+@torch.no_grad()
+def check_replacements(case: Case) -> None:
+    """*place* puts at replaced positions the embeddings of the ids that `replacements` gives."""
+    module, vocabulary = _module(case), case.experiment.source.signal().vocabulary
+    view = case.batch(masked=False).views[0]
+    t = view.layout.positions
+    held = torch.ones(len(view.content), t, dtype=torch.bool) if view.padding is None else ~view.padding
+    replaced = (torch.arange(t) % 2 == 0) & held  # (B, T)
+    drawn = torch.randint(1 << 62, replaced.shape, generator=generator(SEED, "replacement"))
+    corruption = replaced * int(Corruption.REPLACE)
+    masks = [
+        Mask(predicted=predicted[None], corruption=fate[None].to(torch.uint8), replacement=numbers[None])
+        for predicted, fate, numbers in zip(replaced, corruption, drawn, strict=True)
+    ]
+    mask = BatchMask.collate(masks, t)
+    ids = module.replacements(mask)
+    if ids is None:
+        raise NotJudged("it does not implement replacements")
+    assert vocabulary is not None, "replacements gives ids, and the source's values are not ids"
+    got = tuple(ids.shape)
+    assert got == tuple(mask.predicted.shape), f"replacements are {got}, and (B, M, T) is {tuple(mask.predicted.shape)}"
+    least, most = int(ids.min()), int(ids.max())
+    assert 0 <= least <= most < vocabulary, f"replacements range from {least} to {most}, and there are {vocabulary} ids"
+    assert got[2] == view.content.shape[-1], "replacements gives one id for each position, and a position is not one id"
+    other = attrs.evolve(view, content=torch.where(replaced, ids[:, 0], view.content))
+    kept = attrs.evolve(mask, replaced=None, replacement=None)
+    assert_close(
+        module.place(module.embed(view), mask).features,
+        module.place(module.embed(other), kept).features,
+        "a sample with replaced ids, and the sample that holds the replacements",
+    )
+
+
+@torch.no_grad()
+def check_rows(case: Case) -> None:
+    """*place* gives row b·M + m for sample b with its mask m, and the positions of its vectors."""
+    module = _module(case)
+    for masks in (1, 2):
+        for _, mask, tokens in _masked(case, module, masks):
+            placed = module.place(tokens, mask)
+            _check_rows(placed, mask, masks, tokens.features.shape[1])
+            half = placed.features.shape[0] // 2
+            assert_close(placed.features[:half], placed.features[half:], "the M rows of each of two equal samples")
+
+
+def check_gradients(case: Case) -> None:
+    """A gradient at the result of *place* reaches every weight."""
+    encoder, module = case.spec, _module(case)
+    view = collate(case.contents(1), encoder)
+    mask = next((mask for kind, mask, _ in _masked(case, module, masks=1) if kind == "hide"), None)
+    if mask is not None:
+        view = collate([_longest(case)] * 2, encoder)
+    module.zero_grad()
+    features = module.place(module.embed(view), mask).features.float()
+    direction = torch.linspace(-1, 1, features.numel()).reshape(features.shape)
+    (features * direction).sum().backward()  # type: ignore[no-untyped-call]
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, f"no gradient reaches {name}"
+            assert_finite(parameter.grad, f"the gradient of {name}")
+
+
+def _module(case: Case) -> FeatureEncoderModule:
+    with seeded(SEED, "check", "encoder"):
+        module: FeatureEncoderModule = case.spec.build(case.experiment.source.signal()).eval()
+    return module
+
+
+def _longest(case: Case) -> torch.Tensor:
+    return max(case.contents(), key=lambda content: case.spec.layout(tuple(content.shape)).positions)
+
+
+def _masked(case: Case, module: FeatureEncoderModule, masks: int) -> Iterator[tuple[str, BatchMask, Tokens]]:
+    """Two equal samples behind masks that hide or drop every other position, where the encoder supports them."""
+    view = collate([_longest(case)] * 2, case.spec)
+    positions = view.layout.positions
+    if positions < 2 * masks:
+        return
+    predicted = torch.stack([torch.arange(positions) % 2 == start for start in range(masks)])  # (M, T)
+    if masks == 2:
+        predicted[:, positions // 2 * 2 :] = False  # as many in each, where T is odd
+    with torch.no_grad():
+        tokens = module.embed(view)
+    for kind, make in (("hide", Mask.hide), ("drop", Mask.drop)):
+        mask = BatchMask.collate([make(predicted)] * 2, positions)
+        try:
+            with torch.no_grad():
+                module.place(tokens, mask)
+        except SpecError:
+            continue
+        yield kind, mask, tokens
+
+
+def _check_rows(placed: Tokens, mask: BatchMask, masks: int, positions: int) -> None:
+    held = positions if mask.visible is None else mask.visible.shape[1]
+    got, expected = tuple(placed.features.shape[:2]), (2 * masks, held + placed.num_prefix_tokens)
+    assert got == expected, f"place gives (R, V) = {got}, and B·M rows of visible and prefix vectors are {expected}"
+    if mask.visible is not None:
+        assert placed.positions is not None, "place drops positions and does not set positions"
+        assert torch.equal(placed.positions, mask.visible), "positions are not the mask's visible ones, in order"

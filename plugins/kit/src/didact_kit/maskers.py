@@ -1,0 +1,113 @@
+"""What every masker promises."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from didact.contracts.network import Masker
+from didact.errors import SpecError
+from didact.tensors import Corruption, Layout, Mask
+from didact_kit.closeness import untouched_randomness
+from didact_kit.examples import Case
+from didact_kit.rules import NotJudged
+
+DRAWS = 8
+
+
+def check_shapes(case: Case) -> None:
+    """Masks have the shapes and types of `Mask` over every layout, and every sample gets the same number."""
+    for layout, masks in _drawn(case):
+        for mask in masks:
+            check_mask_shapes(mask, layout.positions)
+        counts = {mask.predicted.shape[0] for mask in masks}
+        assert len(counts) == 1, f"M differs from sample to sample over {layout.shape}: {sorted(counts)}"
+
+
+def check_prediction(case: Case) -> None:
+    """Every mask predicts some positions, leaves some, and hides only predicted ones; one position may be refused."""
+    for _, masks in _drawn(case):
+        for mask in masks:
+            check_mask_prediction(mask, hides_more=case.example.hides_more)
+    with contextlib.suppress(SpecError):  # of one position, a mask hides all or nothing
+        single = case.spec.sample(Layout((1,)), generator=torch.Generator().manual_seed(0))
+        check_mask_prediction(single, hides_more=case.example.hides_more)
+
+
+def check_determinism(case: Case) -> None:
+    """Masks follow from the generator alone."""
+    for layout, masks in _drawn(case):
+        for seed, mask in enumerate(masks):
+            with untouched_randomness(f"sample over {layout.shape}"):
+                again = _draw(case.spec, layout, seed)
+            assert _same(mask, again), f"two masks over {layout.shape} from generators of seed {seed} differ"
+
+
+def check_difference(case: Case) -> None:
+    """Other generators give other masks."""
+    if not case.example.draws:
+        raise NotJudged("the example says draws=False")
+    for layout, masks in _drawn(case):
+        same = all(_same(masks[0], mask) for mask in masks[1:])
+        assert not same, f"{len(masks)} generators give the same mask over {layout.shape}"
+
+
+def check_equalization(case: Case) -> None:
+    """`Masker.equalize` returns one mask for each that it is given, and follows from its generator."""
+    for layout, masks in _drawn(case):
+        equal, again = (case.spec.equalize(tuple(masks), generator=torch.Generator().manual_seed(7)) for _ in range(2))
+        assert len(equal) == len(masks), f"equalize is given {len(masks)} masks and returns {len(equal)}"
+        for mask, before in zip(equal, masks, strict=True):
+            if mask is not before:
+                check_mask_shapes(mask, layout.positions)
+                check_mask_prediction(mask, hides_more=case.example.hides_more)
+        assert all(map(_same, equal, again)), "two calls of equalize with the same generator give different masks"
+
+
+def check_mask_shapes(mask: Mask, positions: int) -> None:
+    """Raises `AssertionError` where one sample's masks do not have the shapes and types of `Mask`."""
+    predicted, corruption = mask.predicted, mask.corruption
+    assert predicted.dtype == torch.bool, f"predicted must be bool, got {predicted.dtype}"
+    assert corruption.dtype == torch.uint8, f"corruption must be uint8, got {corruption.dtype}"
+    assert predicted.ndim == 2, f"predicted must be (M, T), got {tuple(predicted.shape)}"
+    assert predicted.shape[1] == positions, f"predicted must be (M, T={positions}), got {tuple(predicted.shape)}"
+    assert corruption.shape == predicted.shape, "corruption must have the shape of predicted"
+    assert predicted.device.type == "cpu", (
+        f"masks must be on the CPU, where the loader's workers draw them, got {predicted.device}"
+    )
+    assert int(corruption.max()) <= max(Corruption), f"corruption holds {int(corruption.max())}, which is no Corruption"
+    if bool((corruption == Corruption.REPLACE).any()):
+        assert mask.replacement is not None, "positions are replaced, and replacement is None"
+        assert mask.replacement.dtype == torch.int64, f"replacement must be int64, got {mask.replacement.dtype}"
+        assert mask.replacement.shape == predicted.shape, "replacement must have the shape of predicted"
+        assert int(mask.replacement.min()) >= 0, "replacement numbers must not be negative"
+
+
+def check_mask_prediction(mask: Mask, *, hides_more: bool = False) -> None:
+    """Raises `AssertionError` where masks predict nothing, leave nothing, or hide what they do not predict."""
+    predicted, corruption = mask.predicted, mask.corruption
+    hidden = (corruption == Corruption.HIDE) | (corruption == Corruption.DROP)
+    positions = predicted.shape[1]
+    short = "raise a SpecError for a layout too short for the settings"
+    assert bool(predicted.any(1).all()), f"a mask over {positions} positions predicts nothing: {short}"
+    assert not bool(hidden.all(1).any()), f"a mask over {positions} positions hides everything: {short}"
+    lost = bool((hidden & ~predicted).any())
+    assert hides_more or not lost, "a position is hidden or dropped and not predicted"
+
+
+def _drawn(case: Case) -> Iterator[tuple[Layout, list[Mask]]]:
+    for layout in case.example.layouts:
+        yield layout, [_draw(case.spec, layout, seed) for seed in range(DRAWS)]
+
+
+def _draw(masker: Masker, layout: Layout, seed: int) -> Mask:
+    return masker.sample(layout, generator=torch.Generator().manual_seed(seed))
+
+
+def _same(one: Mask, other: Mask) -> bool:
+    same = torch.equal(one.predicted, other.predicted) and torch.equal(one.corruption, other.corruption)
+    if one.replacement is None or other.replacement is None:
+        return same and one.replacement is other.replacement
+    return same and torch.equal(one.replacement, other.replacement)

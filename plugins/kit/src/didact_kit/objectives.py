@@ -1,0 +1,112 @@
+"""What every objective promises."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+from torch import Tensor
+
+from didact.learner import Learner, add_counts
+from didact.tensors import Batch
+from didact_kit.closeness import TOLERANCE, assert_close, assert_finite
+from didact_kit.examples import Case
+from didact_kit.rules import NotJudged
+
+SAMPLES = 4
+
+
+def check_terms(case: Case) -> None:
+    """Each term is a scalar, a sum over what ``num_targets`` counts on the host."""
+    learner, batch = case.learner().eval(), case.batch(range(SAMPLES))
+    counts = learner.objective.num_targets(batch)
+    assert counts, "num_targets is empty: there is no term"
+    wrong = {name: count for name, count in counts.items() if not isinstance(count, int)}
+    assert not wrong, f"num_targets must give ints, got {wrong}"
+    empty = [name for name, count in counts.items() if count <= 0]
+    assert not empty, f"num_targets is 0 or less for {empty}"
+    _, loss = learner(batch, counts)
+    assert set(loss.terms) == set(counts), f"the terms are {sorted(loss.terms)}, and num_targets names {sorted(counts)}"
+    for name, term in loss.terms.items():
+        assert term.ndim == 0, f"the term {name} must be a scalar, got {tuple(term.shape)}"
+        assert_finite(term, f"the term {name}")
+    for name, values in (("predictions", loss.predictions), ("targets", loss.targets)):
+        if values is not None:
+            assert values.ndim == 2, f"{name} must be (N, D), got {tuple(values.shape)}"
+            assert not values.requires_grad, f"{name} carry a gradient; detach them"
+    carrying = [name for name, scalar in loss.scalars.items() if scalar.requires_grad]
+    assert not carrying, f"the scalars {carrying} carry a gradient; detach them"
+
+
+def check_gradients(case: Case) -> None:
+    """The gradient reaches the heads and the student, and the target builder only where it learns."""
+    learner, batch = case.learner().eval(), case.batch(range(SAMPLES))
+    _loss(learner, batch, learner.objective.num_targets(batch)).backward()  # type: ignore[no-untyped-call]
+    for name, parameter in learner.objective.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, f"no gradient reaches its {name}"
+            assert_finite(parameter.grad, f"the gradient of its {name}")
+    reached = [name for name, parameter in learner.network.named_parameters() if parameter.grad is not None]
+    assert reached, "no gradient reaches the student"
+    if not case.example.learns:
+        taught = [name for name, parameter in learner.targets.named_parameters() if parameter.grad is not None]
+        assert not taught, f"a gradient reaches the target builder: {taught[:3]}"
+
+
+def check_split(case: Case) -> None:
+    """The losses and gradients of a batch's parts add up to those of the whole."""
+    if whole_batch := case.experiment.needs_whole_batch():
+        raise NotJudged(f"{whole_batch} computes a function of the whole batch")
+    learner, whole = case.learner().eval(), case.batch(range(SAMPLES))
+    counts = learner.objective.num_targets(whole)
+    total = _loss(learner, whole, counts)
+    total.backward()  # type: ignore[no-untyped-call]
+    gradients = _gradients(learner)
+    parts = [case.batch(range(3)), case.batch(range(3, SAMPLES))]  # uneven on purpose
+    num_targets = add_counts(learner.objective.num_targets(part) for part in parts)
+    assert num_targets == dict(counts), (
+        f"num_targets of the parts add up to {num_targets}, and those of the whole batch are {dict(counts)}"
+    )
+    learner.zero_grad()
+    losses = []
+    for part in parts:
+        loss = _loss(learner, part, num_targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.detach())
+    assert_close(torch.stack(losses).sum(), total.detach(), "the summed losses of the parts and that of the whole")
+    for name, gradient in _gradients(learner).items():
+        of_whole = gradients[name]
+        tolerance = TOLERANCE * max(1.0, float(of_whole.abs().max()) if of_whole.numel() else 1.0)
+        assert_close(gradient, of_whole, f"the gradient of {name}, of the parts and of the whole batch", tolerance)
+
+
+@torch.no_grad()
+def check_leak(case: Case) -> None:
+    """Predictions follow from the backbone's output alone: other content in the tokens and the view changes none."""
+    if case.experiment.masker is None:
+        raise NotJudged("the experiment has no masker")
+    learner, batch = case.learner().eval(), case.batch(range(SAMPLES))
+    passes = tuple(learner.network(view) for view in batch.views)
+    targets = learner.targets(passes, learner.network)
+    before = learner.objective(passes, targets)
+    changed = tuple(
+        attrs.evolve(
+            one,
+            tokens=attrs.evolve(one.tokens, features=one.tokens.features + 3.0),
+            view=attrs.evolve(one.view, content=torch.roll(one.view.content, 1, 0)),
+        )
+        for one in passes
+    )
+    after = learner.objective(changed, targets)
+    if before.predictions is None or after.predictions is None:
+        raise NotJudged("its loss has no predictions")
+    assert_close(after.predictions, before.predictions, "predictions with two contents of the tokens and the view")
+
+
+def _loss(learner: Learner, batch: Batch, num_targets: dict[str, int] | object) -> Tensor:
+    total: Tensor
+    total, _ = learner(batch, num_targets)
+    return total
+
+
+def _gradients(learner: Learner) -> dict[str, Tensor]:
+    return {name: p.grad.clone() for name, p in learner.named_parameters() if p.grad is not None}

@@ -1,0 +1,187 @@
+"""Two processes that share every batch, started once for all checks."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import datetime
+import functools
+import io
+import os
+import pickle
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from didact.loop.engine import Engine
+from didact.machine.distributed import World, connected
+from didact.training import BatchSize, Training
+from didact_doctor.processes import EndedError, Process
+from didact_kit.closeness import persistent
+from didact_kit.examples import SEED, Case, Example
+from didact_kit.rules import NotJudged
+
+PATIENCE_SECONDS = 900.0  # for an answer; the first includes importing PyTorch, on a machine that may be busy
+WAITING = datetime.timedelta(seconds=300)  # largest time that one process waits for the other within a step
+
+
+class Pair:
+    """Two processes in one group. Where one fails, both end; the next job starts another pair."""
+
+    def __init__(self) -> None:
+        self.folder = tempfile.TemporaryDirectory(prefix="didact-pair-")
+        rendezvous, nowhere = f"{self.folder.name}/rendezvous", Path(os.devnull)
+        self.processes = [Process(serve, rank, rendezvous, threads=1, output=nowhere) for rank in range(2)]
+
+    def gradients(self, case: Case) -> list[dict[str, Tensor]]:
+        """What `gradients` gives on each process; tensors of any shape, by name.
+
+        Raises:
+            AssertionError: a process failed; gives the reason.
+        """
+        return self._ask("gradients", case)
+
+    def draws(self, case: Case) -> list[dict[str, Tensor]]:
+        """What `drawn` gives on each process; tensors of any shape, by name.
+
+        Raises:
+            AssertionError: a process failed; gives the reason.
+        """
+        return self._ask("draws", case)
+
+    def close(self) -> None:
+        """Ends both."""
+        for process in self.processes:
+            process.close()
+        self.folder.cleanup()
+
+    def _ask(self, what: str, case: Case) -> list[dict[str, Tensor]]:
+        job = pickle.dumps((what, case.example, case.kind))
+        for process in self.processes:
+            with contextlib.suppress(OSError):  # it has ended, which `_answer` reports
+                process.send((list(sys.path), job))
+        waiting = {process.channel: rank for rank, process in enumerate(self.processes)}
+        answers: dict[int, bytes] = {}
+        failed, given_up = "", time.monotonic() + PATIENCE_SECONDS
+        while waiting and not failed:  # after a failure the other one would wait forever
+            ready = connection.wait(list(waiting), max(0.0, given_up - time.monotonic()))
+            if not ready:
+                failed = f"two processes gave no answer in {PATIENCE_SECONDS:.0f} s"
+            for rank in [waiting.pop(channel) for channel in list(waiting) if channel in ready]:
+                answer = self._answer(rank)
+                if isinstance(answer, str):
+                    failed = failed or f"process {rank} of two: {answer}"
+                else:
+                    answers[rank] = answer
+        if failed:
+            pair.cache_clear()
+            self.close()
+            raise AssertionError(failed)
+        return [torch.load(io.BytesIO(answers[rank])) for rank in sorted(answers)]
+
+    def _answer(self, rank: int) -> bytes | str:
+        """A process's result, or the reason of its failure."""
+        try:
+            answer: bytes | str = self.processes[rank].receive()
+        except EndedError:
+            return "it ended without an answer"
+        return answer
+
+
+@functools.cache
+def pair() -> Pair:
+    """The pair of this process, started at the first call.
+
+    Raises:
+        NotJudged: this PyTorch cannot connect processes.
+    """
+    if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
+        raise NotJudged("this PyTorch was built without gloo, which connects processes")
+    started = Pair()
+    atexit.register(started.close)
+    return started
+
+
+def serve(channel: Connection, rank: int, rendezvous: str) -> None:
+    """Answers jobs, as one of two processes, until it is killed."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2, timeout=WAITING
+    )
+    while True:
+        path, job = channel.recv()
+        sys.path[:] = path
+        channel.send(_done(rank, job))
+
+
+def drawn(case: Case) -> dict[str, Tensor]:
+    """What a masker or a source draws, from generators of given seeds; tensors of any shape, by name."""
+    found: dict[str, Tensor] = {}
+    torch.manual_seed(SEED)  # drawing from the global generator breaks another rule
+    if case.kind == "masker":
+        for layout in case.example.layouts:
+            mask = case.spec.sample(layout, generator=torch.Generator().manual_seed(SEED))
+            found[f"predicted over {layout.shape}"] = mask.predicted
+            found[f"corruption over {layout.shape}"] = mask.corruption
+    else:
+        batch = case.batch(range(4), masked=False)
+        for index, view in enumerate(batch.views):
+            found[f"view {index}"] = view.content
+        found["lengths"] = torch.tensor(case.samples.lengths)
+    return found
+
+
+def check_draws(case: Case) -> None:
+    """Other processes, such as a loader's workers, draw what this one draws."""
+    here = drawn(case)
+    for rank, its in enumerate(pair().draws(case)):
+        for name, tensor in here.items():
+            assert torch.equal(its[name], tensor), f"{name}, drawn by process {rank}, differs from what is drawn here"
+
+
+def gradients(case: Case, ids: Sequence[int], world: World) -> dict[str, Tensor]:
+    """One step of plain gradient descent on this process's share of a batch.
+
+    Args:
+        case: whose learner takes the step, from its initialisation; in training mode where a part needs the whole
+            batch, because only then it gathers the batch.
+        ids: of the samples that are this process's share.
+        world: the processes that share the whole batch.
+
+    Returns:
+        the loss, a scalar; every gradient and, after the step, every state, each of any shape, by name.
+    """
+    learner, batch = case.learner().train(bool(case.experiment.needs_whole_batch())), case.batch(ids)
+    engine = Engine(learner, Training(steps=1, batch=BatchSize.samples(4), learning_rate=1e-2), world)
+    loss, _ = engine(batch, world.all_reduce_counts(learner.objective.num_targets(batch)))
+    loss.backward()  # type: ignore[no-untyped-call]
+    found = {"the loss": world.all_reduce(loss.detach() / world.size)}
+    with torch.no_grad():
+        for name, parameter in learner.named_parameters():
+            if parameter.grad is not None:
+                found[f"the gradient of {name}"] = parameter.grad.clone()
+                parameter.sub_(parameter.grad, alpha=0.1)
+    learner.after_step(1, 1)
+    return found | {f"{name} after the step": value.clone() for name, value in persistent(learner).items()}
+
+
+def _done(rank: int, job: bytes) -> bytes | str:
+    """The result of one of two processes, or the reason of its failure."""
+    try:
+        what, example, kind = pickle.loads(job)
+        assert isinstance(example, Example)
+        case = Case(example, kind)
+        found = drawn(case) if what == "draws" else gradients(case, range(2 * rank, 2 * rank + 2), connected())
+        file = io.BytesIO()
+        torch.save({name: tensor.clone() for name, tensor in found.items()}, file)
+        return file.getvalue()
+    except Exception as error:  # foreign code: the caller reports it
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"

@@ -1,0 +1,99 @@
+"""The kinds of components that ``didact plugin new`` and ``add`` write."""
+
+from __future__ import annotations
+
+import attrs
+
+from didact.plugins import COMPONENTS
+
+
+@attrs.frozen(kw_only=True)
+class Kind:
+    """What is written for one kind of component.
+
+    Attributes:
+        hook: that registers it.
+        suffix: of the component's class.
+        module: the file of the component.
+        words: the kind at the beginning of a sentence.
+        examples: arguments of `didact_kit.Example`, with ``$Class`` for the component's class.
+        testing: names of `didact_kit` that the examples need.
+    """
+
+    hook: str = COMPONENTS
+    suffix: str
+    module: str
+    words: str
+    examples: tuple[str, ...]
+    testing: tuple[str, ...] = ()
+
+
+KINDS = {
+    "masker": Kind(
+        hook="didact_maskers",
+        suffix="Masker",
+        module="masking",
+        words="A masker",
+        examples=("spec=$Class()", "spec=$Class(every=3)"),
+    ),
+    "feature-encoder": Kind(
+        hook="didact_feature_encoders",
+        suffix="Encoder",
+        module="encoder",
+        words="A feature encoder",
+        examples=("spec=$Class(width=8)", "spec=$Class(width=8, size=3), source=TinySource()"),
+        testing=("TinySource",),
+    ),
+    "backbone": Kind(
+        hook="didact_backbones",
+        suffix="Backbone",
+        module="backbone",
+        words="A backbone",
+        examples=(
+            "spec=$Class(width=8, depth=2)",
+            "spec=$Class(width=8, depth=2, kernel=3), encoder=TinyEncoder(class_token=True)",
+        ),
+        testing=("TinyEncoder",),
+    ),
+    "target-builder": Kind(
+        hook="didact_target_builders",
+        suffix="Targets",
+        module="targets",
+        words="A target builder",
+        examples=("spec=$Class(teacher=TinyTeacher())", "spec=$Class(teacher=TinyTeacher(), block=2)"),
+        testing=("TinyTeacher",),
+    ),
+    "objective": Kind(
+        hook="didact_objectives",
+        suffix="Objective",
+        module="objective",
+        words="An objective",
+        examples=("spec=$Class()", "spec=$Class(scale=2.0), encoder=TinyEncoder(class_token=True)"),
+        testing=("TinyEncoder",),
+    ),
+    "teacher": Kind(
+        suffix="Teacher",
+        module="teacher",
+        words="A teacher",
+        examples=("spec=$Class(every=2)", "spec=$Class(every=1)"),
+    ),
+    "source": Kind(
+        suffix="Source",
+        module="source",
+        words="A source of samples",
+        examples=("spec=$Class(count=8)", "spec=$Class(count=8, channels=1, length=12, noise=0.0)"),
+    ),
+    "evaluation": Kind(
+        suffix="Evaluation",
+        module="evaluation",
+        words="An evaluation",
+        examples=("spec=$Class(train=TinySource(), test=TinySource(uneven=True, seed=1), batch=5)",),
+        testing=("TinySource",),
+    ),
+    "observer": Kind(
+        suffix="Observer",
+        module="observer",
+        words="An observer",
+        examples=("spec=$Class()", 'spec=$Class(metric="train/learning_rate", file="rate.csv")'),
+    ),
+}

@@ -1,0 +1,161 @@
+"""What every source promises."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from didact.contracts.data import Samples, Source
+from didact.tensors import Audio, Batch, Signal, View
+from didact_kit.closeness import assert_close, untouched_randomness
+from didact_kit.examples import Case
+from didact_kit.rules import NotJudged
+
+MOST = 4  # samples that are read
+
+
+def check_samples(case: Case) -> None:
+    """There are samples with lengths, names and a fingerprint; where they have labels, also with classes."""
+    source, samples = case.spec, case.samples
+    count = len(samples.lengths)
+    assert count >= 1, "there is no sample"
+    assert isinstance(type(source).unit, str), f"unit must name what lengths count, got {type(source).unit!r}"
+    assert samples.lengths.dtype == np.float64, f"lengths must be float64, got {samples.lengths.dtype}"
+    assert bool((samples.lengths > 0).all()), "a sample has a length of 0 or less"
+    if samples.labels is not None:
+        assert samples.labels.shape == (count,), f"there are {samples.labels.shape} labels for {count} samples"
+        least, most = int(samples.labels.min()), int(samples.labels.max())
+        assert 0 <= least <= most < len(samples.classes), (
+            f"labels range from {least} to {most}, and the classes are {samples.classes}"
+        )
+    again = source.open().fingerprint
+    assert samples.fingerprint == again, f"two calls of open give the fingerprints {samples.fingerprint} and {again}"
+    nameless = [index for index in range(min(MOST, count)) if not samples.name(index)]
+    assert not nameless, f"samples {nameless} have no name"
+
+
+def check_shapes(case: Case) -> None:
+    """Views and contents have the signal's shape and type."""
+    samples, signal = case.samples, case.spec.signal()
+    for index in range(min(MOST, len(samples.lengths))):
+        views = _draw(case.spec, samples, index, 0)
+        assert views, f"sample {index} has no view"
+        for content in (*views, samples.content(index)):
+            _check_content(content, signal)
+
+
+def check_determinism(case: Case) -> None:
+    """Views follow from the generator alone, and contents do not change."""
+    samples = case.samples
+    for index in range(min(MOST, len(samples.lengths))):
+        with untouched_randomness(f"views of sample {index}"):
+            views = _draw(case.spec, samples, index, 0)
+        for one, again in zip(views, _draw(case.spec, samples, index, 0), strict=True):
+            assert torch.equal(one, again), f"two views of sample {index} from one seed differ"
+        content, again = samples.content(index), samples.content(index)
+        assert torch.equal(content, again), f"the content of sample {index} changes from one reading to the next"
+
+
+def check_features(case: Case) -> None:
+    """Raw features are (F,) and finite, images (H, W, 3) uint8, audio (S,) in ±1; there is one word for each id."""
+    samples, seen = case.samples, 0
+    for index in range(min(MOST, len(samples.lengths))):
+        content = samples.content(index)
+        try:
+            raw = case.spec.raw_features(content)
+        except NotImplementedError:
+            pass
+        else:
+            seen += 1
+            assert raw.ndim == 1, f"raw features must be (F,), got {tuple(raw.shape)}"
+            assert bool(raw.isfinite().all()), "raw features are not finite"
+        if (image := case.spec.image(content)) is not None:
+            seen += 1
+            assert image.dtype == torch.uint8, f"an image must be uint8, got {image.dtype}"
+            assert image.ndim == 3, f"an image must be (H, W, 3), got {tuple(image.shape)}"
+            assert image.shape[-1] == 3, f"an image must be (H, W, 3), got {tuple(image.shape)}"
+        if (audio := case.spec.audio(content)) is not None:
+            seen += 1
+            check_audio(audio, "audio")
+        if (words := case.spec.words(content)) is not None:
+            seen += 1
+            assert len(words) == len(content), f"there are {len(words)} words for {len(content)} ids"
+            assert all(isinstance(word, str) for word in words), f"words must be str, got {words[:4]}"
+    if not seen:
+        raise NotJudged("it has neither raw features nor images, audio or words")
+
+
+def check_finish(case: Case) -> None:
+    """`Source.finish` of a batch gives what it gives for each sample alone."""
+    source: Source = case.spec
+    if type(source).finish is Source.finish:
+        raise NotJudged("it does not override finish")
+    batch = case.batch(masked=False)
+    before = [view.content.clone() for view in batch.views]
+    with untouched_randomness("finish"):
+        whole, again = source.finish(batch), source.finish(batch)
+    for number, (view, given) in enumerate(zip(batch.views, before, strict=True)):
+        done = whole.views[number].content
+        assert torch.equal(view.content, given), f"it changes view {number} of the given batch in place"
+        assert done.shape == given.shape, (
+            f"view {number} is {tuple(given.shape)} before finish and {tuple(done.shape)} after it"
+        )
+        assert done.dtype == given.dtype, f"view {number} is {given.dtype} before finish and {done.dtype} after it"
+        assert torch.equal(done, again.views[number].content), f"two calls of finish give two results for view {number}"
+        for row in range(len(batch.ids)):
+            alone = source.finish(_alone(batch, row)).views[number].content[0]
+            assert_close(done[row], alone, f"sample {row} of view {number}, finished beside others and alone")
+
+
+def check_audio(audio: Audio, what: str) -> None:
+    """Audio is (S,) floats in ±1, with a sample rate.
+
+    Raises:
+        AssertionError: ``what`` is not.
+    """
+    got = tuple(audio.samples.shape)
+    assert len(got) == 1, f"{what} must be (S,), got {got}"
+    assert audio.samples.is_floating_point(), f"{what} must be floats, got {audio.samples.dtype}"
+    assert bool(audio.samples.isfinite().all()), f"{what} is not finite"
+    loudest = float(audio.samples.abs().max()) if len(audio.samples) else 0.0
+    assert loudest <= 1, f"{what} reaches {loudest:g}, and full scale is 1"
+    assert audio.rate_hz >= 1, f"the sample rate of {what} is {audio.rate_hz} Hz"
+
+
+def _alone(batch: Batch, row: int) -> Batch:
+    """One sample of an unmasked batch as a batch of its own, padded as before."""
+    views = [
+        View(
+            content=view.content[row : row + 1],
+            layout=view.layout,
+            padding=_row(view.padding, row),
+            lengths=_row(view.lengths, row),
+            keys=_row(view.keys, row),
+        )
+        for view in batch.views
+    ]
+    return Batch(views=tuple(views), ids=batch.ids[row : row + 1])
+
+
+def _row(values: torch.Tensor | None, row: int) -> torch.Tensor | None:
+    return None if values is None else values[row : row + 1]
+
+
+def _draw(source: Source, samples: Samples, index: int, seed: int) -> tuple[torch.Tensor, ...]:
+    length = float(samples.lengths.min()) if type(source).crops else None
+    return samples.views(index, length=length, generator=torch.Generator().manual_seed(seed))
+
+
+def _check_content(content: torch.Tensor, signal: Signal) -> None:
+    got = tuple(content.shape)
+    fits = len(got) == len(signal.axes) and all(
+        axis is None or size == axis for size, axis in zip(got, signal.axes, strict=True)
+    )
+    assert fits, f"the content is {got}, and the signal's axes are {signal.axes}"
+    if signal.vocabulary is not None:
+        assert content.dtype == torch.int64, f"ids must be int64, got {content.dtype}"
+        least, most = int(content.min()), int(content.max())
+        assert 0 <= least <= most < signal.vocabulary, f"ids are {least} to {most}, of {signal.vocabulary}"
+    else:
+        assert content.is_floating_point(), f"values must be floats, got {content.dtype}"
+        assert bool(content.isfinite().all()), "values are not finite"

@@ -1,0 +1,112 @@
+"""What every target builder promises."""
+
+from __future__ import annotations
+
+import torch
+
+from didact.contracts.network import Network
+from didact.tensors import Batch, StudentPass, Target
+from didact_kit.closeness import assert_close, assert_finite, assert_states, persistent
+from didact_kit.examples import Case
+from didact_kit.rules import NotJudged
+
+
+@torch.no_grad()
+def check_shapes(case: Case) -> None:
+    """Targets have the shapes and types of `Target`, and the module's width."""
+    learner = case.learner()
+    module = learner.targets
+    assert isinstance(module.width, int), f"width must be an int, got {module.width!r}"
+    batch = case.batch()
+    passes = _passes(learner.network, batch)
+    targets = module(passes, learner.network)
+    assert len(targets) >= 1, "there is no target"
+    for target in targets:
+        _check_target(target, passes, batch.ids.shape[0], module.width)
+
+
+@torch.no_grad()
+def check_padding(case: Case) -> None:
+    """A sample's targets do not depend on longer samples beside it."""
+    learner = case.learner().eval()
+    together = case.batch(range(3))
+    if together.views[0].padding is None:
+        raise NotJudged("the example's samples are of one size")
+    whole = learner.targets(_passes(learner.network, together), learner.network)
+    for index in range(3):
+        alone = learner.targets(_passes(learner.network, case.batch([index])), learner.network)
+        for mine, its in zip(whole, alone, strict=True):
+            held = slice(0, its.values.shape[1]) if its.level == "position" else slice(None)
+            assert_close(mine.values[index][held], its.values[0], "targets of a sample beside longer ones and alone")
+
+
+@torch.no_grad()
+def check_mask(case: Case) -> None:
+    """Targets do not depend on the mask."""
+    if case.example.sees_mask:
+        raise NotJudged("the example says sees_mask=True")
+    learner = case.learner().eval()
+    if case.experiment.masker is None:
+        raise NotJudged("the experiment has no masker")
+    one, other = (case.batch(draw=draw) for draw in range(2))
+    passes = _passes(learner.network, one)
+    targets = learner.targets(passes, learner.network)
+    for mine, its in zip(targets, learner.targets(_passes(learner.network, other), learner.network), strict=True):
+        assert_close(_real(mine, passes), _real(its, passes), "targets of the same samples with two masks")
+
+
+def check_gradients(case: Case) -> None:
+    """No gradient flows through targets, unless the method wants it."""
+    if case.example.learns:
+        raise NotJudged("the example says learns=True")
+    learner = case.learner()
+    for target in learner.targets(_passes(learner.network, case.batch()), learner.network):
+        assert not target.values.requires_grad, f"the target of view {target.view} carries a gradient"
+
+
+def check_steps(case: Case) -> None:
+    """State moves in ``after_step``, once per optimizer step, and never in ``forward``."""
+    learner = case.learner().train()
+    module, network = learner.targets, learner.network
+    before = {name: value.clone() for name, value in persistent(module).items()}
+    passes = _passes(network, case.batch())
+    module(passes, network)
+    module(passes, network)
+    assert_states(persistent(module), before, "forward changed what a checkpoint holds")
+    scalars = module.after_step(network, 1, 10)
+    wrong = {
+        name: value
+        for name, value in scalars.items()
+        if not isinstance(value, float) and getattr(value, "shape", None) != ()
+    }
+    assert not wrong, f"after_step must return floats or scalar tensors, got {wrong}"
+    state = module.evaluated_network(network)
+    assert isinstance(state, Network), f"evaluated_network must return a Network, got {type(state).__name__}"
+
+
+def _passes(network: Network, batch: Batch) -> tuple[StudentPass, ...]:
+    return tuple(network(view) for view in batch.views)
+
+
+def _check_target(target: Target, passes: tuple[StudentPass, ...], samples: int, width: int) -> None:
+    assert 0 <= target.view < len(passes), f"a target names view {target.view} of {len(passes)}"
+    positions = passes[target.view].view.layout.positions
+    values, got = target.values, tuple(target.values.shape)
+    leading = (samples, positions) if target.level == "position" else (samples,)
+    if values.is_floating_point():
+        assert got == (*leading, width), f"values are {got}, and must be {(*leading, width)}"
+        assert_finite(values, "targets")
+    else:
+        assert values.dtype == torch.int64, f"ids must be int64, got {values.dtype}"
+        assert got == leading, f"ids are {got}, and must be {leading}"
+        assert int(values.min()) >= 0, f"ids must not be negative, got {int(values.min())}"
+        assert int(values.max()) < width, f"ids must be below width ({width}), got {int(values.max())}"
+
+
+def _real(target: Target, passes: tuple[StudentPass, ...]) -> torch.Tensor:
+    """A target's values (B, T, D) or (B, D), zero at padding."""
+    padding = passes[target.view].view.padding
+    values = target.values.float()
+    if padding is None or target.level == "sample":
+        return values
+    return values.masked_fill(padding.reshape(*padding.shape, *[1] * (values.ndim - 2)), 0)

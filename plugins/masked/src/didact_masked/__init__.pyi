@@ -1,0 +1,15 @@
+from .classifying import MaskedCrossEntropy as MaskedCrossEntropy
+from .clusters import ClusterTargets as ClusterTargets
+from .contents import FeatureTargets as FeatureTargets
+from .contents import InputIds as InputIds
+from .contrasting import Contrastive as Contrastive
+from .decoding import CosineHead as CosineHead
+from .decoding import MaskTokenDecoder as MaskTokenDecoder
+from .decoding import TiedHead as TiedHead
+from .earlier import EarlierLayer as EarlierLayer
+from .mfcc import MFCC as MFCC
+from .pixels import PatchPixels as PatchPixels
+from .quantization import QuantizedTarget as QuantizedTarget
+from .quantization import QuantizedTargets as QuantizedTargets
+from .target_features import TargetFeature as TargetFeature
+from .target_features import TargetFeatureModule as TargetFeatureModule

@@ -1,0 +1,12 @@
+from .ingest.files import Place as Place
+from .ingest.ingestion import Ingested as Ingested
+from .ingest.ingestion import Progress as Progress
+from .ingest.ingestion import ingest as ingest
+from .ingest.labels import Labels as Labels
+from .ingest.pieces import Divisible as Divisible
+from .ingest.writing import StoreWriter as StoreWriter
+from .ingest.writing import write_store as write_store
+from .media import Medium as Medium
+from .media import Record as Record
+from .samples import StoredSamples as StoredSamples
+from .store import Store as Store

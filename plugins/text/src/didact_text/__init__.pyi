@@ -1,0 +1,12 @@
+from .blocks import TextBlocks as TextBlocks
+from .bpe import ByteBPE as ByteBPE
+from .bpe import Tokenizer as Tokenizer
+from .bpe import TokenizerFile as TokenizerFile
+from .embeddings import TokenEmbeddings as TokenEmbeddings
+from .embeddings import TokenEmbeddingsModule as TokenEmbeddingsModule
+from .embeddings import position_ids as position_ids
+from .files import TextFiles as TextFiles
+from .masking import TokenMasker as TokenMasker
+from .masking import TokenSpanMasker as TokenSpanMasker
+from .sources import Sentences as Sentences
+from .sources import TokenSource as TokenSource

@@ -1,0 +1,13 @@
+from .attention import Attention as Attention
+from .blocks import Block as Block
+from .blocks import FeedForward as FeedForward
+from .blocks import Residual as Residual
+from .initialization import DepthScaledInitialization as DepthScaledInitialization
+from .initialization import Initialization as Initialization
+from .initialization import NormalInitialization as NormalInitialization
+from .positions import ALiBi as ALiBi
+from .positions import BEiTBias as BEiTBias
+from .positions import RelativePositions as RelativePositions
+from .positions import RelativePositionsModule as RelativePositionsModule
+from .transformer import Transformer as Transformer
+from .transformer import TransformerModule as TransformerModule

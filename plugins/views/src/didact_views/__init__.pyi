@@ -1,0 +1,16 @@
+from .augmentation import MultiViewAugmentation as MultiViewAugmentation
+from .augmentation import ViewRecipe as ViewRecipe
+from .normalization import BatchNorm as BatchNorm
+from .pixels import Pixels as Pixels
+from .prediction import NegativeCosineSimilarity as NegativeCosineSimilarity
+from .projection import MLP as MLP
+from .projection import Projected as Projected
+from .projection import Projector as Projector
+from .projection import ProjectorModule as ProjectorModule
+from .projection import PrototypeHead as PrototypeHead
+from .projections import StudentProjections as StudentProjections
+from .projections import TeacherProjections as TeacherProjections
+from .prototypes import PrototypeCrossEntropy as PrototypeCrossEntropy
+from .prototypes import PrototypeTargets as PrototypeTargets
+from .timm_models import TimmModel as TimmModel
+from .vicreg import VICReg as VICReg

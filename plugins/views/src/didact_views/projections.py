@@ -1,0 +1,186 @@
+"""Targets that are projections: each view of a sample must predict the projections of its other views."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import attrs
+from torch import Tensor
+
+from didact import Network, SpecError, StudentPass, Target, TargetBuilder, TargetBuilderModule, Teacher
+from didact_views.normalization import of_this_batch
+
+
+@attrs.frozen(kw_only=True)
+class TeacherProjections(TargetBuilder):
+    """A teacher's projection of each other view (BYOL, Grill et al. 2020, section 3.1).
+
+    In training the teacher's batch normalisation uses the batch's statistics, as the student's does.
+
+    Attributes:
+        teacher: that averages encoder, backbone and projector; in BYOL τ rises from 0.996 to 1 in half a cosine over
+            the whole run.
+    """
+
+    teacher: Teacher
+
+    def build(self, network: Network) -> TeacherProjectionsModule:
+        return TeacherProjectionsModule(pooled_width(network, "TeacherProjections"), self.teacher, network)
+
+
+class TeacherProjectionsModule(TargetBuilderModule):
+    """The teacher."""
+
+    level = "sample"
+
+    def __init__(self, width: int, teacher: Teacher, network: Network) -> None:
+        super().__init__()
+        self.width = width
+        self.teacher = teacher.build(network)
+
+    def forward(self, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
+        """A target (B, P) for each ordered pair of views, without gradient."""
+        require_views(passes)
+        return across(self.projections(passes, network), len(passes))
+
+    def projections(self, passes: Sequence[StudentPass], network: Network) -> list[Tensor]:
+        """The teacher's projection of each view, (B, P)."""
+        if not self.training:
+            return [_projection(self.teacher(one, network).pooled) for one in passes]
+        with of_this_batch(self.teacher):
+            return [_projection(self.teacher(one, network).pooled) for one in passes]
+
+    def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float | Tensor]:
+        return self.teacher.after_step(network, step, steps)
+
+    def evaluated_network(self, network: Network) -> Network:
+        return self.teacher.evaluated_network(network)
+
+
+@attrs.frozen(kw_only=True)
+class StudentProjections(TargetBuilder):
+    """The student's own projection of each other view, without a teacher (SimSiam, VICReg).
+
+    Attributes:
+        gradient: ``stop``: targets are constants, without which SimSiam collapses (Chen & He 2021, section 4.1).
+            ``flow``: both sides of a comparison learn, for objectives that prevent collapse themselves (VICReg).
+    """
+
+    gradient: Literal["stop", "flow"] = "stop"
+
+    def build(self, network: Network) -> StudentProjectionsModule:
+        return StudentProjectionsModule(pooled_width(network, "StudentProjections"), self.gradient)
+
+
+class StudentProjectionsModule(TargetBuilderModule):
+    """No weights."""
+
+    level = "sample"
+
+    def __init__(self, width: int, gradient: Literal["stop", "flow"]) -> None:
+        super().__init__()
+        self.width = width
+        self.gradient = gradient
+
+    def forward(self, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
+        """A target (B, P) for each ordered pair of views, with or without gradient."""
+        require_views(passes)
+        projections = [pooled(one, "StudentProjections") for one in passes]
+        if self.gradient == "stop":
+            projections = [projection.detach() for projection in projections]
+        return across(projections, len(passes))
+
+
+def across(projections: Sequence[Tensor], views: int) -> tuple[Target, ...]:
+    """A target for each ordered pair of different views.
+
+    Args:
+        projections: (B, P) of each of the first views, for all views to predict.
+        views: number of views.
+    """
+    return tuple(
+        Target(view=view, values=projection.float(), level="sample")
+        for of, projection in enumerate(projections)
+        for view in range(views)
+        if view != of
+    )
+
+
+def pooled(student: StudentPass, part: str) -> Tensor:
+    """The student's projection (B, P) of a view.
+
+    Args:
+        student: the view's pass.
+        part: that needs it, for the error.
+
+    Raises:
+        SpecError: there is not one row per sample.
+    """
+    projection, samples = _projection(student.backbone_output.pooled), student.view.content.shape[0]
+    if len(projection) != samples:
+        raise SpecError(
+            f"{part} compares one projection per sample, and the masker draws {len(projection) // samples} masks",
+            where="experiment.masker",
+            hint="use masker=None, or a masker that draws one mask",
+        )
+    return projection
+
+
+def pooled_width(network: Network, part: str) -> int:
+    """P of the backbone's projections.
+
+    Args:
+        network: the student.
+        part: that needs them, for the error.
+
+    Raises:
+        SpecError: the backbone gives none.
+    """
+    width = network.backbone.pooled_width
+    if width is None:
+        raise SpecError(
+            f"{part} compares projections, and the backbone {type(network.backbone).__name__.removesuffix('Module')} "
+            f"gives none",
+            hint="wrap it: backbone=didact_views.Projected(backbone=…)",
+        )
+    return width
+
+
+def require_sample_vectors(targets: TargetBuilderModule, objective: str) -> None:
+    """Checks that the targets are one vector per sample.
+
+    Args:
+        targets: that an objective is built for.
+        objective: its name, for the error.
+
+    Raises:
+        SpecError: they are ids, or there is one per position.
+    """
+    if (targets.kind, targets.level) != ("vectors", "sample"):
+        builder = type(targets).__name__.removesuffix("Module")
+        raise SpecError(
+            f"{objective} predicts vectors per sample, and {builder} gives {targets.kind} per {targets.level}",
+            hint="use targets=TeacherProjections(…) or StudentProjections(), or an objective that predicts positions, "
+            "such as didact_distill.LatentRegression()",
+        )
+
+
+def require_views(passes: Sequence[StudentPass]) -> None:
+    """Checks that there are several views.
+
+    Raises:
+        SpecError: there is one view, which has no other view to predict.
+    """
+    if len(passes) < 2:
+        raise SpecError(
+            "each view must predict another one, and the source gives one view of each sample",
+            where="experiment.source",
+            hint="give the source an augmentation that makes several, such as "
+            "Images(augmentation=didact_views.MultiViewAugmentation.byol())",
+        )
+
+
+def _projection(pooled: Tensor | None) -> Tensor:
+    assert pooled is not None, "a backbone with a pooled_width gives a pooled vector"
+    return pooled

@@ -1,0 +1,12 @@
+from .augmentation import Augmentation as Augmentation
+from .augmentation import BEiTAugmentation as BEiTAugmentation
+from .augmentation import RandomCrop as RandomCrop
+from .decoding import decode as decode
+from .images import Images as Images
+from .images import ImageSamples as ImageSamples
+from .masking import BlockMasker as BlockMasker
+from .masking import InverseBlockMasker as InverseBlockMasker
+from .masking import RandomMasker as RandomMasker
+from .media import ImageMedium as ImageMedium
+from .patches import Patches as Patches
+from .patches import PatchesModule as PatchesModule
