@@ -1,4 +1,4 @@
-"""Takes the pictures of Aim that docs/how-to shows, of a study that has been run.
+"""Takes the screenshots of Aim in docs/how-to, of a study that was run.
 
 python docs/take_screenshots.py REPO STUDY
 
@@ -19,20 +19,20 @@ from playwright.sync_api import Locator, Page, sync_playwright
 
 FOLDER = Path(__file__).parent / "images"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-# the sandbox needs rights that root in a container lacks; the rest keeps it from asking outside
+# the sandbox needs rights that root in a container lacks; the rest prevents requests to the network
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 ADDRESS = re.compile(r"http://\S+")
 PATIENCE_MS = 120_000  # for pages of a server that has just started, on a busy machine
 
 
 def chromium() -> str | None:
-    """Where Chromium is installed, if it is."""
+    """The path of Chromium; None where it is not installed."""
     return next(filter(None, map(shutil.which, CHROMIUM)), None)
 
 
 @contextlib.contextmanager
 def page() -> Iterator[Page]:
-    """A page of a headless browser that sees this machine alone, as Aim's visitors have it who closed its greeting."""
+    """A page of a headless browser without network access, with Aim's greeting closed."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
         opened = browser.new_page(viewport={"width": 1400, "height": 900})
@@ -52,21 +52,21 @@ def didact_ui(project: Path, study: str, *options: str) -> Iterator[tuple[str, s
     process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        told = (match.group() for match in map(ADDRESS.search, process.stdout) if match)
-        yield next(told), next(told)
+        found = (match.group() for match in map(ADDRESS.search, process.stdout) if match)
+        yield next(found), next(found)
     finally:
         process.terminate()
         process.wait()
 
 
 def open_when_ready(opened: Page, address: str, awaited: str) -> Locator:
-    """Opens an address of a server that may still be starting; returns what is awaited, once it is there."""
+    """Opens an address of a server that may still be starting; returns the awaited element once it is there."""
     waited_ms = 0
     while True:
         try:
             opened.goto(address, wait_until="domcontentloaded")
             break
-        except Exception:  # refused: Playwright has one class for all that goes wrong
+        except Exception:  # refused: Playwright has one class for all errors
             if waited_ms >= PATIENCE_MS:
                 raise
             waited_ms += 500

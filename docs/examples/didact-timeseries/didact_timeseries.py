@@ -1,9 +1,8 @@
-"""Multichannel sensor series for didact: generated series, and an encoder of theirs. A whole modality in one file."""
+"""Multichannel sensor series for didact: generated series and an encoder for them. A whole modality in one file."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any, ClassVar
 
 import attrs
@@ -22,31 +21,29 @@ from didact import (
     SpecError,
     Tokens,
     View,
-    corrupt,
-    drop,
     hookimpl,
-    repeat,
 )
+from didact.placing import corrupt, drop, repeat
 from didact.randomness import generator
-from didact.spec import fingerprint, to_data
+from didact.serialization import fingerprint, to_data
 
 
 @attrs.frozen(kw_only=True)
 class SensorSeries(Source):
-    """Machines as their sensors see them: an oscillation of unknown speed, phase and loudness, in noise that drowns it.
+    """Sensor series of machines: an oscillation of random speed, phase and amplitude, in stronger noise.
 
-    The class is how far each sensor's oscillation lags behind the one before. No sensor alone tells it, and no moment.
+    The class is each sensor's lag behind the sensor before, which neither one sensor nor one moment shows.
 
     Attributes:
-        count: of series.
+        count: number of series.
         channels: C, the sensors of a machine.
         length: S, values of each sensor.
-        noise: standard deviation of what the sensors add.
-        seed: of the series; another seed, other machines of the same kinds.
+        noise: standard deviation of the sensors' noise.
+        seed: of the series; another seed gives other machines of the same classes.
     """
 
     unit: ClassVar[str] = "series"
-    lags: ClassVar[tuple[float, ...]] = (-1 / 3, -1 / 6, 1 / 6, 1 / 3)  # in turns; a class each
+    lags: ClassVar[tuple[float, ...]] = (-1 / 3, -1 / 6, 1 / 6, 1 / 3)  # in periods; one class each
 
     count: int = 2_000
     channels: int = 4
@@ -70,28 +67,28 @@ class SensorSeries(Source):
 
 
 class SensorSamples(Samples):
-    """The series, generated where they are read."""
+    """The series, generated when they are read."""
 
     def __init__(self, source: SensorSeries) -> None:
         self.source = source
         self.lengths = np.ones(source.count)
-        self.classes = tuple(f"{lag:+.2f} turns" for lag in source.lags)
+        self.classes = tuple(f"{lag:+.2f} periods" for lag in source.lags)
         self.labels = np.arange(source.count, dtype=np.int64) % len(self.classes)
         self.fingerprint = fingerprint(to_data(source, lambda cls: cls.__name__))
 
     def views(self, index: int, *, length: float | None, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """One view (C, S), of other loudness."""
+        """One view (C, S), with another amplitude."""
         return (self.content(index) * (0.8 + 0.4 * torch.rand((), generator=generator)),)
 
     def content(self, index: int) -> Tensor:
         """The series (C, S)."""
-        source, chance = self.source, generator(self.source.seed, "series", index)
-        speed, phase = 1 / (8 + 8 * torch.rand((), generator=chance)), torch.rand((), generator=chance)
-        turns = speed * torch.arange(source.length) + phase  # (S,)
+        source, drawn = self.source, generator(self.source.seed, "series", index)
+        speed, phase = 1 / (8 + 8 * torch.rand((), generator=drawn)), torch.rand((), generator=drawn)
+        periods = speed * torch.arange(source.length) + phase  # (S,)
         lags = torch.arange(source.channels)[:, None] * source.lags[int(self.labels[index])]  # (C, 1)
-        loudness = 0.5 + torch.rand(source.channels, 1, generator=chance)
-        wave = loudness * torch.sin(2 * math.pi * (turns - lags))  # (C, S)
-        return wave + source.noise * torch.randn(wave.shape, generator=chance)
+        amplitude = 0.5 + torch.rand(source.channels, 1, generator=drawn)
+        wave = amplitude * torch.sin(2 * math.pi * (periods - lags))  # (C, S)
+        return wave + source.noise * torch.randn(wave.shape, generator=drawn)
 
     def name(self, index: int) -> str:
         return f"machine {index}"
@@ -99,10 +96,10 @@ class SensorSamples(Samples):
 
 @attrs.frozen(kw_only=True)
 class SeriesPatches(FeatureEncoder):
-    """Cuts a series (C, S) into pieces of time, all channels together, and maps each linearly to a vector.
+    """Cuts a series (C, S) into patches along time, over all channels, and maps each linearly to a vector.
 
     Attributes:
-        patch: values of each channel in a piece.
+        patch: values of each channel in a patch.
     """
 
     width: int = 64
@@ -110,17 +107,17 @@ class SeriesPatches(FeatureEncoder):
 
     def layout(self, size: tuple[int, ...]) -> Layout:
         if size[-1] < self.patch:
-            raise SpecError(f"a series of {size[-1]} values is shorter than a patch", mend="take smaller patches")
+            raise SpecError(f"a series of {size[-1]} values is shorter than a patch", hint="use smaller patches")
         return Layout((size[-1] // self.patch,))
 
     def build(self, signal: Signal) -> SeriesPatchesModule:
         if signal.kind != "series" or signal.axes[0] is None:
-            raise SpecError(f"SeriesPatches reads series, got {signal.kind!r}", mend="use a source of series")
+            raise SpecError(f"SeriesPatches reads series, got {signal.kind!r}", hint="use a source of series")
         return SeriesPatchesModule(self, signal.axes[0])
 
 
 class SeriesPatchesModule(FeatureEncoderModule):
-    """The linear map, and the vector that stands at hidden pieces."""
+    """The linear map, and the mask embedding."""
 
     def __init__(self, spec: SeriesPatches, channels: int) -> None:
         super().__init__()
@@ -132,8 +129,8 @@ class SeriesPatchesModule(FeatureEncoderModule):
         return Tokens(features=self.projection(view.content).mT, layout=view.layout, padding=view.padding)
 
     def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
-        """Hides, adds where each piece stands, drops: features (B, T, D) to (R, V, D)."""
-        features = corrupt(tokens.features, mask, self.mask_embedding)
+        """Hides, adds position codes, drops: features (B, T, D) to (R, V, D)."""
+        features = corrupt(tokens.features, mask, self.mask_embedding, padding=tokens.padding)
         _, t, width = features.shape
         angles = torch.arange(t)[:, None] / 10_000 ** (torch.arange(0, width, 2) / width)  # (T, D/2)
         features = features + torch.cat([angles.sin(), angles.cos()], 1).to(features)
@@ -141,18 +138,23 @@ class SeriesPatchesModule(FeatureEncoderModule):
 
 
 @hookimpl
-def didact_examples(folder: Path) -> dict[str, list[Any]]:
-    from didact.testing import Example
-
-    series = SensorSeries(count=20, length=40)
-    return {"sensors": [Example(spec=series)], "patches": [Example(spec=SeriesPatches(width=16), source=series)]}
+def didact_feature_encoders() -> dict[str, type]:
+    return {"patches": SeriesPatches}
 
 
 @hookimpl
-def didact_sources() -> dict[str, type[Source]]:
+def didact_components() -> dict[str, type]:
     return {"sensors": SensorSeries}
 
 
 @hookimpl
-def didact_feature_encoders() -> dict[str, type[FeatureEncoder]]:
-    return {"patches": SeriesPatches}
+def didact_examples() -> Any:
+    return examples
+
+
+def examples(folder: Any) -> dict[str, list[Any]]:
+    """Small instances for ``didact plugin check``; didact-kit is needed for nothing else."""
+    from didact_kit import Example
+
+    series = SensorSeries(count=20, length=40)
+    return {"sensors": [Example(spec=series)], "patches": [Example(spec=SeriesPatches(width=16), source=series)]}
