@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
+import tomllib
 import wave
 from pathlib import Path
 
@@ -149,3 +151,41 @@ def test_the_core_and_a_plugin_of_one_file_train_and_a_killed_run_is_resumed(fre
     started = [event["step"] for event in events if event["event"] == "started"]
     assert len(started) == 2
     assert 0 == started[0] < started[1] < 2_000
+
+
+RESOLVE = """
+from didact.plugins import registry
+for plugin in registry().plugins:
+    try:
+        assert not plugin.failure, plugin.failure
+        for hook, short in plugin.entries():
+            plugin.resolve(hook, short)
+        for word in plugin.commands:
+            plugin.command(word)
+        print(plugin.distribution, "works")
+    except Exception as error:
+        print(plugin.distribution, "fails:", str(error).splitlines()[0])
+"""
+
+
+def test_each_plugin_may_be_uninstalled(fresh, tmp_path):
+    """Then it and those that require it are missing; everything else can be imported and used."""
+    manifests = {
+        path.parent: tomllib.loads(path.read_text())["project"] for path in ROOT.glob("plugins/*/pyproject.toml")
+    }
+    requires = {
+        about["name"]: {re.split("[^a-z-]", line)[0] for line in about["dependencies"]}
+        & {f"didact-{folder.name}" for folder in manifests}
+        for about in manifests.values()
+    }
+    run = fresh("platform", *(folder.relative_to(ROOT) for folder in manifests))
+    for folder, about in sorted(manifests.items()):
+        gone = {about["name"]}
+        while more := {name for name, needed in requires.items() if needed & gone} - gone:
+            gone |= more
+        run("uv", "pip", "uninstall", "--quiet", "--python", PYTHON, about["name"])
+        found = dict(line.split(" ", 1) for line in run(PYTHON, "-c", RESOLVE).splitlines())
+        run("uv", "pip", "install", "--quiet", "--no-deps", "--python", PYTHON, folder)
+        assert about["name"] not in found
+        rest = {name: state for name, state in found.items() if name not in gone}
+        assert rest == dict.fromkeys({"didact", *requires} - gone, "works"), f"without {about['name']}"
