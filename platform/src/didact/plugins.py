@@ -183,7 +183,7 @@ class Registry:
         return found
 
     def name_of(self, cls: type[Spec]) -> str | None:
-        """Returns a spec class's full name; None for a class of the core, which its place in an experiment identifies."""
+        """Returns a spec class's full name; None for a core class, which its place in an experiment identifies."""
         name = self._names.get(cls) or self._names.get(f"{cls.__module__}:{cls.__qualname__}")
         if name is None and not cls.__module__.startswith("didact."):  # perhaps registered by another import path
             return next((name for name, own in self.of_kind(Spec).items() if own is cls), None)

@@ -84,7 +84,7 @@ class Spec(metaclass=SpecType):
         """
 
     def require(self, condition: bool, field: str, rule: str, more: str = "") -> None:
-        """Raises a `SpecError` unless ``condition`` holds; names field, rule and value, with the field's text as hint."""
+        """Raises a `SpecError` unless ``condition`` holds; its hint is the field's documentation."""
         if not condition:
             raise SpecError(
                 f"{type(self).__name__}.{field} must be {rule}, got {getattr(self, field)!r}{more}",

@@ -122,7 +122,7 @@ class Training(Spec):
             step before. ``skip`` leaves the step out and counts it. ``rollback`` returns to the last checkpoint and
             leaves the step out when the run reaches it again; if a weight itself is not finite, the step that caused
             this is left out.
-        nonfinite_limit: maximum number of steps in a row that ``skip`` and ``rollback`` leave out; one more ends the run.
+        nonfinite_limit: most consecutive steps that ``skip`` and ``rollback`` leave out; one more ends the run.
         collapse: the reaction if targets or predictions cease to vary. ``warn`` reports the collapse, ``stop`` ends the
             run with a checkpoint, ``ignore`` does nothing.
     """
