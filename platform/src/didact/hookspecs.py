@@ -5,7 +5,8 @@ decorated with ``@hookimpl``. A registration hook maps a short name to a class, 
 that is imported when it is first needed. The component is called ``PLUGIN/NAME``, such as ``speech/span``. Registration
 adds names but no behaviour: an observer is active only in runs whose experiment lists it.
 
-`VERSION` increases when plugins must change. A plugin that requires another version (``didact>=0.1,<0.2``) is rejected.
+`VERSION` increases when plugins must change. A plugin's distribution requires a version of didact
+(``didact>=0.1,<0.2``); a plugin that requires another version is rejected.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Lifecycle:
 
     @hookspec
     def run_prepared(self, experiment: Experiment, folder: Path, samples: Samples, learner: Learner) -> Sequence[str]:
-        """Called with a new run's parts before anything is written. Returns warnings; a `DidactError` ends the run."""
+        """Called with a new run's parts before anything is written. Returns warnings; a `DidactError` rejects it."""
 
     @hookspec
     def run_started(self, run: RunInfo) -> None: ...  # the run starts, or resumes from ``run.step``

@@ -30,7 +30,7 @@ AMEND = (
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help=SET)
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/NAME/<now>]")
 @click.option("--smoke", is_flag=True, help="Take two steps of two samples each, to check that all parts fit.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Number of parallel runs of a study.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Parallel runs of a study.")
 @DEVICE
 def run_command(
     reference: str, settings: tuple[str, ...], out: Path | None, smoke: bool, jobs: int, device: str

@@ -55,7 +55,7 @@ class Engine:
             self.module = DistributedDataParallel(
                 learner,
                 device_ids=[device.index] if device.type == "cuda" else None,
-                find_unused_parameters=True,  # for example, a block that layer drop skips
+                find_unused_parameters=True,  # blocks skipped by layer drop, an unused mask embedding
                 **_KEEPS_BUFFERS,
                 gradient_as_bucket_view=True,
             )

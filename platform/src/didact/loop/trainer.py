@@ -172,7 +172,7 @@ class Trainer:
         }
 
     def gather(self) -> Learner:
-        """Returns the learner with all of its weights on the main process, for evaluations; all processes must call this.
+        """Returns the learner with all weights on the main process, for evaluations; all processes must call this.
 
         Other processes get their own sharded learner and hold one whole tensor at a time.
         """

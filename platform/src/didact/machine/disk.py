@@ -16,7 +16,7 @@ from didact.errors import RunError
 def writing(
     what: str, where: Path, *, hint: str = "free some space and resume: checkpoints are whole"
 ) -> Iterator[None]:
-    """Converts an `OSError` inside the ``with`` block to a `RunError` that names what could not be written."""
+    """Converts an ``OSError`` inside the ``with`` block to a `RunError` that names what could not be written."""
     try:
         yield
     except OSError as error:

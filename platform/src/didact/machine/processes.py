@@ -2,7 +2,7 @@
 
 Importing PyTorch and the plugins takes longer than a short run's first hundred steps. The server, which is Python's own
 fork server, imports them once and computes nothing. The server is a fresh process without the threads and GPU context
-of this process, so forking it is safe. Each process that calls `server` has its own server, which ends with it.
+of this process, so forking it is safe. Each process that calls ``server`` has its own server, which ends with it.
 """
 
 from __future__ import annotations
