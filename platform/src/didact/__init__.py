@@ -1,8 +1,8 @@
 """didact: self-supervised learning by self-distillation.
 
-A student network that sees a masked input learns to predict what a teacher computes from the whole input. A method is
-five answers (`FeatureEncoder`, `Masker`, `Backbone`, `TargetBuilder`, `Objective`), an `Experiment` composes them, and
-plugins provide them.
+A student network sees a masked input and learns to predict what a teacher computes from the whole input. A method has
+five parts (`FeatureEncoder`, `Masker`, `Backbone`, `TargetBuilder`, `Objective`). An `Experiment` combines the parts,
+and plugins provide them.
 """
 
 from lazy_loader import attach_stub

@@ -1,4 +1,4 @@
-"""``python -m didact`` is ``didact``."""
+"""Runs the command line as ``python -m didact``."""
 
 from didact.cli import main
 

@@ -1,4 +1,4 @@
-"""From an experiment to its learner: the parts are built from upstream to downstream."""
+"""Builds an experiment's network and learner; the parts are built from upstream to downstream."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from didact.experiment import Experiment
 from didact.learner import Learner, named_tensors
 from didact.randomness import seeded
 
-SHOWN = 3  # tensors that an error names; it counts the others
+SHOWN = 3  # number of tensors that an error names; the others are counted
 
 
 def build_network(experiment: Experiment) -> Network:
-    """The experiment's network at its random initialisation, the same for the same seed.
+    """Builds the experiment's network at its random initialisation, which depends only on the seed.
 
-    Each part is initialised under a seed of its own, so replacing one does not change the others.
+    Each part is initialised with a separate seed, so replacing one part does not change the others.
 
     Raises:
         SpecError: parts do not fit each other.
@@ -33,16 +33,16 @@ def build_network(experiment: Experiment) -> Network:
 
 
 def build_learner(experiment: Experiment, pretrained: Network | None = None) -> Learner:
-    """The experiment's learner.
+    """Builds the experiment's learner.
 
     Args:
-        experiment: that names the parts.
-        pretrained: whose weights the network takes before anything is built from it, such as a teacher. None leaves
-            the network at random, whatever ``experiment.weights`` says: for a learner that is filled from a checkpoint,
-            or of which only the shapes matter. `didact.record.pretrained` finds what the experiment names.
+        experiment: the experiment that defines the parts.
+        pretrained: a network whose weights are copied before other parts, such as a teacher, are built. None keeps the
+            random initialisation and ignores ``experiment.weights``, for learners that are restored from a checkpoint
+            or used only for their shapes. `didact.record.pretrained` finds the weights that an experiment names.
 
     Raises:
-        SpecError: parts do not fit each other, or the pretrained weights do not fit them; names the field.
+        SpecError: parts do not fit each other, or the pretrained weights do not fit the network; names the field.
     """
     seed = experiment.training.seed
     network = build_network(experiment)
@@ -60,7 +60,7 @@ def _take_over(pretrained: Network, network: Network) -> None:
     """Copies the weights of one network into another; all tensors must agree in name and shape.
 
     Raises:
-        SpecError: they do not; names the first of those that differ.
+        SpecError: names or shapes differ; the error lists the first differences.
     """
     if pretrained.signal.coding != network.signal.coding:
         raise SpecError(

@@ -1,4 +1,4 @@
-"""Errors that a user can fix, as one message: what is wrong, where, and a hint how to fix it."""
+"""Errors that a user can fix. Each message states what is wrong, where, and how to fix it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Iterable, Iterator
 
 
 class DidactError(Exception):
-    """A mistake that a user can fix.
+    """An error that a user can fix.
 
-    The command line prints it without a traceback and exits with code 1. Code closer to the user (the loader of
-    experiments, ``--set``, ingestion) adds what it knows with `at`.
+    The command line prints the message without a traceback and exits with code 1. Code closer to the user (the loader
+    of experiments, ``--set``, ingestion) adds locations with `at`.
 
     Attributes:
         what: what is wrong, in the user's terms.
-        where: the file, field, plugin or sample that it is about; empty where that is not known yet. `inside` defines
+        where: the file, field, plugin or sample that the error is about; empty if it is not known yet. `inside` defines
             how a field is named.
-        hint: how to fix it; empty where there is nothing sensible to say.
+        hint: how to fix the error; empty if there is no useful advice.
     """
 
     def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
@@ -30,7 +30,7 @@ class DidactError(Exception):
         return functools.partial(type(self), where=self.where, hint=self.hint), (self.what,)
 
     def at(self, where: str) -> DidactError:
-        """The same error with its place; the outermost place comes first."""
+        """Returns a copy of the error with ``where`` put before its location; the outermost location comes first."""
         return type(self)(self.what, where=f"{where}, {self.where}" if self.where else where, hint=self.hint)
 
     def __str__(self) -> str:
@@ -39,11 +39,11 @@ class DidactError(Exception):
 
 
 class SpecError(DidactError):
-    """A spec's field is misspelt, of the wrong type, out of range, or does not fit the parts beside it."""
+    """A spec's field is misspelt, of the wrong type, out of range, or does not fit the other parts."""
 
 
 class PluginError(DidactError):
-    """A plugin is missing, does not import, clashes with another, or breaks the contract."""
+    """A plugin is missing, does not import, clashes with another, or violates its contract."""
 
 
 class DataError(DidactError):
@@ -55,7 +55,7 @@ class RunError(DidactError):
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """The nearest of ``words`` as a question, or all of them where none is near."""
+    """Returns a hint that suggests the closest of ``words``, or lists all of them if none is close."""
     known = sorted(words)
     near = difflib.get_close_matches(word, known, n=1)
     if near:
@@ -64,11 +64,11 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
 
 
 def inside(field: str, where: str) -> str:
-    """A place, seen from one part further out: ``ratio`` inside ``masker`` is ``masker.ratio``.
+    """Returns a location relative to the enclosing part: ``ratio`` inside ``masker`` is ``masker.ratio``.
 
-    A part names its own fields relative to itself, and fields of other parts from the experiment on, such as
-    ``experiment.encoder.max_tokens``, which stay as they are. Anything else, such as a file, follows after a comma.
-    Each of the two may be empty.
+    A part names its own fields relative to itself. Names of other parts' fields start at the experiment, such as
+    ``experiment.encoder.max_tokens``, and are returned unchanged. Other locations, such as a file, follow after a
+    comma. Either argument may be empty.
     """
     if not field or not where or where.startswith("experiment."):
         return where or field
@@ -77,10 +77,10 @@ def inside(field: str, where: str) -> str:
 
 @contextlib.contextmanager
 def of_field(field: str) -> Iterator[None]:
-    """Adds the field of the experiment to an error inside the ``with``, as `inside` words it."""
+    """Adds a field of the experiment to the location of errors raised inside the ``with`` block; see `inside`."""
     try:
         yield
     except SpecError as error:
         raise SpecError(error.what, where=inside(field, error.where), hint=error.hint) from None
-    except DidactError as error:  # of a file or a sample
+    except DidactError as error:  # about a file or a sample
         raise error.at(field) from None

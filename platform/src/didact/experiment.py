@@ -1,4 +1,4 @@
-"""An experiment: five answers, their data, how to train them, and who evaluates and observes the result."""
+"""An experiment: the parts of a method, their data, their training, and the evaluations and observers of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from didact.spec import Spec
 from didact.tensors import Audio, Batch, Loss, StudentPass, Target
 from didact.training import Training
 
-# what decides no weight, or only how they are computed
+# fields that do not affect the weights, or only affect how they are computed
 BESIDE_THE_METHOD = ("name", "evaluations", "observers", "labels")
 KEPT = ("checkpoint_every", "keep_checkpoints", "keep_every", "keep_best")
 BESIDE_THE_STEPS = (*KEPT, "num_workers", "log_every", "evaluate_every", "collapse")
@@ -29,15 +29,15 @@ NONFINITE = ("nonfinite", "nonfinite_limit")
 
 @attrs.frozen(kw_only=True)
 class Pretrained(Spec):
-    """Weights of another run to start from: those of its network, encoder and backbone.
+    """Initial weights, taken from the encoder and backbone of another run.
 
-    Targets, teacher and objective are built around them, so a teacher starts as a copy; the optimizer and its schedule
-    start anew. The other run is read once, before the first step, and not needed after the first checkpoint.
+    Targets, teacher and objective are built from these weights, so a teacher starts as a copy. The optimizer and its
+    schedule start anew. The other run is read before the first step and is not needed after the first checkpoint.
 
     Attributes:
-        run: the other run's folder; a relative path is resolved where didact was started.
-        step: of one of its checkpoints; None takes the newest that is whole.
-        network: which of its networks; ``teacher`` takes the student's weights where its method has no teacher.
+        run: the other run's folder; a relative path is resolved against the working directory.
+        step: the step of the checkpoint to load; None loads the newest undamaged checkpoint.
+        network: the network to load; ``teacher`` loads the student if the other run's method has no teacher.
     """
 
     run: str
@@ -51,21 +51,21 @@ class Pretrained(Spec):
 
 @attrs.frozen(kw_only=True)
 class Experiment(Spec):
-    """One method, its data and its training: everything that a run does.
+    """A method, its data and its training: everything that defines a run.
 
     Attributes:
-        name: of the experiment; its runs are in a folder of that name.
+        name: the experiment's name; its runs are stored in a folder of this name.
         source: the samples to learn from.
-        encoder: how raw input becomes a sequence of vectors.
-        masker: which positions the student must not see; None hides nothing (methods that compare views).
-        backbone: what relates the positions to each other.
-        targets: what is to be predicted.
-        objective: how a prediction is compared with its target.
-        training: how long, on how much, with which optimizer.
-        weights: the network's first weights, `Pretrained` by another run; None starts at random.
-        evaluations: what evaluates the representation, by name; their metrics are called ``name/metric``.
-        observers: what observes the run, beside the terminal and the run's own folder.
-        labels: what trackers and comparisons know the run by, such as its study; no effect on the run.
+        encoder: converts raw input to a sequence of vectors.
+        masker: selects the positions that are hidden from the student; None hides nothing (methods that compare views).
+        backbone: relates the positions to each other.
+        targets: builds the targets that the student must predict.
+        objective: compares predictions with targets.
+        training: the number of steps, the batch size and the optimizer's settings.
+        weights: the network's initial weights, `Pretrained` in another run; None starts from random weights.
+        evaluations: the evaluations of the representation, by name; their metrics are called ``name/metric``.
+        observers: the observers of the run, in addition to the terminal and the run's own folder.
+        labels: labels for trackers and comparisons, such as the name of a study; they do not affect the run.
     """
 
     name: str
@@ -102,7 +102,7 @@ class Experiment(Spec):
             )
 
     def needs_whole_batch(self) -> str | None:
-        """The part that needs a whole batch at once; None where a batch may be computed in parts."""
+        """Returns the class name of a part that needs a whole batch at once; None if there is no such part."""
         parts = (self.backbone, self.targets, self.objective)
         return next((type(part).__name__ for part in parts if not part.supports_accumulation), None)
 
@@ -112,7 +112,7 @@ class Report:
     """The result of an evaluation.
 
     Attributes:
-        metrics: ``name → value``; the experiment's name for the evaluation is put before them.
+        metrics: ``name → value``; the run prefixes each name with the evaluation's name in the experiment.
         images: ``name → (H, W, 3) uint8``.
         texts: ``name → text``, Markdown or plain.
         audio: ``name → audio``.
@@ -125,72 +125,72 @@ class Report:
 
 
 class RunState(Protocol):
-    """What is evaluated: the networks of a run at a step."""
+    """The state that is evaluated: the networks of a run at one step."""
 
     experiment: Experiment
     step: int
     device: torch.device
 
     def student(self) -> Network:
-        """The student, in evaluation mode."""
+        """Returns the student in evaluation mode."""
 
     def teacher(self) -> Network:
-        """The teacher, in evaluation mode; the student where the method has no teacher."""
+        """Returns the teacher in evaluation mode; the student if the method has no teacher."""
 
     def untrained(self) -> Network:
-        """The network at its random initialisation, even where the run starts from trained weights: the control."""
+        """Returns the randomly initialised network, even if the run starts from trained weights, as a control."""
 
     def targets(self, batch: Batch) -> tuple[tuple[StudentPass, ...], tuple[Target, ...]]:
-        """The student's passes over a batch and its targets, as in training but in evaluation mode."""
+        """Returns the student's passes over a batch and the batch's targets, as in training but in evaluation mode."""
 
     def predict(self, batch: Batch) -> Loss:
-        """The objective's loss on a batch in evaluation mode, the same at every call; holds what it compared (N, D)."""
+        """Returns the loss on a batch in evaluation mode, equal in every call, and the compared vectors (N, D)."""
 
 
 @attrs.frozen(kw_only=True)
 class Evaluation(Spec, abc.ABC):
-    """Evaluates a network, at the end of training and, where the experiment says so, during it."""
+    """Evaluates a network at the end of training and, if the experiment specifies it, during training."""
 
     def prepare(self, experiment: Experiment) -> None:
-        """Makes and checks what it needs before the experiment's first step, so that a missing store is reported then.
+        """Makes and checks what the evaluation needs; called before the first step, to report a missing store early.
 
         Raises:
-            DataError: a source of its own cannot be used.
-            SpecError: it does not fit the experiment.
+            DataError: a source of the evaluation cannot be used.
+            SpecError: the evaluation does not fit the experiment.
         """
 
     @abc.abstractmethod
     def evaluate(self, state: RunState) -> Report:
-        """The result. Labels come from sources of the evaluation's own."""
+        """Evaluates a run's state. Labels come from the evaluation's own sources."""
 
 
 @attrs.frozen(kw_only=True)
 class Observer(Spec, abc.ABC):
-    """Observes a run; acts only in the runs whose experiment lists it.
+    """Observes a run; active only in runs whose experiment lists the observer.
 
     Class attributes:
-        everywhere: whether every process of a run builds it and calls its hooks; else the main process alone does.
+        everywhere: whether every process builds the observer and calls its hooks; otherwise only the main process does.
     """
 
     everywhere: ClassVar[bool] = False
 
     @abc.abstractmethod
     def build(self) -> Any:
-        """An object whose ``@hookimpl`` methods are lifecycle hooks of `didact.hookspecs`."""
+        """Returns an object whose ``@hookimpl`` methods implement lifecycle hooks of `didact.hookspecs`."""
 
 
 def continues(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether a run of one experiment may be resumed as another.
+    """Returns whether a run of experiment ``before`` may be resumed as experiment ``after``.
 
-    Beside what no step depends on, they may differ in how a step is computed, which decides no more than the order of
-    its sums and what PyTorch draws for whole tensors, and in what happens to steps that are not finite. Both are
-    experiments as plain data (`Registry.data_of`).
+    Both are plain data (`Registry.data_of`). They may differ in fields on which no step depends, in how a step is
+    computed (which affects only the order of sums and the random numbers that PyTorch draws for whole tensors), and in
+    how steps that are not finite are handled.
     """
     beside = {*BESIDE_THE_STEPS, *HOW_COMPUTED, *NONFINITE}
     return fingerprint(without(before, beside)) == fingerprint(without(after, beside))
 
 
 def without(data: Mapping[str, Any], beside: Set[str]) -> dict[str, Any]:
-    """The experiment without what is beside the method and without some fields of its training."""
+    """Returns the experiment without the fields that do not affect the method and without some training fields."""
     training = {field: value for field, value in data["training"].items() if field not in beside}
     return {field: value for field, value in {**data, "training": training}.items() if field not in BESIDE_THE_METHOD}

@@ -1,4 +1,4 @@
-"""Experiments and studies in Python files: finding one by ``FILE[:NAME]``, and locating mistakes."""
+"""Loads experiments and studies from Python files by ``FILE[:NAME]``, and locates errors in these files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from didact.serialization import override
 
 
 def load_experiment(reference: str, settings: Sequence[str] = ()) -> tuple[Experiment, Path]:
-    """The experiment that ``FILE`` or ``FILE:NAME`` refers to, and its file; as `load`, but a study is refused."""
+    """Loads the experiment that ``FILE`` or ``FILE:NAME`` refers to; like `load`, but rejects a study."""
     found, path = load(reference, settings)
     if isinstance(found, Study):
         raise DidactError(
@@ -31,16 +31,16 @@ def load_experiment(reference: str, settings: Sequence[str] = ()) -> tuple[Exper
 
 
 def load(reference: str, settings: Sequence[str] = ()) -> tuple[Experiment | Study, Path]:
-    """The experiment or study that ``FILE`` or ``FILE:NAME`` refers to, and its file.
+    """Loads the experiment or study that ``FILE`` or ``FILE:NAME`` refers to; also returns the path of its file.
 
-    Without a name it is the variable ``experiment``, or the only study in the file, or the only experiment.
+    Without a name, this is the variable ``experiment``, else the only study in the file, else the only experiment.
 
     Args:
-        reference: to it.
-        settings: fields to change, ``FIELD=VALUE`` as ``--set`` takes them.
+        reference: ``FILE`` or ``FILE:NAME``.
+        settings: fields to change, as ``FIELD=VALUE``, the syntax of ``--set``.
 
     Raises:
-        DidactError: no such file or name, the file has a mistake (names the line), or a setting does not fit.
+        DidactError: the file or name does not exist, the file has an error (names the line), or a setting is invalid.
     """
     text, colon, name = reference.rpartition(":")
     if not (colon and name.isidentifier()):
@@ -69,7 +69,7 @@ def load(reference: str, settings: Sequence[str] = ()) -> tuple[Experiment | Stu
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, str]:
-    """Settings ``FIELD=VALUE`` as fields and their values, both as text; a `DidactError` where one is neither."""
+    """Parses settings ``FIELD=VALUE`` into fields and values, both as text; raises a `DidactError` for other forms."""
     overrides = {}
     for setting in settings:
         field, equals, value = setting.partition("=")

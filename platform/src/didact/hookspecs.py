@@ -1,11 +1,12 @@
-"""The whole extension surface of didact, on one screen.
+"""All hooks that plugins and observers can implement.
 
-A plugin is a module, named by an entry point of the group ``didact``, with functions of these names decorated with
-``@hookimpl``. A registration hook maps a short name to a class, or to its place ``"module:Class"``, which is imported
-when it is first needed; the component is known as ``PLUGIN/NAME``, such as ``speech/span``. Registering adds names,
-never behaviour: observers act in the runs whose experiment lists them.
+A plugin is a module that an entry point of the group ``didact`` names. Its hooks are functions with the names below,
+decorated with ``@hookimpl``. A registration hook maps a short name to a class, or to an import path ``"module:Class"``
+that is imported when it is first needed. The component is called ``PLUGIN/NAME``, such as ``speech/span``. Registration
+adds names but no behaviour: an observer is active only in runs whose experiment lists it.
 
-`VERSION` goes up when plugins must change. A plugin's distribution requires it (``didact>=0.1,<0.2``), or is refused.
+`VERSION` increases when plugins must change. A plugin's distribution requires a version of didact
+(``didact>=0.1,<0.2``); a plugin that requires another version is rejected.
 """
 
 from __future__ import annotations
@@ -24,34 +25,34 @@ hookspec, hookimpl = pluggy.HookspecMarker("didact"), pluggy.HookimplMarker("did
 
 
 class Registration:
-    """What a plugin adds. Called once, when plugins are discovered; takes none of pluggy's options."""
+    """Hooks that register components. Called once, when plugins are discovered; pluggy's options are not supported."""
 
     @hookspec
-    def didact_feature_encoders(self) -> Mapping[str, type | str]: ...  # how raw input becomes a sequence of vectors
+    def didact_feature_encoders(self) -> Mapping[str, type | str]: ...  # convert raw input to sequences of vectors
     @hookspec
-    def didact_maskers(self) -> Mapping[str, type | str]: ...  # which positions the student must not see
+    def didact_maskers(self) -> Mapping[str, type | str]: ...  # select the positions hidden from the student
     @hookspec
-    def didact_backbones(self) -> Mapping[str, type | str]: ...  # what relates the positions to each other
+    def didact_backbones(self) -> Mapping[str, type | str]: ...  # relate the positions to each other
     @hookspec
-    def didact_target_builders(self) -> Mapping[str, type | str]: ...  # what is to be predicted
+    def didact_target_builders(self) -> Mapping[str, type | str]: ...  # build the targets
     @hookspec
-    def didact_objectives(self) -> Mapping[str, type | str]: ...  # how a prediction is compared with its target
+    def didact_objectives(self) -> Mapping[str, type | str]: ...  # compare predictions with targets
     @hookspec
     def didact_components(self) -> Mapping[str, type | str]:
-        """Everything else; the contract that a class implements decides its kind: teacher, source, evaluation,
-        observer, study, schedule, medium, run finder, or a spec in a field of another (head, tokenizer)."""
+        """All other components; the contract that a class implements determines its kind: teacher, source, evaluation,
+        observer, study, schedule, medium, run finder, or a spec in a field of another spec (head, tokenizer)."""
 
     @hookspec
-    def didact_commands(self) -> Mapping[str, Any]: ...  # commands of ``didact``: a click.Command or its place
+    def didact_commands(self) -> Mapping[str, Any]: ...  # commands of ``didact``: click.Command or import path
     @hookspec
     def didact_examples(self) -> Callable[[Path], Mapping[str, Sequence[Any]]] | str:
-        """A function of an empty folder that returns small instances of the components by short name.
+        """Returns a function that takes an empty folder and returns small instances of the components by short name.
 
-        The contract's rules are tried on these (`didact_kit.Example`)."""
+        The contract tests run on these instances (`didact_kit.Example`)."""
 
 
 class Lifecycle:
-    """What an observer is told, in this order; honours ``tryfirst`` and ``trylast``, and refuses wrappers.
+    """Hooks for observers, called in this order; ``tryfirst`` and ``trylast`` are supported, wrappers are not.
 
     run_prepared ─▶ run_started ─▶ (step_finished | step_failed | run_warned | rolled_back
                                     | checkpoint_written | evaluation_finished)* ─▶ run_ended
@@ -59,26 +60,26 @@ class Lifecycle:
 
     @hookspec
     def run_prepared(self, experiment: Experiment, folder: Path, samples: Samples, learner: Learner) -> Sequence[str]:
-        """A new run's parts are built and nothing is written yet. Returns warnings; a `DidactError` refuses the run."""
+        """Called with a new run's parts before anything is written. Returns warnings; a `DidactError` rejects it."""
 
     @hookspec
     def run_started(self, run: RunInfo) -> None: ...  # the run starts, or resumes from ``run.step``
     @hookspec
     def step_finished(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Step ``step`` (from 1) was taken and is one that is logged; ``metrics`` are ``group/name → value``."""
+        """Called after each logged step; ``step`` counts from 1, and ``metrics`` are ``group/name → value``."""
 
     @hookspec
     def step_failed(self, failure: StepFailure) -> str | None:
-        """A step could not be taken. Returns what explains it, for the error or warning that follows."""
+        """Called when a step fails. Returns an explanation for the error or warning that follows."""
 
     @hookspec
     def run_warned(self, step: int, text: str, details: str) -> None: ...  # ``details`` may hold a traceback
     @hookspec
-    def rolled_back(self, step: int) -> None: ...  # to the checkpoint of ``step``; later steps are taken again
+    def rolled_back(self, step: int) -> None: ...  # to the checkpoint of ``step``; later steps are repeated
     @hookspec
-    def checkpoint_written(self, step: int, folder: str) -> None: ...  # it is complete
+    def checkpoint_written(self, step: int, folder: str) -> None: ...  # the checkpoint is complete
     @hookspec
-    def evaluation_finished(self, step: int, name: str, report: Report) -> None: ...  # of the network after ``step``
+    def evaluation_finished(self, step: int, name: str, report: Report) -> None: ...  # for the network after ``step``
     @hookspec
     def run_ended(self, outcome: str, step: int) -> None:
-        """``finished``, ``stopped`` (on request; can be resumed), ``failed``, or ``killed`` (`didact_ablate.close`)."""
+        """Ends a run: ``finished``, ``stopped`` (resumable), ``failed`` or ``killed`` (`didact_ablate.close`)."""

@@ -1,4 +1,4 @@
-"""The learner: one training step, written once for every method.
+"""The learner: the training step that all methods share.
 
 ::
 
@@ -6,8 +6,8 @@
     Source ─▶ sample ─Masker─▶ Batch ─embed─▶ Tokens ─┬─place─▶ Backbone ─▶ BackboneOutput ─┐
                                                       └───── TargetBuilder ─▶ Targets ──────┴─Objective─▶ Loss
 
-The masker runs in the loader's workers (`didact.loading`), before the encoder; the batch holds its masks. Nothing here
-depends on the modality, the teacher or the shape of a mask.
+The masker runs in the loader's workers (`didact.loading`), before the encoder; the batch holds the masks. The learner
+does not depend on the modality, the teacher or the shape of a mask.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Learner(nn.Module):
 
     Args:
         network: the student.
-        targets: what it must predict.
-        objective: how a prediction is compared with its target.
-        source: of the samples, which finishes batches.
+        targets: builds the targets that the student must predict.
+        objective: compares predictions with targets.
+        source: the source of the samples; it completes batches on the device.
     """
 
     def __init__(
@@ -42,16 +42,16 @@ class Learner(nn.Module):
         self.network, self.targets, self.objective, self.source = network, targets, objective, source
 
     def forward(self, batch: Batch, num_targets: Mapping[str, int]) -> tuple[Tensor, Loss]:
-        """The loss of a batch, or of a part of one.
+        """Computes the loss of a batch, or of a part of a global batch.
 
         Args:
-            batch: one or more views, each behind its M masks.
-            num_targets: the number of targets of each loss term (`ObjectiveModule.num_targets`), added up over the
-                whole global batch, of which ``batch`` may be a part.
+            batch: one or more views, each with M masks per sample.
+            num_targets: the number of targets of each loss term (`ObjectiveModule.num_targets`), summed over the whole
+                global batch, of which ``batch`` may be a part.
 
         Returns:
-            The loss to minimise, a scalar with gradient: the losses of the parts of a global batch add up to that of
-            the whole. And the objective's `Loss`.
+            The loss to minimise, a scalar with gradient, and the objective's `Loss`. The losses of the parts of a
+            global batch add up to the loss of the whole batch.
         """
         device = batch.views[0].content.device.type
         with record_function("augmentation"), torch.no_grad(), torch.autocast(device, enabled=False):
@@ -65,20 +65,20 @@ class Learner(nn.Module):
         return total, loss
 
     def after_step(self, step: int, steps: int) -> Mapping[str, float | Tensor]:
-        """Lets the teacher follow, once per optimizer step; returns scalars to log."""
+        """Updates the teacher, once per optimizer step; returns scalars to log."""
         return self.targets.after_step(self.network, step, steps)
 
 
 def add_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """The sum of the counts of several batches, term by term."""
+    """Adds up the counts of several batches, term by term."""
     total = Counter[str]()
     for count in counts:
-        total.update(count)  # `+` would lose terms without a target
+        total.update(count)  # `+` would drop terms whose count is 0
     return dict(total)
 
 
 def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The tensors that a checkpoint holds: each parameter and persistent buffer, of any shape, once and by one name."""
+    """Yields the tensors that a checkpoint holds: each parameter and persistent buffer, of any shape, exactly once."""
     persistent = module.state_dict(keep_vars=True).keys()
     yield from module.named_parameters(remove_duplicate=True)
     yield from ((name, buffer) for name, buffer in module.named_buffers() if name in persistent)

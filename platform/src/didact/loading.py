@@ -1,4 +1,4 @@
-"""From a source's samples to a batch: collated, laid out and masked in the loader's workers."""
+"""Loads batches: worker processes read, collate and mask the samples of a source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 import torch
-import torch.multiprocessing  # has tensors cross processes in shared memory
+import torch.multiprocessing  # passes tensors between processes in shared memory
 from torch import Tensor
 from torchdata.nodes import BaseNode, IterableWrapper, Loader, ParallelMapper, PinMemory
 
@@ -31,15 +31,15 @@ from didact.tensors import Batch, BatchMask, Layout, View, pin
 
 @attrs.frozen(kw_only=True, eq=False)
 class StepBatch:
-    """What one optimizer step learns from on this process.
+    """The data of one optimizer step on this process.
 
     Attributes:
-        step: its number, from 0.
-        epoch: number of times that every sample was seen before.
+        step: the step's number, from 0.
+        epoch: number of times that every sample was seen before this step.
         parts: this process's share of the global batch, in parts for gradient accumulation.
-        samples: of the whole global batch.
-        held: positions of this process's share that hold data.
-        cells: positions of this process's share, padding included.
+        samples: number of samples in the whole global batch.
+        held: number of positions in this process's share that hold data.
+        cells: number of positions in this process's share, padding included.
     """
 
     step: int
@@ -50,7 +50,7 @@ class StepBatch:
     cells: int
 
     def pin_memory(self) -> StepBatch:
-        """In page-locked memory; the loader calls it where the device is a GPU."""
+        """Returns a copy in page-locked memory; the loader calls this method if the device is a GPU."""
         return attrs.evolve(self, parts=pin(self.parts))
 
 
@@ -61,14 +61,14 @@ def collate(
     generators: Sequence[torch.Generator] = (),
     batch_generator: torch.Generator | None = None,
 ) -> View:
-    """Joins samples to a view, for training and for evaluation alike.
+    """Collates samples into a view, for training and for evaluation.
 
     Args:
         contents: B samples, each (*axes); they may differ in size along the last axis and are padded with zeros there.
-        encoder: gives their layouts.
-        masker: draws their masks; None leaves the view whole.
-        generators: one for each sample, for the masker.
-        batch_generator: for a masker that equalises counts over these samples.
+        encoder: computes the layouts of the samples.
+        masker: draws the masks of the samples; None leaves the view unmasked.
+        generators: one generator per sample, for the masker.
+        batch_generator: the generator for a masker that equalises counts over these samples.
 
     Raises:
         DataError: the samples differ in more than their length.
@@ -100,7 +100,7 @@ def collate(
 
 
 class Steps:
-    """The batches of a run by the number of their step; opens its source in the process that reads.
+    """The batches of a run, indexed by step; the source is opened in the process that reads.
 
     Raises:
         RunError: a batch may have fewer samples than there are processes.
@@ -119,12 +119,12 @@ class Steps:
         self._samples: Samples | None = None
 
     def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_samples": None}  # an opened store never crosses a process
+        return self.__dict__ | {"_samples": None}  # an opened store is never sent to another process
 
     def __getitem__(self, step: int) -> StepBatch:
         batch = self.plan.batch(step)
         size, rank = self.world.size, self.world.rank
-        wanted = math.ceil(self.experiment.training.gradient_accumulation_steps / size)  # of this process
+        wanted = math.ceil(self.experiment.training.gradient_accumulation_steps / size)  # parts on this process
         count = max(1, min(wanted, len(batch.samples) // size))
         own = range(rank * count, (rank + 1) * count)
         parts = tuple(self._part(batch, batch.part(index, size * count).tolist(), index) for index in own)
@@ -140,12 +140,12 @@ class Steps:
         )
 
     def rehearsal(self) -> Batch:
-        """The first sample of the first batch alone, to see that everything fits before a run begins."""
+        """Returns the first sample of the first batch, to check that all parts fit before a run begins."""
         batch = self.plan.batch(0)
         return self._part(batch, batch.samples[:1].tolist(), 0)
 
     def _part(self, batch: GlobalBatch, ids: list[int], index: int) -> Batch:
-        """Some samples of a global batch, of which they are part number ``index``."""
+        """Builds part number ``index`` of a global batch from the samples ``ids``."""
         if self._samples is None:
             self._samples = self.experiment.source.open()
         seed, step, opened = self.experiment.training.seed, batch.step, self._samples
@@ -164,25 +164,25 @@ class Steps:
 def load(
     experiment: Experiment, plan: BatchPlan, first: int, *, pin: bool, world: World | None = None
 ) -> Iterator[StepBatch]:
-    """The run's batches from step ``first`` on, prepared ahead of time by workers; seeking costs nothing.
+    """Yields the run's batches from step ``first`` on, prepared ahead of time by workers; seeking costs nothing.
 
-    ``pin`` puts them in page-locked memory, for a GPU. Without a ``world``, this process has each batch alone.
+    ``pin`` puts the batches in page-locked memory, for a GPU. Without a ``world``, this process loads whole batches.
 
     Raises:
-        DidactError: what a worker found, as it found it.
+        DidactError: a worker raised this error.
         RunError: a worker was killed.
     """
     steps, num_workers = Steps(experiment, plan, world), experiment.training.num_workers
     with _workers(steps, num_workers) if num_workers else contextlib.nullcontext(steps.__getitem__) as make:
 
         def reported(step: int) -> StepBatch | DidactError:
-            """Returns a `DidactError` as a value: raised, it would arrive as a string in a traceback."""
+            """Returns a `DidactError` as a value; a raised error would arrive as a string in a traceback."""
             try:
                 return make(step)
             except DidactError as error:
                 return error
 
-        # one thread waits for each worker process; they hand over the batches in the order of their steps
+        # one thread waits for each worker process; batches are yielded in the order of their steps
         node: BaseNode[Any] = IterableWrapper(range(first, experiment.training.steps))
         node = ParallelMapper(node, reported, num_workers=num_workers, in_order=True, method="thread")
         if pin:
@@ -192,7 +192,7 @@ def load(
                 if isinstance(batch, DidactError):
                     raise batch
                 yield batch
-        except (BrokenProcessPool, ConnectionError, EOFError) as error:  # perhaps while a tensor was handed over
+        except (BrokenProcessPool, ConnectionError, EOFError) as error:  # perhaps while a tensor was transferred
             raise RunError(
                 f"a process that loads data ended: {str(error).strip().rpartition(chr(10))[2] or 'it was killed'}",
                 where="training.num_workers",
@@ -202,16 +202,16 @@ def load(
 
 @contextlib.contextmanager
 def _workers(steps: Steps, count: int) -> Iterator[Callable[[int], StepBatch]]:
-    """Processes that make the batches of steps, a standard library pool; gives what makes the batch of a step.
+    """Starts a standard-library pool of worker processes; yields a function that makes the batch of a step.
 
-    A process that is killed breaks the pool, which every caller learns at once.
+    If a worker is killed, the pool breaks, and every pending call raises an error at once.
     """
     _allow_many_files()
     parts = (steps.experiment.source, steps.experiment.encoder, steps.experiment.masker)
-    modules = {type(part).__module__ for part in parts if part is not None}  # so that one import serves all workers
+    modules = {type(part).__module__ for part in parts if part is not None}  # imported once for all workers
     pool = ProcessPoolExecutor(
         count,
-        # not by a fork of this process, whose threads may leave it deadlocked
+        # not forked from this process, whose threads could leave the fork deadlocked
         mp_context=server(__name__, *modules),
         initializer=_begin,
         initargs=(dict(os.environ), steps),
@@ -222,19 +222,19 @@ def _workers(steps: Steps, count: int) -> Iterator[Callable[[int], StepBatch]]:
         processes = list((pool._processes or {}).values())
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
-            process.kill()  # what it is making is not wanted any more
+            process.kill()  # its batch is no longer needed
 
 
-_steps: Steps | None = None  # of a worker process
+_steps: Steps | None = None  # set in worker processes
 
 
 def _begin(environment: dict[str, str], steps: Steps) -> None:
     """Prepares a worker process."""
     global _steps
     end_with_parent(signal.SIGKILL)
-    for number in (signal.SIGINT, signal.SIGHUP):  # they reach every process of the terminal; the run's answers them
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal signals all processes; the run's own handles them
         signal.signal(number, signal.SIG_IGN)
-    os.environ.clear()  # a fork server's children have the environment of the moment when it started, long ago
+    os.environ.clear()  # children of the fork server have the environment in which the server started
     os.environ.update(environment)
     torch.set_num_threads(1)
     _allow_many_files()
@@ -242,24 +242,24 @@ def _begin(environment: dict[str, str], steps: Steps) -> None:
 
 
 def _make(step: int) -> StepBatch:
-    assert _steps is not None  # `_begin` came first
+    assert _steps is not None  # set by `_begin`
     return _steps[step]
 
 
 def _allow_many_files() -> None:
-    """Raises the soft limit of open files: each tensor that comes from a worker holds one until it is freed.
+    """Raises the soft limit of open files: each tensor from a worker keeps a file open until the tensor is freed.
 
-    A batch of many parts passes the usual 1024; PyTorch then fails with "received 0 items of ancdata".
+    A batch of many parts exceeds the usual 1024; PyTorch then fails with "received 0 items of ancdata".
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 1 << 16 if hard == resource.RLIM_INFINITY else min(hard, 1 << 16)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(ValueError, OSError):  # a system that lets no one raise it
+        with contextlib.suppress(ValueError, OSError):  # the system does not allow it
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _require_one_size(contents: Sequence[Tensor], layouts: Sequence[Layout]) -> None:
-    """Raises where samples differ in more than the length of a sequence."""
+    """Raises a `DataError` if samples differ in more than the length of a sequence."""
     pairs = zip(contents, layouts, strict=True)
     sizes = [(content.shape[:-1], layout if len(layout.shape) > 1 else None) for content, layout in pairs]
     other = next((index for index, size in enumerate(sizes) if size != sizes[0]), None)

@@ -1,4 +1,4 @@
-"""The optimizer: AdamW over everything that learns."""
+"""The optimizer: AdamW over all trainable parameters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm, _NormBase
 
 
 def build_optimizer(training: Training, learner: nn.Module) -> torch.optim.AdamW:
-    """AdamW in its fused form; see `undecayed` for what is exempt from weight decay."""
+    """Builds a fused AdamW; see `undecayed` for the parameters that are exempt from weight decay."""
     exempt = undecayed(learner)
     trainable = {name: parameter for name, parameter in learner.named_parameters() if parameter.requires_grad}
     groups = [
@@ -26,9 +26,9 @@ def build_optimizer(training: Training, learner: nn.Module) -> torch.optim.AdamW
 
 
 def undecayed(learner: nn.Module) -> set[str]:
-    """The names of the parameters that weight decay leaves alone.
+    """Returns the names of the parameters that are exempt from weight decay.
 
-    Those are biases, the parameters of norms, and what modules name themselves: a module may have a method
+    These are biases, the parameters of norms, and parameters that modules declare: a module may have a method
     ``no_weight_decay()``, as in timm, that returns names of its parameters, such as ``{"position_table"}``.
     """
     exempt = set()
@@ -50,13 +50,13 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, training: Training, step
 
 
 def gradient_norm(learner: nn.Module) -> Tensor:
-    """The Euclidean norm of all gradients together, a scalar; not finite as soon as one of them is not."""
+    """Returns the Euclidean norm of all gradients together, a scalar; not finite if any gradient is not finite."""
     gradients = [parameter.grad for parameter in learner.parameters() if parameter.grad is not None]
     return torch.nn.utils.get_total_norm(gradients)
 
 
 def named_optimizer_state(optimizer: torch.optim.Optimizer, learner: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The optimizer's tensors, of any shape, named after the parameter they belong to: ``network.….weight/exp_avg``."""
+    """Yields the optimizer's tensors, of any shape, named after their parameters: ``network.….weight/exp_avg``."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in learner.named_parameters()}
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
@@ -66,12 +66,12 @@ def named_optimizer_state(optimizer: torch.optim.Optimizer, learner: nn.Module) 
 def prepare_optimizer_state(
     optimizer: torch.optim.Optimizer, learner: nn.Module, shapes: Mapping[str, torch.Size]
 ) -> dict[str, Tensor]:
-    """Gives the optimizer the tensors to fill with a state, of any shape, sharded as their parameters are."""
+    """Allocates the optimizer's state, of any shape, sharded like the parameters; returns the tensors to fill."""
     parameters, state = dict(learner.named_parameters()), {}
     for name, shape in shapes.items():
         parameter_name, _, key = name.rpartition("/")
         parameter = parameters[parameter_name].detach()
-        # the fused kernel takes for granted that both lie in memory alike
+        # the fused kernel assumes that both have the same memory layout
         like = shape == parameter.shape
         value = torch.empty_like(parameter) if like else torch.empty(shape, device=parameter.device)
         state[name] = optimizer.state[parameters[parameter_name]][key] = value

@@ -1,6 +1,6 @@
 """The steps between an encoder's two halves: hiding, replacing, repeating and dropping positions.
 
-An encoder's ``place`` calls these in the order in which its paper has them; its position codes go between.
+An encoder's ``place`` calls these functions in the order of its paper and adds position codes between them.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ def corrupt(
     padding: Tensor | None,
     content: Tensor | None = None,
 ) -> Tensor:
-    """Repeats each sample for its M masks, and puts other content where they say so.
+    """Repeats each sample for its M masks, and replaces content as the masks specify.
 
     Args:
         features: (B, T, D).
         mask: None leaves the features as they are, unrepeated.
-        embedding: (D,); what stands at hidden positions.
+        embedding: (D,); the vector that is put at hidden positions.
         padding: (B, T) bool; true = not data, at the end of a sample. None: no sample is padded.
-        content: (C, D); the vectors of which one stands at a replaced position: number ``replacement`` modulo C. None:
-            those of the sample's own positions, never its padding.
+        content: (C, D); a replaced position gets vector number ``replacement`` modulo C. None: it gets a vector of the
+            sample's own positions, never of its padding.
 
     Returns:
         (R, T, D), R = B·M.
@@ -64,11 +64,11 @@ def drop(tokens: Tokens, mask: BatchMask | None) -> Tokens:
     """Removes dropped positions from the sequence.
 
     Args:
-        tokens: features (R, T, D) and padding (R, T) of all positions, already repeated, nothing extra yet.
-        mask: which positions stay.
+        tokens: features (R, T, D) and padding (R, T) of all positions, already repeated, without prefix tokens.
+        mask: the positions to keep.
 
     Returns:
-        Tokens with features (R, V, D), padding (R, V) and the positions (R, V) that they stand for.
+        Tokens with features (R, V, D), padding (R, V) and the positions (R, V) of the remaining features.
     """
     if mask is None or mask.visible is None:
         return tokens
@@ -82,7 +82,7 @@ def drop(tokens: Tokens, mask: BatchMask | None) -> Tokens:
 
 
 def prepend(tokens: Tokens, extra: Tensor) -> Tokens:
-    """Puts extra tokens (E, D), such as a class token, before every row."""
+    """Prepends extra tokens (E, D), such as a class token, to every row."""
     rows = tokens.features.shape[0]
     count = extra.shape[0]
     features = torch.cat([extra.to(tokens.features.dtype).expand(rows, -1, -1), tokens.features], 1)

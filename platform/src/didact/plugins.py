@@ -1,8 +1,8 @@
-"""Finding plugins, and reporting exactly what is wrong with those that cannot be used.
+"""Finds the installed plugins, and reports why a plugin cannot be used.
 
-pluggy's own entry-point loader skips a duplicate name silently, and one broken plugin takes down its host. Here such
-plugins are kept apart with the reason. A component that is registered by its place (``"module:Class"``) is imported,
-and checked, when it is first needed.
+pluggy's own entry-point loader silently skips duplicate names, and one broken plugin takes down the host. Here such
+plugins are kept, with the reason, but not used. A component that is registered by its import path
+(``"module:Class"``) is imported and checked when it is first needed.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from didact.serialization import from_data, to_data
 from didact.spec import Spec
 
 GROUP = "didact"
-SKIP = "DIDACT_SKIP"  # names of plugins or distributions, separated by commas, that are left out
-KINDS = {  # the five contracts of a method, by hook; other components are of the kind that their class implements
+SKIP = "DIDACT_SKIP"  # environment variable: plugins or distributions to leave out, separated by commas
+KINDS = {  # the five contracts of a method, by hook; the class of any other component determines its kind
     "didact_feature_encoders": "didact.contracts.network:FeatureEncoder",
     "didact_maskers": "didact.contracts.network:Masker",
     "didact_backbones": "didact.contracts.network:Backbone",
@@ -59,18 +59,18 @@ class Plugin:
     """One entry point of the group ``didact``.
 
     Attributes:
-        name: of the entry point.
-        distribution: that brings it.
-        version: of the distribution.
-        module: that it names.
-        location: of that module's file; empty where it was not imported.
-        components: ``hook → short name → class``, or the class's place.
-        commands: by their word, or their place.
-        examples: the function that ``didact_examples`` returned, or its place; None where there is no such hook.
-        failure: why it cannot be used; empty where it can.
-        hint: how to fix that.
-        skipped: whether ``DIDACT_SKIP`` leaves it out; nothing of it was imported.
-        warning: what is wrong with it although it can be used.
+        name: the entry point's name.
+        distribution: the distribution that provides the plugin.
+        version: the distribution's version.
+        module: the module that the entry point names.
+        location: the path of the module's file; empty if the module was not imported.
+        components: ``hook → short name → class``, or the class's import path.
+        commands: ``name → command``, or the command's import path.
+        examples: the function that ``didact_examples`` returned, or its import path; None without such a hook.
+        failure: why the plugin cannot be used; empty if it can be used.
+        hint: how to fix the failure.
+        skipped: whether ``DIDACT_SKIP`` leaves out the plugin; a skipped plugin is not imported.
+        warning: a problem that does not prevent the use of the plugin.
     """
 
     name: str
@@ -92,21 +92,21 @@ class Plugin:
         return f"{self.distribution} {self.version}"
 
     def entries(self) -> Iterator[tuple[str, str]]:
-        """The hook and the short name of each component."""
+        """Yields the hook and the short name of each component."""
         yield from ((hook, short) for hook, components in self.components.items() for short in components)
 
     def resolve(self, hook: str, short: str) -> type:
-        """A component's class, imported and checked.
+        """Imports and checks a component's class.
 
         Raises:
-            PluginError: it cannot be imported, or is not of the kind that its hook registers.
+            PluginError: the class cannot be imported, or is not of the kind that its hook registers.
         """
         what = f"its {hook} registers {short!r}"
         cls = self.imported(what, self.components[hook][short])
         wanted = _at(KINDS[hook]) if hook in KINDS else object
         if not (isinstance(cls, type) and issubclass(cls, wanted)):
             raise self._wrong(f"{what} as {cls!r}, which is no {wanted.__name__} class")
-        if issubclass(cls, Spec) and "__attrs_attrs__" not in vars(cls):  # its own, not a base's
+        if issubclass(cls, Spec) and "__attrs_attrs__" not in vars(cls):  # of the class, not of a base
             raise self._wrong(f"its {short!r} ({cls.__name__}) is not decorated with @attrs.frozen(kw_only=True)")
         missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
         if missing:
@@ -115,10 +115,10 @@ class Plugin:
         return cls
 
     def command(self, word: str) -> Any:
-        """A command, imported: a `click.Command`.
+        """Imports a command, a `click.Command`.
 
         Raises:
-            PluginError: it cannot be imported, or is no command.
+            PluginError: the command cannot be imported, or is not a `click.Command`.
         """
         what = f"its {COMMANDS} registers {word!r}"
         command = self.imported(what, self.commands[word])
@@ -127,7 +127,7 @@ class Plugin:
         return command
 
     def imported(self, what: str, value: Any) -> Any:
-        """A value that may be given by its place; a `PluginError` where it cannot be imported from there."""
+        """Returns a value, imported if it is given by an import path; raises a `PluginError` if the import fails."""
         if not isinstance(value, str):
             return value
         try:
@@ -142,10 +142,10 @@ class Plugin:
 
 @attrs.frozen(kw_only=True)
 class Registry:
-    """Everything that the installed plugins add.
+    """The components and commands of all installed plugins.
 
     Attributes:
-        plugins: all of them in the order of their names, those that cannot be used included.
+        plugins: all plugins in the order of their names, including those that cannot be used.
     """
 
     plugins: tuple[Plugin, ...]
@@ -157,18 +157,18 @@ class Registry:
 
     @functools.cached_property
     def _names(self) -> dict[Any, str]:
-        """The full names of components, by their class or its place."""
+        """The full names of components, by their class or its import path."""
         return {one.components[hook][short]: name for name, (one, hook, short) in self.components.items()}
 
     def of_kind(self, contract: type[Kind], short: str = "") -> dict[str, type[Kind]]:
-        """The components that implement a contract, by full name.
+        """Returns the components that implement a contract, by full name.
 
         Args:
-            contract: such as `didact.Teacher`.
-            short: only components of that short name are imported and returned; where it is empty, all that can be.
+            contract: the contract, such as `didact.Teacher`.
+            short: imports and returns only components of this short name; if empty, all that can be imported.
 
         Raises:
-            PluginError: a component of the name ``short`` cannot be imported.
+            PluginError: a component with the short name ``short`` cannot be imported.
         """
         found = {}
         for name, (plugin, hook, own) in self.components.items():
@@ -183,14 +183,14 @@ class Registry:
         return found
 
     def name_of(self, cls: type[Spec]) -> str | None:
-        """A spec class's full name; None for those of the core, whose place in an experiment identifies them."""
+        """Returns a spec class's full name; None for a core class, which its place in an experiment identifies."""
         name = self._names.get(cls) or self._names.get(f"{cls.__module__}:{cls.__qualname__}")
-        if name is None and not cls.__module__.startswith("didact."):  # perhaps registered by another place
+        if name is None and not cls.__module__.startswith("didact."):  # perhaps registered by another import path
             return next((name for name, own in self.of_kind(Spec).items() if own is cls), None)
         return name
 
     def class_of(self, name: str) -> type[Spec]:
-        """The spec class of a full name.
+        """Returns the spec class of a full name.
 
         Raises:
             PluginError: the plugin is not installed, cannot be used, or has no such component.
@@ -215,14 +215,14 @@ class Registry:
         raise PluginError(f"{name} comes from the plugin {owner!r}, which {reason}", where=where, hint=hint)
 
     def data_of(self, value: Any) -> Any:
-        """An experiment, or any spec, as plain data."""
+        """Converts an experiment, or any spec, to plain data."""
         return to_data(value, self.name_of)
 
     def from_data(self, data: Any, hint: Any) -> Any:
-        """The value of type ``hint`` that ``data`` describes.
+        """Builds the value of type ``hint`` that ``data`` describes.
 
         Raises:
-            PluginError: a plugin that it needs is missing.
+            PluginError: a required plugin is missing.
             SpecError: a field is unknown, missing, or of the wrong type.
         """
         return from_data(data, hint, self.class_of)
@@ -230,13 +230,13 @@ class Registry:
 
 @functools.cache
 def registry() -> Registry:
-    """The installed plugins, discovered once."""
+    """Returns the installed plugins; discovery happens once per process."""
     return discover(importlib.metadata.entry_points(group=GROUP))
 
 
 def discover(entry_points: Iterable[EntryPoint]) -> Registry:
-    """Loads the plugins that ``entry_points`` name; one that cannot be used is kept apart with the reason."""
-    found = {}  # a dictionary, because one may be found twice on the path
+    """Loads the plugins that ``entry_points`` name; a plugin that cannot be used is kept with the reason."""
+    found = {}  # a dictionary, because an entry point may occur twice on the path
     for entry_point in entry_points:
         owner = entry_point.dist
         distribution, version = (owner.name, owner.version) if owner is not None else ("an unknown distribution", "?")
@@ -255,7 +255,7 @@ def discover(entry_points: Iterable[EntryPoint]) -> Registry:
             plugins.append(_load(*claims[0]))
             continue
         named = " and ".join(f"{plugin.owner} ({plugin.module})" for plugin, _ in claims)
-        failure = f"{len(claims)} plugins are called {name!r}: {named}"  # neither is used: the name is ambiguous
+        failure = f"{len(claims)} plugins are called {name!r}: {named}"  # none is used: the name is ambiguous
         hint = f"uninstall one of them, leave one out with {SKIP}=DISTRIBUTION, or rename its entry point"
         plugins += [attrs.evolve(plugin, failure=failure, hint=hint) for plugin, _ in claims]
     version, location = importlib.metadata.version("didact"), str(Path(__file__).parent)
@@ -285,7 +285,7 @@ def _load(plugin: Plugin, entry_point: EntryPoint) -> Plugin:
 
 
 def _check_version(plugin: Plugin, requirements: Iterable[str]) -> None:
-    """Raises where the distribution's own metadata require another didact, whatever an installer accepted."""
+    """Raises a `PluginError` if the distribution's metadata require another didact, whatever the installer accepted."""
     here = importlib.metadata.version("didact")
     for wanted in map(Requirement, requirements):
         applies = wanted.marker is None or wanted.marker.evaluate()
@@ -296,10 +296,10 @@ def _check_version(plugin: Plugin, requirements: Iterable[str]) -> None:
 
 
 def _registered(plugin: Plugin, module: ModuleType) -> Plugin:
-    """The plugin with what its module registers.
+    """Returns the plugin with the components and commands that its module registers.
 
     Raises:
-        PluginError: an unknown hook, one that raises, or one that returns something else than its definition says.
+        PluginError: a hook is unknown, raises an error, or returns a value that its definition does not allow.
     """
     returned: dict[str, Any] = {}
     for name, function in inspect.getmembers(module):
@@ -330,10 +330,10 @@ def _registered(plugin: Plugin, module: ModuleType) -> Plugin:
 
 
 def _hook(name: str, value: Any) -> str | None:
-    """The hook that a member of a plugin's module implements; None where it is no hook.
+    """Returns the hook that a member of a plugin's module implements; None if the member is not a hook.
 
     Raises:
-        PluginError: it looks like a hook and is none, or does not fit the hook's definition.
+        PluginError: the member looks like a hook but is not one, or does not match the hook's definition.
     """
     options = getattr(value, "didact_impl", None)
     if options is None:
@@ -358,7 +358,7 @@ def _hook(name: str, value: Any) -> str | None:
 
 
 def _without_contested_words(plugins: Sequence[Plugin]) -> Iterator[Plugin]:
-    """The plugins, without the commands that several register or the core has: no plugin gets those."""
+    """Yields the plugins without commands that several plugins register, or that are commands of the core."""
     holders: dict[str, list[str]] = defaultdict(list, {word: ["didact itself"] for word in OWN_COMMANDS})
     for plugin in plugins:
         for word in plugin.commands:

@@ -1,7 +1,7 @@
-"""Preflight: what is known of a run before its first step, and what a part finds in it.
+"""Preflight: what is known of a run before its first step, and findings about the run.
 
-A spec that has something to check against the data or the length of a run has a method ``examine(preflight)``, which
-yields findings. The plugin didact-doctor calls it.
+A spec that checks itself against the data or the length of a run has a method ``examine(preflight)``, which yields
+findings. The plugin didact-doctor calls this method.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from didact.tensors import Layout
 
 @attrs.frozen(kw_only=True)
 class Finding:
-    """One thing found before the first step; `fine` and `warning` make most.
+    """The result of one check before the first step; usually made with `fine` or `warning`.
 
     Attributes:
         severity: ``error``: the run would fail, so it does not start; ``warning``: the run would complete, but most
             likely not do what was intended; ``fine``: information.
-        says: what was found, in one sentence with its numbers.
-        where: the field that it is about, relative to the part that reports it; empty for the part as a whole.
-        hint: which field to change, and to what; empty only where all is fine.
+        says: the finding, in one sentence with its numbers.
+        where: the field that the finding is about, relative to the reporting part; empty for the part as a whole.
+        hint: which field to change, and to what; empty only if the severity is ``fine``.
     """
 
     severity: Literal["fine", "warning", "error"]
@@ -33,23 +33,23 @@ class Finding:
 
     @classmethod
     def fine(cls, says: str, *, where: str = "") -> Finding:
-        """Information; nothing is wrong."""
+        """Makes a finding that only informs."""
         return cls(severity="fine", says=says, where=where)
 
     @classmethod
     def warning(cls, says: str, *, where: str = "", hint: str) -> Finding:
-        """The run would complete, but most likely not do what was intended."""
+        """Makes a finding about a run that would complete, but most likely not do what was intended."""
         return cls(severity="warning", says=says, where=where, hint=hint)
 
 
 @attrs.frozen(kw_only=True)
 class Spread:
-    """How a number varies.
+    """The range of some values.
 
     Attributes:
-        smallest: of the values.
-        median: of the values.
-        largest: of the values.
+        smallest: the smallest value.
+        median: the median value.
+        largest: the largest value.
     """
 
     smallest: float
@@ -58,7 +58,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: np.ndarray) -> Self:
-        """The spread of some numbers, of any shape."""
+        """Computes the spread of an array of any shape."""
         return cls(smallest=float(values.min()), median=float(np.median(values)), largest=float(values.max()))
 
 
@@ -67,16 +67,16 @@ class Preflight:
     """What is known of a run before its first step; the argument of ``examine``.
 
     Attributes:
-        steps: the run's optimizer steps.
-        samples: how many there are to learn from.
-        layouts: the different arrangements that the encoder makes of samples, from the shortest sample to the longest.
-            Where lengths vary these are a few of many, the two ends among them.
-        positions: of a sample's view, over all samples.
-        samples_per_step: over the first epoch.
-        positions_per_step: over the first epoch, all views together, without padding.
-        steps_per_epoch: how many steps see every sample once.
-        blocks: how many the backbone has.
-        pretrained: whether the network, and what is made of it, starts from trained weights.
+        steps: number of optimizer steps of the run.
+        samples: number of samples to learn from.
+        layouts: the different layouts that the encoder gives to samples, from the shortest sample to the longest. If
+            lengths vary, this is a selection that includes the shortest and the longest.
+        positions: number of positions in a sample's view, over all samples.
+        samples_per_step: number of samples in a step, over the first epoch.
+        positions_per_step: number of positions in a step, over the first epoch, in all views together, without padding.
+        steps_per_epoch: number of steps that see every sample once.
+        blocks: number of blocks in the backbone.
+        pretrained: whether the network, and the parts built from it, start from trained weights.
     """
 
     steps: int

@@ -1,7 +1,7 @@
-"""Randomness as a function of where it is used.
+"""Random generators that are functions of their use.
 
-Every generator is keyed: by the run's seed, by what it is for, and by the step and sample it serves. So nothing random
-depends on the process, the worker, a restart, or how a batch is split.
+Every generator is keyed by the run's seed, its purpose, and the step and sample that use it. Random numbers therefore
+do not depend on the process, the worker, a restart, or how a batch is split.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-common = torch.Generator()  # for draws that all processes of a run must make alike; seeded anew for every step
+common = torch.Generator()  # for draws that must be equal on all processes of a run; seeded anew for every step
 
 
 def key(seed: int, *parts: str | int) -> int:
-    """A 63-bit seed for one use: the same parts, the same seed; any other part, an unrelated one."""
+    """Returns a 63-bit seed for one use: equal parts give equal seeds, different parts give unrelated seeds."""
     text = "\0".join(str(part) for part in (seed, *parts))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def generator(seed: int, *parts: str | int) -> torch.Generator:
-    """A CPU generator for one use; see `key`."""
+    """Returns a CPU generator for one use; see `key`."""
     return torch.Generator().manual_seed(key(seed, *parts))
 
 
 def uniform(keys: Tensor, count: int) -> Tensor:
-    """Numbers that follow from each sample's key alone: those that SplitMix64 begun at it gives.
+    """Draws uniform numbers that depend only on each sample's key: the output of SplitMix64 seeded with the key.
 
-    For what is drawn for a whole batch at once, where a generator for each sample would take the time. Steele, Lea &
+    Use this function to draw for a whole batch at once, where one generator per sample would be slow. Steele, Lea &
     Flood 2014, Fast splittable pseudorandom number generators, figures 16 and 19, with Stafford's variant 13.
 
     Args:
         keys: (B,) int64, on the CPU; see `View.keys`.
-        count: P, how many for each.
+        count: P, the number of draws per sample.
 
     Returns:
         (B, P) float32 in [0, 1), on the CPU.
@@ -50,16 +50,16 @@ def uniform(keys: Tensor, count: int) -> Tensor:
 
 
 def seed_step(seed: int, step: int, rank: int = 0) -> None:
-    """Seeds what a training step draws: PyTorch's global generators, otherwise on each process, and `common`, alike."""
+    """Seeds a training step: PyTorch's global generators differently on each process, `common` equally on all."""
     torch.manual_seed(key(seed, "dropout", step, rank))
     common.manual_seed(key(seed, "common", step))
 
 
 @contextlib.contextmanager
 def seeded(seed: int, *parts: str | int) -> Iterator[None]:
-    """Seeds PyTorch's global generators inside the ``with`` and restores the CPU's afterwards.
+    """Seeds PyTorch's global generators inside the ``with`` block and restores the CPU's generator afterwards.
 
-    For what PyTorch draws globally and nothing else: initialisation and dropout.
+    Use this only for what PyTorch draws from its global generators: initialisation and dropout.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(seed, *parts))

@@ -1,4 +1,4 @@
-"""Names of earlier commits and what they are called now, for errors about old experiment files and run folders."""
+"""Names from earlier commits and their replacements, for errors about old experiment files and run folders."""
 
 from __future__ import annotations
 

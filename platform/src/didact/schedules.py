@@ -1,4 +1,4 @@
-"""Learning-rate schedules: frozen values that are their own function of the step."""
+"""Learning-rate schedules: frozen values that compute a factor for each step."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from didact.spec import Spec
 
 @attrs.frozen(kw_only=True)
 class Schedule(Spec, abc.ABC):
-    """How the learning rate moves over a run."""
+    """The course of the learning rate over a run."""
 
     @abc.abstractmethod
     def at(self, step: int, steps: int) -> float:
-        """The factor on the peak learning rate at step ``step`` (from 0) of ``steps``."""
+        """Returns the factor on the peak learning rate at step ``step`` (from 0) of ``steps``."""
 
 
 @attrs.frozen(kw_only=True)
 class Constant(Schedule):
-    """The peak from the first step on, after an optional warm-up.
+    """A constant learning rate, after an optional warm-up.
 
     Attributes:
-        warmup_steps: steps over which it rises linearly from 0.
+        warmup_steps: number of steps over which the rate rises linearly from 0.
     """
 
     warmup_steps: int = 0
@@ -38,10 +38,10 @@ class Constant(Schedule):
 
 @attrs.frozen(kw_only=True)
 class Cosine(Schedule):
-    """Linear warm-up, then half a cosine down to ``final``.
+    """A linear warm-up, then half a cosine down to ``final``.
 
     Attributes:
-        warmup_steps: steps over which it rises linearly from 0.
+        warmup_steps: number of steps over which the rate rises linearly from 0.
         final: the factor at the last step.
     """
 

@@ -1,4 +1,4 @@
-"""Specs as plain data, as run folders and trackers hold them, and back; texts of a command line as values."""
+"""Converts specs to plain data and back, for run folders and trackers, and parses values of the command line."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ TAG = "spec"  # the key under which a spec's data holds its registered name
 
 
 def to_data(spec: Any, name_of: Callable[[type[Spec]], str | None] = lambda cls: None) -> Any:
-    """Plain data (dictionaries, lists, strings, numbers) that `from_data` turns back into an equal value.
+    """Converts a spec to plain data (dictionaries, lists, strings, numbers); `from_data` restores an equal value.
 
     Args:
-        spec: a spec, or any value that stands in a spec's field.
-        name_of: the registered name of a spec class, or None for the core's own, whose place says what they are.
+        spec: a spec, or any value that a spec's field may hold.
+        name_of: returns the registered name of a spec class, or None for a core class, which its place identifies.
     """
     if isinstance(spec, Spec):
         name = name_of(type(spec))
@@ -43,12 +43,12 @@ def to_data(spec: Any, name_of: Callable[[type[Spec]], str | None] = lambda cls:
 
 
 def from_data(data: Any, hint: Any, class_of: ClassOf | None = None) -> Any:
-    """The value of type ``hint`` that ``data`` describes; the inverse of `to_data`. Nothing is converted.
+    """Builds the value of type ``hint`` that ``data`` describes; the inverse of `to_data`. Values are not coerced.
 
     Args:
-        data: what `to_data` gave, possibly through JSON.
-        hint: the type to make, one that a field may have.
-        class_of: finds a spec class by its registered name; it raises where the plugin is missing.
+        data: the output of `to_data`, possibly stored as JSON in between.
+        hint: the type of the value, one that a field may have.
+        class_of: returns the spec class of a registered name; raises an error if the plugin is missing.
 
     Raises:
         SpecError: a field is unknown, missing, or of the wrong type.
@@ -70,7 +70,7 @@ def from_data(data: Any, hint: Any, class_of: ClassOf | None = None) -> Any:
                 values[key] = from_data(value, arguments[1], class_of)
         return values
     elif hint is float and type(data) is int:
-        return float(data)  # JSON writes 1.0 as it likes
+        return float(data)  # JSON may store 1.0 as 1
     elif hint is Path and isinstance(data, str):
         return Path(data)
     elif fits(data, hint):
@@ -79,28 +79,28 @@ def from_data(data: Any, hint: Any, class_of: ClassOf | None = None) -> Any:
 
 
 def fingerprint(data: Any) -> str:
-    """SHA-256 of the canonical JSON of plain data, as hexadecimal; 1 and 1.0 are the same number (RFC 8785)."""
+    """Returns the SHA-256 of plain data as canonical JSON, in hexadecimal; 1 and 1.0 are the same number (RFC 8785)."""
     data = _whole_numbers(data)
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def override(spec: SpecT, settings: Mapping[str, str], class_of: ClassOf | None = None) -> SpecT:
-    """A copy of a spec with dotted fields changed, as ``--set targets.k=4`` changes them.
+    """Returns a copy of a spec with dotted fields changed, as by ``--set targets.k=4``.
 
     Args:
-        spec: what to copy.
-        settings: ``dotted field → text``. A text is JSON, Python such as ``0.1, 0.3`` or ``None``, or itself.
-        class_of: finds a spec class by its registered name, for texts that describe a spec in JSON.
+        spec: the spec to copy.
+        settings: ``dotted field → text``. A text is JSON, Python such as ``0.1, 0.3`` or ``None``, or a plain string.
+        class_of: returns the spec class of a registered name, for texts that describe a spec in JSON.
 
     Raises:
-        SpecError: there is no such field (with a suggestion), or a text does not fit it.
+        SpecError: there is no such field (with a suggestion), or a text does not fit the field.
     """
 
     def read(text: str, hint: Any, where: str, documentation: str) -> Any:
         value = _literal(text)
         if isinstance(value, Mapping):
-            return from_data(value, hint, class_of)  # its own error says more than that the text does not fit
+            return from_data(value, hint, class_of)  # raises a more specific error than the one below
         for candidate in (value, text):
             with contextlib.suppress(SpecError):
                 return from_data(candidate, hint, class_of)
@@ -110,7 +110,7 @@ def override(spec: SpecT, settings: Mapping[str, str], class_of: ClassOf | None 
 
 
 def _whole_numbers(data: Any) -> Any:
-    """The data with every float that is a whole number as an int."""
+    """Converts every float that is a whole number to an int."""
     if isinstance(data, Mapping):
         return {key: _whole_numbers(value) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
@@ -131,7 +131,7 @@ def _spec(data: Any, hint: type[Spec], class_of: ClassOf | None) -> Spec:
         if key == TAG:
             continue
         try:
-            values[key] = from_data(value, hints.get(key, Any), class_of)  # the class names unknown fields itself
+            values[key] = from_data(value, hints.get(key, Any), class_of)  # the class reports unknown fields
         except SpecError as error:
             what, advice = error.what, error.hint
             if not error.where and not isinstance(value, Mapping):
@@ -147,7 +147,7 @@ def _union(data: Any, hint: Any, class_of: ClassOf | None) -> Any:
         return None
     specs = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, Spec)]
     if isinstance(data, Mapping) and (len(specs) == 1 or (specs and TAG in data)):
-        return _spec(data, specs[0], class_of)  # its own error says more than "fits no choice"
+        return _spec(data, specs[0], class_of)  # raises a more specific error than the one below
     for choice in choices:
         with contextlib.suppress(SpecError):
             value = from_data(data, choice, class_of)

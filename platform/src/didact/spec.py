@@ -1,8 +1,8 @@
-"""Specs: what an experiment composes. Frozen, validated values that turn into plain data and back.
+"""Specs: the frozen, validated values of which an experiment consists. They convert to plain data and back.
 
-A spec is a class decorated with ``@attrs.frozen(kw_only=True)`` that inherits `Spec`. Its fields are checked when it is
-made, type first and range second. The ``Attributes:`` section of its docstring documents every field; an error about a
-field shows that text.
+A spec is a class decorated with ``@attrs.frozen(kw_only=True)`` that inherits from `Spec`. Its fields are checked on
+construction, types first and ranges second. The ``Attributes:`` section of its docstring documents every field; an
+error about a field shows the field's text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Read = Callable[[str, Any, str, str], Any]  # (text, type, place, field's docume
 
 
 class FrozenDict(Mapping[Any, Any]):
-    """A mapping that cannot be changed, and that has a hash. Specs hold their mappings as such."""
+    """An immutable, hashable mapping. Specs store their mappings in this form."""
 
     def __init__(self, items: Mapping[Any, Any]) -> None:
         self._items = dict(items)
@@ -47,9 +47,9 @@ class FrozenDict(Mapping[Any, Any]):
 
 
 class SpecType(abc.ABCMeta):
-    """The type of spec classes. It names a misspelt or missing field, where Python would raise a bare TypeError."""
+    """The metaclass of specs. It reports misspelt or missing fields by name, instead of Python's bare TypeError."""
 
-    if not TYPE_CHECKING:  # an editor would take this for every constructor, and know no field
+    if not TYPE_CHECKING:  # an editor would use this signature for every constructor and lose the fields
 
         def __call__(cls, *values: Any, **fields: Any) -> Any:
             if attrs.has(cls):
@@ -67,7 +67,7 @@ class SpecType(abc.ABCMeta):
 
 @attrs.frozen(kw_only=True)
 class Spec(metaclass=SpecType):
-    """Base of everything an experiment is composed of."""
+    """The base class of an experiment and all of its parts."""
 
     def __attrs_post_init__(self) -> None:
         for name, hint in field_types(type(self)).items():
@@ -77,14 +77,14 @@ class Spec(metaclass=SpecType):
         self.validate()
 
     def validate(self) -> None:
-        """Checks what types cannot say; called once all fields hold the right type.
+        """Checks what types cannot express; called after the types of all fields have been checked.
 
         Raises:
-            SpecError: a value is out of range, or two fields do not fit. Use `require`, which words it.
+            SpecError: a value is out of range, or two fields contradict each other. `require` formats the error.
         """
 
     def require(self, condition: bool, field: str, rule: str, more: str = "") -> None:
-        """Raises a `SpecError` that names the field, the rule and the value; its hint is the field's documentation."""
+        """Raises a `SpecError` unless ``condition`` holds; its hint is the field's documentation."""
         if not condition:
             raise SpecError(
                 f"{type(self).__name__}.{field} must be {rule}, got {getattr(self, field)!r}{more}",
@@ -93,13 +93,13 @@ class Spec(metaclass=SpecType):
             )
 
     def evolve(self, **changes: Any) -> Self:
-        """A copy with some fields changed; dots reach into fields: ``evolve(**{"targets.k": 4})``.
+        """Returns a copy with some fields changed; dots address nested fields: ``evolve(**{"targets.k": 4})``.
 
-        Dots lead into specs, into mappings by key, and into tuples by number. All changes are made at once: only the
+        Dots address fields of specs, keys of mappings, and indices of tuples. All changes are made at once, so only the
         result must be valid.
 
         Raises:
-            SpecError: there is no such field (with a suggestion), or a value does not fit it.
+            SpecError: there is no such field (with a suggestion), or a value does not fit the field.
         """
         return evolve(self, changes)
 
@@ -108,13 +108,13 @@ SpecT = typing.TypeVar("SpecT", bound=Spec)
 
 
 def evolve(spec: SpecT, changes: Mapping[str, Any], read: Read | None = None, where: str = "") -> SpecT:
-    """A copy of a spec with dotted fields changed; see `Spec.evolve`.
+    """Returns a copy of a spec with dotted fields changed; see `Spec.evolve`.
 
     Args:
-        spec: what to copy.
+        spec: the spec to copy.
         changes: ``dotted field → value``.
-        read: turns values that are strings into values of their field's type; None takes them as they are.
-        where: the spec's place in the experiment, for errors.
+        read: converts string values to values of their field's type; None leaves strings unchanged.
+        where: the spec's location in the experiment, for errors.
     """
     cls, hints, values = type(spec), field_types(type(spec)), {}
     for name, inner in _by_first(changes).items():
@@ -130,7 +130,7 @@ def evolve(spec: SpecT, changes: Mapping[str, Any], read: Read | None = None, wh
 
 
 def field_documentation(cls: type) -> dict[str, str]:
-    """Each field's text from the ``Attributes:`` sections of a class and its bases."""
+    """Returns each field's text from the ``Attributes:`` sections of a class and its bases."""
     texts: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         section = re.search(r"^Attributes:\n((?:[ ]{4}.*\n?|\n)+)", inspect.cleandoc(base.__doc__ or ""), re.MULTILINE)
@@ -143,13 +143,13 @@ def field_documentation(cls: type) -> dict[str, str]:
 
 @functools.cache
 def field_types(cls: type) -> dict[str, Any]:
-    """Every field of a spec class with its type, annotations resolved."""
+    """Returns every field of a spec class with its type; annotations are resolved."""
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in attrs.fields(cls)}
 
 
 def type_words(hint: Any) -> str:
-    """A type as a user would write it."""
+    """Formats a type as a user would write it."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return "one of " + ", ".join(map(repr, arguments))
@@ -161,10 +161,10 @@ def type_words(hint: Any) -> str:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type that a spec's field may have.
+    """Returns whether a value has the type ``hint``, which must be a type that a spec's field may have.
 
-    Those are classes, unions, literals, tuples and other sequences, and mappings. An int serves as a float; a bool
-    serves as neither, because ``depth=True`` is a mistake.
+    These types are classes, unions, literals, tuples and other sequences, and mappings. An int is accepted as a float;
+    a bool is accepted as neither int nor float, because ``depth=True`` is a mistake.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or hint is None:
@@ -193,7 +193,7 @@ def _unknown(cls: type, names: Sequence[str], known: Iterable[str], where: str) 
 
 
 def _frozen(value: Any, item: bool = False) -> Any:
-    """The value, its mappings frozen at any depth, and lists in them, each an ``item``, as tuples."""
+    """Returns the value with mappings frozen at any depth and lists in mappings (``item``) converted to tuples."""
     if type(value) is tuple or (item and type(value) is list):
         return tuple(_frozen(each, item) for each in value)
     if isinstance(value, Mapping) and not isinstance(value, FrozenDict):
@@ -202,7 +202,7 @@ def _frozen(value: Any, item: bool = False) -> Any:
 
 
 def _change(value: Any, changes: Mapping[str, Any], hint: Any, where: str, read: Read | None, text: str) -> Any:
-    """A field's value after the change that ends at it, then those that lead into it."""
+    """Returns a field's value after a change of the field itself and then changes of its nested fields."""
     inner = dict(changes)
     if "" in inner:
         new = inner.pop("")
@@ -229,7 +229,7 @@ def _change(value: Any, changes: Mapping[str, Any], hint: Any, where: str, read:
 
 
 def _by_first(changes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The changes by the first part of their dotted field, and by the rest; "" where nothing is left."""
+    """Groups changes by the first part of their dotted field, then by the rest, which is "" if nothing is left."""
     grouped: dict[str, dict[str, Any]] = {}
     for path, value in changes.items():
         first, _, rest = path.partition(".")

@@ -1,7 +1,7 @@
-"""The values that travel through a training step, from a source's samples to a loss.
+"""The values that pass through a training step, from a source's samples to a loss.
 
-Legend: ``B`` samples of the batch, ``M`` masks per sample, ``R = B·M`` rows (row ``b·M + m`` is sample ``b`` behind its
-mask ``m``), ``T`` positions of a sample, ``V`` positions a row still holds when some were dropped, ``D`` width,
+Legend: ``B`` samples of the batch, ``M`` masks per sample, ``R = B·M`` rows (row ``b·M + m`` is sample ``b`` with its
+mask ``m``), ``T`` positions of a sample, ``V`` positions of a row that remain after dropping, ``D`` width,
 ``N`` predicted positions of the whole batch.
 """
 
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from didact.errors import SpecError
 
-LOUDEST = 32_767  # of 16-bit PCM
+LOUDEST = 32_767  # maximum of 16-bit PCM
 Feature = Literal["ffn", "ffn+residual", "attention", "block"]
 
 
@@ -29,7 +29,7 @@ class Layout:
     """The arrangement of a sample's positions.
 
     Attributes:
-        shape: ``(T,)`` in a sequence; ``(H, W)`` in a grid, row by row.
+        shape: ``(T,)`` for a sequence; ``(H, W)`` for a grid, row by row.
     """
 
     shape: tuple[int, ...]
@@ -42,15 +42,15 @@ class Layout:
 
 @attrs.frozen(kw_only=True)
 class Signal:
-    """The description of a source's samples, from which an encoder is built and by which it checks that it fits.
+    """The description of a source's samples. Encoders are built from it and check that they can read such samples.
 
     Attributes:
-        kind: its name for encoders, such as ``waveform``, ``image`` or ``tokens``. The core never interprets it.
-        axes: a sample's axes; None where the size differs from sample to sample. Mono sound is ``(None,)``, an image
-            ``(3, 224, 224)``, a text ``(None,)``.
-        rate_hz: values per second along the last axis, where time is that axis.
-        vocabulary: number of ids, where the values are ids.
-        coding: what the ids mean, such as a tokenizer with its settings; None where there is nothing to distinguish.
+        kind: the kind of samples, such as ``waveform``, ``image`` or ``tokens``. The core never interprets the kind.
+        axes: the sizes of a sample's axes; None for a size that varies between samples. Mono audio is ``(None,)``, an
+            image ``(3, 224, 224)``, a text ``(None,)``.
+        rate_hz: values per second along the last axis, if that axis is time.
+        vocabulary: number of ids, if the values are ids.
+        coding: what the ids mean, such as a tokenizer with its settings; None if there is nothing to distinguish.
             Weights trained with one coding are meaningless with another.
     """
 
@@ -64,21 +64,21 @@ class Signal:
 class Corruption(enum.IntEnum):
     """What the student's input holds at a position."""
 
-    NONE = 0  # its own content; a predicted position may keep it (BERT's 10 %)
+    NONE = 0  # the original content; a predicted position may keep it (BERT's 10 %)
     HIDE = 1  # the encoder's mask embedding
-    REPLACE = 2  # another content, drawn at random
+    REPLACE = 2  # other content, drawn at random
     DROP = 3  # nothing: the position is removed from the sequence
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Mask:
-    """One sample's masks, as a masker draws them.
+    """The masks of one sample, as drawn by a masker.
 
     Attributes:
         predicted: (M, T) bool; true = the student must predict this position.
-        corruption: (M, T) uint8 of `Corruption`: what stands there in the student's input.
-        replacement: (M, T) int64 or None; at a position to be replaced, a random number from which the encoder takes
-            the other content (a token id modulo its vocabulary).
+        corruption: (M, T) uint8 of `Corruption`: what the student's input holds at this position.
+        replacement: (M, T) int64 or None; at a replaced position, a random number from which the encoder derives the
+            other content (a token id modulo its vocabulary).
     """
 
     predicted: Tensor
@@ -87,29 +87,29 @@ class Mask:
 
     @classmethod
     def hide(cls, predicted: Tensor) -> Mask:
-        """Masks that hide what they predict behind the mask embedding; ``predicted`` is (M, T) bool."""
+        """Makes masks that replace predicted positions by the mask embedding; ``predicted`` is (M, T) bool."""
         return cls(predicted=predicted, corruption=predicted.to(torch.uint8) * int(Corruption.HIDE))
 
     @classmethod
     def drop(cls, predicted: Tensor) -> Mask:
-        """Masks that remove what they predict from the student's sequence; ``predicted`` is (M, T) bool."""
+        """Makes masks that remove predicted positions from the student's sequence; ``predicted`` is (M, T) bool."""
         return cls(predicted=predicted, corruption=predicted.to(torch.uint8) * int(Corruption.DROP))
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class BatchMask:
-    """The masks of a batch. Made where the batch is collated, so that a device never has to count or search.
+    """The masks of a batch. They are made during collation, so that a device never has to count or search.
 
     Attributes:
         predicted: (B, M, T) bool; true = the student must predict this position. Never true at padding.
-        hidden: (B, M, T) bool or None; true = the mask embedding stands there. None: nothing is hidden.
-        replaced: (B, M, T) bool or None; true = other content stands there.
-        replacement: (B, M, T) int64 or None; the random numbers from which that other content follows.
-        visible: (R, V) int64 or None; the positions that a row still holds, in order. None: all of them. Rows that
-            hold fewer than V are filled with position 0 and marked in ``visible_padding``.
+        hidden: (B, M, T) bool or None; true = the position holds the mask embedding. None: nothing is hidden.
+        replaced: (B, M, T) bool or None; true = the position holds other content. None: nothing is replaced.
+        replacement: (B, M, T) int64 or None; the random numbers from which the other content is derived.
+        visible: (R, V) int64 or None; the positions that remain in a row, in order. None: all positions. Rows with
+            fewer than V positions are filled with position 0, which ``visible_padding`` marks.
         visible_padding: (R, V) bool or None; true = filler.
-        target_indices: (N,) int64; the predicted positions as indices into the samples end to end: ``b·T + t``.
-        prediction_indices: (N,) int64; the same positions as indices into the rows end to end: ``(b·M + m)·T + t``.
+        target_indices: (N,) int64; the predicted positions as indices into the concatenated samples: ``b·T + t``.
+        prediction_indices: (N,) int64; the same positions as indices into the concatenated rows: ``(b·M + m)·T + t``.
     """
 
     predicted: Tensor
@@ -123,19 +123,19 @@ class BatchMask:
 
     @property
     def masks(self) -> int:
-        """M, the masks per sample."""
+        """M, the number of masks per sample."""
         return self.predicted.shape[1]
 
     @property
     def count(self) -> int:
-        """N, the predicted positions of all rows; known without asking the device."""
+        """N, the number of predicted positions of all rows; known without synchronising with the device."""
         return self.target_indices.shape[0]
 
     @classmethod
     def collate(cls, masks: Sequence[Mask], positions: int) -> BatchMask:
-        """Joins the masks of B samples, each over that sample's own positions, of which the longest has T.
+        """Joins the masks of B samples; each covers its sample's own positions and is padded to T = ``positions``.
 
-        Positions beyond a sample's own are padding and never predicted.
+        Positions beyond a sample's own are padding and are never predicted.
         """
         predicted = torch.stack([_pad(mask.predicted, positions) for mask in masks])  # (B, M, T)
         corruption = torch.stack([_pad(mask.corruption, positions) for mask in masks])  # (B, M, T)
@@ -167,17 +167,17 @@ class BatchMask:
 
 @attrs.frozen(kw_only=True, eq=False)
 class View:
-    """One view of every sample of a batch: the whole of it, a crop, an augmentation.
+    """One view of every sample of a batch: the whole sample, a crop, or an augmentation.
 
     Attributes:
-        content: (B, *axes); what the source gives, padded with zeros to the longest sample.
+        content: (B, *axes); the source's samples, padded with zeros to the longest sample.
         padding: (B, T) bool or None; true = no data, in positions of the encoder. None: no sample is padded.
         layout: the arrangement of the T positions.
         lengths: (B,) int64 or None; the sizes of the samples along the axis that varies, before padding.
-        mask: what the student must predict in this view; None: nothing, it sees all of it.
+        mask: what the student must predict in this view; None: nothing, and the student sees the whole view.
         keys: (B,) int64, on the CPU, or None outside training; a random number for each (seed, step, view, sample),
-            for what draws at random where the network computes (colours of images, the distractors of wav2vec 2.0)
-            without depending on how the batch is split.
+            for random draws on the device (colours of images, the distractors of wav2vec 2.0) that do not depend on
+            how the batch is split.
     """
 
     content: Tensor
@@ -190,11 +190,11 @@ class View:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Batch:
-    """What a training step learns from.
+    """The data of a training step.
 
     Attributes:
         views: one or more views of the same samples.
-        ids: (B,) int64; the samples' places in their source, on the CPU, to name them when something goes wrong.
+        ids: (B,) int64, on the CPU; the samples' indices in the source, with which errors name samples.
     """
 
     views: tuple[View, ...]
@@ -203,17 +203,17 @@ class Batch:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Tokens:
-    """A sequence of vectors for every row, as an encoder gives it and a backbone takes it.
+    """A sequence of vectors for every row: the output of an encoder and the input of a backbone.
 
     Attributes:
         features: (R, V, D); before placing R = B and V = T.
-        layout: the arrangement of all T positions, also of those that were dropped.
-        padding: (R, V) bool or None; true = not data, no other position may attend to it.
-        positions: (R, V) int64 or None; each vector's position in the layout. None: all T of them, in order.
-        num_prefix_tokens: how many vectors precede the first position (class tokens). They are part of ``features`` and
+        layout: the arrangement of all T positions, including dropped positions.
+        padding: (R, V) bool or None; true = not data; no other position may attend to this position.
+        positions: (R, V) int64 or None; each vector's position in the layout. None: all T positions, in order.
+        num_prefix_tokens: number of vectors before the first position (class tokens). They are part of ``features`` and
             ``padding``, not of ``positions``.
-        latents: (B, T, F) or None; what `FeatureEncoderModule.embed` had before it projected to D, of encoders whose
-            method predicts or penalises that (the quantised latents of wav2vec 2.0).
+        latents: (B, T, F) or None; the features of `FeatureEncoderModule.embed` before projection to D, for methods
+            that predict or penalise them (the quantised latents of wav2vec 2.0).
     """
 
     features: Tensor
@@ -226,13 +226,13 @@ class Tokens:
 
 @attrs.frozen(kw_only=True)
 class HiddenState:
-    """The name of one inner feature of a backbone.
+    """The identifier of one inner feature of a backbone.
 
     Attributes:
         block: the index of a block in `BackboneModule.blocks`, from 0 for the lowest.
         feature: ``ffn`` is the feed-forward output before its residual connection, ``ffn+residual`` the sum after it,
-            ``attention`` the self-attention's output before its own residual connection, ``block`` what the block
-            passes to the next one: the sum, or its norm where norms follow the connections.
+            ``attention`` the self-attention's output before its own residual connection, ``block`` the block's output:
+            the sum, or the norm of the sum if norms follow the connections.
     """
 
     block: int
@@ -240,15 +240,15 @@ class HiddenState:
 
     @classmethod
     def last(cls, feature: Feature, count: int, blocks: int) -> tuple[HiddenState, ...]:
-        """One feature of the top ``count`` of ``blocks`` blocks, from lower to upper."""
+        """Returns one feature of the top ``count`` of ``blocks`` blocks, from lower to upper."""
         return tuple(cls(block=block, feature=feature) for block in range(blocks - count, blocks))
 
     @staticmethod
     def by_block(wanted: Sequence[HiddenState], blocks: int) -> dict[int, tuple[Feature, ...]]:
-        """The features that are asked for of each block, for a backbone's ``forward``.
+        """Groups the requested features by block, for a backbone's ``forward``.
 
         Raises:
-            SpecError: there is no such block.
+            SpecError: a requested block does not exist.
         """
         found: dict[int, tuple[Feature, ...]] = {}
         for one in wanted:
@@ -261,14 +261,14 @@ class HiddenState:
 
 @attrs.frozen(kw_only=True, eq=False)
 class BackboneOutput:
-    """What a backbone computes from a sequence.
+    """The output of a backbone.
 
     Attributes:
         output: (R, V, D); one vector for each input vector, prefix tokens included.
-        tokens: the sequence that ``output`` stands for. It is the input, unless the backbone changes the sequence
-            (latents of a Perceiver, the pooled grid of a convolutional network).
-        hidden_states: (R, V, D) each; the inner features that were asked for, in the order of the request.
-        pooled: (R, P) or None; one vector for the whole row, of backbones that end in one (a projector).
+        tokens: the sequence to which ``output`` belongs: the input, unless the backbone changes the sequence (latents
+            of a Perceiver, the pooled grid of a convolutional network).
+        hidden_states: (R, V, D) each; the requested inner features, in the order of the request.
+        pooled: (R, P) or None; one vector per row, for backbones that end in a single vector (a projector).
     """
 
     output: Tensor
@@ -277,7 +277,7 @@ class BackboneOutput:
     pooled: Tensor | None = None
 
     def positions_only(self, values: Tensor) -> Tensor:
-        """``values`` (R, V, D) without the prefix tokens: (R, V - num_prefix_tokens, D)."""
+        """Removes the prefix tokens from ``values`` (R, V, D): (R, V - num_prefix_tokens, D)."""
         return values[:, self.tokens.num_prefix_tokens :] if self.tokens.num_prefix_tokens else values
 
 
@@ -294,23 +294,23 @@ class Audio:
     rate_hz: int
 
     def wav(self) -> bytes:
-        """A WAV file, 16-bit PCM; values beyond full scale are clipped."""
+        """Encodes the audio as a WAV file, 16-bit PCM; values beyond full scale are clipped."""
         pulses = (self.samples.detach().float().cpu().clamp(-1, 1) * LOUDEST).round().numpy().astype("<i2")  # (S,)
         file = io.BytesIO()
         with wave.open(file, "wb") as written:
-            written.setparams((1, 2, self.rate_hz, len(pulses), "NONE", "not compressed"))  # mono, 2 bytes a sample
+            written.setparams((1, 2, self.rate_hz, len(pulses), "NONE", "not compressed"))  # mono, 2 bytes per sample
             written.writeframes(pulses.tobytes())
         return file.getvalue()
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Attention:
-    """Who reads from where in a block of a backbone, for people to look at.
+    """The attention weights of one block of a backbone, for visualization.
 
     Attributes:
-        weights: (R, H, Q, V) float32; the share that each of Q queries reads, by each of H heads, of each of the V
-            vectors that the backbone was given, extra ones included. Rows add up to 1, and nothing is read of padding.
-        latent: whether the queries are vectors of the backbone's own, such as a Perceiver's latents. Else Q = V, and
+        weights: (R, H, Q, V) float32; for H heads and Q queries, the attention weight of each of the V input vectors,
+            prefix tokens included. The weights of a query add up to 1, and the weights of padding are 0.
+        latent: whether the queries are the backbone's own vectors, such as a Perceiver's latents. Otherwise Q = V, and
             query q is vector q.
     """
 
@@ -323,9 +323,9 @@ class StudentPass:
     """The student's pass over one view.
 
     Attributes:
-        view: that it saw, behind the view's mask.
-        tokens: the encoder's, before masking.
-        backbone_output: after masking.
+        view: the view, with its mask.
+        tokens: the encoder's output before masking.
+        backbone_output: the backbone's output after masking.
     """
 
     view: View
@@ -335,11 +335,11 @@ class StudentPass:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Target:
-    """What one view's context must predict.
+    """What the student must predict from one view.
 
     Attributes:
-        view: the index of the view whose context predicts it.
-        values: what is to be predicted. Per position and continuous: (B, T, D) floats. Per position and discrete:
+        view: the index of the view from which the target is predicted.
+        values: the values to predict. Per position and continuous: (B, T, D) floats. Per position and discrete:
             (B, T) int64 ids. Per sample: (B, D) floats or (B,) int64.
         level: whether ``values`` holds a value per position or per sample.
     """
@@ -355,11 +355,11 @@ class Loss:
 
     Attributes:
         terms: each term's weighted sum over its targets, a scalar with gradient. The learner divides it by the number
-            of targets of the whole global batch, so that no split of the batch changes the gradient.
-        predictions: (N, D) without gradient, for the collapse measures.
-        targets: (N, D) without gradient, likewise.
-        scalars: further scalars to log, without gradient: means over the part's targets. Those of the parts of a batch
-            are averaged, weighted by their number of targets.
+            of targets of the whole global batch, so that splitting the batch does not change the gradient.
+        predictions: (N, D) without gradient, for the collapse metrics.
+        targets: (N, D) without gradient, for the collapse metrics.
+        scalars: further scalars to log, without gradient: means over the part's targets. The trainer averages them over
+            the parts of a batch, weighted by the number of targets.
     """
 
     terms: Mapping[str, Tensor]
@@ -372,23 +372,23 @@ Moved = TypeVar("Moved")
 
 
 def move(value: Moved, device: torch.device) -> Moved:
-    """A value of this module, or a tuple of them, on ``device``; what only the host reads of a `Batch` stays."""
+    """Moves a value of this module, or a tuple of values, to ``device``; ids and keys stay on the CPU."""
     moved: Moved = _each_tensor(value, lambda tensor: tensor.to(device, non_blocking=True), left_out=("ids", "keys"))
     return moved
 
 
 def pin(value: Moved) -> Moved:
-    """The same value in page-locked memory, from which a GPU copies while it computes."""
+    """Copies a value to page-locked memory, from which a GPU can copy while it computes."""
     pinned: Moved = _each_tensor(value, torch.Tensor.pin_memory)
     return pinned
 
 
 def mean_over_positions(values: Tensor, padding: Tensor | None) -> Tensor:
-    """The mean over positions that are data.
+    """Computes the mean over positions that are data.
 
     Args:
-        values: (R, V, D); what stands at padding, be it no number, changes nothing.
-        padding: (R, V) bool; true = not data. None: all is data.
+        values: (R, V, D); values at padding, even NaN, are ignored.
+        padding: (R, V) bool; true = not data. None: all positions are data.
 
     Returns:
         (R, D); zeros for a row without data.
@@ -416,7 +416,7 @@ def _pad(values: Tensor, positions: int) -> Tensor:
 
 
 def _visible(held: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The positions (R, V) that each row of ``held`` (R, T) holds, in order, and which of them are filler."""
+    """Returns the positions (R, V) that each row of ``held`` (R, T) holds, in order, and marks filler positions."""
     counts = held.sum(1)  # (R,)
     most = int(counts.max())
     order = torch.argsort((~held).to(torch.uint8), dim=1, stable=True)[:, :most]  # (R, V): held ones first

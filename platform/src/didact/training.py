@@ -1,4 +1,4 @@
-"""How long an experiment trains, on how much, and with which optimizer."""
+"""The training settings of an experiment: number of steps, batch size, optimizer, checkpoints and failures."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from didact.spec import Spec
 
 @attrs.frozen(kw_only=True)
 class BatchSize(Spec):
-    """The size of a global batch: what one optimizer step learns from, on any number of devices.
+    """The size of a global batch: the data of one optimizer step, on any number of devices.
 
-    Written as ``batch=BatchSize.seconds(3_800)``.
+    For example, ``batch=BatchSize.seconds(3_800)``.
 
     Attributes:
-        amount: how much.
-        unit: of what: ``samples``, or the unit in which the source counts length.
+        amount: the amount, in ``unit``.
+        unit: ``samples``, or the unit in which the source counts length.
     """
 
     amount: float
@@ -34,29 +34,29 @@ class BatchSize(Spec):
 
     @classmethod
     def samples(cls, amount: int) -> BatchSize:
-        """A batch of a number of samples, of any lengths."""
+        """Sets a number of samples per batch, of any lengths."""
         return cls(amount=amount, unit="samples")
 
     @classmethod
     def seconds(cls, amount: float) -> BatchSize:
-        """A batch of a number of seconds, of samples of similar length."""
+        """Sets a number of seconds per batch; the samples of a batch have similar lengths."""
         return cls(amount=amount, unit="seconds")
 
     @classmethod
     def tokens(cls, amount: int) -> BatchSize:
-        """A batch of a number of tokens, of samples of similar length."""
+        """Sets a number of tokens per batch; the samples of a batch have similar lengths."""
         return cls(amount=amount, unit="tokens")
 
 
 @attrs.frozen(kw_only=True)
 class Retention:
-    """Which checkpoints are kept. It depends only on what is on disk, so a restart does not change it.
+    """The rule for keeping checkpoints. It depends only on what is on disk, so a restart does not change the result.
 
     Attributes:
-        last: number of the newest that are kept.
-        every: those whose step is a multiple of it are kept too; None keeps none of them.
-        best: the one with the highest value of this metric is kept too; a minus before the name prefers the lowest.
-            Of equal ones the newer is kept; one without a value never is the best. None keeps none.
+        last: number of the newest checkpoints to keep.
+        every: also keep the checkpoints of steps that are multiples of this; None keeps none of them.
+        best: also keep the checkpoint with the highest value of this metric; a minus before the name prefers the
+            lowest. Among equal values, the newer one is kept; checkpoints without a value are ignored. None keeps none.
     """
 
     last: int
@@ -64,7 +64,7 @@ class Retention:
     best: str | None = None
 
     def keeps(self, checkpoints: Mapping[int, Mapping[str, float]]) -> set[int]:
-        """The steps of the checkpoints that are kept, of those whose known metrics ``checkpoints`` has by step."""
+        """Returns the steps of the checkpoints to keep; ``checkpoints`` maps each step to its known metrics."""
         kept = set(sorted(checkpoints)[-self.last :])
         if self.every is not None:
             kept |= {step for step in checkpoints if step % self.every == 0}
@@ -76,7 +76,7 @@ class Retention:
         return kept
 
     def unknown(self, found: Collection[str]) -> str | None:
-        """A warning where ``best`` is a metric ``name/metric`` that its evaluation did not report; else None."""
+        """Returns a warning if ``best`` is a metric that its evaluation did not report; otherwise None."""
         wanted = (self.best or "").removeprefix("-")
         names = [metric for metric in found if metric.partition("/")[0] == wanted.partition("/")[0]]
         if not names or wanted in names:
@@ -87,44 +87,44 @@ class Retention:
 
 @attrs.frozen(kw_only=True)
 class Training(Spec):
-    """How long, on how much, and with which AdamW.
+    """The training settings of an experiment; the optimizer is AdamW.
 
     Attributes:
-        steps: optimizer steps.
-        batch: the global batch: `BatchSize.samples`, `BatchSize.seconds` or `BatchSize.tokens`.
-        learning_rate: at the schedule's peak.
-        schedule: of the learning rate; `Cosine`, `Constant`, or a plugin's.
-        betas: of AdamW.
-        epsilon: of AdamW.
-        weight_decay: decoupled, as in AdamW. Biases, norms and what modules name in ``no_weight_decay()`` are exempt.
-        max_grad_norm: largest norm of the gradient; None does not clip.
-        gradient_accumulation_steps: parts of one global batch that one process computes one after the other, for less
-            memory; the gradient stays the same. Several processes share the parts, as they share the batch.
-        strategy: how several processes (`torchrun`) hold the weights. ``ddp``: each holds all of them. ``fsdp``: each
-            holds a shard, of the teacher and the optimizer state too, for models whose gradients and optimizer state
-            do not fit on one GPU. The weights alone, with the teacher's, must still fit when a run starts and is
-            evaluated.
-        activation_checkpointing: whether blocks are computed again in the backward pass instead of stored, for less
-            memory; costs a third more time.
-        precision: ``auto`` computes in bfloat16 where the device has instructions for it. Weights, teacher, targets,
-            losses and the optimizer are float32 in any case.
-        compile: whether the backbone's blocks are compiled, which costs a minute and pays off on long runs.
-        seed: of everything random.
-        num_workers: processes that load data; 0 loads between the steps.
-        log_every: steps between two records of metrics.
-        checkpoint_every: steps between two checkpoints; None writes one at the end. SIGTERM writes one too.
+        steps: number of optimizer steps.
+        batch: the size of the global batch: `BatchSize.samples`, `BatchSize.seconds` or `BatchSize.tokens`.
+        learning_rate: the learning rate at the schedule's peak.
+        schedule: the schedule of the learning rate: `Cosine`, `Constant`, or a plugin's.
+        betas: the coefficients of AdamW's running averages.
+        epsilon: the term that AdamW adds to the denominator.
+        weight_decay: decoupled weight decay. Biases, norms and parameters in ``no_weight_decay()`` are exempt.
+        max_grad_norm: maximum norm of the gradient; None does not clip.
+        gradient_accumulation_steps: number of parts of one global batch that one process computes one after the other,
+            to save memory; the gradient stays the same. Several processes share the parts, as they share the batch.
+        strategy: how several processes (`torchrun`) hold the weights. ``ddp``: each process holds all weights.
+            ``fsdp``: each process holds a shard of the weights, the teacher and the optimizer state, for models whose
+            gradients and optimizer state do not fit on one GPU. The weights and the teacher must still fit on one GPU
+            when a run starts and when it is evaluated.
+        activation_checkpointing: whether blocks are recomputed in the backward pass instead of stored. This saves
+            memory and takes a third more time.
+        precision: ``auto`` computes in bfloat16 if the device has instructions for it. Weights, teacher, targets,
+            losses and the optimizer are always float32.
+        compile: whether the backbone's blocks are compiled, which takes a minute and pays off in long runs.
+        seed: the seed of all random numbers.
+        num_workers: number of processes that load data; 0 loads data between the steps.
+        log_every: number of steps between two records of metrics.
+        checkpoint_every: number of steps between checkpoints; None writes one at the end. SIGTERM also writes one.
         keep_checkpoints: number of the newest checkpoints to keep.
         keep_every: also keep the checkpoints of steps that are multiples of this; None keeps none of them.
         keep_best: also keep the checkpoint with the highest value of this metric, such as ``digits/linear``; a minus
             prefers the lowest, as in ``-train/loss``. None keeps none.
-        evaluate_every: steps between two evaluations; None evaluates at the end.
-        nonfinite: what happens on a loss or gradient that is not finite. ``stop`` ends the run with a checkpoint of the
-            step before. ``skip`` leaves the step out and counts it. ``rollback`` goes back to the last checkpoint and
-            leaves the step out when the run reaches it again; where a weight itself is not finite, it leaves out the
-            step that caused this.
-        nonfinite_limit: most steps in a row that ``skip`` and ``rollback`` leave out; one more ends the run.
-        collapse: what happens when targets or predictions cease to vary. ``warn`` reports it, ``stop`` ends the run
-            with a checkpoint, ``ignore`` does nothing.
+        evaluate_every: number of steps between evaluations; None evaluates at the end.
+        nonfinite: the reaction to a loss or gradient that is not finite. ``stop`` ends the run with a checkpoint of the
+            step before. ``skip`` leaves the step out and counts it. ``rollback`` returns to the last checkpoint and
+            leaves the step out when the run reaches it again; if a weight itself is not finite, the step that caused
+            this is left out.
+        nonfinite_limit: most consecutive steps that ``skip`` and ``rollback`` leave out; one more ends the run.
+        collapse: the reaction if targets or predictions cease to vary. ``warn`` reports the collapse, ``stop`` ends the
+            run with a checkpoint, ``ignore`` does nothing.
     """
 
     steps: int
@@ -171,14 +171,14 @@ class Training(Spec):
 
     @property
     def retention(self) -> Retention:
-        """Which checkpoints are kept."""
+        """The rule for keeping checkpoints."""
         return Retention(last=self.keep_checkpoints, every=self.keep_every, best=self.keep_best)
 
     def require_what_is_kept(self, evaluations: Collection[str]) -> None:
-        """Raises a `SpecError` where checkpoints are to be kept of steps at which none is written.
+        """Raises a `SpecError` if a checkpoint is to be kept of a step at which none is written.
 
         Args:
-            evaluations: the names of the experiment's.
+            evaluations: the names of the experiment's evaluations.
         """
         needed = [] if self.keep_every is None else [("keep_every", self.keep_every, "divisor")]
         if self.keep_best is not None:

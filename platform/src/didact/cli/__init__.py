@@ -17,7 +17,7 @@ from didact.plugins import registry
 
 
 class Commands(click.Group):
-    """The core's commands and those of plugins, each imported only when it is called for."""
+    """The commands of the core and of plugins; a command is imported only when it is needed."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         core, *plugins = registry().plugins
@@ -29,7 +29,7 @@ class Commands(click.Group):
             return None
         try:
             command: click.Command = plugin.command(name)
-        except PluginError as error:  # the help lists the others
+        except PluginError as error:  # the help must still list the other commands
             command = click.Command(name, callback=functools.partial(_fail, error), short_help="Cannot be imported.")
             command.allow_extra_args = command.ignore_unknown_options = True
         return command
@@ -59,9 +59,9 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Runs the command line; a user's mistake is one message and exit code 1."""
+    """Runs the command line; a `DidactError` prints one message and exits with code 1."""
     try:
-        code = cli(standalone_mode=False)  # what `Exit` was raised with; None after a command that simply ended
+        code = cli(standalone_mode=False)  # the code of an `Exit`; None if the command returned
     except DidactError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
@@ -71,7 +71,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(130)
-    except Exception as error:  # unforeseen: report everything, and keep it
+    except Exception as error:  # unexpected: print the full report and save it
         report = Path(f"didact-crash-{datetime.datetime.now():%Y%m%d-%H%M%S}.log")
         text = f"{' '.join(sys.argv)}\n\n{traceback.format_exc()}"
         click.echo(text, err=True)

@@ -1,4 +1,4 @@
-"""``didact plugins``."""
+"""The command ``didact plugins``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from didact.plugins import COMPONENTS, KINDS, SKIP, registry
 def plugins_command() -> None:
     """List every installed plugin: its distribution and version, what it registers, and where it is.
 
-    A plugin that cannot be used is listed with the reason, and the exit code is 1; the others still work.
-    DIDACT_SKIP=NAME,… leaves plugins out, by their name or their distribution's.
+    A plugin that cannot be used is listed with the reason, and the exit code is 1; other plugins still work.
+    DIDACT_SKIP=NAME,… leaves out plugins by plugin name or distribution name.
     """
     wrong = 0
     for plugin in registry().plugins:
@@ -27,7 +27,7 @@ def plugins_command() -> None:
             click.secho(f"{plugin.name}  {plugin.owner}", bold=True)
             click.echo(f"  in {plugin.location}")
             for hook in (*KINDS, COMPONENTS):
-                classes = plugin.components.get(hook, {}).items()  # each a class, or its place "module:Class"
+                classes = plugin.components.get(hook, {}).items()  # values: class or import path
                 names = [f"{short} ({getattr(one, '__name__', one).rpartition(':')[2]})" for short, one in classes]
                 if names:
                     click.echo(f"  {hook.removeprefix('didact_').replace('_', ' ')}: {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""A run on the terminal: a bar with rate, loss and time left, or plain lines where there is no terminal."""
+"""Shows a run: a progress bar with rate, loss and time left on a terminal, or plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from didact.experiment import Report
 from didact.hookspecs import hookimpl
 
 SECONDS_BETWEEN_LINES = 5.0
-ONLY = TaskID(0)  # the bar's task
+ONLY = TaskID(0)  # the bar's only task
 
 
 class Terminal(Console):
-    """A console whose output may be closed early, as by ``head``: the rest is dropped, and the run continues."""
+    """A console whose output may be closed early, for example by ``head``; the run continues without output."""
 
     def on_broken_pipe(self) -> None:
-        """Drops further output; rich would end the process."""
+        """Drops further output; rich's default ends the process."""
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,4 @@
-"""``didact run`` and ``didact resume``; what computes is imported when a command runs."""
+"""The commands ``didact run`` and ``didact resume``; modules that need PyTorch are imported when a command runs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ DEVICE = click.option(
 )
 SET = "Change a field for this run, such as training.steps=50; checked and recorded. Repeatable."
 AMEND = (
-    "Change a field first, such as training.gradient_accumulation_steps=2: how the run is computed, evaluated or "
-    "recorded, not what is trained. Checked and recorded. Repeatable."
+    "Change a field before resuming, such as training.gradient_accumulation_steps=2. Only how the run is computed, "
+    "evaluated or recorded can change, not what is trained. Checked and recorded. Repeatable."
 )
 
 
@@ -29,19 +29,19 @@ AMEND = (
 @click.argument("reference", metavar="FILE[:NAME]")
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help=SET)
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/NAME/<now>]")
-@click.option("--smoke", is_flag=True, help="Take two steps of two samples each, to see that everything fits.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Of a study: runs side by side.")
+@click.option("--smoke", is_flag=True, help="Take two steps of two samples each, to check that all parts fit.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Parallel runs of a study.")
 @DEVICE
 def run_command(
     reference: str, settings: tuple[str, ...], out: Path | None, smoke: bool, jobs: int, device: str
 ) -> None:
     """Run the experiment in FILE: the variable `experiment`, or NAME.
 
-    A run leaves a folder that explains it: the experiment as data and source, metrics, evaluations, checkpoints.
-    Ctrl-C or SIGTERM writes a checkpoint and ends the run; `didact resume FOLDER` resumes it.
+    A run writes a folder that documents it: the experiment as data and source, metrics, evaluations, checkpoints.
+    Ctrl-C or SIGTERM writes a checkpoint and ends the run; `didact resume FOLDER` resumes the run.
 
-    A study, such as an ablation, is run in the same way, in the folder runs/NAME: all of its runs that are not complete
-    yet. The same command resumes a study that was stopped.
+    A study, such as an ablation, is run in the same way, in the folder runs/NAME. Runs that are already complete are
+    not repeated, so the same command resumes a study that was stopped.
     """
     from didact import Experiment
     from didact.experiment_file import load, parse_settings
@@ -73,7 +73,7 @@ def run_command(
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help=AMEND)
 @DEVICE
 def resume_command(folder: Path, settings: tuple[str, ...], device: str) -> None:
-    """Resume the run in FOLDER from its newest checkpoint; the curve is that of a run that was not interrupted."""
+    """Resume the run in FOLDER from its newest checkpoint; the loss curve equals that of an uninterrupted run."""
     from didact.experiment_file import parse_settings
     from didact.run import resume
 
@@ -82,7 +82,7 @@ def resume_command(folder: Path, settings: tuple[str, ...], device: str) -> None
 
 
 def smoke_of(experiment: Experiment) -> Experiment:
-    """Two steps of two samples each, or one for each process; nothing is kept or evaluated."""
+    """Returns the experiment with two steps of two samples (at least one per process) and without evaluations."""
     from didact import BatchSize
     from didact.machine.distributed import current
 
@@ -95,7 +95,7 @@ def smoke_of(experiment: Experiment) -> Experiment:
 
 
 def warn_of_broken_plugins() -> None:
-    """Names the plugins that cannot be used, on standard error."""
+    """Prints a warning on standard error for each plugin that cannot be used."""
     for plugin in registry().plugins:
         if plugin.failure:
             text = f"the plugin {plugin.name!r} ({plugin.owner}) cannot be used; see `didact plugins`"
@@ -103,7 +103,7 @@ def warn_of_broken_plugins() -> None:
 
 
 def _show(run: Any) -> None:
-    """Runs with the terminal as an observer, then reports the end and the warnings that were not shown before."""
+    """Runs with the terminal as an observer, then prints the outcome and the warnings that were not shown before."""
     from didact.cli.progress import Progress
     from didact.machine.distributed import current
 

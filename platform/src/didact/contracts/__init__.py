@@ -1,1 +1,1 @@
-"""The contracts: what each part promises to the others."""
+"""The contracts between the parts of an experiment."""

@@ -1,4 +1,4 @@
-"""The contracts of data: where samples come from."""
+"""The contracts of data: sources and their samples."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Source(Spec, abc.ABC):
     """The samples of an experiment.
 
     Class attributes:
-        unit: of `Samples.lengths`, in plural: ``seconds``, ``tokens``, ``images``.
-        crops: whether a batch's samples are cut to the shortest of them; else they are padded to the longest.
+        unit: the unit of `Samples.lengths`, in the plural: ``seconds``, ``tokens``, ``images``.
+        crops: whether a batch's samples are cropped to the shortest one; otherwise they are padded to the longest.
     """
 
     unit: ClassVar[str]
@@ -28,47 +28,47 @@ class Source(Spec, abc.ABC):
 
     @abc.abstractmethod
     def signal(self) -> Signal:
-        """The description of a sample."""
+        """Returns the description of the samples."""
 
     def prepare(self) -> None:
         """Makes what reading needs and the store lacks, such as a trained tokenizer. Called once, before `open`."""
 
     @abc.abstractmethod
     def open(self) -> Samples:
-        """The samples. Called in every process that reads; what it opens is never pickled.
+        """Opens the samples. Called in every process that reads; the opened samples are never pickled.
 
         Raises:
             DataError: the store is missing, incomplete, empty or of another kind.
         """
 
     def finish(self, batch: Batch) -> Batch:
-        """Completes a batch on the device, before the network sees it: what is better done to many samples at once.
+        """Completes a batch on the device before the network sees it, with operations that are faster on whole batches.
 
-        For training alone, without gradients and without autocast. What happens to a sample depends on its key alone
-        (`View.keys`, on the CPU; `didact.randomness.uniform`). Only the values of the views' content (B, *axes) may
-        change; the default changes nothing.
+        Called only in training, without gradients and without autocast. The result for a sample may depend only on the
+        sample's key (`View.keys`, on the CPU; `didact.randomness.uniform`). Only the values of the views' content
+        (B, *axes) may change; the default changes nothing.
         """
         return batch
 
     def raw_features(self, content: Tensor) -> Tensor:
-        """The plain features (F,) of a sample's content (*axes) that a classifier would get without any network.
+        """Returns the features (F,) of a sample's content (*axes) that a classifier would use without a network.
 
-        The control that a representation must beat: pixels, log-mel means, a bag of tokens.
+        They are the baseline that a representation must beat: pixels, log-mel means, a bag of tokens.
         """
         raise NotImplementedError(f"{type(self).__name__} has no raw features")
 
     def image(self, content: Tensor) -> Tensor | None:
-        """A sample's content (*axes) as an image (H, W, 3) uint8 to look at; None where there is none."""
+        """Renders a sample's content (*axes) as an image (H, W, 3) uint8; None if the source has no images."""
         return None
 
     def audio(self, content: Tensor) -> Audio | None:
-        """A sample's content (*axes) as audio to listen to; None where there is none."""
+        """Converts a sample's content (*axes) to audio; None if the source has no audio."""
         return None
 
     def words(self, content: Tensor) -> tuple[str, ...] | None:
-        """A sample's content as text: one string for each of its ids (T,) int64; None where it is no text.
+        """Converts a sample's content to text, one string for each of its ids (T,) int64; None if it is not text.
 
-        Concatenated, the strings are the text, so a word includes the space before it.
+        The concatenated strings are the text, so a word includes the space before it.
         """
         return None
 
@@ -78,7 +78,7 @@ class Samples(abc.ABC):
 
     Attributes:
         lengths: (N,) float64; every sample's length in the source's unit.
-        labels: (N,) int64 or None; each sample's class. Training never reads it.
+        labels: (N,) int64 or None; each sample's class. Training never reads the labels.
         classes: the names of the classes.
         fingerprint: SHA-256 of the samples; equal samples have equal fingerprints.
     """
@@ -90,21 +90,21 @@ class Samples(abc.ABC):
 
     @abc.abstractmethod
     def views(self, index: int, *, length: float | None, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """The views of one sample that training sees, cropped and augmented; each (*axes).
+        """Returns the views of one sample for training, cropped and augmented; each (*axes).
 
         Args:
-            index: of the sample.
-            length: to which the samples of this batch are cut, in the source's unit; None where they are not cut.
-            generator: keyed by (seed, step, sample).
+            index: the sample's index.
+            length: the length to which this batch's samples are cropped, in the source's unit; None does not crop.
+            generator: a generator that is keyed by (seed, step, sample).
 
         Raises:
-            DataError: the record cannot be read; names it.
+            DataError: the record cannot be read; the error names the record.
         """
 
     @abc.abstractmethod
     def content(self, index: int) -> Tensor:
-        """The whole sample (*axes), without augmentation, as an evaluation sees it."""
+        """Returns the whole sample (*axes), without augmentation, for evaluations."""
 
     @abc.abstractmethod
     def name(self, index: int) -> str:
-        """The sample's name for its user: a file, a row."""
+        """Returns the sample's name for users, such as a file or a row."""

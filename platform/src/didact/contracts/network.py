@@ -1,8 +1,8 @@
-"""The contracts of a network: an encoder, a masker and a backbone, and how the three meet.
+"""The contracts of a network: an encoder, a masker and a backbone, and how they are combined.
 
-A part comes in two halves. The *spec* is the frozen value that an experiment composes; the *module* is what its
-``build`` returns, an `nn.Module` with parameters. Parts are built from upstream to downstream, and see only what is
-upstream of them. `didact.contracts.targets` has the other two contracts of a method.
+A part has two halves. The *spec* is the frozen value in an experiment; the *module* is the `nn.Module` with parameters
+that the spec's ``build`` returns. Parts are built from upstream to downstream, and each part has access only to the
+parts upstream of it. `didact.contracts.targets` has the other two contracts of a method.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from didact.tensors import (
 
 @attrs.frozen(kw_only=True)
 class FeatureEncoder(Spec, abc.ABC):
-    """Turns a sample's content into a sequence of vectors.
+    """Converts a sample's content to a sequence of vectors.
 
     Attributes:
         width: D, the size of each vector.
@@ -42,7 +42,7 @@ class FeatureEncoder(Spec, abc.ABC):
 
     @abc.abstractmethod
     def layout(self, size: tuple[int, ...]) -> Layout:
-        """The positions of a sample whose content has the shape ``size``, without the batch; known without weights.
+        """Returns the positions of a sample whose content has the shape ``size``, without the batch; needs no weights.
 
         Raises:
             SpecError: a sample of this size has no position.
@@ -50,23 +50,23 @@ class FeatureEncoder(Spec, abc.ABC):
 
     @abc.abstractmethod
     def build(self, signal: Signal) -> FeatureEncoderModule:
-        """The module.
+        """Builds the module.
 
         Raises:
-            SpecError: the encoder does not read such a signal; names those that it reads.
+            SpecError: the encoder cannot read such a signal; the error names the signals that it can read.
         """
 
 
 class FeatureEncoderModule(nn.Module, abc.ABC):
-    """An encoder's weights. Masking happens between its two halves, so that masked content cannot leak.
+    """An encoder's weights. Masking happens between `embed` and `place`, so that masked content cannot leak.
 
-    The teacher shares the first half's output with the student where the method shares its weights.
+    If the method shares the weights of `embed`, the teacher uses the student's output of `embed`.
 
     Attributes:
         latent_width: F of `Tokens.latents`, or None for an encoder without latents.
-        stride: of a sequence, number of values of its content per position; None where that is not one number.
+        stride: number of values of a sequence's content per position; None if this number is not constant.
         position_parts: the names of the children and parameters that `place` applies to unmasked tokens. A teacher that
-            shares the student's embedded features averages only these. None: not declared, so it averages all of them.
+            shares the student's embedded features averages only these. None: not declared; the teacher averages all.
     """
 
     latent_width: int | None = None
@@ -75,7 +75,7 @@ class FeatureEncoderModule(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def embed(self, view: View) -> Tokens:
-        """Turns content into one vector for each position, without position codes.
+        """Converts content to one vector per position, without position codes.
 
         Args:
             view: content (B, *axes), padding (B, T).
@@ -86,9 +86,9 @@ class FeatureEncoderModule(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
-        """Corrupts, adds position codes and prefix tokens, and drops: the sequence that a backbone takes.
+        """Corrupts tokens, adds position codes and prefix tokens, and drops positions; returns the backbone's input.
 
-        `didact.placing` has the steps that most encoders need.
+        `didact.placing` provides the steps that most encoders need.
 
         Args:
             tokens: the result of `embed`, features (B, T, D).
@@ -99,13 +99,13 @@ class FeatureEncoderModule(nn.Module, abc.ABC):
         """
 
     def input_embeddings(self) -> nn.Parameter | None:
-        """The embedding table (C, D) of an encoder of ids, for objectives that tie their weights to it; else None."""
+        """Returns the embedding table (C, D) of an encoder of ids, for objectives with tied weights; otherwise None."""
         return None
 
     def replacements(self, mask: BatchMask) -> Tensor | None:
-        """The ids (B, M, T) int64 that `place` puts at replaced positions, of encoders of ids; else None.
+        """Returns the ids (B, M, T) int64 that `place` puts at replaced positions, for encoders of ids; otherwise None.
 
-        They follow from ``mask.replacement`` (B, M, T); values at positions that are not replaced are arbitrary.
+        They depend only on ``mask.replacement`` (B, M, T); values at positions that are not replaced are arbitrary.
         """
         return None
 
@@ -116,18 +116,18 @@ class Masker(Spec, abc.ABC):
 
     @abc.abstractmethod
     def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
-        """M masks of one sample, over its layout's T positions.
+        """Draws M masks of one sample, over the T positions of its layout.
 
         Args:
-            layout: of this sample alone; padding is never masked because a masker never sees any.
-            generator: keyed by (seed, step, sample), so that no split of the batch changes a sample's masks.
+            layout: the layout of this sample alone, without padding, so padding is never masked.
+            generator: keyed by (seed, step, sample), so that splitting the batch does not change a sample's masks.
 
         Raises:
-            SpecError: the settings would hide everything or nothing of such a sample.
+            SpecError: the settings would hide everything or nothing in such a sample.
         """
 
     def equalize(self, masks: tuple[Mask, ...], *, generator: torch.Generator) -> tuple[Mask, ...]:
-        """Changes the masks of samples that are collated together, so that their counts are equal, for instance.
+        """Adjusts the masks of samples that are collated together, for example to equalise their counts.
 
         The result depends on which samples share a part of the batch. The default changes nothing.
         """
@@ -140,22 +140,22 @@ class Backbone(Spec, abc.ABC):
 
     @property
     def supports_accumulation(self) -> bool:
-        """Whether a row's output is independent of the other rows; with batch normalisation it is not.
+        """Whether a row's output is independent of the other rows; false with batch normalisation.
 
-        Where it is not, an experiment with ``gradient_accumulation_steps`` above 1 is refused.
+        If false, an experiment with ``gradient_accumulation_steps`` above 1 is rejected.
         """
         return True
 
     @abc.abstractmethod
     def build(self, width: int, layout: Layout | None) -> BackboneModule:
-        """The module.
+        """Builds the module.
 
         Args:
-            width: of the encoder's vectors.
-            layout: of a sample, where all samples have the same; else None.
+            width: the width of the encoder's vectors.
+            layout: the layout of a sample if all samples have the same layout; otherwise None.
 
         Raises:
-            SpecError: the widths do not fit, or a layout is needed and there is none.
+            SpecError: the widths do not fit, or a layout is required and missing.
         """
 
 
@@ -163,9 +163,9 @@ class BackboneModule(nn.Module, abc.ABC):
     """A backbone's weights.
 
     Attributes:
-        width: D of its output.
-        blocks: its blocks, from lower to upper. `HiddenState.block` is an index into them; compilation and sharding go
-            block by block.
+        width: D of the output.
+        blocks: the blocks, from lower to upper. `HiddenState.block` is an index into this list; compilation and
+            sharding work block by block.
         pooled_width: P of `BackboneOutput.pooled`, or None for a backbone that does not pool.
     """
 
@@ -178,30 +178,30 @@ class BackboneModule(nn.Module, abc.ABC):
         """Relates the positions (R, V, D) to each other.
 
         Args:
-            tokens: features (R, V, D); where ``padding`` is true nothing may be attended to.
-            hidden_states: the inner features to return as well, of any blocks.
+            tokens: features (R, V, D); positions where ``padding`` is true must not be attended to.
+            hidden_states: the inner features to return in addition, of any blocks.
 
         Returns:
             output (R, V, D), and the hidden states in the order of the request, each (R, V, D).
 
         Raises:
-            SpecError: it has no such feature, or cannot take such tokens (a convolutional network takes no padding).
+            SpecError: the feature does not exist, or the tokens are unsupported (padding in a convolutional network).
         """
 
     def attention(self, tokens: Tokens, block: int) -> Attention | None:
-        """The attention weights of one of ``blocks``, of backbones that have them; else None. For visualization only.
+        """Returns the attention weights of a block, for visualization; None if the backbone has no attention.
 
-        ``tokens`` are as for `forward`, with features (R, V, D).
+        ``tokens`` are as for `forward`, with features (R, V, D); ``block`` is an index into ``blocks``.
         """
         return None
 
 
 class Network(nn.Module):
-    """An encoder and a backbone: what is trained, averaged by a teacher, and evaluated.
+    """An encoder and a backbone: the network that is trained, averaged by a teacher, and evaluated.
 
     Attributes:
-        signal: what the samples are.
-        layout: of a sample's positions, where all samples have the same; else None.
+        signal: the description of the samples.
+        layout: the layout of a sample's positions if all samples have the same layout; otherwise None.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ class Network(nn.Module):
         self.layout = layout
 
     def forward(self, view: View) -> StudentPass:
-        """The student's pass over a view, behind the view's mask."""
+        """Computes the student's pass over a view, with the view's mask."""
         with record_function("encoder"):
             tokens = self.encoder.embed(view)
         with record_function("student forward"):
@@ -224,6 +224,6 @@ class Network(nn.Module):
     def contextualize(
         self, tokens: Tokens, mask: BatchMask | None, hidden_states: Sequence[HiddenState] = ()
     ) -> BackboneOutput:
-        """Places the tokens behind a mask, or all of them where it is None, and relates them: (R, V, D)."""
+        """Places the tokens with a mask, or unmasked if ``mask`` is None, and runs the backbone: (R, V, D)."""
         output: BackboneOutput = self.backbone(self.encoder.place(tokens, mask), hidden_states)
         return output

@@ -1,4 +1,4 @@
-"""The contracts around a run: what observers are given, and what runs several experiments."""
+"""The contracts around a run: the data that observers receive, and studies of several experiments."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class RunInfo:
     """A run, as observers see it.
 
     Attributes:
-        folder: that holds everything about it.
-        experiment: what runs, with everything that the command line changed.
+        folder: the run's folder.
+        experiment: the experiment, including changes on the command line.
         data: the experiment as plain data.
-        step: from which it starts; more than 0 where it was resumed.
+        step: the step from which the run starts; above 0 if the run was resumed.
         environment: versions, plugins, machine, fingerprints of the data.
     """
 
@@ -37,20 +37,19 @@ class RunInfo:
 
 @attrs.frozen(kw_only=True, eq=False)
 class StepFailure:
-    """A step that could not be taken. Weights, buffers and optimizer are as the step found them, unless memory ran out
-    in the middle of their update.
+    """A failed step. Weights, buffers and optimizer are as before the step, unless memory ran out during an update.
 
     Attributes:
-        reason: ``nonfinite``: its loss or gradient is not finite; ``memory``: it does not fit into memory.
-        step: its number, from 1.
+        reason: ``nonfinite``: the loss or gradient is not finite; ``memory``: the step does not fit into memory.
+        step: the step's number, from 1.
         parts: this process's share of the batch, in parts for gradient accumulation.
         num_targets: the number of targets of each loss term, over the whole global batch.
-        experiment: that runs.
-        folder: of the run; None where there is none, as in a benchmark.
-        learner: on its device.
-        optimizer: of the run.
-        device: on which the step is computed.
-        precision: of its matrix products.
+        experiment: the run's experiment.
+        folder: the run's folder; None if there is none, as in a benchmark.
+        learner: the learner, on its device.
+        optimizer: the run's optimizer.
+        device: the device on which the step is computed.
+        precision: the precision of matrix products.
     """
 
     reason: Literal["nonfinite", "memory"]
@@ -67,32 +66,32 @@ class StepFailure:
 
 @attrs.frozen(kw_only=True)
 class Study(Spec, abc.ABC):
-    """Several experiments that answer one question together; ``didact run FILE`` runs it.
+    """Several experiments that together answer one question; ``didact run FILE`` runs a study.
 
     Attributes:
-        name: of the study; everything about it is in a folder of that name.
+        name: the study's name; all of its runs and results are stored in a folder of this name.
     """
 
     name: str
 
     @abc.abstractmethod
     def experiments(self) -> Mapping[str, Experiment]:
-        """The experiments by name, each once where several differ in their seed alone."""
+        """Returns the experiments by name; experiments that differ only in their seed are returned once."""
 
     @abc.abstractmethod
     def smoke(self, *, device: str) -> None:
-        """Takes two steps of each experiment and keeps nothing; a `DidactError` names one that does not fit."""
+        """Takes two steps of each experiment and keeps nothing; a `DidactError` names an experiment that fails."""
 
     @abc.abstractmethod
     def run(self, *, folder: Path, device: str, jobs: int, source_file: Path) -> bool:
-        """Runs what is missing and reports the result; called again, it resumes. True: all runs are complete.
+        """Executes the missing runs and reports the result; a further call resumes. True: all runs are complete.
 
         Args:
-            folder: for everything about the study; it may hold what an earlier call left.
-            device: of each run: ``auto``, ``cpu`` or ``cuda``.
-            jobs: largest number of runs side by side.
+            folder: the folder of the study; it may hold the results of an earlier call.
+            device: the device of each run: ``auto``, ``cpu`` or ``cuda``.
+            jobs: maximum number of parallel runs.
             source_file: the file that holds the study.
 
         Raises:
-            DidactError: it cannot be run at all. A single experiment that fails is reported, and the others continue.
+            DidactError: the study cannot be run. A single failing experiment is reported, and the others continue.
         """

@@ -1,6 +1,6 @@
 """The contracts of learning: target builders, teachers and objectives.
 
-See `didact.contracts.network` for what a spec and a module are. `didact.learner` is where all parts meet.
+`didact.contracts.network` explains specs and modules. `didact.learner` combines all parts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from didact.tensors import BackboneOutput, Batch, HiddenState, Loss, StudentPass
 
 @attrs.frozen(kw_only=True)
 class TargetBuilder(Spec, abc.ABC):
-    """Makes the targets, with a teacher or without."""
+    """Builds the targets, with or without a teacher."""
 
     @property
     def supports_accumulation(self) -> bool:
@@ -28,7 +28,7 @@ class TargetBuilder(Spec, abc.ABC):
 
     @abc.abstractmethod
     def build(self, network: Network) -> TargetBuilderModule:
-        """The module, for the student ``network`` as it is before the first step.
+        """Builds the module for the student ``network`` in its state before the first step.
 
         Raises:
             SpecError: the backbone lacks the features that the targets are built from.
@@ -39,9 +39,9 @@ class TargetBuilderModule(nn.Module, abc.ABC):
     """A target builder's weights and its teacher, if it has one.
 
     Attributes:
-        width: D of continuous targets, or the number of classes of discrete ones.
-        kind: what a target holds: ``vectors`` of ``width`` floats, or ``ids`` of one of ``width`` classes. Objectives
-            read it in ``build``, and refuse the kinds that they cannot predict.
+        width: D of continuous targets, or the number of classes of discrete targets.
+        kind: the kind of target: ``vectors`` of ``width`` floats, or ``ids`` of one of ``width`` classes. Objectives
+            read the kind in ``build`` and reject kinds that they cannot predict.
         level: whether there is a target for each ``position`` or for each ``sample``; see `Target`.
     """
 
@@ -51,31 +51,31 @@ class TargetBuilderModule(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def forward(self, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
-        """The targets of a batch.
+        """Computes the targets of a batch.
 
         Args:
             passes: the student's passes over the views.
             network: the student, for targets that share its weights.
 
         Returns:
-            one target for each view and each thing that it must predict; gradients flow only where the method needs it.
+            One target for each view and each value to predict; gradients flow only if the method needs them.
         """
 
     def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float | Tensor]:
-        """Called once after every optimizer step, never between accumulated parts; a teacher follows the student here.
+        """Updates the teacher; called once after every optimizer step, never between accumulated parts.
 
         Args:
             network: the student after the step.
             step: number of optimizer steps taken, from 1.
-            steps: of the whole run, ``training.steps``, for schedules over all of it.
+            steps: number of steps of the whole run, ``training.steps``, for schedules.
 
         Returns:
-            scalars to log, such as the decay that was used; a tensor may still be on the device.
+            Scalars to log, such as the decay that was used; a tensor may still be on the device.
         """
         return {}
 
     def evaluated_network(self, network: Network) -> Network:
-        """The teacher as a network for evaluations; the student where there is no teacher."""
+        """Returns the teacher as a network for evaluations; the student if there is no teacher."""
         return network
 
 
@@ -85,49 +85,49 @@ class Teacher(Spec, abc.ABC):
 
     @abc.abstractmethod
     def build(self, network: Network) -> TeacherModule:
-        """The module, equal to the student ``network`` where the teacher starts as its copy."""
+        """Builds the module, equal to the student ``network`` if the teacher starts as a copy of the student."""
 
 
 class TeacherModule(nn.Module, abc.ABC):
-    """A teacher's weights. It is always in evaluation mode, and its outputs carry no gradient."""
+    """A teacher's weights. A teacher is always in evaluation mode, and its outputs have no gradient."""
 
     @abc.abstractmethod
     def forward(
         self, student: StudentPass, network: Network, hidden_states: Sequence[HiddenState] = ()
     ) -> BackboneOutput:
-        """The teacher's pass over the whole, unmasked view: output (B, V, D), hidden states (B, V, D) each.
+        """Computes the teacher's pass over the whole, unmasked view: output (B, V, D), hidden states (B, V, D) each.
 
         Args:
-            student: the view, and the student's tokens of it, for teachers that share the encoder.
-            network: the student, likewise.
-            hidden_states: the inner features to return as well.
+            student: the view, and the student's tokens of the view for teachers that share the encoder.
+            network: the student, for teachers that share the encoder.
+            hidden_states: the inner features to return in addition.
         """
 
     def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float]:
-        """Follows the student; see `TargetBuilderModule.after_step`."""
+        """Updates the teacher from the student; see `TargetBuilderModule.after_step`."""
         return {}
 
     def evaluated_network(self, network: Network) -> Network:
-        """The teacher as a network for evaluations; the student where it has no weights of its own."""
+        """Returns the teacher as a network for evaluations; the student if the teacher has no weights of its own."""
         return network
 
 
 @attrs.frozen(kw_only=True)
 class Objective(Spec, abc.ABC):
-    """Predicts the targets from the student's outputs, and measures how well."""
+    """Predicts the targets from the student's outputs and computes the loss."""
 
     @property
     def supports_accumulation(self) -> bool:
-        """Whether the loss of a batch is a sum over its parts, so that they may be computed one after the other.
+        """Whether the loss of a batch is a sum over its parts, so that the parts may be computed one after the other.
 
-        Not so for functions of the whole batch, such as a covariance. Over several processes such a function takes its
-        sums with `didact.machine.distributed.connected`.
+        False for functions of the whole batch, such as a covariance. Over several processes, such a function computes
+        its sums with `didact.machine.distributed.connected`.
         """
         return True
 
     @abc.abstractmethod
     def build(self, network: Network, targets: TargetBuilderModule) -> ObjectiveModule:
-        """The module, with the heads that predict.
+        """Builds the module with its prediction heads.
 
         Raises:
             SpecError: the heads do not fit the student's outputs or the targets.
@@ -139,11 +139,11 @@ class ObjectiveModule(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def num_targets(self, batch: Batch) -> Mapping[str, int]:
-        """The number of targets that each term of the loss sums over; read from the masks, without the device.
+        """Returns the number of targets that each loss term sums over; computed from the masks, without the device.
 
-        They are added up over the whole global batch before any gradient is computed.
+        The numbers are added up over the whole global batch before any gradient is computed.
         """
 
     @abc.abstractmethod
     def forward(self, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
-        """The loss, each term a sum over the targets that `num_targets` counts."""
+        """Computes the loss; each term is a sum over the targets that `num_targets` counts."""

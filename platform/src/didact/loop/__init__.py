@@ -1,1 +1,1 @@
-"""The loop around the step: one or many processes, and what happens when a step goes wrong."""
+"""The training loop: steps on one or many processes, evaluation, and the handling of failed steps."""

@@ -21,16 +21,16 @@ from didact.machine.distributed import World
 from didact.tensors import Batch, Loss
 from didact.training import Training
 
-# buffers, such as a batch norm's averages, are equal on all processes by themselves; PyTorch has renamed the setting
+# buffers, such as batch-norm averages, are equal on all processes without broadcasts; PyTorch renamed the setting
 _RENAMED = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
 _KEEPS_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _RENAMED else "broadcast_buffers": False}
 
 
 class Engine:
-    """Computes a learner on this process's share of a batch; gradients are added up over all processes.
+    """Runs a learner on this process's share of a batch; gradients are added up over all processes.
 
-    The learner keeps its modules and their names. Where it is ``sharded``, which happens in place, each process holds
-    its shard of every weight.
+    The learner keeps its modules and their names. If ``sharded`` is true, the learner is sharded in place, and each
+    process holds a shard of every weight.
     """
 
     def __init__(self, learner: Learner, training: Training, world: World) -> None:
@@ -40,14 +40,14 @@ class Engine:
         if training.activation_checkpointing:
             checkpoint_activations(learner)
         if training.compile:
-            for block in _blocks(learner):  # of every backbone, the teacher's included: one kernel cache for all
+            for block in _blocks(learner):  # of all backbones, the teacher's included; they share one kernel cache
                 block.compile()
         self.sharded = world.size > 1 and training.strategy == "fsdp"
-        if self.sharded:  # block by block, the teacher's too
-            from torch.distributed.fsdp import fully_shard  # takes half a second
+        if self.sharded:  # block by block, including the teacher
+            from torch.distributed.fsdp import fully_shard  # importing it takes half a second
 
             mesh = init_device_mesh(device.type, (world.size,))
-            for parameter in learner.parameters():  # a weight kept with its channels last cannot be cut into rows
+            for parameter in learner.parameters():  # a channels-last weight cannot be sharded by rows
                 parameter.data = parameter.data.contiguous()
             for part in (*_blocks(learner), learner):
                 fully_shard(part, mesh=mesh)
@@ -55,21 +55,21 @@ class Engine:
             self.module = DistributedDataParallel(
                 learner,
                 device_ids=[device.index] if device.type == "cuda" else None,
-                find_unused_parameters=True,  # a block that layer drop skips, a mask embedding where nothing is hidden
+                find_unused_parameters=True,  # blocks skipped by layer drop, an unused mask embedding
                 **_KEEPS_BUFFERS,
                 gradient_as_bucket_view=True,
             )
 
     def __call__(self, batch: Batch, num_targets: Mapping[str, int]) -> tuple[Tensor, Loss]:
-        """The loss of a part of the global batch; the losses of all processes' parts add up to the whole's.
+        """Computes the loss of a part of the global batch; the losses of all parts add up to that of the whole batch.
 
-        It is multiplied by the number of processes, because PyTorch's engines average gradients over them.
+        The loss is multiplied by the number of processes, because PyTorch's engines average gradients over processes.
         """
         total, loss = self.module(batch, num_targets)
         return total * self.world.size, loss
 
     def gathering(self, last: bool) -> AbstractContextManager[None]:
-        """The context of a part's forward and backward pass: only the last part's gradient is gathered."""
+        """Returns the context for a part's forward and backward pass; only the last part synchronises gradients."""
         if isinstance(self.module, DistributedDataParallel):
             return contextlib.nullcontext() if last else self.module.no_sync()
         if self.sharded:
@@ -78,9 +78,9 @@ class Engine:
 
 
 def checkpoint_activations(learner: Learner) -> None:
-    """Computes each block that learns again in the backward pass instead of storing its activations (Chen et al. 2016).
+    """Recomputes each trainable block in the backward pass instead of storing its activations (Chen et al. 2016).
 
-    This holds for the blocks of every backbone in the learner, a predictor's too; a teacher stores nothing anyway.
+    This includes the blocks of every backbone in the learner, such as a predictor's. A teacher stores no activations.
     """
     for block in _blocks(learner):
         if any(parameter.requires_grad for parameter in block.parameters()):
@@ -88,16 +88,16 @@ def checkpoint_activations(learner: Learner) -> None:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A tensor of any shape in full, its shards put together; all processes must ask for it."""
+    """Returns a tensor of any shape in full, assembled from its shards; all processes must call this together."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def local(tensor: Tensor) -> Tensor:
-    """What this process holds of a tensor, of any shape: its shard of a sharded one, else all of it."""
+    """Returns this process's part of a tensor of any shape: a shard if the tensor is sharded, otherwise all of it."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _blocks(learner: Learner) -> Iterator[nn.Module]:
-    """Each once: a backbone that wraps another has that one's blocks."""
+    """Yields each block once, because a backbone that wraps another one shares its blocks."""
     backbones = (module for module in learner.modules() if isinstance(module, BackboneModule))
     yield from dict.fromkeys(block for backbone in backbones for block in backbone.blocks)

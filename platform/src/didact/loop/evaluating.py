@@ -1,4 +1,4 @@
-"""The state of a run, as evaluations see it."""
+"""The state of a run that evaluations receive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from didact.tensors import Batch, Loss, StudentPass, Target, move
 
 @attrs.define(eq=False)
 class LearnerState(RunState):
-    """What an evaluation judges: the networks of a learner after a step."""
+    """The state that is evaluated: the networks of a learner after a step."""
 
     experiment: Experiment
     learner: Learner

@@ -1,8 +1,8 @@
-"""What happens when a step goes wrong: memory runs out, values are not finite, targets or predictions collapse.
+"""Handles faults of a step: memory runs out, values are not finite, targets or predictions collapse.
 
-Such a step changes nothing: no weight, no optimizer state, no buffer. `Faults` decides what follows, as the experiment
-says; observers explain it (``step_failed``). The run's folder records which steps were left out, so that a resumed run
-leaves out the same.
+A failed step changes no weight, optimizer state or buffer. `Faults` decides how the run continues, as the experiment
+specifies; observers can explain the failure (``step_failed``). The run's folder records which steps were left out, so
+that a resumed run leaves out the same steps.
 """
 
 from __future__ import annotations
@@ -29,35 +29,35 @@ from didact.record.observers import Observers
 from didact.record.reading import read_metrics
 
 LEFT_OUT = "left-out.json"
-MOST_WARNINGS = 3  # about steps that are left out
+MOST_WARNINGS = 3  # maximum number of warnings about steps that are left out
 SAMPLES_SHOWN = 8
-SMALL = 1 << 16  # values of a buffer
+SMALL = 1 << 16  # largest number of values in a small buffer
 TARGETS, PREDICTIONS = "collapse/target_std", "collapse/prediction_std"
-LEAST_OF_TARGETS = 0.1  # of the most that they varied before
-LEAST_OF_PREDICTIONS = 0.01  # of how much their targets vary
-# predictions may be all alike at first, while a head learns the targets' mean: for so long, whichever is longer
+LEAST_OF_TARGETS = 0.1  # share of the largest earlier deviation of the targets
+LEAST_OF_PREDICTIONS = 0.01  # share of the deviation of the targets
+# at first, predictions may all be equal while a head learns the targets' mean; ignored for the longer of these periods
 EARLY_STEPS, EARLY_SHARE = 100, 0.1
-OUT_OF_MEMORY = ("can't allocate memory", "could not create a primitive")  # as PyTorch's allocator and oneDNN say it
+OUT_OF_MEMORY = ("can't allocate memory", "could not create a primitive")  # messages of PyTorch's allocator and oneDNN
 
 
-class RollBack(Exception):  # noqa: N818 - a turn that a run takes, and no error
-    """The run goes back to its last checkpoint; what it must leave out then is recorded."""
+class RollBack(Exception):  # noqa: N818 - control flow, not an error
+    """The run returns to its last checkpoint; the step to leave out is already recorded."""
 
 
 class StepError(RunError):
-    """A step ends the run; the weights are as the step found them, on every process."""
+    """A step ends the run; the weights are as they were before the step, on every process."""
 
 
 class BrokenStepError(RunError):
-    """Memory ran out while weights were updated, so that no checkpoint of this moment can be written."""
+    """Memory ran out while weights were updated, so no checkpoint of this step can be written."""
 
 
 class CollapseError(RunError):
-    """Targets or predictions have collapsed, and the experiment says to stop; all processes stop together."""
+    """Targets or predictions have collapsed, and ``training.collapse`` is ``stop``; all processes stop together."""
 
 
 class Faults:
-    """Decides what follows when a step of one run goes wrong; ``left_out`` numbers, from 1, those without effect."""
+    """Decides how a run continues after a fault; ``left_out`` holds the numbers, from 1, of steps without effect."""
 
     def __init__(self, experiment: Experiment, world: World) -> None:
         self.experiment, self.training, self.world = experiment, experiment.training, world
@@ -67,7 +67,7 @@ class Faults:
         self._warnings, self._most_varied, self._collapsed = 0, 0.0, False
 
     def attach(self, folder: RunFolder, observers: Observers) -> None:
-        """Continues the record of a run's folder."""
+        """Loads the record of a run's folder, to continue it."""
         self._folder, self._observers = folder, observers
         record = folder.path / LEFT_OUT
         if record.exists():
@@ -76,28 +76,28 @@ class Faults:
         self._most_varied = self.world.broadcast(max(filter(math.isfinite, recorded), default=0.0))
 
     def leaves_out(self, step: int) -> bool:
-        """Whether step ``step``, from 1, was the cause of a rollback, and is left out now."""
+        """Returns whether step ``step``, from 1, caused a rollback and must be left out."""
         return self.training.nonfinite == "rollback" and step in self.left_out
 
     def out_of_memory(self, error: Exception, failure: StepFailure, *, intact: bool) -> RunError:
-        """The error that ends a run out of memory; weights and optimizer are as the step found them if ``intact``."""
+        """Returns the error for a run out of memory; ``intact``: weights and optimizer are as before the step."""
         reasons = [str(error).partition("\n")[0], *self._observers.notify("step_failed", failure=failure)]
-        begun = self._folder is not None  # a step alone, as a benchmark takes it, belongs to no run
+        begun = self._folder is not None  # a single step, as in a benchmark, belongs to no run
         found = does_not_fit(f"step {failure.step}", "; ".join(reasons), self.experiment, begun=begun)
         if not intact:
             hint = f"the update was half done, so there is no checkpoint of it; {found.hint}"
             return BrokenStepError(found.what, where=found.where, hint=hint)
         if self.world.size > 1:
-            return found  # the others wait in the middle of the step, and cannot save together with this process
+            return found  # the others wait inside the step and cannot save together with this process
         return StepError(found.what, where=found.where, hint=found.hint)
 
     def not_finite(self, failure: StepFailure, terms: Mapping[str, float]) -> Literal["leave out", "roll back"]:
         """Decides about a step whose loss (its mean ``terms`` over the whole batch) or gradient is not finite.
 
-        All processes of the run come here together.
+        All processes of the run must call this together.
 
         Raises:
-            StepError: the experiment says to stop, or leaving steps out does not help.
+            StepError: ``training.nonfinite`` is ``stop``, or leaving out steps does not help.
         """
         policy, limit, step = self.training.nonfinite, self.training.nonfinite_limit, failure.step
         spoilt = spoilt_weight(failure.learner, self.world)
@@ -107,7 +107,7 @@ class Faults:
         before = takewhile(self.left_out.__contains__, count(guilty - 1, -1))
         after = takewhile(self.left_out.__contains__, count(guilty + 1))
         row = len([*before, guilty, *after])
-        stop = policy == "stop" or self._folder is None  # a step alone, as a benchmark takes it
+        stop = policy == "stop" or self._folder is None  # None: a single step, as in a benchmark
         if stop or row > limit or (spoilt and policy == "skip"):
             what, where = self._described(failure, terms)
             if policy != "stop" and row > limit:
@@ -132,13 +132,13 @@ class Faults:
         return "roll back" if policy == "rollback" else "leave out"
 
     def watch(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Looks at the metrics of a logged step for a collapse, and reports it once; the same on all processes.
+        """Checks the metrics of a logged step for a collapse, and reports it once; equal on all processes.
 
-        fairseq ends a run where its ``target_var`` falls below 0.1 or its ``pred_var`` below 0.01 after 5,000 steps.
-        Here both are shares, so that they fit targets of any scale. Objectives that return no targets are not watched.
+        fairseq ends a run if its ``target_var`` falls below 0.1 or its ``pred_var`` below 0.01 after 5,000 steps. Here,
+        both limits are shares, so they fit targets of any scale. Objectives that return no targets are not checked.
 
         Raises:
-            CollapseError: the experiment says to stop.
+            CollapseError: ``training.collapse`` is ``stop``.
         """
         targets, predictions = metrics.get(TARGETS, math.nan), metrics.get(PREDICTIONS, math.nan)
         self._most_varied = max(self._most_varied, targets) if math.isfinite(targets) else self._most_varied
@@ -158,13 +158,13 @@ class Faults:
         self._observers.warn(f"{found} after step {step:,}; training.collapse=stop would end such a run", step)
 
     def _described(self, failure: StepFailure, terms: Mapping[str, float]) -> tuple[str, str]:
-        """What is wrong with a step, and where."""
+        """Describes what is wrong with a step, and where."""
         kind = "gradient" if all(map(math.isfinite, terms.values())) else "loss"
         means = ", ".join(f"{name} {value:g}" for name, value in terms.items())
         explained = self._observers.notify("step_failed", failure=failure)
         shares = self.world.all_gather([int(index) for part in failure.parts for index in part.ids])
         ids, names = [index for share in shares for index in share], dict[int, str]()
-        with suppress(Exception):  # a plugin's code, and no reason to hide what was found
+        with suppress(Exception):  # a plugin's code; its errors must not hide the fault
             samples = self.experiment.source.open()
             names = {index: samples.name(index) for index in ids[:SAMPLES_SHOWN]}
         where = "; ".join(explained) or f"samples {describe_samples(ids, names)} of the source"
@@ -172,11 +172,11 @@ class Faults:
 
 
 class Snapshot:
-    """What a step must put back if it fails: the buffers that a forward pass may change (running statistics).
+    """Copies of what a failed step must restore: the buffers that a forward pass may change (running statistics).
 
-    Large ones are copied only if they changed since the last step. Small ones are always copied: the kernels of batch
-    normalisation change them without counting a version. A teacher's buffers are spared: it is in
-    evaluation mode, and moves after the step alone.
+    Large buffers are copied only if they changed since the last step. Small buffers are always copied, because kernels
+    of batch normalisation change them without incrementing the version. A teacher's buffers (``spared``) are not
+    copied, because a teacher is in evaluation mode and is updated only after the step.
     """
 
     def __init__(self, learner: nn.Module, optimizer: torch.optim.Optimizer, spared: type[nn.Module]) -> None:
@@ -196,7 +196,7 @@ class Snapshot:
             self._versions = [buffer._version for buffer in self._buffers]
 
     def restore(self) -> bool:
-        """Puts the buffers back and drops the gradients; returns whether weights and optimizer did not change."""
+        """Restores the buffers and drops the gradients; returns whether weights and optimizer are unchanged."""
         with torch.no_grad():
             for index in self._changed():
                 self._buffers[index].copy_(self._copies[index])
@@ -211,8 +211,8 @@ class Snapshot:
         ]
 
     def _update_version(self) -> int:
-        """A number that grows with every update: a fused optimizer's kernel counts no version of the weights, but its
-        step counter does."""
+        """Returns a number that grows with every update of the weights."""
+        # a fused optimizer's kernel does not increment the version of the weights, but its step counter does
         state = (value for values in self._optimizer.state.values() for value in values.values())
         tensors = [*self._learner.parameters(), *(value for value in state if isinstance(value, Tensor))]
         return sum(tensor._version for tensor in tensors)
@@ -220,12 +220,12 @@ class Snapshot:
 
 @attrs.frozen(eq=False)
 class Moments:
-    """What is needed of some rows (N, D) to compute how much they vary together with others; takes two rows' memory.
+    """Statistics of some rows (N, D), from which the variance over several parts is computed; takes two rows' memory.
 
     Attributes:
-        count: N.
-        total: (D,) float32, their sum.
-        squares: (D,) float32, the sum of their squared deviations from their own mean.
+        count: N, the number of rows.
+        total: (D,) float32; the sum of the rows.
+        squares: (D,) float32; the sum of the rows' squared deviations from their mean.
     """
 
     count: int
@@ -234,18 +234,18 @@ class Moments:
 
     @classmethod
     def of(cls, values: Tensor) -> Moments:
-        """Those of ``values`` (N, D)."""
+        """Computes the moments of ``values`` (N, D)."""
         values = values.float()
         total = values.sum(0)
         return cls(len(values), total, (values - total / max(1, len(values))).square().sum(0))
 
 
 def standard_deviation(parts: Sequence[Moments], world: World | None = None) -> Tensor:
-    """The mean over channels of √(variance + 1e-6), a scalar.
+    """Computes the mean over channels of √(variance + 1e-6), a scalar.
 
-    fairseq logs this as ``target_var`` and ``pred_var``. Near 0, all rows are the same; targets that are normalised
-    over time stay near 1. The rows of this process's ``parts`` and of all processes of the ``world`` are combined as in
-    Chan et al. (1979). The variance of a single row is 0.
+    fairseq logs this as ``target_var`` and ``pred_var``. A value near 0 means that all rows are equal; targets that are
+    normalised over time stay near 1. The rows of this process's ``parts`` and of all processes of the ``world`` are
+    combined as in Chan et al. (1979). The variance of a single row is 0.
     """
     world = world if world is not None else World()
     device = parts[0].total.device
@@ -257,13 +257,13 @@ def standard_deviation(parts: Sequence[Moments], world: World | None = None) -> 
 
 
 def ran_out_of_memory(error: Exception) -> bool:
-    """Whether an error means that memory ran out: PyTorch has a class for a GPU's memory and none for the host's."""
+    """Returns whether an error means that memory ran out; PyTorch has an error class only for GPU memory."""
     known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
     return known or any(text in str(error) for text in OUT_OF_MEMORY)
 
 
 def does_not_fit(what: str, reason: str, experiment: Experiment, *, begun: bool = False) -> RunError:
-    """The error about what does not fit into memory; ``begun`` where there is a run that can be resumed."""
+    """Returns the error for what does not fit into memory; ``begun``: there is a run that can be resumed."""
     smaller = f"training.gradient_accumulation_steps={2 * experiment.training.gradient_accumulation_steps}"
     if whole := experiment.needs_whole_batch():
         hint = f"a smaller batch, in a run of its own; {whole} needs a whole one at once"
@@ -274,13 +274,13 @@ def does_not_fit(what: str, reason: str, experiment: Experiment, *, begun: bool 
 
 
 def spoilt_weight(learner: nn.Module, world: World) -> str | None:
-    """The name of the first weight that is not finite, on any process; None where all are."""
+    """Returns the name of the first weight that is not finite, on any process; None if all weights are finite."""
     named = learner.named_parameters()
     here = next((name for name, parameter in named if not local(parameter.detach()).isfinite().all()), None)
     return next((name for name in world.all_gather(here) if name is not None), None)
 
 
 def describe_samples(ids: Sequence[int], named: Mapping[int, str]) -> str:
-    """Samples by id and name, the first of them."""
+    """Lists the first samples by id and name."""
     shown = [f"{index} ({named[index]})" if index in named else str(index) for index in ids[:SAMPLES_SHOWN]]
     return f"{', '.join(shown)}{' …' if len(ids) > SAMPLES_SHOWN else ''}"

@@ -1,4 +1,4 @@
-"""The training loop, and one optimizer step, as plainly as they can be written."""
+"""The training loop and the optimizer step."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from didact.tensors import Batch, Loss, move
 
 
 class Trainer:
-    """Trains a learner: holds its optimizer, its device, and the number of steps taken.
+    """Trains a learner; holds the optimizer, the device, and the number of steps taken.
 
-    The processes of a ``world`` share the work, each with a trainer of its own.
+    The processes of a ``world`` share the work; each process has its own trainer.
     """
 
     def __init__(
@@ -63,12 +63,12 @@ class Trainer:
         stop: StopRequest,
         evaluate: Callable[[int], Mapping[str, float]],
     ) -> None:
-        """Trains to the end, or until asked to stop; ``evaluate`` gives the metrics of the network after a step.
+        """Trains to the end or until a stop request; ``evaluate`` returns the metrics of the network after a step.
 
         Raises:
-            RunError: the loss is not finite, or all has collapsed, and the experiment says to stop; a step does not fit
-                into memory; a checkpoint cannot be written.
-            RollBack: the loss is not finite and the experiment says to go back.
+            RunError: the loss is not finite, or targets or predictions collapsed, and the experiment says to stop; a
+                step does not fit into memory; a checkpoint cannot be written.
+            RollBack: the loss is not finite, and the experiment says to roll back.
             DataError: a sample cannot be read.
         """
         training = self.experiment.training
@@ -80,7 +80,7 @@ class Trainer:
             stopping = self.world.any(bool(stop))
             last = self.step == training.steps
             if self.step > 0 and not stopping and (last or _due(self.step, training.evaluate_every)):
-                writer.annotate(self.step, evaluate(self.step))  # if the run was stopped before it
+                writer.annotate(self.step, evaluate(self.step))  # if the run was stopped before this evaluation
             while self.step < training.steps and not stopping:
                 with record_function("data wait"):
                     batch = next(batches)
@@ -101,7 +101,7 @@ class Trainer:
                 if saved:
                     writer.begin(self.learner, self.optimizer, self.step, folder.experiment_data(), metrics)
                 if last or (not stopping and _due(self.step, training.evaluate_every)):
-                    announce(writer, observers, wait=last)  # the weights are safe before they are evaluated
+                    announce(writer, observers, wait=last)  # save the weights before they are evaluated
                     found = evaluate(self.step)
                     meter.restart()
                     stopping = self.world.any(bool(stop))
@@ -113,10 +113,10 @@ class Trainer:
                 announce(writer, observers, wait=stopping)
 
     def take_step(self, batch: StepBatch, *, logged: bool = True) -> dict[str, Tensor | float]:
-        """One optimizer step on this process's share of a global batch; all processes take it together.
+        """Takes one optimizer step on this process's share of a global batch; all processes must call this together.
 
         Returns:
-            The scalars worth logging, of the whole global batch, still on the device; nothing unless ``logged``.
+            The scalars to log, of the whole global batch, still on the device; empty unless ``logged``.
         """
         training, learner = self.experiment.training, self.learner
         learner.train()
@@ -131,7 +131,7 @@ class Trainer:
         try:
             losses = [self._backward(part, num_targets, part is batch.parts[-1], logged) for part in batch.parts]
             norm = whole(gradient_norm(learner))
-            # the gradient of an infinite loss may well be finite
+            # the gradient of an infinite loss may be finite
             sums = torch.stack([term.detach().float() for loss in losses for term in loss.terms.values()]).sum()
             finite = not self.world.any(not bool(torch.isfinite(norm + sums)))
             if finite:
@@ -144,7 +144,7 @@ class Trainer:
         except (MemoryError, RuntimeError) as error:
             if not ran_out_of_memory(error):
                 raise
-            traceback.clear_frames(error.__traceback__)  # they hold the step's tensors, and a checkpoint needs memory
+            traceback.clear_frames(error.__traceback__)  # frames hold the step's tensors; a checkpoint needs memory
             intact = self.before.restore()
             failure = self._failure("memory", batch, num_targets)
             raise self.faults.out_of_memory(error, failure, intact=intact) from error
@@ -172,9 +172,9 @@ class Trainer:
         }
 
     def gather(self) -> Learner:
-        """The learner with all of its weights, on the main process, which evaluates; all must ask for it.
+        """Returns the learner with all weights on the main process, for evaluations; all processes must call this.
 
-        The others get their own, sharded as it is, and hold one whole tensor at a time.
+        Other processes get their own sharded learner and hold one whole tensor at a time.
         """
         if not self.engine.sharded:
             return self.learner
@@ -188,14 +188,14 @@ class Trainer:
         return gathered
 
     def _backward(self, part: Batch, num_targets: Mapping[str, int], last: bool, logged: bool) -> Loss:
-        """Forward and backward pass of one part of a batch; only the last part's gradient is summed over processes."""
+        """Runs the forward and backward pass of one part; only the last part's gradient is summed over processes."""
         batch = move(part, self.device)
         with self.engine.gathering(last):
             with autocast(self.device, self.precision):
                 total, loss = self.engine(batch, num_targets)
             with record_function("backward"):
                 total.backward()  # type: ignore[no-untyped-call]
-        # of many parts, what was predicted would fill the memory that parts are to spare
+        # keeping the predictions of many parts would use the memory that the split into parts saves
         shown = {"prediction": loss.predictions, "target": loss.targets} if logged else {}
         for name, values in shown.items():
             if values is not None:
@@ -219,14 +219,14 @@ class Trainer:
         )
 
     def _terms(self, losses: Sequence[Loss], num_targets: Mapping[str, int]) -> dict[str, Tensor]:
-        """Each term of the loss over the whole global batch, as its mean; scalars."""
+        """Computes the mean of each loss term over the whole global batch; scalars."""
         names = list(losses[0].terms)
         parts = [torch.stack([loss.terms[name].detach().float() for name in names]) for loss in losses]
         counts = torch.tensor([max(1, num_targets[name]) for name in names], device=self.device)
         return dict(zip(names, self.world.all_reduce(torch.stack(parts).sum(0) / counts), strict=True))
 
     def _means(self, losses: Sequence[Loss], counts: Sequence[Mapping[str, int]]) -> dict[str, Tensor]:
-        """The objective's own scalars over the whole global batch: means, weighted by each part's number of targets."""
+        """Averages the objective's scalars over the whole global batch, weighted by each part's number of targets."""
         names = list(losses[0].scalars)
         if not names:
             return {}
@@ -238,7 +238,7 @@ class Trainer:
 
 
 class Meter:
-    """Metrics as numbers: a step's scalars, which follow from the seed alone, and rates since the last reading."""
+    """Computes the metrics of a step: its scalars, which depend only on the seed, and rates since the last reading."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -253,7 +253,7 @@ class Meter:
         self._steps, self._samples = self._steps + 1, self._samples + batch.samples
 
     def read(self, scalars: Mapping[str, Tensor | float]) -> dict[str, float]:
-        """The metrics of a step, of scalars; starts a new interval."""
+        """Returns the metrics of a step, given its scalars, and starts a new interval."""
         elapsed = time.perf_counter() - self._since
         rates = {
             "time/step_seconds": elapsed / self._steps,
@@ -265,7 +265,7 @@ class Meter:
 
 
 def announce(writer: checkpoint.Writer, observers: Observers, *, wait: bool) -> None:
-    """Tells observers of the checkpoints that became complete; ``wait`` includes the one that is being written."""
+    """Notifies observers of newly complete checkpoints; ``wait`` includes the checkpoint that is being written."""
     for written in writer.completed(wait=wait):
         observers.notify("checkpoint_written", step=written.step, folder=str(written.folder))
 

@@ -1,1 +1,1 @@
-"""What a run stands on: devices, disks, signals, and processes that find each other and end together."""
+"""The machine of a run: devices, disks, signals, and connected processes."""

@@ -14,7 +14,7 @@ from didact.errors import RunError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a name, which a `RunError` reports missing; ``auto`` is the GPU where there is one."""
+    """Returns the device of a name; ``auto`` is the GPU if there is one. Raises a `RunError` if it is missing."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -27,7 +27,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(precision: Literal["auto", "float32", "bfloat16"], device: torch.device) -> torch.dtype:
-    """The precision of matrix products; ``auto`` is bfloat16 where the device has instructions for it."""
+    """Returns the precision of matrix products; ``auto`` is bfloat16 if the device has instructions for it."""
     if precision == "auto":
         if device.type == "cuda":
             fast = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -39,13 +39,13 @@ def choose_precision(precision: Literal["auto", "float32", "bfloat16"], device: 
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """Computes in ``dtype`` what is safe in it, and everything else in float32."""
+    """Returns a context that computes operations in ``dtype`` if that is safe, and otherwise in float32."""
     return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes that were in use so far: of a GPU by tensors, else by this process."""
+    """Returns the peak memory in bytes so far: of tensors on a GPU, otherwise of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes there and KiB elsewhere
+    scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS and in KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale

@@ -1,4 +1,4 @@
-"""Writing into a run's folder: a file is whole or as it was, and what the disk refuses is one clear error."""
+"""Writes files of a run's folder: a file is written completely or not changed, and a disk error is one clear error."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from didact.errors import RunError
 def writing(
     what: str, where: Path, *, hint: str = "free some space and resume: checkpoints are whole"
 ) -> Iterator[None]:
-    """Turns what the disk refuses inside the ``with`` into a `RunError` that names what could not be written."""
+    """Converts an ``OSError`` inside the ``with`` block to a `RunError` that names what could not be written."""
     try:
         yield
     except OSError as error:
-        # safetensors' own errors carry no number
+        # safetensors' own errors have no errno
         full = error.errno == errno.ENOSPC or "No space left" in str(error)
         reason = "the disk is full" if full else error.strerror or str(error)
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
@@ -29,7 +29,7 @@ def writing(
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replaces a file at once; where the disk refuses, raises a `RunError`, and the file stays as it was."""
+    """Replaces a file atomically; if writing fails, raises a `RunError` and leaves the file unchanged."""
     partial = path.with_name(f".partial-{path.name}")
     with writing(path.name, path):
         try:
@@ -41,21 +41,21 @@ def write_text(path: Path, text: str) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Adds a line to a file; where the disk refuses, raises a `RunError`, and nothing is added."""
+    """Appends a line to a file; if writing fails, raises a `RunError` and appends nothing."""
     with writing(path.name, path), path.open("a+b") as file:
         before = file.seek(0, os.SEEK_END)
         file.seek(max(0, before - 1))
-        ended = file.read(1) in (b"", b"\n")  # not where the machine went down in the middle of a line
+        ended = file.read(1) in (b"", b"\n")  # false if the machine crashed in the middle of a line
         try:
             file.write(f"{'' if ended else chr(10)}{line}\n".encode())
             file.flush()
         except OSError:
-            os.truncate(path, before)  # half a line would spoil the next one too
+            os.truncate(path, before)  # a partial line would also corrupt the next line
             raise
 
 
 def set_aside(path: Path) -> Path:
-    """Renames a damaged folder, so that it is not used again; returns its new place."""
+    """Renames a damaged folder, so that it is not used again; returns the new path."""
     aside = path.with_name(f"damaged-{path.name}")
     with writing(aside.name, aside):
         if aside.exists():

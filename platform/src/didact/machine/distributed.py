@@ -1,6 +1,6 @@
-"""The processes of a run: those that ``torchrun`` or Slurm started, or this one alone.
+"""The processes of a run: the processes that ``torchrun`` or Slurm started, or this process alone.
 
-What they agree on besides gradients, such as counts and requests to stop, goes over the host and never waits for a GPU.
+Other values than gradients, such as counts and stop requests, are exchanged over the host and never wait for a GPU.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from torch.distributed.rendezvous import rendezvous
 from didact.errors import RunError
 from didact.machine.processes import end_with_parent
 
-PATIENCE = datetime.timedelta(hours=2)  # for each other: an evaluation on one process keeps the others waiting
-RELEASE_SECONDS = 0.25  # that gloo's threads have to release their tensors at the end
+PATIENCE = datetime.timedelta(hours=2)  # timeout; the other processes wait while one process evaluates
+RELEASE_SECONDS = 0.25  # time for gloo's threads to release their tensors at the end
 
 Value = TypeVar("Value")
 _alone: contextvars.ContextVar[bool] = contextvars.ContextVar("didact_alone", default=False)
@@ -34,12 +34,12 @@ _alone: contextvars.ContextVar[bool] = contextvars.ContextVar("didact_alone", de
 
 @attrs.frozen(kw_only=True)
 class World:
-    """Which of how many processes this is.
+    """The rank of this process and the number of processes.
 
     Attributes:
-        rank: of this process, from 0; 0 is the main one, which evaluates and writes the run's record.
+        rank: this process's rank, from 0; rank 0 is the main process, which evaluates and writes the run's record.
         size: number of processes.
-        local_rank: of this process among those of its machine; the GPU that it computes on.
+        local_rank: this process's rank among the processes of its machine; selects the GPU.
     """
 
     rank: int = 0
@@ -52,7 +52,7 @@ class World:
         return self.rank == 0
 
     def all_reduce_counts(self, numbers: Mapping[str, int]) -> dict[str, int]:
-        """The sum of each number over all processes, which must give the same names."""
+        """Returns the sum of each number over all processes, which must pass the same names."""
         if self.size == 1:
             return dict(numbers)
         names = sorted(numbers)
@@ -61,27 +61,27 @@ class World:
         return dict(zip(names, values.tolist(), strict=True))
 
     def any(self, here: bool) -> bool:
-        """Whether it holds on any process."""
+        """Returns whether ``here`` is true on any process."""
         return here if self.size == 1 else self.all_reduce_counts({"": int(here)})[""] > 0
 
     def all_reduce(self, values: Tensor) -> Tensor:
-        """The sum of a tensor of any shape over all processes, on its own device: a new tensor.
+        """Returns the sum of a tensor of any shape over all processes, as a new tensor on the same device.
 
         The gradient flows back to every process, so a function of the whole batch has the gradient of the whole batch:
-        each process takes its share of the loss of sums over all of them.
+        each process computes its share of the loss from the sums over all processes.
         """
         total: Tensor = values if self.size == 1 else _Sum.apply(values)
         return total
 
     def broadcast(self, value: Value) -> Value:
-        """The main process's value, on every process."""
+        """Returns the main process's value on every process."""
         values = [value]
         if self.size > 1:
             dist.broadcast_object_list(values)
         return values[0]
 
     def all_gather(self, value: Value) -> list[Value]:
-        """Every process's value, by rank."""
+        """Returns every process's value, by rank."""
         values: list[Any] = [value] * self.size
         if self.size > 1:
             dist.all_gather_object(values, value)
@@ -89,7 +89,7 @@ class World:
 
     @contextlib.contextmanager
     def main_first(self) -> Iterator[None]:
-        """The others enter when the main process has left."""
+        """Runs the ``with`` block on the main process first; the other processes wait until it has left the block."""
         if not self.main:
             self.barrier()
         yield
@@ -102,7 +102,7 @@ class World:
 
 
 def current() -> World:
-    """The world that this process was started in, as `torchrun` describes it, in full, in the environment."""
+    """Returns the world of this process from `torchrun`'s variables; raises a `RunError` if some are missing."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return World()
@@ -117,7 +117,7 @@ def current() -> World:
 
 
 def require_gpus(device: torch.device) -> None:
-    """Raises a `RunError` where processes that ``torchrun`` started on this machine would share a GPU."""
+    """Raises a `RunError` if processes that ``torchrun`` started on this machine would share a GPU."""
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if device.type == "cuda" and here > torch.cuda.device_count():
         raise RunError(
@@ -128,23 +128,23 @@ def require_gpus(device: torch.device) -> None:
 
 
 def launch() -> str | None:
-    """An identifier of the ``torchrun`` launch that started this process, the same across its restarts; else None.
+    """Returns an identifier of the ``torchrun`` launch of this process, equal across restarts; otherwise None.
 
-    A launch without a name (``--rdzv-id``) is identified by its process.
+    A launch without a name (``--rdzv-id``) is identified by the launcher's process.
     """
     name = os.environ.get("TORCHELASTIC_RUN_ID")
     return f"{socket.gethostname()}-{os.getppid()}" if name == "none" else name
 
 
 def restarts() -> int:
-    """How often ``torchrun --max-restarts`` has restarted the processes of this launch after a failure."""
+    """Returns how often ``torchrun --max-restarts`` has restarted the processes of this launch after a failure."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def connected() -> World:
-    """The processes that train together now, for parts whose statistics are those of the whole batch.
+    """Returns the processes that currently train together, for parts that compute statistics of the whole batch.
 
-    One process alone where others do not take part, as in an evaluation on the main process.
+    Returns one process if the others do not take part, as in an evaluation on the main process.
     """
     if _alone.get() or not (dist.is_available() and dist.is_initialized()):
         return World()
@@ -154,7 +154,7 @@ def connected() -> World:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Inside the ``with``, `connected` is this process alone, because the others do something else."""
+    """Makes `connected` return this process alone inside the ``with`` block, while the others do something else."""
     token = _alone.set(True)
     try:
         yield
@@ -164,19 +164,19 @@ def alone() -> Iterator[None]:
 
 @contextlib.contextmanager
 def joined() -> Iterator[World]:
-    """The world, its processes connected inside the ``with``; raises a `RunError` where one of the others ended."""
+    """Connects the processes inside the ``with`` block; yields the world. A `RunError` reports that a process ended."""
     world = current()
-    if world.size == 1 or dist.is_initialized():  # the caller has connected them, and disconnects them
+    if world.size == 1 or dist.is_initialized():  # the caller connects and disconnects the processes
         yield world
         return
     if launch() is not None:
-        end_with_parent(signal.SIGTERM)  # with a checkpoint; a launcher that is killed does not end its processes
+        end_with_parent(signal.SIGTERM)  # writes a checkpoint; a killed launcher does not end its processes
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(world.local_rank % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
     store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
-    # torchrun's store outlives a restart, and in it the addresses of the processes that are gone
+    # torchrun's store survives a restart and still holds the addresses of processes that have ended
     store = dist.PrefixStore(f"didact/{restarts()}", store)  # type: ignore[attr-defined]
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
@@ -186,7 +186,7 @@ def joined() -> Iterator[World]:
         if not lost and not isinstance(error, dist.DistError):
             raise
         if threading.current_thread() is threading.main_thread():
-            # torchrun sends it to the processes that are left; this one is ending anyway, and has something to report
+            # torchrun sends SIGTERM to the remaining processes; this one is ending anyway and must report its error
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise RunError(
             f"process {world.rank} of {world.size} lost the others: one of them ended",
@@ -194,16 +194,16 @@ def joined() -> Iterator[World]:
             hint="see that one's message; once its cause is fixed, `didact resume` uses the last checkpoint",
         ) from error
     else:
-        dist.destroy_process_group()  # after an error it could wait for those that are gone
+        dist.destroy_process_group()  # after an error, this could wait for processes that have ended
     finally:
-        # gloo's threads need the interpreter to release the tensors they summed last: sharded weights keep their
-        # groups. A thread that asks for it while Python ends aborts the process, see
+        # gloo's threads need the interpreter to release the tensors that they summed last: sharded weights keep their
+        # groups. A thread that needs the interpreter while Python shuts down aborts the process, see
         # https://github.com/pytorch/pytorch/issues/190489
         time.sleep(RELEASE_SECONDS)
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes, whose gradient is the sum of the gradients on all of them."""
+    """Sums over all processes; the gradient is the sum of the gradients on all processes."""
 
     @staticmethod
     def forward(context: Any, values: Tensor) -> Tensor:

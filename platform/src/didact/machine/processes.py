@@ -1,8 +1,8 @@
-"""Processes that start at once, forked from a server that has imported what they need; and requests to stop.
+"""Starts processes quickly, by forking a server that has imported the modules, and handles stop requests.
 
-Importing PyTorch and the plugins takes longer than a short run's first hundred steps; the server, which is Python's own
-fork server, does it once for all and computes nothing. It is a fresh process, without the threads and GPU context of
-this one, so forking it is safe. Each process that asks has its own server, which ends with it.
+Importing PyTorch and the plugins takes longer than a short run's first hundred steps. The server, which is Python's own
+fork server, imports them once and computes nothing. The server is a fresh process without the threads and GPU context
+of this process, so forking it is safe. Each process that calls ``server`` has its own server, which ends with it.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ THREADS = "OMP_NUM_THREADS"
 
 
 def server(*modules: str) -> ForkServerContext:
-    """This process's fork server, running; where it starts now, it imports the modules that can be imported."""
+    """Returns this process's fork server; if the server is not running, it starts and imports the given modules."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(modules))
-    # A process that was killed leaves the tracker of semaphores what its workers shared; its warning about cleaning up
-    # reads like a fault. A process that is started here inherits the option. And importing NumPy in the server must not
-    # start threads, nor may a signal that a terminal sends to all reach the server.
+    # After a process was killed, the resource tracker cleans up its semaphores and prints a warning that looks like an
+    # error; processes that are started here inherit the option. Importing NumPy in the server must not start threads,
+    # and a signal that a terminal sends to all processes must not reach the server.
     option, threads = "ignore:resource_tracker:UserWarning", os.environ.get(THREADS)
     sys.warnoptions.append(option)
     os.environ[THREADS] = "1"
     with _blocked(signal.SIGHUP):
-        resource_tracker.ensure_running()  # it unblocks SIGINT where it starts, so it comes first
+        resource_tracker.ensure_running()  # starting it unblocks SIGINT, so this comes first
         with _blocked(signal.SIGINT):
             forkserver.ensure_running()
     sys.warnoptions.remove(option)
@@ -44,13 +44,13 @@ def server(*modules: str) -> ForkServerContext:
 def end_with_parent(number: signal.Signals) -> None:
     """Sends this process a signal when its parent ends: a server, or a launcher such as ``torchrun``.
 
-    A process that a server forked ends with the process that asked for it too: the server, which stays for as long as
-    one of its processes does, would not end it. Where the system cannot watch a launcher, nothing happens.
+    A forked process also ends with the process that started it through a server, because the server runs as long as one
+    of its processes and would not end it. If the system cannot watch a launcher, this function does nothing.
     """
     asked = multiprocessing.parent_process()
     handles = [] if asked is None else [asked.sentinel]  # become ready when a process ends
     if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # a kernel without it, or the process is gone already
+        with contextlib.suppress(OSError):  # unsupported by the kernel, or the process has ended
             handles.append(os.pidfd_open(os.getppid()))
 
     def watch() -> None:
@@ -62,7 +62,7 @@ def end_with_parent(number: signal.Signals) -> None:
 
 
 class StopRequest:
-    """Whether the run was asked to stop, and by which signal."""
+    """A request to stop the run; false until a signal arrives. ``reason`` is the signal's name."""
 
     def __init__(self) -> None:
         self.reason = ""
@@ -73,9 +73,9 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Turns SIGINT, SIGTERM or SIGHUP into a request, seen after the step; a second SIGINT interrupts at once.
+    """Converts SIGINT, SIGTERM or SIGHUP to a request that is handled after the step; a second SIGINT stops at once.
 
-    SIGHUP, which a closed terminal sends, stays ignored where it was, as under ``nohup``.
+    SIGHUP, which a closed terminal sends, stays ignored if it was ignored before, as under ``nohup``.
     """
     request = StopRequest()
 
@@ -85,7 +85,7 @@ def stop_requests() -> Iterator[StopRequest]:
         request.reason = signal.Signals(number).name
 
     if threading.current_thread() is not threading.main_thread():
-        yield request  # signals are the main thread's
+        yield request  # only the main thread can handle signals
         return
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
@@ -100,7 +100,7 @@ def stop_requests() -> Iterator[StopRequest]:
 
 @contextlib.contextmanager
 def _blocked(number: signal.Signals) -> Iterator[None]:
-    """Blocks a signal here, and in a process that is started here."""
+    """Blocks a signal in this process and in processes that are started inside the ``with`` block."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [number])
     try:
         yield

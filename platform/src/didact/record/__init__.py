@@ -1,4 +1,4 @@
-"""A run's folder: what is written into it, and how it is read back."""
+"""A run's folder: writing it during the run, and reading it back."""
 
 from lazy_loader import attach_stub
 

@@ -1,8 +1,8 @@
-"""Checkpoints: written beside training, complete or absent, and free of code.
+"""Checkpoints: written in the background, complete or absent, and free of code.
 
 A checkpoint is a folder of safetensors files, written by `torch.distributed.checkpoint`, and a JSON file, written last,
-that holds their checksums. Each process writes what it holds, and any number of processes can read it back. All else
-that a run needs to resume follows from the step: the order of samples, the masks, the dropout.
+with their checksums. Each process writes the tensors that it holds; any number of processes can read them back. The
+order of samples, the masks and the dropout depend only on the step, so they need no storage.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ LEARNER, OPTIMIZER = "learner", "optimizer"
 
 
 class DamageError(RunError):
-    """A checkpoint on disk is not what was written: a file is missing, cut short, or has other bytes."""
+    """A checkpoint on disk differs from what was written: a file is missing, truncated or changed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -53,10 +53,10 @@ class Checkpoint:
     """A complete checkpoint on disk.
 
     Attributes:
-        folder: that holds it.
+        folder: the checkpoint's folder.
         step: number of optimizer steps taken.
-        experiment: as plain data.
-        metrics: that are known of this step: logged ones, and those of evaluations.
+        experiment: the experiment as plain data.
+        metrics: the known metrics of this step, logged or from evaluations.
     """
 
     folder: Path
@@ -66,14 +66,14 @@ class Checkpoint:
 
 
 class Writer:
-    """Writes a run's checkpoints into a folder that all its processes share, one at a time, while training continues.
+    """Writes a run's checkpoints, one at a time, to a folder that all processes share, while training continues.
 
-    All processes of the run begin, and close, together.
+    All processes of the run must call ``begin`` and ``close`` together.
     """
 
     def __init__(self, folder: Path, keep: Retention, world: World) -> None:
         self.folder, self.keep, self.world = folder, keep, world
-        # a group of its own: its collectives overlap those of the step
+        # a separate group, because its collectives overlap those of the step
         self._group: Any = dist.new_group(backend="gloo", timeout=PATIENCE) if world.size > 1 else None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._begun: Future[Checkpoint] | None = None
@@ -87,12 +87,12 @@ class Writer:
         experiment: Any,
         metrics: Mapping[str, float] | None = None,
     ) -> None:
-        """Copies what is stored, and starts to write it; waits for the checkpoint before, if that is not complete.
+        """Copies the state and starts to write it; waits for the previous checkpoint if it is not complete.
 
         ``experiment`` is plain data. Metrics that are not finite are left out.
 
         Raises:
-            RunError: the one before could not be written.
+            RunError: the previous checkpoint could not be written.
         """
         self._finish()
         staged = {
@@ -104,7 +104,7 @@ class Writer:
         self._begun = self._thread.submit(self._write, staged, stored)
 
     def annotate(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Adds metrics of a step, such as an evaluation's, to its checkpoint, if it has one; then prunes by them.
+        """Adds metrics of a step, such as an evaluation's, to the step's checkpoint if there is one, and then prunes.
 
         Waits for the checkpoint. Only the main process writes.
 
@@ -119,10 +119,10 @@ class Writer:
             prune(self.folder, self.keep)
 
     def completed(self, *, wait: bool = False) -> list[Checkpoint]:
-        """The checkpoints that became complete since the last call; ``wait`` includes the one that is being written.
+        """Returns the checkpoints completed since the last call; ``wait`` includes the one that is being written.
 
         Raises:
-            RunError: one could not be written (the disk is full, say); earlier ones stay as they were.
+            RunError: a checkpoint could not be written (for example, the disk is full); earlier ones are unchanged.
         """
         if wait or (self._begun is not None and self._begun.done()):
             self._finish()
@@ -130,7 +130,7 @@ class Writer:
         return completed
 
     def close(self) -> None:
-        """Waits for what is being written; its errors are dropped."""
+        """Waits for the checkpoint that is being written; errors are dropped."""
         self._thread.shutdown()
 
     def _path(self, step: int) -> Path:
@@ -142,7 +142,7 @@ class Writer:
             self._completed.append(begun.result())
 
     def _write(self, staged: Mapping[str, dict[str, Tensor]], stored: Checkpoint) -> Checkpoint:
-        """Writes a checkpoint; it appears in the folder at once and whole, or not at all."""
+        """Writes a checkpoint, which appears in the folder complete or not at all."""
         partial = self.folder / f".partial-{stored.step:08d}"
         hint = "free some space and resume: the checkpoint before it is whole"
         with writing(f"the checkpoint of step {stored.step}", stored.folder, hint=hint):
@@ -152,7 +152,7 @@ class Writer:
                     partial.mkdir(parents=True)
                 for name, tensors in staged.items():
                     self._save(tensors, partial / name)
-                if self.world.main:  # all have written
+                if self.world.main:  # all processes have written
                     self._complete(partial, stored)
             except OSError:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -161,16 +161,16 @@ class Writer:
 
     def _save(self, tensors: dict[str, Tensor], folder: Path) -> None:
         if self._group is not None:
-            dist.barrier(self._group)  # until the main process has made the folder
+            dist.barrier(self._group)  # wait until the main process has made the folder
         storage = HuggingFaceStorageWriter(str(folder), save_distributed=True)
-        storage.per_thread_copy_ahead = 0  # all lies on the host: no copies in a stream of this thread's own GPU
+        storage.per_thread_copy_ahead = 0  # all tensors are on the host, so no GPU stream is needed
         try:
             with _one_process_is_fine():
                 save_tensors(tensors, storage_writer=storage, process_group=self._group, no_dist=self._group is None)
         except CheckpointException as error:
             cause = next(iter(error.failures.values()))[0]
             if isinstance(cause, SafetensorError):
-                raise OSError(str(cause)) from error  # it has no class of its own for what the disk refuses
+                raise OSError(str(cause)) from error  # safetensors has no error class for disk errors
             raise cause if isinstance(cause, OSError) else error from error
 
     def _complete(self, partial: Path, stored: Checkpoint) -> None:
@@ -180,7 +180,7 @@ class Writer:
         _write_index(partial, {"schema": SCHEMA, **about, "files": digests})
         for path in (*files, partial / INDEX, partial / LEARNER, partial / OPTIMIZER, partial):
             _sync(path)
-        if stored.folder.exists():  # of the same step: it stays until this one is in its place
+        if stored.folder.exists():  # of the same step; kept until the new one replaces it
             stored.folder.rename(partial.with_name(f".replaced-{stored.folder.name}"))
         partial.rename(stored.folder)
         _sync(self.folder)
@@ -188,12 +188,12 @@ class Writer:
 
 
 def load(checkpoint: Checkpoint, learner: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
-    """Restores a checkpoint's weights, and its optimizer's state; on several processes, all load together.
+    """Restores a checkpoint's weights and its optimizer's state; all processes must call this together.
 
-    It does not look whether the files are whole: `verify` does.
+    The files are not verified; use `verify`.
 
     Raises:
-        RunError: the weights are those of another network.
+        RunError: the checkpoint holds another network.
     """
     tensors = {name: tensor.detach() for name, tensor in named_tensors(learner)}
     here = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -211,7 +211,7 @@ def load(checkpoint: Checkpoint, learner: nn.Module, optimizer: torch.optim.Opti
 
 
 def read_tensors(checkpoint: Checkpoint, part: str = LEARNER) -> dict[str, Tensor]:
-    """All tensors of a checkpoint's part, `LEARNER` (the weights) or `OPTIMIZER`, by name: whole and on the CPU."""
+    """Reads all tensors of a checkpoint's part, `LEARNER` (the weights) or `OPTIMIZER`, by name: whole, on the CPU."""
     metadata = _metadata(checkpoint, part)
     tensors = {name: torch.empty(stored.size, dtype=stored.properties.dtype) for name, stored in metadata.items()}
     _fill(tensors, checkpoint, part)
@@ -219,12 +219,12 @@ def read_tensors(checkpoint: Checkpoint, part: str = LEARNER) -> dict[str, Tenso
 
 
 def fingerprint_of(checkpoint: Checkpoint) -> str:
-    """A fingerprint of all that a checkpoint holds, from its files' checksums; metrics may be added to it later."""
+    """Returns a fingerprint of a checkpoint from its files' checksums; excludes metrics, which may be added later."""
     return fingerprint({name: value for name, value in _index(checkpoint.folder).items() if name != "metrics"})
 
 
 def verify(checkpoint: Checkpoint) -> None:
-    """Raises `DamageError` where a file is not what was written."""
+    """Raises a `DamageError` if a file differs from what was written."""
     for name, digest in _index(checkpoint.folder)["files"].items():
         try:
             whole = _digest(checkpoint.folder / name) == digest
@@ -235,7 +235,7 @@ def verify(checkpoint: Checkpoint) -> None:
 
 
 def of_step(folder: Path, step: int | None = None) -> Checkpoint:
-    """The checkpoint of a step in ``folder``, or the newest, by its index; a `RunError` where there is none."""
+    """Returns the checkpoint of a step, or the newest, from its index alone; raises a `RunError` if there is none."""
     stored = {one.step: one for one in all_complete(folder)}
     if not stored:
         what = f"the run in {folder.parent} has no checkpoint yet"
@@ -247,7 +247,7 @@ def of_step(folder: Path, step: int | None = None) -> Checkpoint:
 
 
 def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[DamageError]]:
-    """The newest checkpoint in ``folder`` whose files are whole, if any, and what is wrong with newer ones."""
+    """Returns the newest undamaged checkpoint in ``folder``, if any, and the errors of newer, damaged checkpoints."""
     damaged: list[DamageError] = []
     for path in sorted(folder.glob("step-*"), reverse=True):
         try:
@@ -261,25 +261,25 @@ def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[DamageError]]:
 
 
 def all_complete(folder: Path) -> Iterator[Checkpoint]:
-    """The checkpoints in ``folder`` whose index can be read, from older to newer."""
+    """Yields the checkpoints in ``folder`` whose index can be read, from older to newer."""
     for path in sorted(folder.glob("step-*")):
         with contextlib.suppress(DamageError):
             yield read(path)
 
 
 def read(folder: Path) -> Checkpoint:
-    """The checkpoint in a folder, by its index alone; `verify` looks at its files.
+    """Reads the checkpoint in a folder from its index alone; `verify` checks the files.
 
     Raises:
-        DamageError: the index is missing or not what was written.
-        RunError: it was written by another version of didact.
+        DamageError: the index is missing or differs from what was written.
+        RunError: the checkpoint was written by another version of didact.
     """
     index = _index(folder)
     return Checkpoint(folder=folder, step=index["step"], experiment=index["experiment"], metrics=index["metrics"])
 
 
 def prune(folder: Path, keep: Retention) -> None:
-    """Deletes the checkpoints that are not kept, and what an interrupted write left."""
+    """Deletes checkpoints that are not to be kept, and remains of interrupted writes."""
     for left in (*folder.glob(".partial-*"), *folder.glob(".replaced-*")):
         shutil.rmtree(left, ignore_errors=True)
     complete = list(all_complete(folder))
@@ -294,7 +294,7 @@ def _write_index(folder: Path, index: Mapping[str, Any]) -> None:
 
 
 def _index(folder: Path) -> dict[str, Any]:
-    """The content of a checkpoint's index, checked against its own digest."""
+    """Reads a checkpoint's index and checks it against its digest."""
     try:
         index: dict[str, Any] = json.loads((folder / INDEX).read_bytes())
         schema, digest = index["schema"], index.pop("digest", None)
@@ -320,16 +320,16 @@ def _metadata(checkpoint: Checkpoint, part: str) -> dict[str, TensorStorageMetad
 
 
 def _fill(tensors: dict[str, Tensor], checkpoint: Checkpoint, part: str) -> None:
-    """Reads into tensors; each process gets the shard that it holds."""
+    """Reads a checkpoint into tensors; each process reads the shard that it holds."""
     with _one_process_is_fine():
         storage = HuggingFaceStorageReader(str(checkpoint.folder / part))
         load_tensors(tensors, storage_reader=storage, no_dist=not dist.is_initialized())
 
 
 def _on_host(tensor: Tensor) -> Tensor:
-    """A copy in the host's memory; of a sharded tensor, of the shard that is here."""
+    """Copies a tensor to the host's memory; of a sharded tensor, only this process's shard."""
     copied = tensor.detach().to("cpu", copy=True)
-    # `DTensor.from_local` would take it back to the mesh's device
+    # `DTensor.from_local` would move it back to the mesh's device
     return copied if isinstance(copied, DTensor) else copied.contiguous()
 
 

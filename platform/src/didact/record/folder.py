@@ -1,4 +1,4 @@
-"""A run's folder, which explains the run to anyone who opens it."""
+"""A run's folder, which documents the run."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ ran, `metrics.jsonl` its curves, `evaluations/` their results, `checkpoints/` th
 class RunFolder:
     """The folder that holds everything about one run.
 
-    ``experiment.json`` makes a folder a run's: the experiment as data, with what the command line changed, which
-    ``overrides.json`` lists. ``environment.json`` holds versions, plugins, machine and fingerprints of the data;
-    ``metrics.jsonl`` a line for each logged step; ``events.jsonl`` starts, checkpoints, warnings and the end;
-    ``left-out.json`` the steps that were left out because they were not finite. ``README.md`` explains the rest.
+    ``experiment.json`` marks a run's folder and holds the experiment as data, including changes on the command line,
+    which ``overrides.json`` lists. ``environment.json`` holds versions, plugins, machine and fingerprints of the data;
+    ``metrics.jsonl`` has a line for each logged step; ``events.jsonl`` has starts, checkpoints, warnings and the end;
+    ``left-out.json`` has the steps that were left out because they were not finite. ``README.md`` explains the rest.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,10 +58,10 @@ class RunFolder:
         source_file: Path | None = None,
         overrides: Mapping[str, str] | None = None,
     ) -> RunFolder:
-        """Makes the folder of a new run; the arguments are those of `didact.run.start`.
+        """Creates the folder of a new run; the arguments are those of `didact.run.start`.
 
         Raises:
-            RunError: there is a run in it already, or it cannot be written.
+            RunError: the folder already holds a run, or cannot be written.
         """
         folder = cls(path)
         with writing("the run's folder", path, hint=ELSEWHERE):
@@ -75,19 +75,19 @@ class RunFolder:
                     shutil.copyfile(source_file, path / "experiment.py")
             folder.write("overrides.json", dict(overrides or {}))
             folder.write("environment.json", {"commit": _commit_of(source_file), "launch": launch()})
-            folder.write(EXPERIMENT, registry().data_of(experiment))  # last: now there is a run
+            folder.write(EXPERIMENT, registry().data_of(experiment))  # last, because it marks the folder as a run's
         return folder
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """The folder of a run that was started before; a `RunError` where there is none."""
+        """Opens the folder of an existing run; raises a `RunError` if there is none."""
         if not (path / EXPERIMENT).exists():
             hint = f"the folder of a run holds {EXPERIMENT}"
             raise RunError(f"there is no run in {path}", where=str(path.absolute()), hint=hint)
         return cls(path)
 
     def experiment(self) -> Experiment:
-        """The experiment; a `DidactError` where a plugin is missing, or an earlier version of didact wrote it."""
+        """Reads the experiment; a `DidactError` if a plugin is missing or an earlier version of didact wrote it."""
         data = self.experiment_data()
         renamed = [f"{name} is {now} now" for name, now in FIELDS.items() if name in data["training"]]
         if renamed:
@@ -97,7 +97,7 @@ class RunFolder:
         return experiment
 
     def experiment_data(self) -> Any:
-        """The experiment as plain data; a `RunError` where its file is damaged."""
+        """Reads the experiment as plain data; raises a `RunError` if its file is damaged."""
         try:
             return self._read(EXPERIMENT)
         except ValueError as error:
@@ -106,13 +106,13 @@ class RunFolder:
             raise RunError(what, where=str(self.path / EXPERIMENT), hint=hint) from None
 
     def begun_by_this_launch(self) -> bool:
-        """Whether there is a run, and the ``torchrun`` launch that started this process was the last to work on it."""
+        """Returns whether the folder's run was last executed by the ``torchrun`` launch that started this process."""
         known = self.environment().get("launch") if (self.path / EXPERIMENT).exists() else None
         return known is not None and known == launch()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the folder for this process; a `RunError` where another one is running in it."""
+        """Locks the folder for this process; raises a `RunError` if another process is running in it."""
         with writing("the run's folder", self.path, hint="make it writable, or copy it to where you can write"):
             file = (self.path / ".lock").open("w")
         with file:
@@ -121,21 +121,21 @@ class RunFolder:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except OSError:
-                    time.sleep(0.02 * (attempt + 1))  # looking whether a run is held locks it for a moment
+                    time.sleep(0.02 * (attempt + 1))  # checking whether a run is active locks it for a moment
             else:
                 hint = "wait for it, stop it, or start a run of your own"
                 raise RunError("another process is running in this folder", where=str(self.path), hint=hint)
             yield
 
     def amend(self, experiment: Experiment, overrides: Mapping[str, str] | None = None) -> None:
-        """Replaces the experiment, such as by one with other evaluations, which `didact.run.resume` then makes.
+        """Replaces the experiment, for example to add evaluations, which `didact.run.resume` then runs.
 
         Args:
-            experiment: one as which the run may be resumed; see `didact.experiment`.
-            overrides: what the command line changed, for the record.
+            experiment: the new experiment; the run must be resumable with it, see `didact.experiment`.
+            overrides: the changes on the command line, for the record.
 
         Raises:
-            RunError: it trains something else, or another process is running the run.
+            RunError: the new experiment trains something else, or another process is running the run.
         """
         data = json.loads(json.dumps(registry().data_of(experiment)))
         with self.locked():
@@ -152,7 +152,7 @@ class RunFolder:
             self.write(EXPERIMENT, data)
 
     def found(self, step: int) -> dict[str, Report]:
-        """The results at a step of the evaluations that the experiment lists, as it lists them; metrics alone."""
+        """Returns the metrics of the experiment's evaluations at a step, if their settings have not changed."""
         reports = {}
         for name, spec in self.experiment_data()["evaluations"].items():
             file = self.path / "evaluations" / f"{name.replace('/', '-')}-{step:08d}.json"
@@ -162,12 +162,12 @@ class RunFolder:
         return reports
 
     def environment(self) -> dict[str, Any]:
-        """Where the run ran last; nearly empty before its first step."""
+        """Returns the environment in which the run was last executed; nearly empty before the first step."""
         recorded: dict[str, Any] = self._read("environment.json") if (self.path / "environment.json").exists() else {}
         return recorded
 
     def write_readme(self, outcome: str, step: int, reports: Mapping[str, Report]) -> None:
-        """Describes the run and its state."""
+        """Writes a README that describes the run and its state."""
         data, weights = self.experiment_data(), self.environment().get("weights")
         lines = [f"# {data['name']}", "", f"A didact run: {outcome} at step {step} of {data['training']['steps']}."]
         lines += [f"Experiment `{fingerprint(data)[:12]}`, seed {data['training']['seed']}.", ""]
@@ -193,9 +193,9 @@ class RunFolder:
 
 
 def new_folder(parent: Path, experiment: Experiment) -> Path:
-    """A folder for a new run: the experiment's name, then the time of its start.
+    """Returns the path of a new run's folder: the experiment's name, then the time of the start.
 
-    For a process that ``torchrun`` has restarted: the folder of the run that the same launch started.
+    In a process that ``torchrun`` has restarted, this is the folder of the run that the same launch started.
     """
     place = parent / experiment.name
     if restarts() > 0:
@@ -210,7 +210,7 @@ def new_folder(parent: Path, experiment: Experiment) -> Path:
 
 
 def environment_of(device: torch.device, precision: torch.dtype) -> dict[str, Any]:
-    """The environment as plain data: of this process, which computes on ``device``, its products in ``precision``."""
+    """Describes this process's environment as plain data; matrix products on ``device`` are in ``precision``."""
     installed: Mapping[str, str] = {p.name: p.owner for p in registry().plugins if not (p.failure or p.skipped)}
     return {
         "python": platform.python_version(),
@@ -227,7 +227,7 @@ def environment_of(device: torch.device, precision: torch.dtype) -> dict[str, An
 
 
 def _commit_of(source_file: Path | None) -> str | None:
-    """The commit of the repository that holds the experiment's file, marked where files differ from it."""
+    """Returns the commit of the repository that holds the experiment's file, marked if files differ from it."""
     if source_file is None:
         return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

@@ -1,4 +1,4 @@
-"""Observers: they are told what happens in a run, and cannot harm it."""
+"""Calls the observers of a run; a failing observer does not end the run."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ RECORDER = "recorder"  # the observer that writes the run's record
 
 
 class Observers:
-    """The observers of one run, in a plugin manager of their own.
+    """The observers of one run, in a separate plugin manager.
 
-    One that raises is switched off, with a warning; training continues. Only where the record itself cannot be written
-    does the run end, because nothing would document it.
+    An observer that raises an error is switched off with a warning, and training continues. The run ends only if the
+    run's record cannot be written, because the run would not be documented.
 
     Args:
-        observers: by name, objects with lifecycle hooks.
-        listed: observers that the experiment lists, which are built here.
+        observers: ``name → object`` with lifecycle hooks.
+        listed: the observers that the experiment lists; they are built here.
 
     Attributes:
-        unfit: why some of them do not observe at all: one could not be built, or implements what is no hook.
+        unfit: why some observers are not used: they could not be built, or implement unknown hooks.
 
     Raises:
-        DidactError: a listed one reports why it cannot be built: a mistake to fix before training.
+        DidactError: a listed observer reports why it cannot be built, so that the user can fix this before training.
     """
 
     def __init__(self, observers: Mapping[str, Any], listed: Sequence[Observer] = ()) -> None:
@@ -50,7 +50,7 @@ class Observers:
                 self._register(name, observer.build() if isinstance(observer, Observer) else observer)
             except DidactError:
                 raise
-            except Exception as error:  # foreign code: a run does without this observer
+            except Exception as error:  # foreign code: the run continues without this observer
                 if self.manager.has_plugin(name):
                     self.manager.unregister(name=name)
                 reason = f"{type(error).__name__}: {error}"
@@ -65,18 +65,18 @@ class Observers:
                     raise TypeError(f"{hook.function.__name__} is a wrapper, which lifecycle hooks do not have")
 
     def notify(self, hook: str, **arguments: Any) -> list[Any]:
-        """Calls one lifecycle hook of every observer, and returns the answers. Failures become warnings.
+        """Calls one lifecycle hook of every observer and returns the answers. Failures become warnings.
 
         Raises:
-            RunError: the run's record cannot be written; the other observers were told nevertheless.
-            DidactError: an observer refuses a run (``run_prepared``) or explains a step by it (``step_failed``).
+            RunError: the run's record cannot be written; the other observers were still called.
+            DidactError: an observer rejects a run (``run_prepared``) or explains a failed step (``step_failed``).
         """
         answers, failures, lost = [], [], None
         for implementation in list(reversed(getattr(self.manager.hook, hook).get_hookimpls())):
             name = implementation.plugin_name
             try:
                 answers.append(implementation.function(**{key: arguments[key] for key in implementation.argnames}))
-            except Exception as error:  # foreign code: nothing it does may end a training
+            except Exception as error:  # foreign code: its errors must not end the training
                 mistake = isinstance(error, DidactError)
                 if mistake and hook in ("run_prepared", "step_failed"):
                     raise
@@ -88,7 +88,7 @@ class Observers:
                 text = f"the observer {name!r} failed in {hook} and is switched off: {reason}"
                 failures.append((text, traceback.format_exc()))
         for text, details in failures:
-            if hook == "run_prepared":  # the run's record is not begun yet
+            if hook == "run_prepared":  # the run's record does not exist yet
                 self.unfit.append(text)
             elif hook == "step_failed":
                 self.warn(text, arguments["failure"].step - 1, details)
@@ -99,9 +99,9 @@ class Observers:
         return [answer for answer in answers if answer]
 
     def warn(self, text: str, step: int, details: str = "") -> None:
-        """Reports, now and at the run's end, what went wrong after a step without ending the run.
+        """Reports a problem after ``step`` that does not end the run, immediately and at the end of the run.
 
-        ``details``, such as a traceback, are for the record alone.
+        ``details``, such as a traceback, are only recorded.
 
         Raises:
             RunError: the run's record cannot be written.
@@ -111,7 +111,7 @@ class Observers:
 
     @contextlib.contextmanager
     def watching_threads(self) -> Iterator[None]:
-        """Turns the failure of a thread beside the training, such as a tracker's, into a warning at the run's end."""
+        """Converts the failure of a background thread, such as a tracker's, to a warning at the end of the run."""
 
         def failed(failure: threading.ExceptHookArgs) -> None:
             error = f"{failure.exc_type.__name__}: {failure.exc_value}"

@@ -1,4 +1,4 @@
-"""The weights that a run starts from: finding them in another run, and reading them."""
+"""Finds and loads a run's initial weights from another run."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from didact.record.folder import EXPERIMENT, RunFolder
 
 @attrs.frozen(kw_only=True)
 class Origin:
-    """Where a run's first weights come from; the run records it, so that they can be found again.
+    """The origin of a run's initial weights; the run records the origin, so that the weights can be found again.
 
     Attributes:
         run: the other run's folder, as the experiment names it.
-        step: of the checkpoint.
+        step: the checkpoint's step.
         network: the ``student`` or the ``teacher``.
-        digest: of all that the checkpoint holds.
+        digest: the checkpoint's fingerprint.
     """
 
     run: str
@@ -37,34 +37,34 @@ class Origin:
         return f"the {self.network} of step {self.step:,} of {self.run}, checkpoint {self.digest[:12]}"
 
     def load(self) -> Network:
-        """The network, on the CPU; on several processes, all load it together.
+        """Loads the network to the CPU; all processes must call this together.
 
-        The other run's plugins are needed, its data are not.
+        The other run's plugins are required, but not its data.
 
         Raises:
-            DidactError: it cannot be built, or is missing.
+            DidactError: the network cannot be built, or the checkpoint is missing.
         """
         folder = RunFolder(Path(self.run))
         with of_field("weights.run"):
             try:
                 stored = checkpoint.of_step(folder.checkpoints, self.step)
                 return load_network(stored, folder.experiment(), self.network)
-            except SpecError as error:  # it names a field of the other run's experiment
+            except SpecError as error:  # the error names a field of the other run's experiment
                 where = f"{folder.path / EXPERIMENT}, {error.where}"
                 raise RunError(error.what, where=where, hint=error.hint) from None
 
 
 def find_origin(weights: Pretrained, begun: Mapping[str, Any] | None = None) -> Origin:
-    """The checkpoint that holds an experiment's weights; it is whole.
+    """Finds and verifies the checkpoint that holds an experiment's initial weights.
 
     Args:
-        weights: as the experiment names them.
-        begun: the `Origin`, as plain data, that the run started from before; the same one is used again, even where
-            the other run has newer ones by now. None: the run starts now.
+        weights: the ``weights`` of the experiment.
+        begun: the `Origin`, as plain data, from which the run started earlier; the same checkpoint is used again, even
+            if the other run has newer ones. None: the run starts now.
 
     Raises:
-        RunError: there is no such run, or it has no such checkpoint; the checkpoint is damaged, or is not the one that
-            the run started from.
+        RunError: the run or the checkpoint does not exist; the checkpoint is damaged, or is not the one from which the
+            run started.
     """
     with of_field("weights.run"):
         folder = RunFolder.open(Path(weights.run)).checkpoints
@@ -82,7 +82,7 @@ def find_origin(weights: Pretrained, begun: Mapping[str, Any] | None = None) -> 
                 )
             stored = same[0]
         elif weights.step is None:
-            whole, damaged = checkpoint.newest_whole(folder)  # damaged ones stay as they are: they are another run's
+            whole, damaged = checkpoint.newest_whole(folder)  # another run's damaged checkpoints are not renamed
             if whole is None:
                 raise damaged[0]
             stored = whole
@@ -92,10 +92,10 @@ def find_origin(weights: Pretrained, begun: Mapping[str, Any] | None = None) -> 
 
 
 def load_network(stored: Checkpoint, experiment: Experiment, which: Literal["student", "teacher"]) -> Network:
-    """A network out of a checkpoint of an experiment: on the CPU, in evaluation mode.
+    """Loads a network from a checkpoint of an experiment: on the CPU, in evaluation mode.
 
-    The files are not verified; on several processes, all load it together. The ``teacher`` is the student where the
-    method has none.
+    The files are not verified; all processes must call this together. The ``teacher`` is the student if the method has
+    no teacher.
 
     Raises:
         RunError: the checkpoint holds another network.

@@ -1,4 +1,4 @@
-"""A run's folder, read back: what ran, how far it came, what was found."""
+"""Reads a run's folder: the experiment, the progress and the results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from didact.record import checkpoint
 from didact.record.folder import EXPERIMENT, RunFolder
 from didact.record.pretrained import load_network
 
-TAIL_BYTES = 16_384  # hold the last lines of metrics
+TAIL_BYTES = 16_384  # enough for the last lines of metrics
 ENDS = ("stopped", "failed", "finished", "killed")
 
 State = Literal["new", "running", "killed", "stopped", "failed", "finished"]
@@ -29,10 +29,10 @@ State = Literal["new", "running", "killed", "stopped", "failed", "finished"]
 
 @attrs.frozen(kw_only=True)
 class RunRecord:
-    """A run that may have ended, still be running, or have been cut off, as its folder documents it.
+    """The record of a run in its folder; the run may have ended, be running, or have been killed.
 
     Attributes:
-        folder: that holds everything about it.
+        folder: the run's folder.
         data: the experiment as plain data.
     """
 
@@ -41,23 +41,23 @@ class RunRecord:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """The record of the run in a folder; a `RunError` where there is none."""
+        """Opens the record of the run in a folder; raises a `RunError` if there is none."""
         return cls(folder=folder, data=RunFolder.open(folder).experiment_data())
 
     @property
     def experiment(self) -> Experiment:
-        """The experiment that ran; needs the plugins of its parts."""
+        """The run's experiment; requires the plugins of its parts."""
         return RunFolder(self.folder).experiment()
 
     def network(self, which: Literal["student", "teacher"] = "student", *, step: int | None = None) -> Network:
-        """A network that it trained, an ordinary PyTorch module: on the CPU, in evaluation mode.
+        """Loads a trained network, an ordinary PyTorch module: on the CPU, in evaluation mode.
 
         Args:
-            which: the ``student``, or the ``teacher`` that averages it; the student where the method has no teacher.
-            step: of one of its checkpoints; None for the newest.
+            which: the ``student``, or the ``teacher`` that averages it; the student if the method has no teacher.
+            step: the step of the checkpoint to load; None loads the newest.
 
         Raises:
-            DidactError: there is no such checkpoint, it is damaged, or what the network is built from is missing.
+            DidactError: the checkpoint does not exist or is damaged, or a part of the network cannot be built.
         """
         chosen = checkpoint.of_step(RunFolder(self.folder).checkpoints, step)
         checkpoint.verify(chosen)
@@ -67,39 +67,39 @@ class RunRecord:
 
     @functools.cached_property
     def environment(self) -> Mapping[str, Any]:
-        """Where it ran last: versions, plugins, machine, fingerprints of the data."""
+        """The environment in which the run was last executed: versions, plugins, machine, fingerprints of the data."""
         return RunFolder(self.folder).environment()
 
     @functools.cached_property
     def metrics(self) -> list[dict[str, float]]:
-        """The logged steps, in order."""
+        """The metrics of the logged steps, in order."""
         return read_metrics(self.folder)
 
     @functools.cached_property
     def events(self) -> list[dict[str, Any]]:
-        """What happened to it, in order: starts, checkpoints, evaluations, warnings, ends."""
+        """The events of the run, in order: starts, checkpoints, evaluations, warnings, ends."""
         return read_lines(self.folder / "events.jsonl")
 
     @property
     def step(self) -> int:
-        """The last step that was logged; read from the end of the record, so that it can be asked for often."""
+        """The last logged step; read from the end of the file, so that frequent reads are cheap."""
         path = self.folder / "metrics.jsonl"
         if not path.exists():
             return 0
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-            lines = file.read().decode(errors="replace").split("\n")[:-1]  # what follows the last newline is cut off
+            lines = file.read().decode(errors="replace").split("\n")[:-1]  # text after the last newline is partial
         whole = [line for line in lines if line.startswith('{"step": ')]
         return int(json.loads(whole[-1])["step"]) if whole else 0
 
     @property
     def steps(self) -> int:
-        """The number of steps that it was to take."""
+        """The number of steps of the whole run."""
         return int(self.data["training"]["steps"])
 
     @functools.cached_property
     def state(self) -> State:
-        """``killed`` where it neither ended nor is any process running it."""
+        """The state of the run; ``killed`` if the run did not end and no process is running it."""
         if self.held:
             return "running"
         ends = [event["event"] for event in self.events if event["event"] in ("started", *ENDS)]
@@ -110,7 +110,7 @@ class RunRecord:
 
     @property
     def held(self) -> bool:
-        """Whether a process of this machine is running it."""
+        """Whether a process of this machine is running the run."""
         lock = self.folder / ".lock"
         if not lock.exists():
             return False
@@ -129,37 +129,37 @@ class RunRecord:
 
     @property
     def evaluated(self) -> bool:
-        """Whether every evaluation of the experiment has its result after the last step."""
+        """Whether every evaluation of the experiment has a result for the last step."""
         return set(RunFolder(self.folder).found(self.steps)) == set(self.data["evaluations"])
 
 
 def find_runs(folder: Path) -> list[RunRecord]:
-    """The runs in a folder and below it, by their paths; also while runs there write and delete."""
+    """Finds the runs in a folder and below it, sorted by path; safe while runs write and delete files there."""
     runs = []
     for place, below, files in os.walk(folder):
         if EXPERIMENT in files:
-            below.clear()  # what a run keeps is its own, and comes and goes
+            below.clear()  # a run's own folder is not searched: its content changes
             with contextlib.suppress(OSError, RunError):
                 runs.append(RunRecord.open(Path(place)))
     return sorted((run for run in runs if isinstance(run.data, dict)), key=lambda run: run.folder)
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """The metrics of a run, one dictionary for each logged step; values that were not finite are NaN.
+    """Reads the metrics of a run, one dictionary for each logged step; values that were not finite are NaN.
 
-    Where the process was killed while it wrote, the last line may be cut off; it is left out.
+    If the process was killed while writing, the last line may be incomplete; such a line is left out.
     """
     lines = read_lines(folder / "metrics.jsonl")
     return [{name: math.nan if value is None else value for name, value in line.items()} for line in lines]
 
 
 def decided_by_the_seed(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics of a step without times and memory, which are never the same twice."""
+    """Returns the metrics of a step without times and memory, which differ between repetitions."""
     return {name: value for name, value in metrics.items() if not name.startswith(("time/", "memory/"))}
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The content of a file of JSON lines, without lines that were cut off where the machine went down."""
+    """Reads a file of JSON lines, without lines that are incomplete because the machine crashed."""
     read = []
     for line in path.read_text().splitlines() if path.exists() else ():
         try:

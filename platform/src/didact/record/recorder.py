@@ -1,4 +1,4 @@
-"""The record of a run: its metrics, events and evaluations, written as they come."""
+"""Records the metrics, events and evaluations of a run while it is running."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from didact.record.reading import read_lines
 
 
 class Recorder:
-    """Writes what happens into the run's folder as JSON lines."""
+    """Writes metrics, events and evaluations into the run's folder."""
 
     def __init__(self, folder: Path) -> None:
         self.metrics = folder / "metrics.jsonl"
@@ -32,7 +32,7 @@ class Recorder:
 
     @hookimpl
     def run_started(self, run: RunInfo) -> None:
-        """Discards what was found after the step that the run starts from; those steps are about to be taken again."""
+        """Discards records of steps after the step from which the run starts, because these steps are repeated."""
         self._specs = run.data["evaluations"]
         self._discard_after(run.step)
         self._event("started", run.step)
@@ -90,14 +90,14 @@ class Recorder:
 
 
 def _file_name(name: str) -> str:
-    """A name of ours, ``group/name``, as a file's."""
+    """Converts a name ``group/name`` to a file name."""
     return name.replace("/", "-")
 
 
 def png(pixels: Tensor) -> bytes:
-    """A PNG file (ISO/IEC 15948) of an image (H, W, 3) uint8."""
+    """Encodes an image (H, W, 3) uint8 as a PNG file (ISO/IEC 15948)."""
     height, width, _ = pixels.shape
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels.cpu().contiguous().numpy())  # each after its filter: none
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels.cpu().contiguous().numpy())  # filter 0 (none), then the row
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits for each of red, green and blue
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(

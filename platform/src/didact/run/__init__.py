@@ -1,4 +1,4 @@
-"""A run from its start to its end, wherever it was stopped between them."""
+"""Starts, resumes and recovers runs."""
 
 from lazy_loader import attach_stub
 

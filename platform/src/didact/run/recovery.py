@@ -1,4 +1,4 @@
-"""What follows a fault: going back to the newest usable checkpoint, or ending the run with one."""
+"""Recovers from faults: returns to the newest usable checkpoint, or ends the run with a checkpoint."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def fit(
     stop: StopRequest,
     evaluate: Callable[[int], Mapping[str, float]],
 ) -> None:
-    """`Trainer.fit`, with rollbacks where the experiment asks for them, and a checkpoint where training fails.
+    """Runs `Trainer.fit`, with rollbacks if the experiment enables them, and saves a checkpoint if training fails.
 
     Raises:
-        DidactError: as `Trainer.fit` does; the hint names the step from which the run can be resumed.
+        DidactError: an error of `Trainer.fit`; the hint names the step from which the run can be resumed.
     """
     rollback = trainer.experiment.training.nonfinite == "rollback"
     if rollback and trainer.world.broadcast(not any(folder.checkpoints.glob("step-*"))):
-        _save_now(trainer, folder, observers)  # there must be one to go back to
+        _save_now(trainer, folder, observers)  # a rollback needs a checkpoint
     while True:
         try:
             trainer.fit(plan, folder, observers, stop, evaluate)
             return
         except RollBack:
-            pass  # outside of this clause, so that what the failed attempt held is free: its workers, its batch
+            pass  # continue outside of this clause, so that the workers and the batch of the failed attempt are freed
         except DidactError as error:
             raise _with_checkpoint(error, trainer, folder, observers) from error
         trainer.optimizer.zero_grad(set_to_none=True)
@@ -50,16 +50,16 @@ def fit(
 
 
 def restore_newest(folder: RunFolder, trainer: Trainer) -> list[str]:
-    """Restores a run's newest usable checkpoint; does nothing where there never was one.
+    """Restores a run's newest usable checkpoint; does nothing if the run has no checkpoint.
 
-    One that is damaged, or holds weights that are not finite, is renamed, so that it does not count among those to keep
-    and is not used again.
+    A checkpoint that is damaged, or holds weights that are not finite, is renamed, so that it is not used again and is
+    not counted among the checkpoints to keep.
 
     Returns:
-        a warning for each such one.
+        A warning for each renamed checkpoint.
 
     Raises:
-        RunError: there are some, but none is usable; or the newest is of a run that trained something else.
+        RunError: there are checkpoints, but none is usable; or the newest belongs to a run that trained something else.
     """
     world = trainer.world
     warnings: list[str] = []
@@ -90,8 +90,8 @@ def restore_newest(folder: RunFolder, trainer: Trainer) -> list[str]:
 
 
 def _newest_whole(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that is whole, and a warning for each damaged one before it, which is renamed."""
-    for replaced in folder.glob(".replaced-*"):  # the process was killed while it put another in its place
+    """Returns the newest undamaged checkpoint, and a warning for each newer, damaged checkpoint, which is renamed."""
+    for replaced in folder.glob(".replaced-*"):  # the process was killed while replacing this checkpoint
         place = folder / replaced.name.removeprefix(".replaced-")
         if not place.exists():
             replaced.rename(place)
@@ -108,7 +108,7 @@ def _newest_whole(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 
 def _save_now(trainer: Trainer, folder: RunFolder, observers: Observers) -> None:
-    """Writes a checkpoint of the step just taken, and waits for it."""
+    """Writes a checkpoint of the last step, and waits for it."""
     keep = trainer.experiment.training.retention
     with closing(checkpoint.Writer(folder.checkpoints, keep, trainer.world)) as writer:
         writer.begin(trainer.learner, trainer.optimizer, trainer.step, folder.experiment_data())
@@ -116,13 +116,13 @@ def _save_now(trainer: Trainer, folder: RunFolder, observers: Observers) -> None
 
 
 def _with_checkpoint(error: DidactError, trainer: Trainer, folder: RunFolder, observers: Observers) -> DidactError:
-    """Saves the last complete step where that is possible, and adds to the error's hint how to resume.
+    """Saves the last complete step if possible, and adds to the error's hint how to resume.
 
-    What raises a `DidactError` (a source, a worker, a step that failed, the disk) does so between two updates of the
-    weights, so they are those of ``trainer.step``. Only `BrokenStepError` does not.
+    A `DidactError` (of a source, a worker, a failed step or the disk) is raised between two updates of the weights, so
+    the weights are those of ``trainer.step``. `BrokenStepError` is the only exception.
     """
     world = trainer.world
-    # else the other processes may be anywhere: to save together with them would hang
+    # otherwise the other processes may be anywhere, and saving together with them would hang
     together = world.size == 1 or isinstance(error, (StepError, CollapseError))
     if isinstance(error, BrokenStepError) or not together:
         return error
@@ -132,7 +132,7 @@ def _with_checkpoint(error: DidactError, trainer: Trainer, folder: RunFolder, ob
         try:
             _save_now(trainer, folder, observers)
         except (DidactError, MemoryError, RuntimeError):
-            return error  # a full disk, say, and perhaps the error itself; or memory is still short
+            return error  # the disk is full, which may be the original error, or memory is still short
     if isinstance(error, CollapseError):
         return error  # resuming would not help
     on = f"`didact resume {folder.path}` resumes from step {trainer.step}"

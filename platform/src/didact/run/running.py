@@ -1,4 +1,4 @@
-"""A run: an experiment from its first step, or from where it was left, to its evaluations."""
+"""Runs an experiment from its first step, or from its newest checkpoint, to its evaluations."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ Outcome = Literal["finished", "stopped", "failed"]
 
 @attrs.frozen(kw_only=True)
 class RunResult:
-    """How a run ended.
+    """The result of a run.
 
     Attributes:
-        folder: that holds everything about it.
-        outcome: ``finished``, or ``stopped`` by a signal (it can be resumed).
+        folder: the run's folder.
+        outcome: ``finished``, or ``stopped`` by a signal (the run can be resumed).
         step: the last step that was taken.
         reports: the last result of each evaluation.
-        warnings: what went wrong without ending the run.
+        warnings: problems that did not end the run.
     """
 
     folder: Path
@@ -64,25 +64,25 @@ def start(
     overrides: Mapping[str, str] | None = None,
     examined: bool = True,
 ) -> RunResult:
-    """Runs an experiment in a new folder; where ``torchrun`` restarts its processes, in the one that they began.
+    """Runs an experiment in a new folder; if ``torchrun`` restarts the processes, in the folder that they created.
 
-    `RunFolder.create` makes the folder of a run that `resume` will start, perhaps in another process.
+    To start a run in another process, create its folder with `RunFolder.create` and call `resume` there.
 
     Args:
         experiment: what to run.
         path: the run's folder; must not hold a run yet.
         device: ``auto``, ``cpu`` or ``cuda``.
-        observers: by name, objects with lifecycle hooks, beside those that the experiment lists.
+        observers: ``name → object`` with lifecycle hooks, in addition to the observers that the experiment lists.
         source_file: the experiment's file, copied into the folder.
-        overrides: what the command line changed, for the record.
-        examined: whether observers examine it first (``run_prepared``). Not useful for a few steps that show whether
-            everything fits.
+        overrides: the changes on the command line, for the record.
+        examined: whether observers examine the run first (``run_prepared``). Not useful for runs of a few steps that
+            only check whether all parts fit.
 
     Raises:
         DidactError: the experiment, its data or its plugins cannot be used; training cannot continue.
     """
     with joined() as world:
-        folder = RunFolder(world.broadcast(path))  # a name with the time of day differs from process to process
+        folder = RunFolder(world.broadcast(path))  # the time in a name differs between processes
         ready = _prepare(experiment, folder, world, device, observers)
         warnings: list[str] = []
         if examined:
@@ -103,19 +103,19 @@ def resume(
     observers: Mapping[str, Any] | None = None,
     overrides: Mapping[str, str] | None = None,
 ) -> RunResult:
-    """Resumes a run from its newest checkpoint, or from the start where it has none.
+    """Resumes a run from its newest checkpoint, or from the start if it has none.
 
-    Where all steps were taken, only the evaluations that are missing are made.
+    If all steps were taken, only missing evaluations are run.
 
     Args:
         path: the run's folder.
-        device: as of `start`.
-        observers: likewise.
-        overrides: ``dotted field → value`` to change first, for the record too: how a step is computed, evaluated or
-            recorded, not what is trained.
+        device: see `start`.
+        observers: see `start`.
+        overrides: ``dotted field → value``; recorded changes of the experiment before resuming. They may affect how a
+            step is computed, evaluated or recorded, but not what is trained.
 
     Raises:
-        DidactError: as for `start`, or there is no run in the folder, or another process is running it.
+        DidactError: see `start`; also, the folder holds no run, or another process is running the run.
     """
     folder = RunFolder.open(path)
     with joined() as world:
@@ -128,7 +128,7 @@ def resume(
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Ready:
-    """All that training needs; ``origin`` holds the first weights, or is None where they are random or restored."""
+    """Everything that training needs; ``origin`` of the initial weights is None if they are random or restored."""
 
     trainer: Trainer
     plan: BatchPlan
@@ -140,9 +140,9 @@ class _Ready:
 def _prepare(
     experiment: Experiment, folder: RunFolder, world: World, device: str, observers: Mapping[str, Any] | None
 ) -> _Ready:
-    """Makes all that training needs, so that what is missing or does not fit is reported before anything is written.
+    """Makes everything that training needs, so that errors are reported before anything is written.
 
-    Data are opened, those of the evaluations too; the parts are built; and one sample goes through all of them.
+    Prepares the data, including those of evaluations, builds the parts, and passes one sample through all parts.
     """
     weights, origin = experiment.weights, None
     if weights is not None and not world.broadcast(any(folder.checkpoints.glob("step-*"))):
@@ -150,7 +150,7 @@ def _prepare(
         origin = world.broadcast(find_origin(weights, folder.environment().get("weights")) if world.main else None)
     chosen = choose_device(device)
     require_gpus(chosen)
-    with world.main_first():  # what is prepared is kept on disk, and made once
+    with world.main_first():  # prepared data are stored on disk, so this happens only once
         with of_field("source"):
             experiment.source.prepare()
         for name, evaluation in experiment.evaluations.items():
@@ -212,7 +212,7 @@ def _run(ready: _Ready, folder: RunFolder, warnings: Sequence[str] = ()) -> RunR
             fit(trainer, ready.plan, folder, watching, stop, partial(_evaluate, trainer, folder, watching, reports))
             outcome = "finished" if trainer.step == experiment.training.steps else "stopped"
         except BaseException:
-            with contextlib.suppress(RunError):  # the disk may be full: what ended the run is the error to report
+            with contextlib.suppress(RunError):  # the disk may be full; the original error is reported
                 end()
             raise
         end()
@@ -223,18 +223,18 @@ def _run(ready: _Ready, folder: RunFolder, warnings: Sequence[str] = ()) -> RunR
 def _evaluate(
     trainer: Trainer, folder: RunFolder, observers: Observers, reports: dict[str, Report], step: int
 ) -> dict[str, float]:
-    """Evaluates the network after a step, into ``reports``; the metrics by ``name/metric``, on the main process.
+    """Evaluates the network after a step, into ``reports``; returns metrics by ``name/metric`` on the main process.
 
     Raises:
-        DidactError: an evaluation reports a user's mistake.
-        RunError: one failed after the last step; until then training continues without its result.
+        DidactError: an evaluation reports an error that the user can fix.
+        RunError: an evaluation failed after the last step; before the last step, training continues without its result.
     """
     experiment, world = trainer.experiment, trainer.world
     learner = trainer.gather()
     failed: list[str] = []
     with world.main_first():
         state = LearnerState(experiment, learner, trainer.device, trainer.precision, step)
-        known = folder.found(step) if world.main else {}  # by a process that was killed since
+        known = folder.found(step) if world.main else {}  # from a process that was killed
         reports.update(known)
         for name, evaluation in experiment.evaluations.items() if world.main else ():
             if name in known:
@@ -244,9 +244,9 @@ def _evaluate(
                     reports[name] = evaluation.evaluate(state)
             except DidactError:
                 raise
-            except Exception as error:  # foreign code: nothing it does may cost what was trained
+            except Exception as error:  # foreign code: its errors must not lose the trained weights
                 failed.append(name)
-                reports.pop(name, None)  # of an earlier step
+                reports.pop(name, None)  # a report of an earlier step
                 text = f"the evaluation {name!r} failed after step {step}: {type(error).__name__}: {error}"
                 observers.warn(text, step, traceback.format_exc())
             else:
