@@ -1,4 +1,4 @@
-"""``didact compare`` and ``didact diff``."""
+"""The commands ``didact compare`` and ``didact diff``."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def compare_command(
 ) -> None:
     """Compare runs: mean and spread over seeds, paired differences to the base, a test, and the cost.
 
-    RUNS are the folder or the name of a study; or any runs, by folder, by the name of their experiment, by tag:TAG, or
-    by aim:QUERY. Runs of no study are grouped by the fields in which they differ; those that differ in their seed alone
-    are one variant.
+    RUNS are the folder or the name of a study, or any runs: by folder, by the name of their experiment, by tag:TAG, or
+    by aim:QUERY. Runs that belong to no study are grouped by the fields in which they differ; runs that differ only in
+    their seed form one variant.
     """
     from didact_ablate.study import show, terminal
     from didact_ablate.tables import numbers_table, values_table
@@ -101,7 +101,7 @@ def diff_command(first: Path, second: Path) -> None:
 
 
 def _study_folder(references: Sequence[str], runs: Path) -> Path | None:
-    """The folder of the study that is meant, if one is."""
+    """Returns the folder of the study that the references name, or None."""
     if len(references) != 1:
         return None
     places = (Path(references[0]), runs / references[0])
@@ -115,7 +115,7 @@ def _of_study(folder: Path) -> Findings:
 
 
 def _of_any(references: Sequence[str], metric: str | None, runs: Path, repo: str) -> Findings:
-    """The runs that are referred to, grouped into variants."""
+    """Groups the runs that the references name into variants."""
     from didact_ablate.comparison import Setting, compare, result_of
     from didact_ablate.selecting import select, variant_names
     from didact_ablate.writing import Findings
