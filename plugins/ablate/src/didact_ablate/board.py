@@ -67,7 +67,7 @@ class Board:
             if id(job) not in self._tasks:
                 steps = job.member.experiment.training.steps
                 self._tasks[id(job)] = self._bars.add_task(f"  {job.member}", total=steps, status="")
-            said = "starting" if not at[id(job)] else "judging" if at[id(job)] >= _steps(job) else ""
+            said = "starting" if not at[id(job)] else "evaluating" if at[id(job)] >= _steps(job) else ""
             self._bars.update(self._tasks[id(job)], completed=at[id(job)], status=said)
 
     def ended(self, job: Job, trouble: str) -> None:

@@ -25,13 +25,13 @@ RUNS = click.option(
 
 @click.command("compare", short_help="Compare runs and variants.")
 @click.argument("references", nargs=-1, required=True, metavar="RUNS…")
-@click.option("--metric", help="Metric that decides, such as classes/linear.  [default: the study's, or the only one]")
-@click.option("--also", multiple=True, metavar="METRIC", help="A further metric to show. Repeatable.")
+@click.option("--metric", help="The deciding metric, such as classes/linear.  [default: the study's, or the only one]")
+@click.option("--also", multiple=True, metavar="METRIC", help="Another metric to show. Repeatable.")
 @click.option("--base", help="The variant that the others are compared with.  [default: the study's, or the first]")
-@click.option("--control", help="A metric of the same run that must be beaten, such as classes/linear_random.")
-@click.option("--lower-is-better", is_flag=True, help="Less of the metric is better.")
+@click.option("--control", help="A metric of the same run that must be exceeded, such as classes/linear_random.")
+@click.option("--lower-is-better", is_flag=True, help="A lower value of the metric is better.")
 @click.option(
-    "--level", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Of false alarms.  [default: 0.05]"
+    "--level", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Rate of false alarms.  [default: 0.05]"
 )
 @click.option(
     "--format",
@@ -39,10 +39,10 @@ RUNS = click.option(
     type=click.Choice(["terminal", "markdown", "csv", "values"]),
     default="terminal",
     show_default=True,
-    help="csv: all numbers of each variant; values: those of each run.",
+    help="csv: all numbers of each variant; values: all values of each run.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="A folder for tables and figures (PNG and SVG).")
-@click.option("--repo", default=".", show_default=True, help="Repository of aim:QUERY.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for tables and figures (PNG and SVG).")
+@click.option("--repo", default=".", show_default=True, help="Aim repository that aim:QUERY searches.")
 @RUNS
 def compare_command(
     references: tuple[str, ...],
@@ -140,5 +140,5 @@ def _only_metric(records: Sequence[RunRecord]) -> str:
     raise DataError(
         "which metric decides?" if known else "the runs have no evaluation's metric in common",
         where="--metric",
-        hint=f"say one with --metric: {', '.join(known) or 'train/loss, say'}",
+        hint=f"name one with --metric: {', '.join(known) or 'such as train/loss'}",
     )

@@ -96,7 +96,9 @@ class Design(Study, abc.ABC):
         found = self.rows()
         if len(found) < 2:
             raise SpecError(
-                "nothing is varied", where="vary", hint="give vary, grid, variants or methods something unlike the base"
+                "nothing is varied",
+                where="vary",
+                hint="name something in vary, grid, variants or methods that differs from the base",
             )
 
     def rows(self) -> list[Variant]:
@@ -171,7 +173,7 @@ class Design(Study, abc.ABC):
             raise SpecError(
                 f"{field} is not a choice to ablate",
                 where=where,
-                hint="seeds says which seeds each variant is run with",
+                hint="the field `seeds` sets the seeds of each variant",
             )
 
     def _require_known(self, field: str, metric: str, called: str, experiment: Experiment) -> None:

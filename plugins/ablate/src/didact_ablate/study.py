@@ -57,8 +57,8 @@ def run_design(design: Design, call: Call) -> bool:
     for row in design.rows():
         if lost := lost_as_data(row.experiment):
             raise SpecError(
-                f"a study runs in processes of their own what is {row.name!r} here, and that does not survive its "
-                f"record: {lost}",
+                f"each run of a study restores its experiment from a record, which is not possible for {row.name!r}: "
+                f"{lost}",
                 where="base" if row.base else f"variants, {row.name}",
                 hint="register every class that it is composed of in a plugin",
             )

@@ -150,20 +150,20 @@ def caption(comparison: Comparison) -> str:
     setting, base = comparison.setting, comparison.base
     better = "higher" if setting.higher_is_better else "lower"
     said = (
-        f"{setting.metric} ({better} is better), mean ± standard deviation over seeds. Differences are to "
-        f"{base.variant!r}, paired by seed. "
+        f"{setting.metric} ({better} is better), mean ± standard deviation over seeds. Differences are "
+        f"relative to {base.variant!r}, paired by seed. "
     )
     if comparison.behind:
         named = ", ".join(map(repr, comparison.behind))
         said += f"No better than {setting.control}, the control of the same runs, on average: {named}. "
     if not comparison.tested:
-        return said + "Nothing was tested: that takes at least two seeds, and differences that are not all alike."
+        return said + "No test was possible: it needs at least two seeds, and differences that vary."
     tests = "1 difference was" if comparison.tested == 1 else f"{comparison.tested} differences were"
     return (
-        f"{said}{tests} tested by a paired t-test, which takes the differences of seeds for independent and normal; "
+        f"{said}{tests} tested by a paired t-test, which assumes that the differences are independent and normal. "
         f"p is adjusted for their number (Holm), so that at most {setting.level:.0%} of such tables claim a difference "
-        f"where there is none. Intervals are of one difference each, not adjusted. That no difference was shown does "
-        f"not mean that there is none: see how wide its interval is."
+        f"where there is none. Each interval is for one difference and is not adjusted. A difference that is not shown "
+        f"may still exist: check the width of its interval."
     )
 
 
