@@ -31,7 +31,7 @@ from didact import RunError
     "--metric",
     "metrics",
     multiple=True,
-    help="Metric that --study shows, such as classes/linear. Repeatable.  [default: train/loss and the study's metrics]",
+    help="Metric for --study, such as classes/linear. Repeatable.  [default: train/loss and the study's metrics]",
 )
 def ui_command(repo: str, host: str, port: int, study: str | None, metrics: tuple[str, ...]) -> None:
     """Open Aim's browser on a repository and keep it open until Ctrl-C.
