@@ -28,7 +28,7 @@ RUNS = click.option(
 @click.option("--metric", help="The deciding metric, such as classes/linear.  [default: the study's, or the only one]")
 @click.option("--also", multiple=True, metavar="METRIC", help="Another metric to show. Repeatable.")
 @click.option("--base", help="The variant that the others are compared with.  [default: the study's, or the first]")
-@click.option("--control", help="A metric of the same run that must be exceeded, such as classes/linear_random.")
+@click.option("--control", help="A metric of the same run to improve on, such as classes/linear_random.")
 @click.option("--lower-is-better", is_flag=True, help="A lower value of the metric is better.")
 @click.option(
     "--level", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Rate of false alarms.  [default: 0.05]"

@@ -30,7 +30,7 @@ class Setting:
         level: the accepted rate of false alarms over the whole table.
         also: further metrics, shown beside the deciding one.
         base: the variant that the others are compared with.
-        control: a metric of the same run that the deciding one must exceed; None without a control.
+        control: a metric of the same run that the deciding metric must improve on; None without a control.
     """
 
     name: str
@@ -132,7 +132,7 @@ class Comparison:
 
     @property
     def behind(self) -> tuple[str, ...]:
-        """The variants whose mean does not exceed their control's, which shows no learning."""
+        """The variants whose mean is no better than the mean of their control, which shows no learning."""
         return tuple(row.variant for row in self.rows if row.ahead is not None and row.ahead[0] <= 0)
 
     @property
