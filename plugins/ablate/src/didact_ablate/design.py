@@ -59,7 +59,7 @@ class Design(Study, abc.ABC):
         steps: the budget of each run in optimizer steps; None keeps the base's, and each method's own. Schedules over
             the whole run follow the budget; settings in steps, such as a warm-up, stay unchanged.
         also: further metrics, shown beside the deciding one and not tested.
-        control: a metric of the same run that the deciding metric must improve on, such as ``classes/linear_random``, which is
+        control: a metric of the same run to improve on, such as ``classes/linear_random``, which is
             the same probe of the untrained network. The table shows how far each variant is ahead of its control, and
             names the variants that are not ahead. None if there is no control.
         level: the accepted rate of false alarms over the whole table; intervals have coverage 1 - level.
