@@ -97,7 +97,7 @@ def _examples(installed: Installed, name: str, component: Any) -> Sequence[Examp
     """Returns the component's examples; without any, an instance with its defaults, if that can be made."""
     if not isinstance(component, type):  # a command serves as its own example
         return [Example(spec=component)]
-    if installed.error:  # the plugin has examples of its own, so its defaults are not checked
+    if installed.error:  # the plugin's own examples failed, and defaults do not replace them
         return []
     given = [example for example in installed.given.get(name, ()) if is_example(example, component)]
     if given:
