@@ -151,7 +151,7 @@ def caption(comparison: Comparison) -> str:
     better = "higher" if setting.higher_is_better else "lower"
     said = (
         f"{setting.metric} ({better} is better), mean ± standard deviation over seeds. Differences are "
-        f"relative to {base.variant!r}, paired by seed. "
+        f"from {base.variant!r}, paired by seed. "
     )
     if comparison.behind:
         named = ", ".join(map(repr, comparison.behind))

@@ -156,7 +156,7 @@ class TinyMasker(Masker):
     """Predicts a random half of the positions of a sample.
 
     Attributes:
-        masks: M, the number of masks per sample.
+        masks: M per sample.
         corruption: the replacement for predicted positions.
     """
 
