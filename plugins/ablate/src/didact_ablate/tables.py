@@ -150,8 +150,8 @@ def caption(comparison: Comparison) -> str:
     setting, base = comparison.setting, comparison.base
     better = "higher" if setting.higher_is_better else "lower"
     said = (
-        f"{setting.metric} ({better} is better), mean ± standard deviation over seeds. Differences are "
-        f"from {base.variant!r}, paired by seed. "
+        f"{setting.metric} ({better} is better), mean ± standard deviation over seeds. Differences "
+        f"from {base.variant!r} are paired by seed. "
     )
     if comparison.behind:
         named = ", ".join(map(repr, comparison.behind))
