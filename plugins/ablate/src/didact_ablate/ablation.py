@@ -1,4 +1,4 @@
-"""The study that didact-ablate registers: a design, and how it is run."""
+"""The study class that didact-ablate registers: a design and the code that runs it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from didact_ablate.study import Call, run_design
 
 @attrs.frozen(kw_only=True)
 class Ablation(Design):
-    """Variants of a base experiment, each under the same seeds: what does a choice change?
+    """Runs variants of a base experiment under the same seeds, to measure what a choice changes.
 
-    Variants of one seed see the same samples in the same order, behind the same masks where the masker is the same, and
-    start from the same weights in every part that is the same; so their results are compared in pairs.
+    For one seed, all variants see the same samples in the same order and start from the same weights in every part
+    that is the same. Variants with the same masker also draw the same masks. Results are therefore compared in pairs.
 
-    ``didact run FILE`` runs what is missing, and then compares; ``didact compare`` shows the comparison again.
+    ``didact run FILE`` runs what is missing and then compares; ``didact compare`` shows the comparison again.
     """
 
     def smoke(self, *, device: str) -> None:
@@ -42,14 +42,14 @@ class Ablation(Design):
 
 
 def experiment_in(file: str | Path, *, beside: str | Path = "") -> Experiment:
-    """The experiment of another file, to build on: ``base = experiment_in("../small/images.py", beside=__file__)``.
+    """Loads the experiment of another file: ``base = experiment_in("../small/images.py", beside=__file__)``.
 
     Args:
-        file: of the experiment; ``FILE:NAME`` where it holds several.
-        beside: a file; the path is relative to its folder, else to the working directory.
+        file: the experiment's file, or ``FILE:NAME`` if the file has several experiments.
+        beside: a file to whose folder the path is relative; if empty, the path is relative to the working directory.
 
     Raises:
-        DidactError: as for `load_experiment`.
+        DidactError: the experiment cannot be loaded; see `load_experiment`.
     """
     folder = Path(beside).parent if beside else Path()
     return load_experiment(str(folder / file))[0]

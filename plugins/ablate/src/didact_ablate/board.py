@@ -1,4 +1,4 @@
-"""One display for a whole study: what is done, what is running, and how long it will take."""
+"""One display for a whole study: finished runs, current runs and the remaining time."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Board:
 
     Args:
         members: all runs of the study.
-        console: where to show it.
-        metric: whose value is shown for each finished run.
+        console: the console to print to.
+        metric: the metric whose value is shown for each finished run.
     """
 
     def __init__(self, members: Sequence[Member], console: Console, metric: str) -> None:
@@ -30,7 +30,7 @@ class Board:
         self._runs = len(members)
         done = [member for member in members if member.done]
         self._over = len(done)
-        self._steps = sum(member.experiment.training.steps for member in done)  # of runs that are over
+        self._steps = sum(member.experiment.training.steps for member in done)  # of runs that have ended
         self._began = time.monotonic()
         self._first = self._steps + sum(_step(member) for member in members if member not in done)
         self._looked = self._told = 0.0
@@ -48,7 +48,7 @@ class Board:
             self._bars.start()
 
     def watch(self, running: Sequence[Job]) -> None:
-        """Shows what is running; called often."""
+        """Updates the display with the current runs; called several times a second."""
         now = time.monotonic()
         if now - self._looked < SECONDS_BETWEEN_LOOKS:
             return
@@ -67,11 +67,11 @@ class Board:
             if id(job) not in self._tasks:
                 steps = job.member.experiment.training.steps
                 self._tasks[id(job)] = self._bars.add_task(f"  {job.member}", total=steps, status="")
-            said = "starting" if not at[id(job)] else "judging" if at[id(job)] >= _steps(job) else ""
+            said = "starting" if not at[id(job)] else "evaluating" if at[id(job)] >= _steps(job) else ""
             self._bars.update(self._tasks[id(job)], completed=at[id(job)], status=said)
 
     def ended(self, job: Job, trouble: str) -> None:
-        """Tells how a run ended."""
+        """Reports how a run ended."""
         member, record = job.member, job.member.record
         if self._bars is not None and id(job) in self._tasks:
             self._bars.remove_task(self._tasks.pop(id(job)))
@@ -90,7 +90,7 @@ class Board:
         )
 
     def left(self, reached: int) -> str:
-        """The time that is left, at the rate since this call began; evaluations and starts are part of the rate."""
+        """Estimates the remaining time from the rate since this call began, evaluations and starts included."""
         taken = reached - self._first
         if taken <= 0:
             return "time left not known yet"
@@ -98,13 +98,13 @@ class Board:
         return f"{clock(seconds)} left"
 
     def close(self) -> None:
-        """Leaves the terminal as it was."""
+        """Restores the terminal."""
         if self._bars is not None:
             self._bars.stop()
 
 
 def clock(seconds: float) -> str:
-    """Hours, minutes and seconds."""
+    """Formats a duration as hours, minutes and seconds."""
     minutes, second = divmod(int(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02d}:{second:02d}"

@@ -1,4 +1,4 @@
-"""Ending the record of a run whose process was killed."""
+"""Ends the record of a run whose process was killed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from didact.record.recorder import Recorder
 
 
 def close(path: Path) -> bool:
-    """Ends the record of a run whose process was killed, and tells the observers that its experiment lists.
+    """Ends the record of a run whose process was killed, and notifies the observers that its experiment lists.
 
-    Nothing of the run is lost: `didact.run.resume` works as before.
+    The run keeps all of its data: `didact.run.resume` works as before.
 
     Returns:
-        whether there was anything to end: not where a process is running it, or it ended by itself.
+        Whether the record was still open. False if a process is running the run, or if the run ended by itself.
 
     Raises:
-        RunError: there is no run in the folder, or it cannot be written.
+        RunError: the folder contains no run, or the record cannot be written.
         PluginError: the plugin of one of the run's parts is missing.
     """
     record = RunRecord.open(path)

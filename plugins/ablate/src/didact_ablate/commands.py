@@ -1,4 +1,4 @@
-"""``didact compare`` and ``didact diff``."""
+"""The commands ``didact compare`` and ``didact diff``."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ RUNS = click.option(
 
 @click.command("compare", short_help="Compare runs and variants.")
 @click.argument("references", nargs=-1, required=True, metavar="RUNS…")
-@click.option("--metric", help="Metric that decides, such as classes/linear.  [default: the study's, or the only one]")
-@click.option("--also", multiple=True, metavar="METRIC", help="A further metric to show. Repeatable.")
+@click.option("--metric", help="The deciding metric, such as classes/linear.  [default: the study's, or the only one]")
+@click.option("--also", multiple=True, metavar="METRIC", help="Another metric to show. Repeatable.")
 @click.option("--base", help="The variant that the others are compared with.  [default: the study's, or the first]")
-@click.option("--control", help="A metric of the same run that must be beaten, such as classes/linear_random.")
-@click.option("--lower-is-better", is_flag=True, help="Less of the metric is better.")
+@click.option("--control", help="A metric of the same run to improve on, such as classes/linear_random.")
+@click.option("--lower-is-better", is_flag=True, help="A lower value of the metric is better.")
 @click.option(
-    "--level", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Of false alarms.  [default: 0.05]"
+    "--level", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Rate of false alarms.  [default: 0.05]"
 )
 @click.option(
     "--format",
@@ -39,10 +39,10 @@ RUNS = click.option(
     type=click.Choice(["terminal", "markdown", "csv", "values"]),
     default="terminal",
     show_default=True,
-    help="csv: all numbers of each variant; values: those of each run.",
+    help="csv: all numbers of each variant; values: all values of each run.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="A folder for tables and figures (PNG and SVG).")
-@click.option("--repo", default=".", show_default=True, help="Repository of aim:QUERY.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for tables and figures (PNG and SVG).")
+@click.option("--repo", default=".", show_default=True, help="Aim repository that aim:QUERY searches.")
 @RUNS
 def compare_command(
     references: tuple[str, ...],
@@ -59,9 +59,9 @@ def compare_command(
 ) -> None:
     """Compare runs: mean and spread over seeds, paired differences to the base, a test, and the cost.
 
-    RUNS are the folder or the name of a study; or any runs, by folder, by the name of their experiment, by tag:TAG, or
-    by aim:QUERY. Runs of no study are grouped by the fields in which they differ; those that differ in their seed alone
-    are one variant.
+    RUNS are the folder or the name of a study, or any runs: by folder, by the name of their experiment, by tag:TAG, or
+    by aim:QUERY. Runs that belong to no study are grouped by the fields in which they differ; runs that differ only in
+    their seed form one variant.
     """
     from didact_ablate.study import show, terminal
     from didact_ablate.tables import numbers_table, values_table
@@ -101,7 +101,7 @@ def diff_command(first: Path, second: Path) -> None:
 
 
 def _study_folder(references: Sequence[str], runs: Path) -> Path | None:
-    """The folder of the study that is meant, if one is."""
+    """Returns the folder of the study that the references name, or None."""
     if len(references) != 1:
         return None
     places = (Path(references[0]), runs / references[0])
@@ -115,7 +115,7 @@ def _of_study(folder: Path) -> Findings:
 
 
 def _of_any(references: Sequence[str], metric: str | None, runs: Path, repo: str) -> Findings:
-    """The runs that are referred to, grouped into variants."""
+    """Groups the runs that the references name into variants."""
     from didact_ablate.comparison import Setting, compare, result_of
     from didact_ablate.selecting import select, variant_names
     from didact_ablate.writing import Findings
@@ -140,5 +140,5 @@ def _only_metric(records: Sequence[RunRecord]) -> str:
     raise DataError(
         "which metric decides?" if known else "the runs have no evaluation's metric in common",
         where="--metric",
-        hint=f"say one with --metric: {', '.join(known) or 'train/loss, say'}",
+        hint=f"name one with --metric: {', '.join(known) or 'such as train/loss'}",
     )

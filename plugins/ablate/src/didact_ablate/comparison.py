@@ -1,4 +1,4 @@
-"""What a set of runs says: each variant's mean and spread over seeds, and its paired difference to the base."""
+"""Comparison of runs: each variant's mean and spread over seeds, and its paired difference to the base."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Verdict = Literal["base", "better", "worse", "not shown", "untested"]
 
 @attrs.frozen(kw_only=True)
 class Setting:
-    """What is compared, and how.
+    """What a comparison compares, and how.
 
     Attributes:
-        name: of the study, or of the set of runs.
-        metric: that decides: ``evaluation/metric`` or ``group/metric``.
-        higher_is_better: whether more of it is better.
-        level: of false alarms over the whole table.
-        also: further metrics, shown beside.
+        name: the name of the study or of the set of runs.
+        metric: the deciding metric: ``evaluation/metric`` or ``group/metric``.
+        higher_is_better: whether a higher value of the metric is better.
+        level: the accepted rate of false alarms over the whole table.
+        also: further metrics, shown beside the deciding one.
         base: the variant that the others are compared with.
-        control: a metric of the same run that the deciding one must beat; None without one.
+        control: a metric of the same run that the deciding metric must improve on; None without a control.
     """
 
     name: str
@@ -43,21 +43,21 @@ class Setting:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """All that is asked of a run, the one that decides first."""
+        """All metrics that are read from a run, the deciding one first."""
         return tuple(dict.fromkeys((self.metric, *self.also, *([self.control] if self.control else []))))
 
 
 @attrs.frozen(kw_only=True)
 class Result:
-    """What one run came to.
+    """The result of one run.
 
     Attributes:
-        variant: that it is a run of.
-        seed: that it was run with.
-        values: ``metric → value`` of the metrics that are compared; those that it has.
-        folder: where it lies.
-        cost: what it took.
-        trouble: why it has no value; empty where it has one.
+        variant: the name of the run's variant.
+        seed: the seed of the run.
+        values: ``metric → value`` of the compared metrics that the run has.
+        folder: the folder of the run.
+        cost: the time and memory that the run took.
+        trouble: why there is no value; empty if there is one.
     """
 
     variant: str
@@ -69,31 +69,31 @@ class Result:
 
     @property
     def begun(self) -> bool:
-        """Whether there is a run."""
+        """Whether the run exists."""
         return (self.folder / "experiment.json").exists()
 
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """One variant.
+    """One variant in the table.
 
     Attributes:
-        variant: its name.
-        base: whether it is the base.
-        values: ``seed → value`` of the metric that decides.
-        missing: seeds without a value.
-        mean: of the values; NaN where there is none.
-        spread: their standard deviation over seeds; None with fewer than two.
-        difference: to the base, over the seeds that both have; None for the base, and where there are none.
-        p: of the difference, adjusted for the number of variants (Holm); None where it was not tested.
-        verdict: in a word.
+        variant: the variant's name.
+        base: whether this variant is the base.
+        values: ``seed → value`` of the deciding metric.
+        missing: the seeds without a value.
+        mean: the mean of the values; NaN without values.
+        spread: the standard deviation of the values over seeds; None with fewer than two.
+        difference: the difference to the base over the seeds that both have; None for the base, and without such seeds.
+        p: the p-value of the difference, adjusted for the number of variants (Holm); None if it was not tested.
+        verdict: the outcome of the test in one word.
         also: ``metric → (mean, standard deviation or None)`` of further metrics.
-        ahead: by how much the metric is better than the control of the same run, (mean, standard deviation or None);
-            None without a control, or where no run has both.
-        training_seconds: mean wall clock of training; None where it is not known.
-        seconds: mean wall clock of the whole run.
-        gpu_hours: mean.
-        peak_gib: the most.
+        ahead: the metric minus the control of the same run, in the direction that is better, as (mean, standard
+            deviation or None); None without a control, or if no run has both.
+        training_seconds: the mean wall-clock time of training; None if it is not known.
+        seconds: the mean wall-clock time of the whole run.
+        gpu_hours: the mean number of GPU hours.
+        peak_gib: the highest memory use of any run, in GiB.
     """
 
     variant: str
@@ -119,7 +119,7 @@ class Comparison:
 
     Attributes:
         setting: what was compared, and how.
-        rows: best mean first; those without a value last.
+        rows: the variants, best mean first; variants without a value come last.
     """
 
     setting: Setting
@@ -127,22 +127,22 @@ class Comparison:
 
     @property
     def base(self) -> Row:
-        """The row that the others are compared with."""
+        """The base's row."""
         return next(row for row in self.rows if row.base)
 
     @property
     def behind(self) -> tuple[str, ...]:
-        """The variants that are no better than their control, on average: they learned nothing that is seen."""
+        """The variants whose mean is no better than the mean of their control, which shows no learning."""
         return tuple(row.variant for row in self.rows if row.ahead is not None and row.ahead[0] <= 0)
 
     @property
     def tested(self) -> int:
-        """How many differences were tested."""
+        """The number of differences that were tested."""
         return sum(row.p is not None for row in self.rows)
 
 
 def result_of(record: RunRecord, variant: str, metrics: Sequence[str]) -> Result:
-    """What a run came to: only one that took all its steps has values."""
+    """Reads the result of a run; only a run that took all its steps has values."""
     values: dict[str, float] = {}
     trouble: str = "" if record.state == "finished" else record.state
     if not trouble:
@@ -164,11 +164,11 @@ def compare(setting: Setting, results: Sequence[Result]) -> Comparison:
     """Compares variants over seeds.
 
     Args:
-        setting: what is compared.
-        results: of all runs; at most one for each variant and seed.
+        setting: what is compared, and how.
+        results: the results of all runs, at most one for each variant and seed.
 
     Raises:
-        DataError: the base is not among them, or a variant has two results with one seed.
+        DataError: the base has no result, or a variant has two results for one seed.
     """
     variants: dict[str, list[Result]] = {}
     for result in results:
@@ -236,7 +236,7 @@ def _row(setting: Setting, name: str, members: Sequence[Result], difference: Dif
 
 
 def _ahead(setting: Setting, members: Sequence[Result]) -> tuple[float, float | None] | None:
-    """By how much the metric is better than the control, over the runs that have both."""
+    """The metric minus the control, in the direction that is better, over the runs that have both."""
     if setting.control is None:
         return None
     values, controls = (_values(members, metric) for metric in (setting.metric, setting.control))

@@ -1,4 +1,4 @@
-"""The design of an ablation: a base experiment, what is varied, the seeds, and the metric that decides."""
+"""The design of an ablation: a base experiment, the fields to vary, the seeds, and the deciding metric."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from didact.plugins import registry
 from didact_ablate.identity import identity
 from didact_ablate.naming import folder_name, short_names, value_words
 
-LOGGED = ("train", "collapse", "teacher")  # groups of what training logs, which may decide as well
+LOGGED = ("train", "collapse", "teacher")  # groups of logged training metrics, which may decide too
 BASE = "base"
 
 
@@ -25,10 +25,10 @@ class Variant:
     """One row of the table.
 
     Attributes:
-        name: what is different in it.
-        changes: ``dotted field → value``, against the base; none of a method, which is an experiment of its own.
-        experiment: all of it, under the base's seed.
-        base: whether it is what the others are compared with.
+        name: a description of the variant's changes.
+        changes: ``dotted field → value`` relative to the base; empty for a method, which is a separate experiment.
+        experiment: the variant's whole experiment, with the base's seed.
+        base: whether the other variants are compared with this one.
     """
 
     name: str
@@ -39,28 +39,30 @@ class Variant:
 
 @attrs.frozen(kw_only=True)
 class Design(Study, abc.ABC):
-    """What is compared with what; `didact_ablate.ablation.Ablation` also runs it.
+    """The design of a study; `didact_ablate.ablation.Ablation` also runs it.
 
     Attributes:
-        base: the experiment that all variants are compared with; it is run, too.
-        metric: what decides: ``evaluation/metric`` after the last step, such as ``classes/linear``, or the last value
-            of what training logs, such as ``collapse/target_std``.
-        higher_is_better: whether more of the metric is better.
-        vary: ``dotted field → values``; each value of each field makes a variant, all else as in the base. A value that
-            the base has is the base.
-        grid: ``dotted field → values``; each combination makes a variant. Two fields also make a heat map.
-        variants: ``name → {dotted field: value}``, for changes that go together or swap whole components.
-        methods: ``name → experiment``, for methods that differ throughout; what they are to have in common, such as
-            data, size and compute, is up to who writes them. Each needs the evaluation that the metric names.
-        seeds: ``training.seed`` of the runs of each variant. The fewer, the larger a difference must be to be told from
-            chance: with 3 it takes 2.5 times the differences' standard deviation, with 5 it takes 1.2 times.
-        steps: the budget of each run in optimizer steps; None takes the base's, and each method's own. What
-            takes its course over the whole run follows; what counts steps itself, such as a warm-up, stays as it is.
-        also: further metrics, shown beside the one that decides and not tested.
-        control: a metric of the same run that the deciding one must beat, such as ``classes/linear_random``, the same
-            probe of the network before it learned anything: the table says by how much each variant is ahead of it,
-            and names those that are not. None: there is none.
-        level: of false alarms that are accepted, over the whole table; intervals cover with one minus it.
+        base: the experiment that all variants are compared with; it is run as well.
+        metric: the metric that decides: ``evaluation/metric`` after the last step, such as ``classes/linear``, or the
+            last value of a logged training metric, such as ``collapse/target_std``.
+        higher_is_better: whether a higher value of the metric is better.
+        vary: ``dotted field → values``; each value of each field makes one variant, which is otherwise equal to the
+            base. A value that the base already has makes no new variant.
+        grid: ``dotted field → values``; each combination makes a variant. A grid of two fields is also drawn as a heat
+            map.
+        variants: ``name → {dotted field: value}``, for changes that belong together or replace whole components.
+        methods: ``name → experiment``, for methods that differ in many fields. The author keeps equal what the
+            comparison requires, such as data, size and compute. Each method needs the evaluation that the metric names.
+        seeds: ``training.seed`` of the runs of each variant. With fewer seeds, only larger differences can be
+            distinguished from chance: a difference must be 2.5 standard deviations of the differences with 3 seeds, and
+            1.2 with 5.
+        steps: the budget of each run in optimizer steps; None keeps the base's, and each method's own. Schedules over
+            the whole run follow the budget; settings in steps, such as a warm-up, stay unchanged.
+        also: further metrics, shown beside the deciding one and not tested.
+        control: a metric of the same run to improve on, such as ``classes/linear_random``, which is
+            the same probe of the untrained network. The table shows how far each variant is ahead of its control, and
+            names the variants that are not ahead. None if there is no control.
+        level: the accepted rate of false alarms over the whole table; intervals have coverage 1 - level.
     """
 
     base: Experiment
@@ -94,14 +96,16 @@ class Design(Study, abc.ABC):
         found = self.rows()
         if len(found) < 2:
             raise SpecError(
-                "nothing is varied", where="vary", hint="give vary, grid, variants or methods something unlike the base"
+                "nothing is varied",
+                where="vary",
+                hint="name something in vary, grid, variants or methods that differs from the base",
             )
 
     def rows(self) -> list[Variant]:
-        """The variants, in the order in which they are written, the base first unless it is one of them.
+        """Returns the variants in the order in which they are written; a base that is none of them comes first.
 
         Raises:
-            SpecError: a field is not there, a value does not fit it, or two variants have one name.
+            SpecError: a field does not exist, a value does not fit its field, or two variants have the same name.
         """
         base = self._budgeted(self.base)
         rows: list[Variant] = []
@@ -112,7 +116,7 @@ class Design(Study, abc.ABC):
             what = identity(registry().data_of(experiment))
             if what == same:
                 twins.append(name)
-            elif what not in seen:  # else a field's value that another field's list holds too, as grids do
+            elif what not in seen:  # otherwise another entry already gave this experiment, as in grids
                 if name in seen.values():
                     raise SpecError(f"two variants are called {name!r}", where=where, hint="give one another name")
                 seen[what] = name
@@ -121,7 +125,7 @@ class Design(Study, abc.ABC):
         return [Variant(name=name, changes={}, experiment=base, base=True), *rows]
 
     def _experiments(self, base: Experiment) -> Iterator[tuple[str, str, Mapping[str, Any], Experiment]]:
-        """Each variant's field of this spec, name, changes and experiment."""
+        """Yields each variant's source field in this spec, its name, its changes and its experiment."""
         for where, name, changes in self._described():
             try:
                 yield where, name, changes, base.evolve(**changes)
@@ -137,17 +141,17 @@ class Design(Study, abc.ABC):
         return {row.name: row.experiment for row in self.rows()}
 
     def member(self, variant: Variant, seed: int) -> Experiment:
-        """The experiment of a variant under a seed, labelled with the study, its variant and its seed."""
+        """Returns a variant's experiment with a seed, labelled with the study, the variant and the seed."""
         labels = {**self.base.labels, "study": self.name, "variant": variant.name, "seed": seed}
         training = attrs.evolve(variant.experiment.training, seed=seed)
         return attrs.evolve(variant.experiment, name=self.name, training=training, labels=labels)
 
     def heat_map(self) -> tuple[str, str] | None:
-        """The two fields of a heat map; None where the grid is not of two."""
+        """The two fields of the heat map; None unless the grid has two fields."""
         return tuple(self.grid) if len(self.grid) == 2 else None  # type: ignore[return-value]
 
     def _described(self) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-        """Each variant's field of this spec, name and changes."""
+        """Yields each variant's source field in this spec, its name and its changes."""
         short = short_names([*self.vary, *self.grid])
         for field, values in self.vary.items():
             self._refuse("vary", field)
@@ -169,7 +173,7 @@ class Design(Study, abc.ABC):
             raise SpecError(
                 f"{field} is not a choice to ablate",
                 where=where,
-                hint="seeds says which seeds each variant is run with",
+                hint="the field `seeds` sets the seeds of each variant",
             )
 
     def _require_known(self, field: str, metric: str, called: str, experiment: Experiment) -> None:
@@ -184,5 +188,5 @@ class Design(Study, abc.ABC):
 
 
 def member_folder(study: Path, variant: Variant, seed: int) -> Path:
-    """Where the run of a variant under a seed lies, unless that place is taken."""
+    """Returns the default folder of a variant's run with a seed; another folder is used if it is taken."""
     return study / "runs" / f"{folder_name(variant.name)}-seed-{seed}"

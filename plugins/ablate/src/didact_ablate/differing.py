@@ -1,4 +1,4 @@
-"""What differs between two runs: what they were to do, on what, with what, where, and what came of it."""
+"""The differences between two runs: experiment, data, versions, environment, curves and results."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from didact.record.reading import decided_by_the_seed
 from didact_ablate.records import curve_of
 from didact_ablate.selecting import ABSENT, fields_of
 
-CHANCE = ("command",)  # differs between any two runs and says nothing
+CHANCE = ("command",)  # differs between any two runs, without meaning
 ALIKE = 1e-12
 
 
 def differences(first: RunRecord, second: RunRecord) -> Iterator[str]:
-    """What differs, in lines, each section under its heading."""
+    """Yields the differences as lines, one headed section for each kind of difference."""
     yield f"a: {first.folder}  ({first.data['name']}, {first.state} at step {first.step} of {first.steps})"
     yield f"b: {second.folder}  ({second.data['name']}, {second.state} at step {second.step} of {second.steps})"
     one, other = dict(fields_of(first.data)), dict(fields_of(second.data))
@@ -40,7 +40,7 @@ def _section(title: str, lines: list[str]) -> list[str]:
 def _pairs(
     first: Mapping[str, str], second: Mapping[str, str], *, leave: set[str] | None = None, keep: set[str] | None = None
 ) -> list[str]:
-    """Each key whose values differ, with both."""
+    """Formats each key whose values differ, with both values."""
     keys = [
         key for key in dict.fromkeys([*first, *second]) if key not in (leave or ()) and (keep is None or key in keep)
     ]
@@ -56,7 +56,7 @@ def _flat(data: Any) -> dict[str, str]:
 
 
 def _curves(first: RunRecord, second: RunRecord) -> Iterator[str]:
-    """Where each curve parts, and how far the two are from each other at the end."""
+    """Yields, for each curve, the step at which the runs diverge and both values at the last common step."""
     lines = (*first.metrics[:1], *second.metrics[:1])
     for name in sorted({name for line in lines for name in decided_by_the_seed(line)} - {"step"}):
         one, other = dict(curve_of(first, name)), dict(curve_of(second, name))

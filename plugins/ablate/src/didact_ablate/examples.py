@@ -1,4 +1,4 @@
-"""Small instances of what didact-ablate registers, for the contract's rules."""
+"""Small instances of the components of didact-ablate, for the contract checks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ base = Experiment(
 
 
 def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
-    """The examples of each component, by short name."""
+    """Returns the examples of each component, by short name."""
     return {
         "ablation": [
             Example(

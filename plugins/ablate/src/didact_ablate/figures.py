@@ -1,4 +1,4 @@
-"""Figures of a comparison, for the screen and for paper: PNG and SVG of each."""
+"""Figures of a comparison, for screen and print; each is saved as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from torch import Tensor
 from didact_ablate.comparison import Comparison
 from didact_ablate.tables import digits_of
 
-if TYPE_CHECKING:  # it takes seconds to import: where a figure is drawn
+if TYPE_CHECKING:  # imported when a figure is drawn, because it takes seconds
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK, MUTED = "#333333", "#8fa3b5"
 COLOURS = {"better": "#2a7f62", "worse": "#d1495b", "base": "#333333", "not shown": "#8fa3b5", "untested": "#c9c5bd"}
-# Okabe and Ito (2008): told apart by the colour-blind too
+# Okabe and Ito (2008): distinguishable with colour blindness
 LINES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#000000", "#f0e442")
-SETTINGS = {"svg.hashsalt": "didact", "svg.fonttype": "none"}  # the same figure is the same file; text stays text
+SETTINGS = {"svg.hashsalt": "didact", "svg.fonttype": "none"}  # equal figures give equal files; text stays text
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Curves:
-    """A number on its way in the runs of one variant.
+    """The values of one metric over the steps, for the runs of one variant.
 
     Attributes:
-        variant: its name.
-        steps: (L,) that all its runs have.
-        values: (runs, L) at each.
+        variant: the variant's name.
+        steps: (L,) the steps that all its runs have.
+        values: (runs, L) the value of each run at each step.
     """
 
     variant: str
@@ -42,7 +42,7 @@ class Curves:
 
     @classmethod
     def of(cls, variant: str, runs: Sequence[Sequence[tuple[int, float]]]) -> Curves:
-        """The curves ``(step, value)`` of several runs, at the steps that all of them have."""
+        """Builds the curves from the points ``(step, value)`` of several runs, at the steps that all runs have."""
         known = [dict(run) for run in runs if run]
         steps = sorted(set.intersection(*(set(run) for run in known))) if known else []
         values = np.array([[run[step] for step in steps] for run in known]).reshape(len(known), len(steps))
@@ -50,7 +50,7 @@ class Curves:
 
 
 def draw_effects(comparison: Comparison) -> Figure:
-    """Each variant's difference to the base with its interval, and the difference of each seed."""
+    """Draws each variant's difference to the base with its interval, and the difference of each seed."""
     setting = comparison.setting
     rows = [row for row in comparison.rows if row.difference is not None or row.base][::-1]
     figure, axes = _figure(7.0, 1.3 + 0.36 * len(rows))
@@ -80,7 +80,7 @@ def draw_effects(comparison: Comparison) -> Figure:
 
 
 def draw_curves(curves: Sequence[Curves], name: str, title: str) -> Figure:
-    """A number on its way in each variant: the mean over seeds, in a band of one standard deviation."""
+    """Draws one metric over the steps for each variant: the mean over seeds, with a band of one standard deviation."""
     figure, axes = _figure(7.0, 4.2)
     for place, curve in enumerate(curves):
         if not len(curve.steps):
@@ -100,12 +100,12 @@ def draw_curves(curves: Sequence[Curves], name: str, title: str) -> Figure:
 
 
 def draw_heat_map(cells: Mapping[tuple[str, str], float], fields: tuple[str, str], comparison: Comparison) -> Figure:
-    """The mean over seeds for each combination of two fields.
+    """Draws the mean over seeds for each combination of two fields.
 
     Args:
         cells: ``(value of the first field, value of the second) → mean``.
-        fields: what the rows and the columns are.
-        comparison: that the means are from.
+        fields: the fields of the rows and of the columns.
+        comparison: the comparison that the means are from.
     """
     rows, columns = (list(dict.fromkeys(cell[axis] for cell in cells)) for axis in (0, 1))
     grid = np.array([[cells.get((row, column), math.nan) for column in columns] for row in rows])  # (rows, columns)
@@ -127,7 +127,7 @@ def draw_heat_map(cells: Mapping[tuple[str, str], float], fields: tuple[str, str
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes ``path`` with the suffixes ``.png`` and ``.svg``; of the same figure always the same bytes."""
+    """Saves the figure as ``path`` with suffixes ``.png`` and ``.svg``; equal figures give equal bytes."""
     from matplotlib import rc_context
 
     with rc_context(SETTINGS):  # type: ignore[arg-type]
@@ -136,7 +136,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def pixels(figure: Figure) -> Tensor:
-    """The figure as (H, W, 3) uint8."""
+    """Renders the figure as a tensor (H, W, 3) uint8."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)

@@ -1,4 +1,4 @@
-"""Finding runs where a tracker knows them."""
+"""The contract of run finders, which query trackers for runs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 class RunFinder(abc.ABC):
-    """Finds runs by a query, such as ``aim:run.study == 'layers'``; the word before the colon is the plugin's name."""
+    """Finds runs by a query, such as ``aim:run.study == 'layers'``; the plugin's name precedes the colon."""
 
     @abc.abstractmethod
     def find(self, query: str, place: str) -> Sequence[Path]:
-        """The folders of the runs that fit what follows the colon, at a place such as a tracker's repository.
+        """Returns the folders of the runs that match a query, from a place such as a tracker's repository.
 
         Raises:
-            DataError: there is nothing at that place, or the query cannot be understood.
+            DataError: the place does not exist, or the query cannot be parsed.
         """

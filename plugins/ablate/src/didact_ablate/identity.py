@@ -1,4 +1,4 @@
-"""Which experiments are the same training, so that one run serves several studies."""
+"""Identity of training: experiments that take the same steps share one run among several studies."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from didact.serialization import fingerprint
 
 
 def identity(data: Mapping[str, Any]) -> str:
-    """A fingerprint of all that training depends on, except the content of the data, which has its own.
+    """A fingerprint of everything that training depends on, except the data's content, which has its own fingerprint.
 
-    Two experiments of one identity take the same steps: they differ at most in their name, in their evaluations,
-    observers and labels, in how often something is recorded, and in the number of workers that load the data.
+    Two experiments with the same identity take the same steps. They may differ in their name, evaluations, observers
+    and labels, in how often something is recorded, and in the number of workers that load the data.
 
     Args:
         data: an experiment as plain data (`Registry.data_of`).
     """
     beside = set(BESIDE_THE_STEPS)
     if data["training"]["nonfinite"] == "rollback":
-        beside.remove("checkpoint_every")  # where a run goes back to
+        beside.remove("checkpoint_every")  # a rollback returns to a checkpoint
     return fingerprint(without(data, beside))

@@ -1,4 +1,4 @@
-"""Runs side by side, each in a process of its own, sharing out the machine's cores and GPUs."""
+"""Parallel runs, each in its own process, which share the machine's cores and GPUs."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from didact_ablate.closing import close
 from didact_ablate.members import Member
 from didact_doctor.processes import Process, begin
 
-LOG = "log.txt"  # in a run's folder: what it said
+LOG = "log.txt"  # in a run's folder: the output of its process
 POLL_SECONDS = 0.2
 
 
 @attrs.define(kw_only=True, eq=False)
 class Job:
-    """A member on its way.
+    """A member that is running.
 
     Attributes:
-        member: what is run.
-        slot: its place among those that run side by side.
-        process: that runs it; None where one of an earlier call does, which was left behind.
-        since: when it was started here.
+        member: the run.
+        slot: the index of its share of the machine.
+        process: the process that runs it; None if a process of an earlier call still does.
+        since: the time at which it was started here.
     """
 
     member: Member
@@ -41,7 +41,7 @@ class Job:
     since: float = attrs.field(factory=time.monotonic)
 
     def over(self) -> bool:
-        """Whether nothing runs it any more."""
+        """Whether no process runs it any more."""
         if self.process is not None:
             return not self.process.alive
         record = self.member.record
@@ -50,25 +50,25 @@ class Job:
 
 @attrs.frozen(kw_only=True)
 class Share:
-    """What of the machine one job gets.
+    """The part of the machine that one job gets.
 
     Attributes:
-        threads: that compute on the CPU.
-        gpu: as CUDA_VISIBLE_DEVICES names it; empty leaves that as it is.
+        threads: the number of threads that compute on the CPU.
+        gpu: the GPU, as CUDA_VISIBLE_DEVICES names it; empty leaves that variable unchanged.
     """
 
     threads: int
     gpu: str = ""
 
     def environment(self) -> dict[str, str]:
-        """The environment of its process."""
+        """Returns the environment of the job's process."""
         chosen = {THREADS: str(self.threads), **({"CUDA_VISIBLE_DEVICES": self.gpu} if self.gpu else {})}
         return {**os.environ, **chosen}
 
 
 def shares(jobs: int, device: str) -> list[Share]:
-    """The machine in ``jobs`` equal parts: cores are shared out, each job gets one GPU, GPUs are used in turn."""
-    gpus = _gpus() if device in ("auto", "cuda") else []  # ``cuda:1`` is where all of them shall be
+    """Divides the machine into ``jobs`` equal shares of the cores; each has one GPU, and GPUs are assigned in turn."""
+    gpus = _gpus() if device in ("auto", "cuda") else []  # with ``cuda:1``, all jobs use that GPU
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = int(os.environ.get(THREADS, max(1, cores // jobs)))
     return [Share(threads=threads, gpu=gpus[slot % len(gpus)] if gpus else "") for slot in range(jobs)]
@@ -83,20 +83,20 @@ def run_side_by_side(
     watch: Callable[[Sequence[Job]], None],
     ended: Callable[[Job, str], None],
 ) -> bool:
-    """Runs members, as many at once as there are parts of the machine.
+    """Runs members in parallel, as many at once as there are shares of the machine.
 
-    The first Ctrl-C or SIGTERM asks the running ones to write a checkpoint and end; a second Ctrl-C ends them at once.
+    The first Ctrl-C or SIGTERM makes the running jobs write a checkpoint and end; a second Ctrl-C kills them.
 
     Args:
-        members: in order.
-        parts: of the machine.
-        device: of each run.
+        members: the runs, in order.
+        parts: the shares of the machine.
+        device: the device of each run.
         source_file: the study's file.
-        watch: called several times a second with what is running.
-        ended: called with each job that is over, and why it is not done; empty where it is.
+        watch: called several times a second with the running jobs.
+        ended: called with each job that has ended and the reason why it is not done; the reason is empty if it is done.
 
     Returns:
-        whether there was no request to stop.
+        Whether no stop was requested.
     """
     waiting, running = deque(members), list[Job]()
     with _stop_requests() as stop:
@@ -112,12 +112,12 @@ def run_side_by_side(
                 for job in [job for job in running if job.over()]:
                     running.remove(job)
                     if job.process is None and not job.member.done and not stop:
-                        waiting.appendleft(job.member)  # it was left behind, and is ours to go on with now
+                        waiting.appendleft(job.member)  # its process of an earlier call has ended: resume it here
                     else:
                         _end_record(job)
                         ended(job, _trouble(job, bool(stop)))
                 if stop:
-                    running = [job for job in running if job.process is not None]  # others' are not ours to end
+                    running = [job for job in running if job.process is not None]  # not those of other calls
                     _signal(running, signal.SIGTERM if stop.count(signal.SIGINT) < 2 else signal.SIGKILL)
                 watch(running)
         except BaseException:
@@ -127,7 +127,7 @@ def run_side_by_side(
 
 
 def last_words(folder: Path) -> str:
-    """The error that a run's log ends with, in one line; empty where there is none."""
+    """Returns the last error in a run's log, in one line; empty if there is none."""
     log = folder / LOG
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     errors = [line for line in lines if line.startswith("error: ")]
@@ -152,22 +152,22 @@ def _launch(folder: Path, share: Share, device: str) -> Process:
         threads=share.threads,
         environment=share.environment(),
         output=folder / LOG,
-        when_left=signal.SIGTERM,  # it writes a checkpoint and ends
+        when_left=signal.SIGTERM,  # makes the run write a checkpoint and end
     )
 
 
 def _end_record(job: Job) -> None:
-    """Has trackers know that a run which could not say so is over."""
-    with contextlib.suppress(DidactError):  # what is wrong with it is told as the run's own trouble
+    """Ends the record of a killed run, so that trackers show the run as ended."""
+    with contextlib.suppress(DidactError):  # the run's own error is reported anyway
         close(job.member.folder)
 
 
 def _trouble(job: Job, asked_to_stop: bool) -> str:
-    """Why a job that is over is not done; empty where it is."""
+    """Returns why an ended job is not done; empty if it is done."""
     if job.member.done:
         return ""
     if asked_to_stop:
-        return "stopped"  # perhaps before it could answer a signal otherwise than by ending
+        return "stopped"  # possibly before it had installed its signal handlers
     code = job.process.code or 0 if job.process is not None else 0
     if code < 0:
         return f"its process was killed by {signal.Signals(-code).name}"
@@ -191,14 +191,14 @@ def _gpus() -> list[str]:
 
 @contextlib.contextmanager
 def _stop_requests() -> Iterator[list[int]]:
-    """A list of the signals that asked to stop."""
+    """Yields a list that collects the stop signals received."""
     asked: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
         asked.append(number)
 
     numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
         numbers.append(signal.SIGHUP)
     before: Mapping[int, object] = {number: signal.signal(number, handle) for number in numbers}
     try:

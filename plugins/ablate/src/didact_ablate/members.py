@@ -1,4 +1,4 @@
-"""The runs of a study: which there are to be, and which of them an earlier call has left."""
+"""The runs of a study, including those that an earlier call has left."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Member:
     """One run of a study.
 
     Attributes:
-        variant: of which.
-        seed: with which seed.
-        experiment: what it runs.
-        folder: where it lies, or will lie.
+        variant: the variant that it runs.
+        seed: the seed that it runs with.
+        experiment: the experiment that it runs.
+        folder: the folder of the run, which may not exist yet.
     """
 
     variant: Variant
@@ -38,17 +38,17 @@ class Member:
 
     @property
     def record(self) -> RunRecord | None:
-        """What the folder says now; None where nothing has been begun."""
+        """The run's record on disk; None if the run has not started."""
         return RunRecord.open(self.folder) if (self.folder / "experiment.json").exists() else None
 
     @property
     def done(self) -> bool:
-        """Whether it took all its steps and was judged by all that the experiment lists."""
+        """Whether the run took all its steps and has the results of every listed evaluation."""
         record = self.record
         return record is not None and record.state == "finished" and record.evaluated and self._listed(record)
 
     def settle(self, source_file: Path) -> None:
-        """Makes the run's folder, or has the run that lies there carry this study's evaluations and labels."""
+        """Creates the run's folder, or writes this study's evaluations and labels into the existing run."""
         record = self.record
         if record is None:
             RunFolder.create(self.folder, self.experiment, source_file)
@@ -60,10 +60,10 @@ class Member:
 
 
 def members_of(design: Design, folder: Path) -> list[Member]:
-    """All runs of a study, seed by seed, so that a study that is cut short has whole seeds.
+    """Lists all runs of a study, seed by seed, so that an interrupted study has complete seeds.
 
-    A run that an earlier call left is found by what it trains, on which data; what it is called, or who judges and
-    watches it, does not matter.
+    A run of an earlier call is recognised by its training and its data. Its name, evaluations and observers do not
+    matter.
 
     Raises:
         DidactError: the data cannot be used.
@@ -86,11 +86,11 @@ def members_of(design: Design, folder: Path) -> list[Member]:
 
 
 def _readable(folder: Path) -> Sequence[RunRecord]:
-    """The runs below a study's folder whose parts are installed, those that came furthest last."""
+    """Lists the runs below a study's folder whose plugins are installed, the most advanced last."""
     readable = []
     for record in find_runs(folder):
         try:
-            _ = record.experiment  # raises where a part's plugin is missing
+            _ = record.experiment  # raises if a part's plugin is missing
         except DidactError:
             continue
         readable.append(record)
@@ -98,7 +98,7 @@ def _readable(folder: Path) -> Sequence[RunRecord]:
 
 
 def _data_seen(record: RunRecord) -> str:
-    """The fingerprint of the data that a run learnt from; empty before its first step."""
+    """The fingerprint of the data that a run was trained on; empty before its first step."""
     return str(record.environment.get("data", {}).get("source", ""))
 
 

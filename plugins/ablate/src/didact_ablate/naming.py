@@ -1,4 +1,4 @@
-"""Fields and values in the words of a table, and of a file system."""
+"""Names of fields and values for tables and for file names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from didact import Spec
 
 
 def short_names(fields: Sequence[str]) -> dict[str, str]:
-    """Each dotted field's shortest ending that no other of them has: ``targets.k`` is ``k``."""
+    """Shortens each dotted field to its shortest unique ending: ``targets.k`` becomes ``k``."""
     names = {}
     for field in fields:
         parts = field.split(".")
@@ -25,7 +25,7 @@ def short_names(fields: Sequence[str]) -> dict[str, str]:
 
 
 def value_words(value: Any) -> str:
-    """A field's value, as a table says it; a spec as its class and what is not its default."""
+    """Formats a field's value for a table; a spec is shown as its class and its non-default fields."""
     if isinstance(value, Spec):
         changed = [
             f"{field.name}={value_words(getattr(value, field.name))}"
@@ -43,7 +43,7 @@ def value_words(value: Any) -> str:
 
 
 def folder_name(text: str) -> str:
-    """The text as a file's name: letters, digits and ``-_.=`` alone."""
+    """Converts text to a file name that has only letters, digits and ``-_.=``."""
     return re.sub(r"[^\w.=-]+", "-", text, flags=re.ASCII).strip("-.") or "variant"
 
 

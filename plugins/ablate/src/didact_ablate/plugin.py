@@ -1,4 +1,4 @@
-"""The plugin of didact-ablate: its registrations."""
+"""The registrations of didact-ablate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers from a run's record: what it cost, and how a metric developed."""
+"""Numbers from a run's record: its cost, and the curve of a metric."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from didact.record import RunRecord
 
 @attrs.frozen(kw_only=True)
 class Cost:
-    """What a run took, over all the times that it was resumed; steps that were taken again count once.
+    """The cost of a run, summed over all sessions; repeated steps count once.
 
     Attributes:
-        training_seconds: wall clock of its steps.
-        seconds: wall clock of all of it, evaluations and starts included.
-        gpu_hours: wall clock times the number of GPUs; 0 on a CPU.
-        peak_gib: the most memory that was in use, of one GPU or of the main process.
+        training_seconds: wall-clock time of its steps.
+        seconds: wall-clock time of the whole run, including evaluations and starts.
+        gpu_hours: wall-clock time multiplied by the number of GPUs; 0 on a CPU.
+        peak_gib: the highest memory use of one GPU or of the main process.
     """
 
     training_seconds: float
@@ -31,7 +31,7 @@ class Cost:
 
 
 def cost_of(record: RunRecord) -> Cost:
-    """What a run took."""
+    """Computes the cost of a run from its record."""
     steps = [0.0, *(line["step"] for line in record.metrics)]
     each = [line["time/step_seconds"] for line in record.metrics]
     training = sum(taken * (step - before) for (before, step), taken in zip(itertools.pairwise(steps), each))  # noqa: B905
@@ -46,7 +46,7 @@ def cost_of(record: RunRecord) -> Cost:
 
 
 def curve_of(record: RunRecord, name: str) -> list[tuple[int, float]]:
-    """The values ``(step, value)`` of a metric such as ``train/loss``, or of an evaluation's, over a run."""
+    """Returns the points ``(step, value)`` of a metric such as ``train/loss``, or of an evaluation's metric."""
     logged = [(int(line["step"]), line[name]) for line in record.metrics if name in line]
     evaluation, _, metric = name.partition("/")
     found = []
@@ -58,7 +58,7 @@ def curve_of(record: RunRecord, name: str) -> list[tuple[int, float]]:
 
 
 def _sessions(events: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
-    """The events of each process that worked on the run; a process's first event is that it started."""
+    """Groups the events by the process that wrote them; the first event of a process is its start."""
     session: list[Mapping[str, Any]] = []
     for event in events:
         if event["event"] == "started" and session:

@@ -1,4 +1,4 @@
-"""Which runs somebody means: by folder, by name, by tag, or by a tracker's query; and what to call their variants."""
+"""Selects runs by folder, name, tag or a tracker's query, and names their variants."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from didact.record import RunRecord, find_runs
 from didact_ablate.finding import RunFinder
 from didact_ablate.naming import short_names, value_words
 
-MOST_FIELDS = 4  # in a variant's name; with more it is called by its experiment
+MOST_FIELDS = 4  # in a variant's name; with more, the experiment's name is used
 ABSENT = "absent"
 
 
 def select(references: Sequence[str], runs: Path, place: str) -> list[RunRecord]:
-    """The runs that are referred to, each once.
+    """Returns the runs that the references name, each once.
 
     Args:
-        references: folders of runs or of several; names of experiments or studies; ``tag:TAG``, which an observer of
-            the run has; ``FINDER:QUERY``, such as ``aim:run.hparams.training.steps > 100``.
-        runs: the folder below which names and tags are looked for.
-        place: where a tracker's runs are looked for.
+        references: folders of one or several runs; names of experiments or studies; ``tag:TAG``, a tag of one of the
+            run's observers; ``FINDER:QUERY``, such as ``aim:run.hparams.training.steps > 100``.
+        runs: the folder below which names and tags are searched.
+        place: the place where a tracker's runs are searched.
 
     Raises:
-        DataError: nothing is found; says for which reference.
+        DataError: a reference matches no run; the error names the reference.
     """
     found: dict[Path, RunRecord] = {}
     for reference in references:
@@ -40,7 +40,7 @@ def select(references: Sequence[str], runs: Path, place: str) -> list[RunRecord]
 
 
 def variant_names(records: Sequence[RunRecord]) -> dict[Path, str]:
-    """What to call each run's variant, by its folder: its label in the study, else what differs between the runs."""
+    """Names each run's variant, by folder: its label in the study, or else the fields in which the runs differ."""
     studies = {record.data["labels"].get("study") for record in records}
     if None not in studies and all("variant" in record.data["labels"] for record in records):
         several = len(studies) > 1
@@ -66,12 +66,12 @@ def variant_names(records: Sequence[RunRecord]) -> dict[Path, str]:
 
 
 def fields_of(data: Any, where: str = "", *, method: bool = False) -> Iterator[tuple[str, str]]:
-    """An experiment's data as ``dotted field → value in words``.
+    """Flattens an experiment's data to ``dotted field → value as text``.
 
     Args:
-        data: of an experiment, or of a part of it.
-        where: the part's place.
-        method: only what training depends on, without the seed.
+        data: the data of an experiment, or of a part of it.
+        where: the dotted path of the part.
+        method: whether to keep only what training depends on, without the seed.
     """
     if isinstance(data, Mapping) and data:
         for key, value in data.items():
@@ -103,12 +103,12 @@ def _matching(reference: str, runs: Path, place: str) -> Iterator[RunRecord]:
 
 
 def _finders() -> dict[str, type[RunFinder]]:
-    """The run finders by their plugin's name."""
+    """Returns the run finders by the name of their plugin."""
     return {name.partition("/")[0]: cls for name, cls in registry().of_kind(RunFinder).items()}  # type: ignore[type-abstract]
 
 
 def _tags(record: RunRecord) -> set[str]:
-    """What the run's observers tag it with."""
+    """Returns the tags that the run's observers carry."""
     return {tag for observer in record.data["observers"] for tag in observer.get("tags", ())}
 
 

@@ -1,4 +1,4 @@
-"""Differences between paired runs, and how sure one can be of them."""
+"""Differences between paired runs, and their statistical uncertainty."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 
 @attrs.frozen(kw_only=True)
 class Difference:
-    """The mean of paired differences, and what is known of it.
+    """The mean of paired differences, with its interval and p-value.
 
     Attributes:
-        pairs: how many there are.
-        mean: of the differences.
-        low: where its confidence interval begins; None where there is no interval: one pair, or no spread at all.
-        high: where it ends.
-        p: of the two-sided paired t-test that the true mean is 0; None where there is no interval.
+        pairs: the number of pairs.
+        mean: the mean difference.
+        low: the lower end of the confidence interval; None with one pair, or if the differences do not vary.
+        high: the upper end of the confidence interval; None if ``low`` is.
+        p: the p-value of the two-sided paired t-test that the true mean is 0; None if there is no interval.
     """
 
     pairs: int
@@ -34,27 +34,26 @@ class Difference:
 
 
 def paired_difference(values: Sequence[float], base: Sequence[float], level: float) -> Difference:
-    """The paired t-test (Student 1908) of ``values`` against ``base``.
+    """Compares ``values`` with ``base`` by the paired t-test (Student 1908).
 
-    It assumes that the differences, not the values, are draws from one normal distribution, independent from pair to
-    pair. Seeds that change order, masks and initialisation at once give such pairs; with few of them it cannot be
-    checked that they are normal.
+    The test assumes that the differences, not the values, are independent draws from one normal distribution. Seeds
+    that change order, masks and initialisation at once give such pairs. With few pairs, normality cannot be checked.
 
-    Differences that are all alike have no spread to judge their mean by: they are given without interval and p. That
-    happens with measures of few steps, such as an accuracy on a small test set, and need not mean anything.
+    Differences that are all equal have no spread, so they are returned without an interval and a p-value. Equal
+    differences are common for coarse measures, such as the accuracy on a small test set, and may mean nothing.
 
     Args:
-        values: one for each seed.
-        base: of the same seeds.
-        level: the interval covers with one minus it.
+        values: (N) one value for each seed.
+        base: (N) the base's values for the same seeds.
+        level: the interval has coverage 1 - level.
     """
     differences = np.asarray(values, dtype=np.float64) - np.asarray(base, dtype=np.float64)
     count, mean = len(differences), float(differences.mean())
     spread = float(differences.std(ddof=1)) if count > 1 else 0.0
-    # sums of rounded numbers leave a spread that is none
+    # rounding errors leave a spread where there is none
     if count < 2 or spread <= 1e-12 * max(1.0, float(np.abs(values).max()), float(np.abs(base).max())):
         return Difference(pairs=count, mean=mean)
-    from scipy.stats import t as student  # here: it takes a second to import
+    from scipy.stats import t as student  # imported here, because it takes a second
 
     error = spread / math.sqrt(count)
     reach = float(student.ppf(1 - level / 2, count - 1)) * error
@@ -63,12 +62,12 @@ def paired_difference(values: Sequence[float], base: Sequence[float], level: flo
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
-    """p-values adjusted for being several (Holm 1979): reject those below the level, and one is wrong that often.
+    """Adjusts p-values for multiple tests (Holm 1979), which bounds the rate of any false rejection by the level.
 
-    It holds whatever the tests have to do with each other, as those of a table have that share a base.
+    The adjustment is valid for dependent tests, such as those of a table with a shared base.
 
     Args:
-        values: p-values; None for what was not tested, which stays None and does not count.
+        values: p-values; None for a difference that was not tested, which stays None and is not counted.
     """
     tested = sorted((p, place) for place, p in enumerate(values) if p is not None)
     adjusted: list[float | None] = [None] * len(values)

@@ -1,4 +1,4 @@
-"""Running an ablation: what is missing is run, then all of it is compared and told."""
+"""Runs an ablation: starts the missing runs, compares all runs and reports the result."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STUDY, COMPARISON = "study.json", "comparison"
 
 @attrs.frozen(kw_only=True)
 class Call:
-    """How a study is to be run; see `Study.run`."""
+    """The options with which a study is run; see `Study.run`."""
 
     folder: Path
     device: str
@@ -45,20 +45,20 @@ class Call:
 
 
 def run_design(design: Design, call: Call) -> bool:
-    """Runs what is missing of a study, then compares; see `didact_ablate.ablation.Ablation`.
+    """Runs the missing runs of a study, then compares all of them; see `didact_ablate.ablation.Ablation`.
 
     Returns:
-        whether every run is done.
+        Whether every run is done.
 
     Raises:
         SpecError: a variant cannot be restored from its record.
-        DidactError: the data cannot be used; another process is running the study; the disk refused.
+        DidactError: the data cannot be used, another process is running the study, or the disk cannot be written.
     """
     for row in design.rows():
         if lost := lost_as_data(row.experiment):
             raise SpecError(
-                f"a study runs in processes of their own what is {row.name!r} here, and that does not survive its "
-                f"record: {lost}",
+                f"each run of a study restores its experiment from a record, which is not possible for {row.name!r}: "
+                f"{lost}",
                 where="base" if row.base else f"variants, {row.name}",
                 hint="register every class that it is composed of in a plugin",
             )
@@ -72,7 +72,7 @@ def run_design(design: Design, call: Call) -> bool:
         left_alone = True
         if missing:
             began, whole = time.monotonic(), all(member.record is None for member in missing)
-            build_learner(design.base)  # what does not fit at all is said now; what it imports, jobs find imported
+            build_learner(design.base)  # reports a mismatch at once, and imports modules for the jobs
             board = Board(members, console, design.metric)
             try:
                 left_alone = run_side_by_side(
@@ -97,13 +97,13 @@ def run_design(design: Design, call: Call) -> bool:
 
 
 def findings_of(folder: Path) -> Findings:
-    """What the runs of a study say, those that failed or are missing included.
+    """Collects the results of a study's runs, including failed and missing ones.
 
     Args:
-        folder: of the study.
+        folder: the folder of the study.
 
     Raises:
-        DataError: there is no study in it, or no run of its base.
+        DataError: the folder contains no study, or the base has no run.
     """
     study = read_study(folder)
     setting = Setting(**{**study["setting"], "also": tuple(study["setting"]["also"])})
@@ -128,10 +128,10 @@ def findings_of(folder: Path) -> Findings:
 
 
 def read_study(folder: Path) -> Any:
-    """What is known of the study in a folder, without the plugins that its experiments are composed of.
+    """Reads the record of a study, without the plugins of its experiments.
 
     Raises:
-        DataError: there is none.
+        DataError: the folder contains no study.
     """
     try:
         return json.loads((folder / STUDY).read_text())
@@ -140,7 +140,7 @@ def read_study(folder: Path) -> Any:
 
 
 def conclude(design: Design, findings: Findings, folder: Path, console: Console) -> None:
-    """Shows a comparison, writes it, and tells the observers that the base lists."""
+    """Shows a comparison, writes it to disk, and passes it to the observers that the base lists."""
     figures = findings.write(folder / COMPARISON)
     show(findings, console)
     console.print(f"tables and figures: {folder / COMPARISON}", markup=False, soft_wrap=True)
@@ -157,13 +157,13 @@ def conclude(design: Design, findings: Findings, folder: Path, console: Console)
 
 
 def terminal() -> Console:
-    """The terminal; where there is none, lines as wide as a table needs them."""
+    """Returns a console; without a terminal, its lines are as wide as the tables need."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=WIDTH)
 
 
 def show(findings: Findings, console: Console) -> None:
-    """The tables on the terminal."""
+    """Prints the tables."""
     comparison = findings.comparison
     console.print(drawn(results_table(comparison), comparison.setting.name))
     console.print(caption(comparison), markup=False)
@@ -194,7 +194,7 @@ def _announce(
 
 
 def _time_taken(members: Sequence[Member], jobs: int, seconds: float) -> str:
-    """How long runs took side by side, and how much of that they trained; the rest is starts, evaluations, waits."""
+    """Describes how long the parallel runs took and which share was training, not starts, evaluations or waiting."""
     training = sum(cost_of(member.record).training_seconds for member in members if member.record is not None)
     return f"{len(members)} runs took {clock(seconds)}, {training / (seconds * jobs):.0%} of it training"
 
@@ -242,7 +242,7 @@ def _write_study(design: Design, members: Sequence[Member], call: Call) -> None:
 
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """Holds the study's folder for this process."""
+    """Locks the study's folder for this process."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / ".study-lock").open("w")

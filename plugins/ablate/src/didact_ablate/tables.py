@@ -1,4 +1,4 @@
-"""A comparison in words: for the terminal, as Markdown, as CSV. What is written is read back as it was."""
+"""Tables of a comparison for the terminal, as Markdown and as CSV; the written tables can be read back exactly."""
 
 from __future__ import annotations
 
@@ -26,46 +26,46 @@ WORDS = {
 
 @attrs.frozen(kw_only=True)
 class Table:
-    """Cells under headings; the first column says what a row is about.
+    """Cells under headings; the first column names the subject of each row.
 
     Attributes:
         columns: the headings.
-        rows: as many cells as headings each.
+        rows: the rows, each with one cell for every heading.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
     def markdown(self) -> str:
-        """As a Markdown table; `from_markdown` is its inverse."""
+        """Formats the table as Markdown; `from_markdown` is the inverse."""
         lines = [self.columns, ("---", *("---:" for _ in self.columns[1:])), *self.rows]
         return "".join(f"| {' | '.join(_escaped(cell) for cell in line)} |\n" for line in lines)
 
     @classmethod
     def from_markdown(cls, text: str) -> Table:
-        """The table that `markdown` wrote."""
+        """Parses a table that `markdown` wrote."""
         lines = [_cells(line) for line in text.split("\n") if line]
         return cls(columns=lines[0], rows=tuple(lines[2:]))
 
     def csv(self) -> str:
-        """As comma-separated values (RFC 4180); `from_csv` is its inverse."""
+        """Formats the table as comma-separated values (RFC 4180); `from_csv` is the inverse."""
         file = io.StringIO(newline="")
         csv.writer(file, quoting=csv.QUOTE_MINIMAL).writerows([self.columns, *self.rows])
         return file.getvalue()
 
     @classmethod
     def from_csv(cls, text: str) -> Table:
-        """The table that `csv` wrote."""
+        """Parses a table that `csv` wrote."""
         columns, *rows = (tuple(line) for line in csv.reader(io.StringIO(text, newline="")))
         return cls(columns=columns, rows=tuple(rows))
 
 
 def results_table(comparison: Comparison) -> Table:
-    """What a reader wants to see: means, spreads, differences, verdicts; the same whenever the results are."""
+    """Tabulates means, spreads, differences and test outcomes; equal results give equal tables."""
     setting = comparison.setting
     digits = digits_of(comparison)
     reaches = [(row.mean, row.difference.reach) for row in comparison.rows if row.difference is not None]
-    finer = max(digits, decimals(reaches))  # pairing takes out what seeds have in common, so differences vary less
+    finer = max(digits, decimals(reaches))  # paired differences vary less, because effects of the seed cancel
     further = {metric: decimals([row.also[metric] for row in comparison.rows]) for metric in setting.also}
     columns = ("variant", setting.metric, "seeds", "difference", f"{1 - setting.level:.0%} interval", "p (Holm)", "")
     ahead = (f"ahead of {setting.control}",) if setting.control is not None else ()
@@ -89,7 +89,7 @@ def results_table(comparison: Comparison) -> Table:
 
 
 def cost_table(comparison: Comparison) -> Table:
-    """What a run of each variant took, on average; memory at its most."""
+    """Tabulates the mean cost of a run for each variant; memory is the maximum."""
     rows = [
         (
             row.variant,
@@ -104,7 +104,7 @@ def cost_table(comparison: Comparison) -> Table:
 
 
 def numbers_table(comparison: Comparison) -> Table:
-    """Every number of the comparison in full, for other programs; a cell without one is empty."""
+    """Tabulates every number of the comparison at full precision, for other programs; a missing number is empty."""
     also = [part for metric in comparison.setting.also for part in (f"{metric} mean", f"{metric} sd")]
     ahead = ("ahead mean", "ahead sd") if comparison.setting.control is not None else ()
     names = ("difference", "low", "high", "p", "p_holm", "verdict")
@@ -131,7 +131,7 @@ def numbers_table(comparison: Comparison) -> Table:
 
 
 def values_table(results: Sequence[Result], metrics: Sequence[str]) -> Table:
-    """Each run's results in full, one row for each run: what the comparison is made of."""
+    """Tabulates the full results of each run, one run per row; the comparison is computed from them."""
     rows = tuple(
         (
             result.variant,
@@ -146,29 +146,29 @@ def values_table(results: Sequence[Result], metrics: Sequence[str]) -> Table:
 
 
 def caption(comparison: Comparison) -> str:
-    """How to read the table: what was compared, what the test assumes."""
+    """Explains how to read the table: what was compared, and what the test assumes."""
     setting, base = comparison.setting, comparison.base
     better = "higher" if setting.higher_is_better else "lower"
     said = (
-        f"{setting.metric} ({better} is better), mean ± standard deviation over seeds. Differences are to "
-        f"{base.variant!r}, paired by seed. "
+        f"{setting.metric} ({better} is better), mean ± standard deviation over seeds. Differences "
+        f"from {base.variant!r} are paired by seed. "
     )
     if comparison.behind:
         named = ", ".join(map(repr, comparison.behind))
         said += f"No better than {setting.control}, the control of the same runs, on average: {named}. "
     if not comparison.tested:
-        return said + "Nothing was tested: that takes at least two seeds, and differences that are not all alike."
+        return said + "No test was possible: it needs at least two seeds, and differences that vary."
     tests = "1 difference was" if comparison.tested == 1 else f"{comparison.tested} differences were"
     return (
-        f"{said}{tests} tested by a paired t-test, which takes the differences of seeds for independent and normal; "
+        f"{said}{tests} tested by a paired t-test, which assumes that the differences are independent and normal. "
         f"p is adjusted for their number (Holm), so that at most {setting.level:.0%} of such tables claim a difference "
-        f"where there is none. Intervals are of one difference each, not adjusted. That no difference was shown does "
-        f"not mean that there is none: see how wide its interval is."
+        f"where there is none. Each interval is for one difference and is not adjusted. A difference that is not shown "
+        f"may still exist: check the width of its interval."
     )
 
 
 def drawn(table: Table, title: str = "") -> Drawing:
-    """The table for the terminal."""
+    """Formats the table for the terminal."""
     drawing = Drawing(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     for index, column in enumerate(table.columns):
         drawing.add_column(Text(column), justify="left" if index == 0 else "right", no_wrap=True)
@@ -179,12 +179,12 @@ def drawn(table: Table, title: str = "") -> Drawing:
 
 
 def digits_of(comparison: Comparison) -> int:
-    """Decimals for the metric that decides."""
+    """The number of decimals for the deciding metric."""
     return decimals([(row.mean, row.spread) for row in comparison.rows])
 
 
 def decimals(values: Sequence[tuple[float, float | None]]) -> int:
-    """How many decimals show the middle spread of ``(mean, spread)`` with two digits; without one, means with four."""
+    """The decimals that show the median spread of ``(mean, spread)`` with two digits; or the largest mean with four."""
     spreads = sorted(spread for _, spread in values if spread)
     means = [abs(mean) for mean, _ in values if mean and not math.isnan(mean)]
     size = 100 * spreads[len(spreads) // 2] if spreads else max(means, default=1.0)
@@ -192,7 +192,7 @@ def decimals(values: Sequence[tuple[float, float | None]]) -> int:
 
 
 def p_words(p: float) -> str:
-    """A p-value as papers print it."""
+    """Formats a p-value as papers print it."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
@@ -223,7 +223,7 @@ def _escaped(cell: str) -> str:
 
 
 def _cells(line: str) -> tuple[str, ...]:
-    """The cells of a Markdown table's line."""
+    """Splits a line of a Markdown table into its cells."""
     cells, cell, escaped = [], "", False
     for sign in line[1:]:
         if escaped:

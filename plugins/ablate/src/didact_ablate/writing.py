@@ -1,4 +1,4 @@
-"""A comparison on disk: tables and figures in a folder, and the same as a report for observers."""
+"""Writes a comparison to disk as tables and figures, and converts it to a report for observers."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ TABLE, NUMBERS, VALUES = "table.md", "table.csv", "values.csv"
 
 @attrs.frozen(kw_only=True, eq=False)
 class Findings:
-    """A comparison and what it was made of.
+    """A comparison and the results that it was computed from.
 
     Attributes:
-        comparison: the table.
-        results: of each run.
-        heat_map: the two fields of a heat map, and ``variant → their values``; None without one.
+        comparison: the compared variants.
+        results: the result of each run.
+        heat_map: the two fields of a heat map, and ``variant → their values``; None without a heat map.
     """
 
     comparison: Comparison
@@ -36,17 +36,17 @@ class Findings:
     heat_map: tuple[tuple[str, str], Mapping[str, tuple[str, str]]] | None = None
 
     def under(self, **changes: Any) -> Findings:
-        """The same runs under another setting: another metric, further ones, another base or control.
+        """Compares the same runs with changed settings, such as another metric, base or control.
 
         Raises:
-            DataError: no variant is called as the new base is.
+            DataError: no variant has the name of the new base.
         """
         setting = attrs.evolve(self.comparison.setting, **changes)
         results = [_again(result, setting.metrics) if result.begun else result for result in self.results]
         return attrs.evolve(self, comparison=compare(setting, results), results=results)
 
     def text(self) -> str:
-        """The tables as Markdown, with how to read them."""
+        """Formats the tables as Markdown, with an explanation of how to read them."""
         comparison = self.comparison
         lines = [f"# {comparison.setting.name}", "", results_table(comparison).markdown(), caption(comparison), ""]
         troubled = [result for result in self.results if result.trouble]
@@ -55,7 +55,7 @@ class Findings:
         return "\n".join(lines)
 
     def figures(self) -> dict[str, Figure]:
-        """The figures by name: effects, curves, and a heat map for two fields."""
+        """Draws the figures, by name: effects, curves, and a heat map for two fields."""
         comparison = self.comparison
         name, curves = self._curves()
         drawn = {"effects": draw_effects(comparison)}
@@ -69,10 +69,10 @@ class Findings:
         return drawn
 
     def write(self, folder: Path) -> dict[str, Figure]:
-        """Writes everything into a folder; returns the figures.
+        """Writes the tables and figures into a folder and returns the figures.
 
         Raises:
-            DataError: the disk refused.
+            DataError: the disk cannot be written.
         """
         metrics = self.comparison.setting.metrics
         figures = self.figures()
@@ -92,7 +92,7 @@ class Findings:
         return figures
 
     def report(self, figures: Mapping[str, Figure]) -> Report:
-        """The same for observers: the means as metrics, the table as text, the figures as images."""
+        """Converts the comparison to a report: the means as metrics, the table as text, the figures as images."""
         return Report(
             metrics={row.variant: row.mean for row in self.comparison.rows if row.values},
             images={name: pixels(figure) for name, figure in figures.items()},
@@ -100,7 +100,7 @@ class Findings:
         )
 
     def _curves(self) -> tuple[str, list[Curves]]:
-        """The deciding metric on its way; where it was only measured at the end, the training loss."""
+        """Returns the curves of the deciding metric; if it was only measured at the end, of the training loss."""
         wanted = self.comparison.setting.metric
         records = [(result.variant, RunRecord.open(result.folder)) for result in self.results if result.begun]
         name = wanted if any(len(curve_of(record, wanted)) > 1 for _, record in records) else "train/loss"
@@ -112,6 +112,6 @@ class Findings:
 
 
 def _again(result: Result, metrics: Sequence[str]) -> Result:
-    """The run's result under other metrics; why it failed stays as it was told."""
+    """Reads the run's result for other metrics; keeps the reason if the run failed."""
     found = result_of(RunRecord.open(result.folder), result.variant, metrics)
     return attrs.evolve(found, trouble=result.trouble) if found.trouble == "failed" else found

@@ -1,4 +1,4 @@
-"""Aim's browser on a repository, finding runs by Aim's queries, and ending runs that could not end themselves."""
+"""Opens Aim's browser on a repository, finds runs by Aim queries, and closes the records of killed runs."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ START = "from aim.cli.cli import cli_entry_point; cli_entry_point()"
 
 
 class AimRuns(RunFinder):
-    """Runs that fit an Aim query, such as ``aim:run.hparams.training.steps > 100``."""
+    """Runs that match an Aim query, such as ``aim:run.hparams.training.steps > 100``."""
 
     def find(self, query: str, place: str) -> list[Path]:
-        """The folders of the runs.
+        """Returns the folders of the runs that match a query.
 
         Args:
-            query: as in Aim's search bar.
-            place: a repository.
+            query: the text of a query, as in Aim's search bar.
+            place: the folder of an Aim repository.
 
         Raises:
-            DataError: there is no repository, or Aim cannot parse the query.
+            DataError: the repository does not exist, or Aim cannot parse the query.
         """
         repository = open_repository(existing(place))
         try:
@@ -47,43 +47,43 @@ class AimRuns(RunFinder):
 
 
 def sweep(place: str) -> int:
-    """Ends the records of runs that Aim takes for running and that were killed; returns how many there were."""
+    """Closes the records of killed runs that Aim lists as running; returns the number of runs closed."""
     from aim.sdk.run import Run
 
     repository = open_repository(place)
     ended = 0
     for run_hash in repository.list_active_runs():
-        index(repository, run_hash)  # one that was just killed has not told readers its folder yet
+        index(repository, run_hash)  # readers do not see the folder of a run killed just now
         folder = Run(run_hash, repo=repository, read_only=True).get("folder")
         if not folder or not (Path(folder) / "experiment.json").exists():
-            continue  # of another machine, or of another program
-        with contextlib.suppress(DidactError):  # one whose plugins are gone stays as it is
+            continue  # a run of another machine or program
+        with contextlib.suppress(DidactError):  # a run whose plugins are missing stays unchanged
             if RunRecord.open(Path(folder)).state == "killed":
                 ended += close(Path(folder))
     return ended
 
 
 def existing(place: str) -> str:
-    """The repository's place, if there is one.
+    """Returns the repository's place, if the repository exists.
 
     Raises:
-        DataError: there is none.
+        DataError: the repository does not exist.
     """
     expanded = place if is_remote(place) else str(Path(place).expanduser().resolve())
     if not repository_exists(expanded):
         raise DataError(
             f"there is no Aim repository in {place}",
             where="--repo",
-            hint="name the folder that holds .aim; a run makes it whose experiment lists Aim() among its observers",
+            hint="name the folder that holds .aim; a run whose experiment lists the observer Aim() creates it",
         )
     return expanded
 
 
 def free_port(host: str, wanted: int) -> int:
-    """The port if it is free; any free port where ``wanted`` is 0.
+    """Returns the port if it is free; any free port if ``wanted`` is 0.
 
     Raises:
-        DataError: another process listens there.
+        DataError: another process listens on the port.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -100,7 +100,7 @@ def free_port(host: str, wanted: int) -> int:
 
 @contextlib.contextmanager
 def browser(place: str, host: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Aim's browser while it is open; it is ended with all its workers."""
+    """Runs Aim's browser for the duration of the context, then ends it with all its workers."""
     command = [sys.executable, "-c", START, "up", "--repo", place, "--host", host, "--port", str(port), "--yes"]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
     try:

@@ -14,25 +14,29 @@ from didact import RunError
 
 @click.command("ui", short_help="Open Aim's browser on tracked runs.")
 @click.option("--repo", default=".", show_default=True, help="Folder that contains .aim.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 admits other machines.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 admits other machines."
+)
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=43800,
     show_default=True,
-    help="0 takes a free port.",
+    help="Port to listen on; 0 chooses a free port.",
 )
-@click.option("--study", help="Also print the address of this study's curves: by variant, averaged over seeds.")
+@click.option(
+    "--study", help="Also print an address that shows the curves of this study by variant, averaged over seeds."
+)
 @click.option(
     "--metric",
     "metrics",
     multiple=True,
-    help="What --study shows, such as classes/linear. Repeatable.  [default: train/loss and what the study compares]",
+    help="Metric for --study, such as classes/linear. Repeatable.  [default: train/loss and the study's metrics]",
 )
 def ui_command(repo: str, host: str, port: int, study: str | None, metrics: tuple[str, ...]) -> None:
-    """Open Aim's browser on a repository, until Ctrl-C.
+    """Open Aim's browser on a repository and keep it open until Ctrl-C.
 
-    Killed runs, which Aim shows as in progress, are closed first, and again every minute.
+    Aim shows killed runs as in progress. The command closes their records at the start and every minute.
     """
     from didact_aim.browsing import SECONDS_BETWEEN_SWEEPS, browser, existing, free_port, sweep
     from didact_aim.explorer import study_address, study_metrics
@@ -44,7 +48,7 @@ def ui_command(repo: str, host: str, port: int, study: str | None, metrics: tupl
         raise RunError(
             "Aim's browser opens on a folder, not on a server",
             where="--repo",
-            hint="run `didact ui` where the server is, on its folder",
+            hint="run `didact ui` on the server's machine, on its folder",
         )
     place = existing(repo)
     port = free_port(host, port)
@@ -62,7 +66,9 @@ def ui_command(repo: str, host: str, port: int, study: str | None, metrics: tupl
             except subprocess.TimeoutExpired:
                 _ended(sweep(place))
                 continue
-            raise RunError(f"Aim's browser ended by itself, with exit code {code}", hint="what it said stands above")
+            raise RunError(
+                f"Aim's browser ended by itself, with exit code {code}", hint="the browser's output is above"
+            )
 
 
 def _ended(count: int) -> None:

@@ -1,4 +1,4 @@
-"""A small tracker, for the contract's rules; it writes where it stands."""
+"""A small Aim observer, for the contract checks; it writes into the folder it is given."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from didact_kit import Example
 
 
 def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
-    """The examples of each component, by short name."""
+    """Returns the examples of each component, by short name."""
     return {"aim": [Example(spec=Aim())]}

@@ -1,6 +1,6 @@
-"""Addresses of Aim's metrics explorer that open it on a study: its curves by variant, averaged over seeds.
+"""Addresses that open Aim's metrics explorer on a study: its curves by variant, averaged over seeds.
 
-Aim keeps what its explorer shows in the address: JSON, percent-encoded, in base64 without padding behind ``O-``.
+Aim keeps the state of its explorer in the address: JSON, percent-encoded, then in base64 without padding, after ``O-``.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from aim.sdk.run import Run
 
 LOSS = "train/loss"
-LEFT_ALONE = "!#$&'()*+,/:;=?@-_.~"  # by JavaScript's encodeURI
-STANDARD_DEVIATION, MEAN = 2, 0  # in Aim's lists of bands and of lines
+LEFT_ALONE = "!#$&'()*+,/:;=?@-_.~"  # characters that JavaScript's encodeURI does not encode
+STANDARD_DEVIATION, MEAN = 2, 0  # indices into Aim's lists of bands and of lines
 
 
 def study_address(browser: str, study: str, metrics: Sequence[str]) -> str:
-    """Where Aim's browser shows a study: a chart for each metric, a colour for each variant, mean and deviation.
+    """The address at which Aim's browser shows a study: a chart per metric, a colour per variant, mean and deviation.
 
     Args:
-        browser: its own address, such as ``http://127.0.0.1:43800``.
-        study: its name, as the runs' label ``study`` has it.
-        metrics: as the runs' folders call them: ``train/loss``, ``classes/linear``.
+        browser: the browser's own address, such as ``http://127.0.0.1:43800``.
+        study: the name of the study, which is the label ``study`` of its runs.
+        metrics: names of metrics as in the runs' folders: ``train/loss``, ``classes/linear``.
     """
     wanted = " or ".join(f"({_condition(metric)})" for metric in metrics)
     state = {
@@ -37,7 +37,7 @@ def study_address(browser: str, study: str, metrics: Sequence[str]) -> str:
             "options": [],
             "query": "",
             "advancedMode": True,
-            # the study's own Aim run, which holds its table and no curves, is of no variant
+            # the study's own Aim run, which has a table and no curves, has no variant
             "advancedQuery": f"run.study == {study!r} and run.variant and ({wanted})",
         },
         "grouping": {
@@ -62,14 +62,14 @@ def study_address(browser: str, study: str, metrics: Sequence[str]) -> str:
 
 
 def study_metrics(place: str, study: str) -> list[str]:
-    """What to look at in a study first: the loss, the metric that decides, and those that it shows beside it.
+    """Returns the metrics to show first for a study: the loss, the deciding metric, and the further ones.
 
     Args:
-        place: a repository's folder.
-        study: its name.
+        place: the folder of an Aim repository.
+        study: the name of the study.
 
     Raises:
-        DataError: the repository has no run of such a study.
+        DataError: the repository has no run of the study.
     """
     found: dict[str, Any] = {}
     for run in open_repository(place).iter_runs():
@@ -80,15 +80,13 @@ def study_metrics(place: str, study: str) -> list[str]:
         raise DataError(
             f"the Aim repository in {place} has no run of a study {study!r}",
             where="--study",
-            hint=did_you_mean(study, found)
-            if found
-            else "run a study whose base experiment lists Aim() among its observers",
+            hint=did_you_mean(study, found) if found else "run a study whose base experiment lists the observer Aim()",
         )
     return list(dict.fromkeys((LOSS, *found[study])))
 
 
 def _asked(run: Run) -> list[str]:
-    """The metrics that a study's own run names; none for a run of one of its variants."""
+    """Returns the metrics that a study's own run names; empty for a run of a variant."""
     if run.get("variant"):
         return []
     settings: dict[str, Any] = run.get("hparams") or {}
@@ -96,7 +94,7 @@ def _asked(run: Run) -> list[str]:
 
 
 def _condition(metric: str) -> str:
-    """Aim's words for a metric; `AimTracker` tracks what training logs by group, what evaluations find by theirs."""
+    """Converts a metric to an Aim condition; training metrics have a group, evaluations have a name."""
     group, _, name = metric.rpartition("/")
     if not group:
         return f"metric.name == {name!r}"

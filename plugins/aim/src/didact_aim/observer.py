@@ -1,4 +1,4 @@
-"""Tracks a run in Aim: its settings, its metrics, its verdicts, its pictures, sounds and texts."""
+"""Tracks a run in Aim: its settings, metrics, results, images, audio and texts."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ if TYPE_CHECKING:
     from aim.sdk.repo import Repo
     from aim.sdk.run import Run
 
-RECORD = "aim.json"  # in the run's folder: its Aim run, which a resumed run continues
+RECORD = "aim.json"  # in the run's folder: names its Aim run, which a resumed run continues
 
 
 @attrs.frozen(kw_only=True)
 class Aim(Observer):
-    """Tracks the run in an Aim repository, as it goes.
+    """Tracks the run in an Aim repository while the run trains.
 
-    What Aim shows: the experiment's fields under ``hparams`` (``run.hparams.training.learning_rate < 1e-3`` selects
-    runs), the environment, the run's folder and its outcome; ``train/loss`` as metric ``loss`` with the context
-    ``{"group": "train"}``, and so for the other groups; an evaluation's metrics, pictures, sounds and texts with the
-    context ``{"evaluation": NAME}``; the experiment's labels, such as the study, variant and seed of an ablation's run,
-    under their own names. A resumed run continues the same Aim run, without the points after the step from which it
-    resumes.
+    Aim shows the experiment's fields under ``hparams`` (``run.hparams.training.learning_rate < 1e-3`` selects runs),
+    the environment, the run's folder and its outcome. ``train/loss`` is the metric ``loss`` with the context
+    ``{"group": "train"}``; other groups are tracked in the same way. An evaluation's metrics, images, audio and texts
+    have the context ``{"evaluation": NAME}``. The experiment's labels, such as the study, variant and seed of an
+    ablation's run, are tracked under their own names. A resumed run continues the same Aim run, without the points
+    after the step from which it resumes.
 
     Attributes:
-        repository: the folder that holds ``.aim`` (made where there is none), or ``aim://HOST:PORT`` of an Aim server.
-            A relative folder is one of the directory in which the run was started, also when it is resumed elsewhere.
-        group: the name under which Aim lists the run, its "experiment"; None takes the experiment's own name.
-        tags: to find the run by.
+        repository: the folder that holds ``.aim`` (created if it does not exist), or ``aim://HOST:PORT`` of an Aim
+            server. A relative folder is relative to the directory in which the run started, even if the run resumes
+            elsewhere.
+        group: the name under which Aim lists the run, its "experiment"; None uses the experiment's own name.
+        tags: tags to find the run by.
     """
 
     repository: str = "."
@@ -59,7 +60,7 @@ class Aim(Observer):
 
 
 class AimTracker:
-    """Passes on to Aim what a run's lifecycle hooks tell."""
+    """Implements the lifecycle hooks of a run by tracking its data in Aim."""
 
     def __init__(self, spec: Aim) -> None:
         self.spec = spec
@@ -71,8 +72,8 @@ class AimTracker:
         record = run.folder / RECORD
         known = _read(record)
         if _belongs_to_another(known, run.folder):
-            del known["hash"]  # the folder is a copy: it gets a run of its own, with what the other has logged so far
-        # where it was, even if the run is resumed in another directory; unless it has moved since
+            del known["hash"]  # the folder is a copy: it gets its own Aim run, with the data logged so far
+        # keeps the repository if the run resumes in another directory, unless the repository has moved
         place = known.get("repository", "")
         if not repository_exists(place):
             place = absolute(self.spec.repository)
@@ -82,7 +83,7 @@ class AimTracker:
             partial = record.with_name(f".partial-{RECORD}")
             now = {"repository": place, "hash": tracked.hash, "folder": str(run.folder.resolve())}
             partial.write_text(json.dumps(now, indent=2) + "\n")
-            partial.replace(record)  # at once: a process that is killed here leaves the old file or the new one
+            partial.replace(record)  # atomic: a process killed here leaves the old or the new file
             tracked.name = run.folder.name
             tracked.experiment = self.spec.group or run.experiment.name
             for tag in self.spec.tags:
@@ -135,9 +136,9 @@ class AimTracker:
         close_run(self._repository, tracked)
 
     def _catch_up(self, run: RunInfo) -> None:
-        """Tracks what the run logged before it was resumed and Aim lacks.
+        """Tracks the metrics that the run logged before it was resumed and that Aim lacks.
 
-        A server gets what is tracked through a queue, and what was in it when the process was killed never came.
+        A server receives tracked data through a queue; data that was queued when the process was killed never arrived.
         """
         from didact.record import RunRecord
 
@@ -151,28 +152,28 @@ class AimTracker:
 
     @property
     def _tracked(self) -> Run:
-        assert self._run is not None  # run_started comes first; where it failed, this observer is switched off
+        assert self._run is not None  # run_started runs first; if it fails, this observer is disabled
         return self._run
 
 
 def _read(record: Path) -> dict[str, str]:
-    """What ``aim.json`` holds; nothing where there is none."""
+    """Reads ``aim.json``; empty if the file does not exist."""
     known: dict[str, str] = json.loads(record.read_text()) if record.exists() else {}
     return known
 
 
 def _belongs_to_another(known: Mapping[str, str], folder: Path) -> bool:
-    """Whether what a folder knows is the Aim run of the folder that it was copied from."""
+    """Whether the Aim run named in a folder belongs to the folder that it was copied from."""
     other = Path(known.get("folder", folder))
     return other.resolve() != folder.resolve() and _read(other / RECORD).get("hash") == known["hash"]
 
 
 def _place(name: str) -> tuple[str, dict[str, str]]:
-    """The name and context in Aim of what training logs: ``train/loss`` is ``loss`` of the group ``train``."""
+    """Splits a logged name into Aim's metric name and context: ``train/loss`` is ``loss`` in the group ``train``."""
     group, _, metric = name.rpartition("/")
     return metric, {"group": group} if group else {}
 
 
 def _plain(data: Any) -> Any:
-    """The data as Aim stores it: JSON's types alone, whatever else in words."""
+    """Converts data to the types that Aim stores: JSON types, and text for everything else."""
     return json.loads(json.dumps(data, default=str))

@@ -1,4 +1,4 @@
-"""The plugin of didact-aim: its registrations."""
+"""The registrations of didact-aim."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Aim's repositories and runs, opened, found again and made findable. Aim is imported here only when it is needed."""
+"""Opens, finds and indexes Aim's repositories and runs. Aim is imported only when it is needed."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from aim.sdk.repo import Repo
     from aim.sdk.run import Run
 
-ATTEMPTS = 40  # to write to the index, half a minute in all
-PATIENCE_SECONDS = 30.0  # with a server that takes nothing of what it is sent
+ATTEMPTS = 40  # largest number of attempts to write to the index, about 30 s in total
+PATIENCE_SECONDS = 30.0  # longest wait for a server that accepts no data
 
 
 def absolute(place: str) -> str:
-    """The place as it can be found from any directory."""
+    """Makes the place absolute, so that it is valid in any directory."""
     return place if is_remote(place) else str(Path(place).expanduser().resolve())
 
 
 def repository_exists(place: str) -> bool:
-    """Whether there is a repository at ``place``; of a server, that is left to be seen."""
+    """Whether the repository at ``place`` exists; always true for a server, which is not contacted."""
     return is_remote(place) or (bool(place) and (Path(place) / ".aim").is_dir())
 
 
 def open_repository(place: str) -> Repo:
-    """The repository at ``place``, made where there is none.
+    """Opens the repository at ``place``, and creates it if it does not exist.
 
     Raises:
         DataError: the server cannot be reached, or the folder cannot be written.
@@ -44,43 +44,44 @@ def open_repository(place: str) -> Repo:
     from aim.sdk.repo import Repo
 
     try:
-        with one_at_a_time(place):  # two runs that start at once must not both make it, nor one find it half made
+        with one_at_a_time(place):  # only one of two starting runs may create it
             repository: Repo = Repo.from_path(place, init=not repository_exists(place))
-    except Exception as error:  # foreign code: gRPC, SQLite and RocksDB raise what they like
+    except Exception as error:  # foreign code: gRPC, SQLite and RocksDB raise any exception
         raise DataError(
             f"the Aim repository {place!r} cannot be opened: {type(error).__name__}: {error}",
             where="observers, Aim.repository",
             hint="start `aim server` there, or name a folder that can be written",
         ) from error
     if is_remote(place):
-        atexit.register(_give_up_if_gone, repository)  # of a process that ends before the run has
+        atexit.register(_give_up_if_gone, repository)  # for a process that ends before its run
     return repository
 
 
 def open_run(repository: Repo, resumed: str | None) -> Run:
-    """A new run, or the one with the hash ``resumed`` where the repository still has it."""
+    """Opens a new run, or the run with the hash ``resumed`` if the repository still has it."""
     from aim.sdk.run import Run
 
     if resumed is not None and not repository.run_exists(resumed):
-        resumed = None  # deleted in Aim since
+        resumed = None  # was deleted in Aim
     with _quiet("aim.sdk.lock_manager"):
         run: Run = Run(
             run_hash=resumed,
             repo=repository,
-            # the run's folder lets only one process in, so a lock that is left is a dead process's, perhaps elsewhere
+            # only one process may use the run's folder, so a remaining lock belongs to a dead process, maybe on
+            # another machine
             force_resume=resumed is not None,
             system_tracking_interval=None,
-            log_system_params=False,  # they hold every environment variable, secrets included
+            log_system_params=False,  # these include every environment variable, secrets included
             capture_terminal_logs=False,
         )
     return run
 
 
 def forget_after(run: Run, step: int) -> None:
-    """Takes all points after a step out of a run that is open for writing: they are about to be tracked anew.
+    """Deletes all points after a step from a run that is open for writing, because they will be tracked again.
 
-    Aim has no call for that. It keeps a sequence as one array for each of value, step, epoch and time, all with the
-    same keys; those of numbers are hashes of the step, those of objects the step itself.
+    Aim has no call for this. It stores a sequence as one array each for value, step, epoch and time, all with the same
+    keys. The keys of numbers are hashes of the step; those of objects are the step itself.
     """
     tracker, meta = run._tracker, run.meta_run_tree
     for (context, name), known in list(tracker.sequence_infos.items()):
@@ -95,7 +96,7 @@ def forget_after(run: Run, step: int) -> None:
             continue
         left = {at: values[key] for key, at in steps.items() if at <= step and key in values}
         if not left:
-            del meta["traces", context, name]  # as if it had never been tracked
+            del meta["traces", context, name]  # the sequence was never tracked
             typed: Any = meta["typed_traces"]
             for kind in [kind for kind, kept in typed.items() if name in kept.get(context, {})]:
                 del meta["typed_traces", kind, context, name]
@@ -110,7 +111,7 @@ def forget_after(run: Run, step: int) -> None:
 
 
 def steps_tracked(run: Run, name: str, context: Mapping[str, Any]) -> set[int]:
-    """At which steps a run that is open for writing has a number."""
+    """Returns the steps at which a run that is open for writing has a value."""
     from aim.storage.context import Context
 
     key = (Context(dict(context)).idx, name)  # type: ignore[arg-type]
@@ -118,7 +119,7 @@ def steps_tracked(run: Run, name: str, context: Mapping[str, Any]) -> set[int]:
 
 
 def _steps(run: Run, key: tuple[int, str]) -> dict[int, int]:
-    """Where in its arrays a sequence keeps which step."""
+    """Maps the keys of a sequence's arrays to their steps."""
     version = run._tracker.sequence_infos[key].version or 1
     tree = run.series_run_trees[version].subtree(key)
     if version == 2:
@@ -127,13 +128,13 @@ def _steps(run: Run, key: tuple[int, str]) -> dict[int, int]:
 
 
 def close_run(repository: Repo, run: Run) -> None:
-    """Closes a run, and has other processes find its data at once.
+    """Closes a run and makes its data visible to other processes immediately.
 
-    What is tracked on a server goes through a queue. Aim waits for it for ever, also when the server is gone; here only
-    as long as the server takes something from it.
+    Data tracked on a server goes through a queue. Aim waits for the queue without a limit, even if the server is gone;
+    this function waits only while the server still accepts data.
 
     Raises:
-        DataError: the server has stopped taking what was tracked.
+        DataError: the server accepts no more data.
     """
     if repository._client is not None:
         left = _give_up_if_gone(repository)
@@ -141,7 +142,7 @@ def close_run(repository: Repo, run: Run) -> None:
             raise DataError(
                 f"the Aim server at {repository.path} has stopped answering: the last {left} of its messages are lost",
                 where="observers, Aim.repository",
-                hint="all of it is in the run's own folder; a run that is resumed tells the server what it lacks",
+                hint="the run's own folder has all data; a resumed run sends the missing data to the server",
             )
     with one_at_a_time(repository.root_path):
         run.close()  # type: ignore[no-untyped-call]
@@ -149,12 +150,12 @@ def close_run(repository: Repo, run: Run) -> None:
 
 
 def _give_up_if_gone(repository: Repo) -> int | None:
-    """Waits until a server has taken all that was sent; gives it up if it takes nothing any more.
+    """Waits until a server has accepted all sent data; gives up if the server accepts nothing for a while.
 
-    Otherwise the process would never end: Aim waits for the queue, and for finalizers that an exception has ended.
+    Without this, the process would never end: Aim waits for the queue and for finalizers that an exception has ended.
 
     Returns:
-        how many messages the server did not take; None where it is there and took all.
+        The number of messages that the server did not accept; None if the server accepted all of them.
     """
     client: Any = repository._client
     requests = client.get_queue()
@@ -169,9 +170,9 @@ def _give_up_if_gone(repository: Repo) -> int | None:
         try:
             client.client_heartbeat()
             return None
-        except Exception:  # foreign code: whatever a network raises
+        except Exception:  # foreign code: a network may raise any exception
             pass
-    requests._shutdown = True  # ends its thread, which would retry
+    requests._shutdown = True  # ends the queue's thread, which would retry
     with queue.mutex:
         queue.queue.clear()
         queue.unfinished_tasks = 0
@@ -182,7 +183,7 @@ def _give_up_if_gone(repository: Repo) -> int | None:
 
 
 def _without_finalizers(client: Any) -> None:
-    """Aim would ask the server to release what this process holds, at its exit."""
+    """Detaches Aim's finalizers, which at exit would ask the server to release the resources of this process."""
     from aim.ext.cleanup import AutoClean
 
     for _, finalizer in list(AutoClean._finalizers.values()):  # type: ignore[misc]
@@ -194,9 +195,9 @@ def _without_finalizers(client: Any) -> None:
 
 
 def index(repository: Repo, run_hash: str) -> None:
-    """Makes the data of a run that was closed, or killed, visible to queries of other processes at once.
+    """Makes the data of a closed or killed run visible to queries of other processes immediately.
 
-    They read Aim's index. Aim itself brings it up to date only where its UI is running, and then some seconds later.
+    Queries read Aim's index. Aim itself updates the index only while its UI is running, and seconds later.
     """
     from aimrocks.errors import RocksIOError  # type: ignore[import-untyped]
 
@@ -206,22 +207,22 @@ def index(repository: Repo, run_hash: str) -> None:
             run = repository.request_tree("meta", run_hash, read_only=True, skip_read_optimization=True)
             run.subtree("meta").subtree("chunks").subtree(run_hash).finalize(index=entries)
             return
-        except RocksIOError:  # another process is writing to the index: another run that ends, or Aim's UI
+        except RocksIOError:  # another process, such as an ending run or Aim's UI, is writing to the index
             if attempt == ATTEMPTS - 1:
                 raise
             time.sleep(random.uniform(0.05, 0.1 * 2 ** min(attempt, 4)))
 
 
 def is_remote(place: str) -> bool:
-    """Whether it is the address of a server."""
+    """Whether the place is the address of a server."""
     return place.startswith("aim://")
 
 
 @contextlib.contextmanager
 def one_at_a_time(place: str) -> Iterator[None]:
-    """Lets one process of this machine at a time write to what all runs of a repository share.
+    """Allows one process of this machine at a time to write the data that all runs of a repository share.
 
-    Those are its folders while it is made, and the database of names and tags, on which Aim waits for five seconds.
+    These are its folders during creation, and the database of names and tags, for which Aim waits five seconds.
     """
     if is_remote(place):
         yield
@@ -234,7 +235,7 @@ def one_at_a_time(place: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Without the warnings of one of Aim's loggers."""
+    """Silences the warnings of one of Aim's loggers."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)

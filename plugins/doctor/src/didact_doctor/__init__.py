@@ -1,4 +1,4 @@
-"""Checks an experiment before training, measures its speed, explains failed steps, proves that runs resume exactly."""
+"""Checks experiments before training, measures speed, explains failed steps, and proves that runs resume exactly."""
 
 from lazy_loader import attach_stub
 

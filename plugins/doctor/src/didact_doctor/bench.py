@@ -1,4 +1,4 @@
-"""Measures how fast an experiment trains here, where its time goes, and how much of the machine it uses."""
+"""Measures how fast an experiment trains here, which stages take the time, and how much of the machine is used."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ STAGES = (  # ranges of `torch.profiler.record_function` in a step
     "ema",
     "other",
 )
-PROFILED_STEPS = 2  # after the measured ones, because profiling slows a step down
+PROFILED_STEPS = 2  # taken after the measured steps, because profiling slows a step down
 
 
 @attrs.frozen(kw_only=True)
@@ -47,16 +47,16 @@ class Speed:
     """The speed of an experiment's steps.
 
     Attributes:
-        step_seconds: the median over the measured steps.
-        samples_per_second: at that median.
-        length_per_second: at that median, in the source's unit.
+        step_seconds: the median time of the measured steps.
+        samples_per_second: the rate at the median step time.
+        length_per_second: the rate at the median step time, in the source's unit.
         unit: the source's unit.
-        stages: seconds of a step in each of `STAGES`. On a GPU, the time in which it computes for the stage; ``other``
-            is then also the time in which it waits.
-        peak_gib: most memory in use, of the device or of this process.
+        stages: seconds of a step in each of `STAGES`. On a GPU, this is the time that the GPU computes for the stage,
+            and ``other`` includes the GPU's idle time.
+        peak_gib: highest memory use, of the device or of this process.
         flops: floating-point operations of a step's matrix products and convolutions, the backward pass included.
-        ceiling_flops: per second, in one large matrix product of the same precision on this device.
-        precision: of the matrix products.
+        ceiling_flops: operations per second of one large matrix product of the same precision on this device.
+        precision: the precision of the matrix products.
     """
 
     step_seconds: float
@@ -76,13 +76,13 @@ class Speed:
 
 
 class Bench:
-    """An experiment in training, as `didact run` trains it, whose steps are measured.
+    """Trains an experiment as `didact run` does, and measures its steps.
 
     Args:
-        experiment: to be trained.
-        device: on which to train.
-        longest: most steps that will be measured.
-        warmup: number of steps taken at once, unmeasured.
+        experiment: the experiment to train.
+        device: the device to train on.
+        longest: the largest number of steps to measure.
+        warmup: the number of unmeasured steps, taken on construction.
     """
 
     def __init__(self, experiment: Experiment, device: torch.device, longest: int, warmup: int) -> None:
@@ -101,7 +101,7 @@ class Bench:
         self._trained: list[StepBatch] = []
 
     def take(self, steps: int) -> list[float]:
-        """Takes and measures steps; returns the seconds of each, data included."""
+        """Takes steps and returns the seconds of each, including the wait for data."""
         for _ in range(steps):
             begun = time.perf_counter()
             self._trained.append(self._step())
@@ -109,7 +109,7 @@ class Bench:
         return self._taken[-steps:]
 
     def speed(self) -> Speed:
-        """The speed over all measured steps."""
+        """Computes the speed over all measured steps."""
         steps, device = len(self._taken), self.trainer.device
         peak = peak_memory(device) / 2**30
         step_seconds = statistics.median(self._taken)
@@ -137,9 +137,9 @@ class Bench:
         return batch
 
     def _profile(self) -> dict[str, float]:
-        """The share of a step's time in each stage."""
+        """Measures the share of a step's time in each stage."""
         on_gpu = self.trainer.device.type == "cuda"
-        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's library prints to standard error
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's library would print to standard error
         with profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * on_gpu) as profiled:
             for _ in range(PROFILED_STEPS):
                 with record_function("other"):
@@ -148,16 +148,17 @@ class Bench:
 
 
 def shares_of_stages(events: Sequence[Any], *, on_gpu: bool) -> dict[str, float]:
-    """The share of the time in each of `STAGES`; a range inside another counts for the inner one alone.
+    """Computes the share of time in each of `STAGES`; nested ranges count only for the innermost one.
 
     Args:
-        events: of a profile (`torch.autograd.profiler_util.FunctionEvent`), whose steps are ranges named ``other``.
-        on_gpu: whether to count the time of the kernels that a stage launches instead of the host's.
+        events: the events of a profile (`torch.autograd.profiler_util.FunctionEvent`); its steps are ranges named
+            ``other``.
+        on_gpu: whether to count the time of the kernels that a stage launches, instead of the host's time.
     """
     host = [event for event in events if event.device_type == DeviceType.CPU]
     named = [event for event in host if event.is_user_annotation and event.name in STAGES]
     ranges = [(one.time_range.start, one.time_range.end, one.name) for one in named]
-    ranges.sort(key=lambda one: (one[0], -one[1]))  # an outer range comes first
+    ranges.sort(key=lambda one: (one[0], -one[1]))  # outer ranges first
     spent: dict[str, float] = defaultdict(float)
     outer: list[tuple[float, float, str]] = []
     for one in ranges:
@@ -171,7 +172,7 @@ def shares_of_stages(events: Sequence[Any], *, on_gpu: bool) -> dict[str, float]
         total, spent = sum(spent.values()), defaultdict(float, {"data wait": spent["data wait"]})
         for event in host:
             if event.kernels and not event.is_user_annotation:
-                # of all threads: the backward pass has its own
+                # ranges of all threads, because the backward pass has its own thread
                 within = [name for start, end, name in ranges if start <= event.time_range.start < end]
                 spent[(within or ["other"])[-1]] += sum(kernel.duration for kernel in event.kernels)
         spent["other"] += max(0.0, total - sum(spent.values()))
@@ -180,10 +181,10 @@ def shares_of_stages(events: Sequence[Any], *, on_gpu: bool) -> dict[str, float]
 
 @attrs.frozen(kw_only=True)
 class Contestant:
-    """One of several experiments that were measured side by side.
+    """One of several experiments that are measured side by side.
 
     Attributes:
-        speed: over all its steps.
+        speed: its speed over all its steps.
         gains: its speed in each round, as a multiple of the first contestant's.
     """
 
@@ -192,17 +193,17 @@ class Contestant:
 
     @property
     def gain(self) -> float:
-        """The median over the rounds."""
+        """The median gain over the rounds."""
         return statistics.median(self.gains)
 
 
 def measure(experiment: Experiment, device: torch.device, steps: int) -> Speed:
-    """Trains a few steps as `didact run` does and measures them.
+    """Trains a few steps as `didact run` does, and measures them.
 
     Args:
-        experiment: to be trained.
-        device: on which to train.
-        steps: number of steps that are measured.
+        experiment: the experiment to train.
+        device: the device to train on.
+        steps: the number of steps to measure.
     """
     bench = Bench(experiment, device, steps, _warmup(experiment))
     bench.take(steps)
@@ -216,19 +217,19 @@ def compare(
     rounds: int,
     report: Callable[[str], None] = lambda _: None,
 ) -> list[Contestant]:
-    """Measures experiments side by side: each in a process of its own, in turns, on the same batches.
+    """Measures experiments side by side: each in its own process, in turns, on the same batches.
 
-    Other load on the machine affects all of them alike, and the memory of one does not count for another.
+    Other load on the machine affects all experiments alike, and each has its own memory count.
 
     Args:
-        experiments: to compare; the others are compared with the first.
-        device: on which to train.
-        steps: that each takes in a round.
-        rounds: number of rounds; each reverses the order of the one before.
+        experiments: the experiments to compare; the first is the reference.
+        device: the device to train on.
+        steps: the number of steps that each experiment takes in a round.
+        rounds: the number of rounds; each reverses the order of the previous one.
         report: called with a line about the progress.
 
     Raises:
-        DidactError: one of them does not run.
+        DidactError: one of the experiments fails.
     """
     with contextlib.ExitStack() as stack:
         sides: list[_Side] = []
@@ -252,15 +253,15 @@ class _Side(Process):
 
     def ask(self, steps: int) -> Any:
         """Takes a number of steps and returns the seconds of each; with 0 steps, returns the `Speed`."""
-        with contextlib.suppress(OSError):  # it has ended, which `answer` reports
+        with contextlib.suppress(OSError):  # if the process has ended, `answer` reports it
             self.send(steps)
         return self.answer()
 
     def answer(self) -> Any:
-        """Waits for its answer; the first says that it is ready.
+        """Waits for the process's answer; the first answer says that the process is ready.
 
         Raises:
-            DidactError: its experiment does not run.
+            DidactError: the experiment of the process fails.
         """
         try:
             return self.receive()
@@ -284,8 +285,8 @@ def _warmup(experiment: Experiment) -> int:
 
 
 def matrix_product_ceiling(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations per second in a large matrix product: the best of several."""
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # imported next; warns where no GPU is
+    """Measures the floating-point operations per second of a large matrix product; the best of several runs."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # imported next; warns if there is no GPU
     from torch.utils.benchmark import Timer
 
     size = 8192 if device.type == "cuda" else 2048
@@ -295,12 +296,12 @@ def matrix_product_ceiling(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def _onednn_product(left: tuple[int, ...], right: tuple[int, ...], *_: Any, **__: Any) -> int:
-    """Operations of ``left`` (…, D) times the transpose of ``right`` (D', D)."""
+    """Counts the operations of ``left`` (…, D) times the transpose of ``right`` (D', D)."""
     return 2 * math.prod(left) * right[0]
 
 
 def _count_flops(trainer: Trainer, batch: StepBatch) -> float:
-    own = {}  # linear layers of the Transformer in float32 on a CPU, which PyTorch's counter does not know
+    own = {}  # float32 linear layers of the Transformer on a CPU, which PyTorch's counter ignores
     if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         own[torch.ops.mkldnn._linear_pointwise] = _onednn_product
     with FlopCounterMode(display=False, custom_mapping=own) as counter, autocast(trainer.device, trainer.precision):

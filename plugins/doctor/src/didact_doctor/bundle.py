@@ -1,10 +1,10 @@
-"""A bundle: one failed step with everything that it depends on, to run it again.
+"""A bundle: one failed step, with everything that is needed to run it again.
 
-BUNDLE/bundle.json          the experiment, the step, what was found; written last, with the checksum of the batch
-BUNDLE/batch.safetensors    the batch's tensors, by the names that stand in their places in bundle.json
-BUNDLE/state/step-…/        a checkpoint of the step before: weights, teacher, optimizer
+BUNDLE/bundle.json          the experiment, the step and the finding; written last, with the checksum of the batch
+BUNDLE/batch.safetensors    the batch's tensors, by the names that bundle.json uses for them
+BUNDLE/state/step-…/        a checkpoint from before the step: weights, teacher, optimizer
 
-No file holds code. A bundle is complete or absent, as a checkpoint is.
+The files contain no code. Like a checkpoint, a bundle is either complete or absent.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ class Bundle:
     """A step that can be run again.
 
     Attributes:
-        step: its number, from 1.
-        experiment: as plain data.
-        state: a checkpoint of the step before.
-        parts: one process's share of the batch, in parts for gradient accumulation.
+        step: the step's number, from 1.
+        experiment: the experiment as plain data.
+        state: a checkpoint from before the step.
+        parts: one process's share of the batch, split for gradient accumulation.
         num_targets: the number of targets of each loss term, over the whole global batch.
-        precision: of the run's matrix products, such as ``bfloat16``.
-        rank: of the process whose share of the batch it is.
-        finding: what was found when the step failed, in words.
-        names: of the samples, in the order of the batch; empty where the source could not give them.
+        precision: the precision of the run's matrix products, such as ``bfloat16``.
+        rank: the rank of the process whose share of the batch this is.
+        finding: the finding of the failed step, as text.
+        names: the names of the samples, in the order of the batch; empty if the source could not give them.
     """
 
     step: int
@@ -65,25 +65,25 @@ class Bundle:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """The samples' places in their source, in the order of the batch."""
+        """The indices of the samples in their source, in the order of the batch."""
         return ids_of(self.parts)
 
 
 def write_bundle(
     folder: Path, failure: StepFailure, *, world: World, rank: int = 0, finding: str = "", names: tuple[str, ...] = ()
 ) -> None:
-    """Writes a bundle, complete or not at all; all processes call this together.
+    """Writes a bundle completely or not at all; all processes call this function together.
 
     Args:
-        folder: of the bundle; replaced where it exists.
-        failure: the step, with the share of the batch that is kept.
+        folder: the folder of the bundle; an existing bundle is replaced.
+        failure: the failed step, with the share of the batch to save.
         world: the processes of the run.
-        rank: of the process whose share of the batch is kept.
-        finding: what is wrong with the step, in words.
-        names: of the samples.
+        rank: the rank of the process whose share of the batch is saved.
+        finding: the reason of the failure, as text.
+        names: the names of the samples.
 
     Raises:
-        RunError: it cannot be written; nothing is left of it.
+        RunError: the bundle cannot be written; no part of it remains.
     """
     partial, experiment = folder.with_name(f".partial-{folder.name}"), registry().data_of(failure.experiment)
     try:
@@ -118,10 +118,10 @@ def write_bundle(
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """The bundle in a folder.
+    """Reads the bundle in a folder.
 
     Raises:
-        RunError: there is none, it is damaged, or it was written by another version.
+        RunError: the bundle does not exist, is damaged, or was written by another version.
     """
     if not (folder / INDEX).is_file():
         raise RunError(
@@ -156,16 +156,16 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def ids_of(parts: tuple[Batch, ...]) -> tuple[int, ...]:
-    """The ids of the samples of some batches, in their order."""
+    """The ids of the samples in several batches, in order."""
     return tuple(int(index) for part in parts for index in part.ids)
 
 
 def sample_alone(batch: Batch, index: int) -> Batch:
-    """One sample of a batch as a batch of its own, behind the same masks.
+    """Extracts one sample of a batch as its own batch, with the same masks.
 
     Args:
-        batch: of B samples.
-        index: which of them.
+        batch: a batch of B samples.
+        index: the index of the sample.
     """
     count = len(batch.ids)
 
@@ -196,16 +196,16 @@ def _each_tensor(value: Tensors, change: Callable[[Tensor], Tensor]) -> Tensors:
 
 
 def _within(places: Tensor, index: int, size: int) -> Tensor:
-    """Those of some indices (N,) into the samples laid end to end that fall into one sample, counted from its start."""
+    """Selects the indices (N,) that fall into one sample of the concatenated batch, relative to the sample's start."""
     return places[(places >= index * size) & (places < (index + 1) * size)] - index * size
 
 
 def _write(folder: Path, tensors: dict[str, Tensor], index: dict[str, Any]) -> None:
-    """Writes the batch's tensors, of any shape, and the index with its digest and theirs, through to the disk."""
+    """Writes the batch's tensors, of any shape, and the index with both digests; syncs both to the disk."""
     try:
         save_file(tensors, folder / BATCH)
     except SafetensorError as error:
-        raise OSError(str(error)) from error  # safetensors has no class for an error of the disk
+        raise OSError(str(error)) from error  # safetensors has no exception class for disk errors
     index["files"] = {BATCH: hashlib.sha256((folder / BATCH).read_bytes()).hexdigest()}
     (folder / INDEX).write_text(json.dumps({**index, "digest": fingerprint(index)}, indent=1))
     for name in (BATCH, INDEX):
@@ -214,7 +214,7 @@ def _write(folder: Path, tensors: dict[str, Tensor], index: dict[str, Any]) -> N
 
 
 def _converter(tensors: dict[str, Tensor]) -> cattrs.Converter:
-    """Turns batches into plain data and back; their tensors, of any shape, are in ``tensors``, by name."""
+    """Converts batches to plain data and back; their tensors, of any shape, are stored in ``tensors`` by name."""
 
     def store(tensor: Tensor) -> str:
         name = f"tensor-{len(tensors)}"

@@ -1,7 +1,7 @@
-"""Finds the first tensor of a step that is not finite, and the samples that it belongs to.
+"""Finds the first tensor of a step that is not finite, and the samples to which it belongs.
 
-The step is computed again while hooks check every module's inputs and outputs, in the order in which they are computed,
-and then the gradients. This costs one more step, and nothing in a step that is finite.
+The step is computed again while hooks check every module's inputs and outputs in the order of computation, and then
+the gradients. This costs one additional step, and nothing for a step that is finite.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Culprit:
     """A tensor that is not finite.
 
     Attributes:
-        what: the tensor, by the module that computes or receives it.
-        shape: its shape.
-        values: how many of its values are not finite, and what they are.
-        samples: the ids of the samples that those values belong to; empty where the shape does not show it.
-        everywhere: whether these are all the samples of their part of the batch, so that no single one is the cause.
+        what: a description of the tensor, by the module that computes or receives it.
+        shape: the shape of the tensor.
+        values: how many of its values are not finite, and which ones.
+        samples: the ids of the samples of those values; empty if the tensor's shape does not show them.
+        everywhere: whether these are all samples of their part of the batch, so that no single sample is the cause.
     """
 
     what: str
@@ -48,10 +48,10 @@ class Diagnosis:
     """The result of computing a step again.
 
     Attributes:
-        first: the first tensor that is not finite; None where all are finite.
-        checked: number of tensors that came before it; this orders the findings of several processes.
-        terms: the loss's terms, each as its mean.
-        gradient_norm: the norm of all gradients together.
+        first: the first tensor that is not finite; None if all are finite.
+        checked: the number of tensors before that one; it orders the findings of several processes.
+        terms: the terms of the loss, each as a mean.
+        gradient_norm: the norm of all gradients.
     """
 
     first: Culprit | None
@@ -76,20 +76,20 @@ def diagnose(
     step: int,
     rank: int = 0,
 ) -> Diagnosis:
-    """Computes the loss and gradient of a batch, and finds the first tensor that is not finite.
+    """Computes the loss and gradient of a batch again, and finds the first tensor that is not finite.
 
-    The learner's gradients are dropped; its weights and buffers do not change. Where the learner is sharded, all
-    processes call this together, each with its own share of the batch.
+    The learner's gradients are discarded; its weights and buffers do not change. If the learner is sharded, all
+    processes call this function together, each with its own share of the batch.
 
     Args:
-        learner: in the state in which the step found it.
-        parts: this process's share of the batch, in parts for gradient accumulation.
+        learner: the learner in its state before the step.
+        parts: this process's share of the batch, split for gradient accumulation.
         num_targets: the number of targets of each loss term, over the whole global batch.
-        device: on which to compute.
-        precision: of the matrix products.
-        seed: of the run.
-        step: from 0; it decides all random numbers of the step, with the seed and the rank.
-        rank: of the process whose share it is.
+        device: the device to compute on.
+        precision: the precision of the matrix products.
+        seed: the seed of the run.
+        step: the step from 0; with the seed and the rank, it determines all random numbers of the step.
+        rank: the rank of the process whose share this is.
     """
     buffers = [(buffer, buffer.clone()) for buffer in learner.buffers()]
     learner.train()
@@ -99,7 +99,7 @@ def diagnose(
     terms = dict.fromkeys(num_targets, 0.0)
     try:
         watch.check_what_is_given(parts)
-        with torch.compiler.set_stance("force_eager"):  # hooks do not see the modules inside a compiled block
+        with torch.compiler.set_stance("force_eager"):  # hooks do not run for modules inside a compiled block
             for part in parts:
                 watch.part = part
                 with autocast(device, precision):
@@ -122,7 +122,7 @@ def diagnose(
 
 
 class _Watch:
-    """Hooks on every module of a learner, which find the first tensor that is not finite."""
+    """Hooks on every module of a learner that find the first tensor that is not finite."""
 
     def __init__(self, learner: Learner) -> None:
         self.learner = learner
@@ -153,17 +153,17 @@ class _Watch:
 
     def check_gradients(self) -> None:
         self.part = None
-        for name, parameter in reversed(list(self.learner.named_parameters())):  # the order of the backward pass
+        for name, parameter in reversed(list(self.learner.named_parameters())):  # in the order of the backward pass
             if parameter.grad is not None:
                 self.check(f"the gradient of the weight {name}", parameter.grad)
 
     def check(self, what: str, value: Tensor, *, may_mask: bool = False) -> bool:
-        """Records a tensor of any shape if it is the first that is not finite; returns whether one was found so far.
+        """Records a tensor of any shape if it is the first that is not finite; returns whether one has been found.
 
         Args:
-            what: describes the tensor.
-            value: the tensor, of any shape; its rows may be the samples of the current part.
-            may_mask: whether -inf is allowed, as in a mask that is added before a softmax.
+            what: a description of the tensor.
+            value: the tensor, of any shape; its rows may be samples of the current part.
+            may_mask: whether -inf is allowed, as in an additive mask before a softmax.
         """
         if self.first is None and value.is_floating_point():
             self.checked += 1
@@ -195,7 +195,7 @@ class _Watch:
         return before, after
 
     def _samples(self, value: Tensor) -> tuple[tuple[int, ...], bool]:
-        """The samples whose rows are not finite, where the rows of a tensor (B, …) or (B·M, …) are samples."""
+        """The samples whose rows are not finite, for a tensor (B, …) or (B·M, …) whose rows are samples."""
         part = self.part
         if part is None or value.ndim == 0:
             return (), False
@@ -208,13 +208,13 @@ class _Watch:
 
 
 def _count(value: Tensor) -> str:
-    """How many values of a tensor of any shape are not finite."""
+    """Describes how many values of a tensor of any shape are not finite."""
     counts = {"nan": int(value.isnan().sum()), "inf": int(value.isinf().sum())}
     return f"{' and '.join(f'{n} {name}' for name, n in counts.items() if n)} of {value.numel()} values"
 
 
 def tensors_in(value: Any, place: str = "") -> dict[str, Tensor]:
-    """Every tensor, of any shape, in a value of the contracts, by the fields that lead to it: ``terms.regression``."""
+    """Collects every tensor, of any shape, in a contract value, by its path of fields: ``terms.regression``."""
     if isinstance(value, Tensor):
         return {place: value}
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Examines what depends on a run's length: the core's schedules, and the intervals in `Training`."""
+"""Examines the settings that depend on a run's length: the core's schedules, and the intervals in `Training`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from didact import Schedule, Spec, Training
 from didact.preflight import Finding, Preflight
 
-LONGEST_WARMUP = 0.5  # of the run's steps; published runs warm up for 1 to 10 % of them
+LONGEST_WARMUP = 0.5  # share of the run's steps; published runs warm up for 1 to 10 % of their steps
 LONGEST_WITHOUT_CHECKPOINT = 10_000  # steps
 
 
 def examine_duration(spec: Spec, preflight: Preflight) -> Iterator[Finding]:
-    """The findings about a spec that has no ``examine`` of its own."""
+    """Yields the findings about a spec that has no ``examine`` of its own."""
     if isinstance(spec, Schedule):
         yield _warmup(spec, preflight.steps)
     if isinstance(spec, Training):
@@ -20,7 +20,7 @@ def examine_duration(spec: Spec, preflight: Preflight) -> Iterator[Finding]:
 
 
 def _warmup(schedule: Schedule, steps: int) -> Finding:
-    """Whether the learning rate reaches its peak, and how late."""
+    """Checks whether and how late the learning rate reaches its peak."""
     checked = [round(share / 1000 * (steps - 1)) for share in range(1001)]
     factors = [schedule.at(step, steps) for step in checked]
     peak = max(factors)
@@ -40,7 +40,7 @@ def _warmup(schedule: Schedule, steps: int) -> Finding:
 
 
 def _intervals(training: Training, preflight: Preflight) -> Iterator[Finding]:
-    """Whether checkpoints and evaluations are reached, and batches have enough samples for their parts."""
+    """Checks whether checkpoints and evaluations happen, and whether each part of a batch has samples."""
     steps, fewest = training.steps, preflight.samples_per_step.smallest
     for field, what in (("checkpoint_every", "checkpoint"), ("evaluate_every", "evaluation")):
         every = getattr(training, field)

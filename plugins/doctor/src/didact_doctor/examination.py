@@ -1,7 +1,7 @@
 """Examines an experiment, its data and this machine before the first step.
 
-A part's own findings come from its ``examine``; those about the core's schedules and `Training` from `durations`. This
-module finds what concerns the parts together: the data, the batches, the masks that are drawn.
+A part's own findings come from its ``examine``; those about the core's schedules and `Training` come from `durations`.
+This module examines what concerns several parts: the data, the batches and the drawn masks.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from didact_doctor.resources import disk, measured, shared_memory
 from didact_doctor.survey import Batches, Specimens, steps_per_epoch
 from didact_doctor.trial import attempt
 
-DRAWS = 8  # masks of each specimen
+DRAWS = 8  # number of masks drawn for each specimen
 MOST_PADDING = 0.3
-MASKED = (0.02, 0.95)  # BERT hides 0.15 of a text, data2vec 2.0 0.8 of an image, MAE up to 0.9
+MASKED = (0.02, 0.95)  # usual range: BERT hides 0.15 of a text, data2vec 2.0 0.8 of an image, MAE up to 0.9
 
 
 def diagnose(experiment: Experiment, device: torch.device, folder: Path, *, quick: bool = False) -> Iterator[Finding]:
-    """All findings that are possible before the first step, each as soon as it is made.
+    """Yields all findings that can be made before the first step, each as soon as it is available.
 
     Args:
-        experiment: to be run.
-        device: on which it will run.
-        folder: in which the run's folder will be.
-        quick: whether to leave out what is measured: memory and time.
+        experiment: the experiment to be run.
+        device: the device on which it will run.
+        folder: the folder in which the run's folder will be.
+        quick: whether to skip the measurements of memory and time.
     """
     yield Finding.fine(_versions(experiment), where="plugins")
     errors: list[Finding] = []
@@ -92,10 +92,10 @@ def diagnose(experiment: Experiment, device: torch.device, folder: Path, *, quic
 
 
 def admit(experiment: Experiment, folder: Path, samples: Samples, learner: Learner) -> tuple[str, ...]:
-    """The warnings with which a run starts: those of the part of `diagnose` that computes nothing.
+    """Returns the warnings of the checks in `diagnose` that need no computation, for the start of a run.
 
     Raises:
-        SpecError: there is an error among the findings.
+        SpecError: the findings include an error.
     """
     found = list(examine(experiment, folder, samples, learner))
     errors = [finding for finding in found if finding.severity == "error"]
@@ -107,17 +107,17 @@ def admit(experiment: Experiment, folder: Path, samples: Samples, learner: Learn
 
 
 def examine(experiment: Experiment, folder: Path, samples: Samples, learner: Learner) -> Iterator[Finding]:
-    """The findings that need no computing: reads a few samples, draws masks for them, and examines every part.
+    """Yields the findings that need no computation, from reading samples, drawing masks and examining every part.
 
     Args:
-        experiment: to be run.
-        folder: of the run, or in which it will be.
-        samples: of the experiment's source.
-        learner: the experiment's parts.
+        experiment: the experiment to be run.
+        folder: the folder of the run, or its parent folder before it exists.
+        samples: the samples of the experiment's source.
+        learner: the parts of the experiment, built.
     """
     seen: set[str] = set()
     for finding in _examine(experiment, folder, samples, learner):
-        if finding.says not in seen:  # a part may find what is found here
+        if finding.says not in seen:  # a part may make the same finding
             seen.add(finding.says)
             yield finding
 
@@ -153,7 +153,7 @@ def _examine(experiment: Experiment, folder: Path, samples: Samples, learner: Le
 
 
 def parts(value: Any, field: str = "") -> Iterator[tuple[str, Spec]]:
-    """Every spec in an experiment, with its field; of evaluations and observers, only the outermost."""
+    """Yields every spec in an experiment with its field; evaluations and observers yield only the outermost spec."""
     if isinstance(value, Spec):
         yield field, value
         members: Mapping[Any, Any] = {each.name: getattr(value, each.name) for each in attrs.fields(type(value))}
@@ -176,7 +176,7 @@ def _of_part(field: str, spec: Spec, preflight: Preflight) -> Iterator[Finding]:
         yield from (inside_field(field, finding) for finding in found)
     except DidactError as error:
         yield inside_field(field, finding_of(error))
-    except Exception as error:  # foreign code, which must not keep a run from starting
+    except Exception as error:  # foreign code must not keep a run from starting
         yield Finding.warning(
             f"{type(spec).__name__}.examine failed: {type(error).__name__}: {error}",
             where=field,
@@ -193,7 +193,7 @@ def _versions(experiment: Experiment) -> str:
 
 def _data(experiment: Experiment, samples: Samples) -> Finding:
     name, unit, lengths = type(experiment.source).__name__, experiment.source.unit, samples.lengths
-    store = getattr(samples, "store", None)  # of didact-stores, which need not be installed
+    store = getattr(samples, "store", None)  # exists for sources of didact-stores, which may be missing
     at = "" if store is None else f" from {store.path}"
     if unit == "seconds":
         amount = f", {lengths.sum() / 3600:,.2f} hours"
@@ -239,7 +239,7 @@ def _batches(experiment: Experiment, preflight: Preflight, batches: Batches) -> 
 
 
 def _masks(experiment: Experiment, specimens: Specimens) -> Iterator[Finding]:
-    """Draws masks for the specimens, among them the shortest samples, which a masker may refuse."""
+    """Draws masks for the specimens, including the shortest samples, which a masker may refuse."""
     if experiment.masker is None:
         return
     shares: list[float] = []

@@ -1,4 +1,4 @@
-"""Findings from errors, as seen from the whole experiment, and in words."""
+"""Findings from errors, findings relative to the whole experiment, and findings as text."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from didact.preflight import Finding, Spread
 
 
 def finding_of(error: DidactError) -> Finding:
-    """An error as a finding."""
+    """Converts an error to a finding."""
     return Finding(severity="error", says=error.what, where=error.where, hint=error.hint)
 
 
 def inside_field(field: str, finding: Finding) -> Finding:
-    """The same finding, seen from where ``field`` is a field: ``end`` becomes ``targets.teacher.end``."""
+    """Prefixes the finding's field with the field of the enclosing spec: ``end`` becomes ``targets.teacher.end``."""
     return attrs.evolve(finding, where=inside(field, finding.where))
 
 
 def describe(finding: Finding) -> str:
-    """A finding as text, with its hint on a line of its own."""
+    """Formats a finding as text, with the hint on its own line."""
     about = f"{finding.where}: {finding.says}" if finding.where else finding.says
     return f"{about}\n         hint: {finding.hint}" if finding.hint else about
 
 
 def describe_spread(spread: Spread) -> str:
-    """The range and the median of a number; the number alone where it does not vary."""
+    """Formats the range and the median of a number; only the number if it does not vary."""
     if spread.smallest == spread.largest:
         return _number(spread.median)
     return f"{_number(spread.smallest)} to {_number(spread.largest)} (median {_number(spread.median)})"

@@ -1,4 +1,4 @@
-"""Explains a step whose loss or gradient is not finite, and keeps it as a bundle."""
+"""Explains a step whose loss or gradient is not finite, and saves the step as a bundle."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from didact.machine.distributed import World
 from didact_doctor.bundle import ids_of, write_bundle
 from didact_doctor.diagnosis import Culprit, diagnose
 
-MOST_BUNDLES = 3  # each is as large as a checkpoint
+MOST_BUNDLES = 3  # each bundle is as large as a checkpoint
 
 
 def explain(failure: StepFailure, world: World) -> str:
-    """What is wrong with a step that is not finite, in one sentence; all processes of a run call this together.
+    """Describes in one sentence what is not finite in a step; all processes of a run call this function together.
 
-    The step is kept as a bundle in RUN/bundles where the disk permits.
+    The step is saved as a bundle in RUN/bundles if the disk permits.
 
     Args:
-        failure: the step, with this process's share of the batch.
+        failure: the failed step, with this process's share of the batch.
         world: the processes of the run.
 
     Raises:
@@ -64,12 +64,12 @@ def _described(first: Culprit | None, ids: Sequence[int], names: Sequence[str]) 
 
 
 def _keep(failure: StepFailure, world: World, rank: int, finding: str, names: tuple[str, ...]) -> Path | None:
-    """Writes the bundle of a step and deletes the oldest beyond three; None where it could not be written."""
+    """Writes the bundle of a step and deletes the oldest beyond three; None if the bundle could not be written."""
     if failure.folder is None:
         return None
     folder = failure.folder / "bundles"
     written = folder / f"step-{failure.step:08d}"
-    # where one of several processes cannot write, the others would wait for it: that ends the run
+    # if one of several processes cannot write, the others would wait for it, so this ends the run
     with suppress(RunError) if world.size == 1 else nullcontext():
         write_bundle(written, failure, world=world, rank=rank, finding=finding, names=names)
     if world.main:
@@ -80,8 +80,8 @@ def _keep(failure: StepFailure, world: World, rank: int, finding: str, names: tu
 
 
 def _names(source: Source, ids: Sequence[int]) -> tuple[str, ...]:
-    """The samples' names; none where the source cannot give them."""
-    with suppress(Exception):  # foreign code, which must not hide what was found
+    """The names of the samples; empty if the source cannot give them."""
+    with suppress(Exception):  # foreign code must not hide the finding
         samples = source.open()
         return tuple(samples.name(index) for index in ids)
     return ()

@@ -1,4 +1,4 @@
-"""The observer that examines a run before its first step and explains a step that failed."""
+"""The observer that examines a run before its first step and explains a failed step."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from didact_doctor.forensics import explain
 class Doctor(Observer):
     """Examines a run before its first step, and explains a step whose loss or gradient is not finite.
 
-    An error among the findings refuses the run; warnings are recorded with it. For a step that is not finite, the run's
-    message names the first such tensor and its samples. The newest three such steps are kept in RUN/bundles, each
-    as large as a checkpoint; ``didact replay`` runs one again.
+    An error among the findings stops the run; warnings are recorded with the run. For a step that is not finite, the
+    run's message names the first such tensor and its samples. The newest three such steps are kept in RUN/bundles, each
+    as large as a checkpoint; ``didact replay`` runs one of them again.
     """
 
     everywhere: ClassVar[bool] = True
@@ -30,7 +30,7 @@ class Doctor(Observer):
 
 
 class DoctorHooks:
-    """The hooks of `Doctor`, on every process of a run."""
+    """Implements the hooks of `Doctor`, on every process of a run."""
 
     @hookimpl
     def run_prepared(self, experiment: Experiment, folder: Path, samples: Samples, learner: Learner) -> Sequence[str]:
@@ -48,6 +48,6 @@ class DoctorHooks:
         except Exception as error:
             if world.size == 1:
                 raise  # the run continues without this observer
-            # the other processes wait for this one's finding
+            # the other processes wait for the finding of this process
             what = f"the failed step {failure.step} could not be explained: {type(error).__name__}: {error}"
             raise RunError(what, where="observers", hint="remove Doctor from the experiment's observers") from error

@@ -1,4 +1,4 @@
-"""What didact-doctor registers."""
+"""The registrations of didact-doctor."""
 
 from __future__ import annotations
 

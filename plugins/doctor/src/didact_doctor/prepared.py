@@ -1,4 +1,4 @@
-"""Imported by the server of `didact_doctor.processes`, once for all processes, and by nothing else."""
+"""Imported once by the fork server of `didact_doctor.processes`, and by no other module."""
 
 import torch._dynamo  # every optimizer imports it
 
@@ -8,5 +8,5 @@ from didact.plugins import registry
 
 __all__ = ["didact", "torch"]
 
-registry()  # imports the plugins' modules
-registry.cache_clear()  # a process may be started with other plugins, or with some left out
+registry()  # imports the modules of the plugins
+registry.cache_clear()  # a process may start with other plugins, or with some skipped

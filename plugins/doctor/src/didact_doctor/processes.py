@@ -1,4 +1,4 @@
-"""Processes that work for this one, forked from a server that has imported what runs need."""
+"""Child processes that are forked from a server which has already imported the packages that runs need."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ PREPARED = "didact_doctor.prepared"  # imports what a run needs
 
 
 class EndedError(Exception):
-    """A process ended without the answer that its caller waits for.
+    """A process ended without sending the answer that its caller waits for.
 
     Attributes:
-        code: its exit code; the negative number of the signal that killed it.
+        code: the exit code of the process; negative for the signal that killed it.
     """
 
     def __init__(self, code: int | None) -> None:
@@ -34,24 +34,24 @@ class EndedError(Exception):
 
 
 class Process(ForkServerProcess):
-    """A process that calls a function, and ends at the latest when this process ends, even if that is killed.
+    """A process that calls a function and never outlives this process, even if this process is killed.
 
-    It leads a session of its own, so Ctrl-C in a terminal does not reach it. It starts in this process's current
-    directory, with the default actions of signals. It is killed when the context is left.
+    The process leads its own session, so Ctrl-C in a terminal does not reach it. It starts in this process's current
+    directory, with the default signal actions. Leaving the context kills the process.
 
     Args:
-        work: a function that can be imported. It is called with its end of a channel, then with ``arguments``. A
-            `DidactError` that it raises is sent through the channel.
-        arguments: anything that can be pickled.
-        threads: number of threads that compute on the CPU; None takes this process's, because another number changes
-            the order of sums.
-        environment: its variables; None takes this process's.
-        output: file to which its output is added; None takes the server's output.
-        errors: file to which its standard error is added; None takes ``output``.
-        when_left: the signal that it receives when this process, or the server, has ended.
+        work: an importable function. It is called with its end of a channel, followed by ``arguments``. A `DidactError`
+            that the function raises is sent through the channel.
+        arguments: values that can be pickled.
+        threads: the number of threads that compute on the CPU; None keeps the number of this process, because another
+            number changes the order of sums.
+        environment: the environment variables; None keeps those of this process.
+        output: the file to which standard output is appended; None uses the server's output.
+        errors: the file to which standard error is appended; None uses ``output``.
+        when_left: the signal that the process receives when this process or the server has ended.
 
     Attributes:
-        channel: this process's end of it.
+        channel: this process's end of the channel.
     """
 
     def __init__(
@@ -71,36 +71,36 @@ class Process(ForkServerProcess):
         super().__init__(target=_serve, args=(theirs, place, work, arguments))
         self.start()
         theirs.close()
-        self.channel = ours  # only now, or the new process would inherit this end too
+        self.channel = ours  # set after the fork, so that the child does not inherit this end
 
     @property
     def alive(self) -> bool:
-        """Whether it is running."""
+        """Whether the process is running."""
         return self.is_alive()
 
     @property
     def code(self) -> int | None:
-        """Its exit code, or the negative number of the signal that killed it; None while it is alive."""
+        """The exit code, or the negative number of the signal that killed the process; None while it runs."""
         return self.exitcode
 
     def send(self, value: Any) -> None:
-        """Sends it something that can be pickled.
+        """Sends a value that can be pickled to the process.
 
         Raises:
-            OSError: it has ended.
+            OSError: the process has ended.
         """
         self.channel.send(value)
 
     def receive(self) -> Any:
-        """Waits for what it sends.
+        """Waits for the next value from the process and returns it.
 
         Raises:
-            DidactError: that its work raised.
-            EndedError: it ended without sending anything more.
+            DidactError: the error that the process's function raised.
+            EndedError: the process ended without sending another value.
         """
         try:
             answer = self.channel.recv()
-        except (EOFError, OSError):  # before a message, or in the middle of one
+        except (EOFError, OSError):  # the process ended before or within a message
             self.join()
             raise EndedError(self.exitcode) from None
         if isinstance(answer, DidactError):
@@ -108,17 +108,17 @@ class Process(ForkServerProcess):
         return answer
 
     def signal(self, number: signal.Signals) -> None:
-        """Sends it a signal, if it has not ended."""
+        """Sends a signal to the process, if it has not ended."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid or 0, number)
 
     def wait(self, seconds: float | None = None) -> int | None:
-        """Waits for its end, at most so long, and returns its exit code; None if it is still running."""
+        """Waits at most ``seconds`` for the process to end, and returns its exit code; None if it is still running."""
         self.join(seconds)
         return self.exitcode
 
     def close(self) -> None:
-        """Kills it, if it has not ended."""
+        """Kills the process, if it has not ended."""
         self.kill()
         self.join()
         self.channel.close()
@@ -131,11 +131,11 @@ class Process(ForkServerProcess):
 
 
 def begin(words: Sequence[str], **where: Any) -> Process:
-    """Starts a ``didact`` command in a process of its own, whose exit code is the command's.
+    """Starts a ``didact`` command in its own process, whose exit code is that of the command.
 
     Args:
-        words: of the command line, without ``didact``.
-        where: as for `Process`, by name.
+        words: the words of the command line, without ``didact``.
+        where: keyword arguments of `Process`.
     """
     return Process(_run, tuple(words), **where)
 
@@ -161,7 +161,7 @@ def _serve(
             with file.open("ab") as opened:
                 os.dup2(opened.fileno(), descriptor)
             setattr(sys, name, os.fdopen(descriptor, "w", buffering=1, closefd=False))
-    torch.set_num_threads(threads)  # its libraries read their variables when the server imported them
+    torch.set_num_threads(threads)  # libraries read these variables when the server imported them
     try:
         work(channel, *arguments)
     except DidactError as error:

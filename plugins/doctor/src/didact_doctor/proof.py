@@ -1,6 +1,6 @@
-"""Proves that killing a run changes nothing: two short copies of it, one killed at random moments, are compared.
+"""Proves that killing a run changes nothing: runs two short copies, kills one at random moments, and compares both.
 
-Both copies run in processes of their own. The kill is a SIGKILL.
+Both copies run in their own processes. The kill signal is SIGKILL.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Comparison:
 
     Attributes:
         what: the kind: ``network``, ``optimizer of network``, ``metrics`` and so on.
-        count: number of values that were compared.
-        different: what differs, in words; empty where everything is equal to the bit.
+        count: the number of values compared.
+        different: the differences, as text; empty if all values are equal to the bit.
     """
 
     what: str
@@ -46,7 +46,7 @@ class Kill:
     """A moment at which the run was killed.
 
     Attributes:
-        step: the last step in its record; 0 before the first.
+        step: the last step in the run's record; 0 before the first step.
         writing: whether a checkpoint was being written.
     """
 
@@ -56,12 +56,12 @@ class Kill:
 
 @attrs.frozen(kw_only=True)
 class Proof:
-    """The result.
+    """The result of a proof.
 
     Attributes:
-        steps: of each of the two runs.
-        kills: of the second run, in order.
-        comparisons: of everything that a run writes and its seed determines.
+        steps: the number of steps of each of the two runs.
+        kills: the kills of the second run, in order.
+        comparisons: comparisons of everything that a run writes and its seed determines.
     """
 
     steps: int
@@ -70,7 +70,7 @@ class Proof:
 
     @property
     def holds(self) -> bool:
-        """Whether everything is equal to the bit."""
+        """Whether all results are equal to the bit."""
         return not any(comparison.different for comparison in self.comparisons)
 
 
@@ -83,28 +83,28 @@ def prove(
     device: str = "auto",
     report: Callable[[str], None] = lambda _: None,
 ) -> Proof:
-    """Runs a short copy of an experiment twice, kills the second run several times, and compares their results.
+    """Runs a short copy of an experiment twice, kills the second run several times, and compares the results.
 
-    The copy has the experiment's data, batch and evaluations. It takes fewer steps, writes a record and a checkpoint of
-    each, and has no observers. It evaluates halfway and at the end.
+    The copy has the experiment's data, batch and evaluations. It takes fewer steps, writes a record and a checkpoint
+    for each, and has no observers. Evaluations run halfway and at the end.
 
     Args:
-        experiment: to be copied.
-        folder: of the two runs, ``alone`` and ``killed``; must not hold them yet.
-        steps: of each run.
-        kills: of the second run (SIGKILL), at random moments, one in each of as many equal stretches of its steps. The
-            moments differ from call to call.
-        device: as for `didact.run.start`.
+        experiment: the experiment to copy.
+        folder: the folder of the two runs, ``alone`` and ``killed``; must not contain them yet.
+        steps: the number of steps of each run.
+        kills: the number of kills (SIGKILL) of the second run, at random moments, one in each of equally long stretches
+            of its steps. The moments differ from call to call.
+        device: the device of both runs; see `didact.run.start`.
         report: called with a line about the progress.
 
     Raises:
-        DidactError: the experiment does not run.
+        DidactError: the experiment fails.
     """
     copy = shortened(experiment, steps)
     alone, killed = (RunFolder.create(folder / name, copy, None, {}) for name in ("alone", "killed"))
     report(f"uninterrupted: {steps} steps")
     with _Running(alone.path, device) as first:
-        began = time.perf_counter()  # after the fork, so that the server's imports do not count
+        began = time.perf_counter()  # after the fork, to exclude the server's imports
         first.wait_for(1)
         lead, to_come = time.perf_counter() - began, time.perf_counter()
         first.finish()
@@ -118,7 +118,7 @@ def prove(
             process.linger(random.random() * (2 * per_step if after else lead), min(after + 2, steps - 1))
             kill = process.interrupt()
         if kill is None:
-            break  # it had ended
+            break  # the run had already ended
         killings.append(kill)
         report(f"killed after step {kill.step}{', while it wrote a checkpoint' if kill.writing else ''}")
     if kills and not killings:
@@ -133,7 +133,7 @@ def prove(
 
 
 def shortened(experiment: Experiment, steps: int) -> Experiment:
-    """A copy of the experiment that takes ``steps`` steps and writes a record and a checkpoint of each."""
+    """A copy of the experiment that takes ``steps`` steps and writes a record and a checkpoint for each."""
     training = attrs.evolve(
         experiment.training,
         steps=steps,
@@ -148,7 +148,7 @@ def shortened(experiment: Experiment, steps: int) -> Experiment:
 
 
 def compare(first: RunFolder, second: RunFolder) -> Iterable[Comparison]:
-    """Compares everything that two finished runs wrote and their seed determines, kind by kind."""
+    """Compares, kind by kind, everything that two finished runs wrote and that their seed determines."""
     ends = [max(checkpoint.all_complete(folder.checkpoints), key=lambda end: end.step) for folder in (first, second)]
     for part in (checkpoint.LEARNER, checkpoint.OPTIMIZER):
         mine, theirs = (checkpoint.read_tensors(end, part) for end in ends)
@@ -169,7 +169,7 @@ def _of(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
 
 
 def _curve(folder: Path) -> dict[str, float]:
-    """Each value of a curve that the seed determines, by its name and step."""
+    """The values of the curves that the seed determines, by name and step."""
     return {
         f"{name} of step {record['step']:.0f}": value
         for record in read_metrics(folder)
@@ -208,28 +208,28 @@ def _values_differ(mine: float, theirs: float) -> str:
 
 
 class _Running(Process):
-    """A process that resumes a run and continues to its end, or until it is killed."""
+    """A process that resumes a run and continues until the run ends or the process is killed."""
 
     def __init__(self, folder: Path, device: str) -> None:
         super().__init__(_resume, folder, device)
         self.folder = folder
 
     def wait_for(self, step: int) -> None:
-        """Waits until the run's record holds a step, or the run has ended."""
+        """Waits until the run's record contains a step, or the run has ended."""
         while self.alive and self._logged() < step:
             time.sleep(0.005)
 
     def linger(self, seconds: float, step: int) -> None:
-        """Waits for some seconds, but not beyond a step: the machine may be faster now than before."""
+        """Waits for some seconds, but at most until the given step, because the machine may have become faster."""
         until = time.perf_counter() + seconds
         while self.alive and time.perf_counter() < until and self._logged() < step:
             time.sleep(0.001)
 
     def interrupt(self) -> Kill | None:
-        """Kills the process; None where the run had already ended.
+        """Kills the process; None if the run had already ended.
 
         Raises:
-            DidactError: the run had failed with it.
+            DidactError: the run failed with this error before the kill.
         """
         self.signal(signal.SIGKILL)
         if self.wait() != -signal.SIGKILL:
@@ -239,10 +239,10 @@ class _Running(Process):
         return Kill(step=self._logged(), writing=partial)
 
     def finish(self) -> None:
-        """Waits for the run's end.
+        """Waits for the run to end.
 
         Raises:
-            DidactError: the run failed with it.
+            DidactError: the run failed with this error.
         """
         try:
             self.receive()
@@ -262,7 +262,7 @@ class _Running(Process):
 
 
 def _resume(channel: Connection, folder: Path, device: str) -> None:
-    """The work of the process: runs the run to its end, and reports it."""
+    """The work of the process: runs the run to its end and reports the result."""
     from didact.run import resume
 
     resume(folder, device=device)

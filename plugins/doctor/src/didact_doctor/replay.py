@@ -1,4 +1,4 @@
-"""Runs the step in a bundle again, all samples together or each by itself."""
+"""Runs the step in a bundle again, with all samples together or each alone."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from didact_doctor.diagnosis import Diagnosis, diagnose
 
 
 class Replay:
-    """A bundle's step with its learner.
+    """The step of a bundle, with its learner.
 
     Args:
-        folder: of the bundle.
-        device: on which to compute.
+        folder: the folder of the bundle.
+        device: the device to compute on.
 
     Attributes:
-        bundle: what the folder holds.
-        experiment: of the run.
+        bundle: the contents of the folder.
+        experiment: the experiment of the run.
 
     Raises:
-        DidactError: there is no bundle, it is damaged, or a plugin is missing.
+        DidactError: the bundle does not exist or is damaged, or a plugin is missing.
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
@@ -37,18 +37,18 @@ class Replay:
         checkpoint.load(self.bundle.state, self._learner)
 
     def whole(self) -> Diagnosis:
-        """The step as the run computed it."""
+        """Computes the step as the run computed it."""
         return self._diagnose(self.bundle.parts, self.bundle.num_targets)
 
     def each(self) -> Iterator[tuple[int, Diagnosis]]:
-        """Every sample by its id, computed as a batch of its own."""
+        """Computes every sample as its own batch, and yields the sample's id and diagnosis."""
         for part in self.bundle.parts:
             for index, sample in enumerate(part.ids.tolist()):
                 alone = sample_alone(part, index)
                 yield sample, self._diagnose((alone,), self._learner.objective.num_targets(alone))
 
     def described(self, ids: Sequence[int]) -> str:
-        """Samples by id and name."""
+        """Describes samples by id and name."""
         return describe_samples(ids, dict(zip(self.bundle.ids, self.bundle.names, strict=False)))
 
     def _diagnose(self, parts: tuple[Batch, ...], num_targets: Mapping[str, int]) -> Diagnosis:

@@ -1,4 +1,4 @@
-"""What a run needs of the machine: disk, shared memory, memory and time."""
+"""The resources that a run needs: disk, shared memory, memory and time."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from didact.preflight import Finding
 from didact_doctor.diagnosis import tensors_in
 from didact_doctor.trial import Trial
 
-METRICS_BYTES = 600  # of one line
+METRICS_BYTES = 600  # size of one line
 MOST_MEMORY = 0.9
-SHARED_MEMORY = Path("/dev/shm")  # where PyTorch's workers put tensors
+SHARED_MEMORY = Path("/dev/shm")  # workers of PyTorch put tensors here
 MOST_WAITING = 0.3
-STEPS_AHEAD = 2  # whole steps in shared memory per worker (ParallelMapper's default); 2,048 images take 1.2 GiB
+STEPS_AHEAD = 2  # steps in shared memory per worker (default of ParallelMapper); 2,048 images take 1.2 GiB
 
 
 def shared_memory(experiment: Experiment, plan: BatchPlan, rehearsal: Batch) -> Iterator[Finding]:
-    """Whether the batches that workers prepare ahead fit into shared memory; if not, the system kills a worker.
+    """Checks whether the prepared batches fit into shared memory; if they do not, the system kills a worker.
 
     Args:
-        experiment: to be run.
-        plan: which samples make up each batch.
+        experiment: the experiment to be run.
+        plan: the samples of each batch.
         rehearsal: a batch of one sample.
     """
     num_workers = experiment.training.num_workers
@@ -49,7 +49,7 @@ def shared_memory(experiment: Experiment, plan: BatchPlan, rehearsal: Batch) -> 
 
 
 def disk(experiment: Experiment, learner: Learner, folder: Path) -> Finding:
-    """Whether the run's checkpoints and metrics fit on the disk of its folder."""
+    """Checks whether the run's checkpoints and metrics fit on the disk of its folder."""
     training = experiment.training
     stored = sum(tensor.numel() * tensor.element_size() for tensor in learner.state_dict().values())
     trained = sum(p.numel() * p.element_size() for p in learner.parameters() if p.requires_grad)
@@ -77,7 +77,7 @@ def disk(experiment: Experiment, learner: Learner, folder: Path) -> Finding:
 
 
 def measured(experiment: Experiment, trial: Trial, device: torch.device) -> Iterator[Finding]:
-    """What a trial's memory and time mean for the run."""
+    """Yields findings about the memory and time that a trial measured."""
     training = experiment.training
     memory = (
         f"the largest batch, {trial.samples:,} samples and {trial.positions:,} positions, needs "
@@ -103,7 +103,7 @@ def measured(experiment: Experiment, trial: Trial, device: torch.device) -> Iter
 
 
 def in_bytes(count: float) -> str:
-    """A number of bytes with a binary unit."""
+    """Formats a number of bytes with a binary unit."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.3g} {unit}"
@@ -112,7 +112,7 @@ def in_bytes(count: float) -> str:
 
 
 def in_time(seconds: float) -> str:
-    """A duration in its two largest units."""
+    """Formats a duration in its two largest units."""
     minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
     if minutes < 1:
         return f"{seconds:.0f} s"

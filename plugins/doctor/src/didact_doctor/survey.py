@@ -1,4 +1,4 @@
-"""The samples and batches that a run will see, from reading a few of them."""
+"""The samples and batches of a run, estimated from reading a few samples."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from didact.preflight import Finding
 from didact.randomness import generator
 from didact_doctor.findings import finding_of
 
-SPECIMENS = 9  # samples that are read, from the shortest to the longest
-STEPS_SAMPLED = 200  # of the first epoch
+SPECIMENS = 9  # number of samples to read, from the shortest to the longest
+STEPS_SAMPLED = 200  # largest number of steps of the first epoch to plan
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Specimens:
-    """A few samples from the shortest to the longest, as training would see them.
+    """A few samples, from the shortest to the longest, as training processes them.
 
     Attributes:
-        lengths: (L,) ascending, in the source's unit.
-        layouts: of each one's views.
+        lengths: (L,) the samples' lengths, ascending, in the source's unit.
+        layouts: the layouts of each sample's views.
         errors: findings about samples that cannot be read or laid out.
     """
 
@@ -31,7 +31,7 @@ class Specimens:
 
     @classmethod
     def read(cls, experiment: Experiment, samples: Samples) -> Specimens:
-        """Reads a few samples, crops each as a batch of such samples would be cropped, and lays them out."""
+        """Reads a few samples, crops each as in a batch of such samples, and computes its layout."""
         order = np.argsort(samples.lengths, kind="stable")
         chosen = order[np.linspace(0, len(order) - 1, min(SPECIMENS, len(order))).round().astype(int)]
         _, first = np.unique(samples.lengths[chosen], return_index=True)
@@ -52,24 +52,24 @@ class Specimens:
 
     @property
     def distinct(self) -> tuple[Layout, ...]:
-        """The different layouts, from fewer positions to more."""
+        """The distinct layouts, ordered by number of positions."""
         return tuple(sorted({layout for views in self.layouts for layout in views}, key=lambda one: one.positions))
 
     def positions_at(self, lengths: np.ndarray) -> np.ndarray:
-        """The numbers of positions of samples of some lengths (N,): (N, views), linear between specimens."""
+        """Estimates the positions of samples of given lengths (N,): (N, views), linear between specimens."""
         known = np.array([[layout.positions for layout in views] for views in self.layouts])  # (L, views)
         return np.stack([np.interp(lengths, self.lengths, column) for column in known.T], axis=-1)
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Batches:
-    """The contents of steps of the first epoch, evenly spaced where there are many.
+    """Properties of steps in the first epoch; evenly spaced steps if the epoch has many.
 
     Attributes:
-        samples: (steps,) in each.
-        lengths: (steps,) in the source's unit, after cropping.
-        positions: (steps,) without padding.
-        waste: (steps,) the share that is padding, or that is cut away where a source crops.
+        samples: (steps,) the number of samples in each step.
+        lengths: (steps,) the total length, in the source's unit, after cropping.
+        positions: (steps,) the number of positions, without padding.
+        waste: (steps,) the share of padding, or the share that is cut away if the source crops.
     """
 
     samples: np.ndarray
@@ -79,7 +79,7 @@ class Batches:
 
     @classmethod
     def of_first_epoch(cls, experiment: Experiment, plan: BatchPlan, specimens: Specimens) -> Batches:
-        """Plans the batches without reading a sample."""
+        """Plans the batches without reading any sample."""
         epoch = max(1, round(steps_per_epoch(plan)))
         steps = np.unique(np.linspace(0, epoch - 1, min(STEPS_SAMPLED, epoch)).astype(int))
         rows = []
@@ -93,5 +93,5 @@ class Batches:
 
 
 def steps_per_epoch(plan: BatchPlan) -> float:
-    """The number of steps that see every sample once."""
+    """The number of steps that use every sample once."""
     return len(plan.lengths) / plan.size.amount if plan.size.unit == "samples" else float(plan.batches_per_epoch)

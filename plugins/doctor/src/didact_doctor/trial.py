@@ -1,4 +1,4 @@
-"""A trial: a few real steps in a process of its own, which may run out of memory without harm to this one."""
+"""A trial: a few real steps in a separate process, so that running out of memory does not affect the caller."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from didact_doctor.processes import EndedError, Process
 
 LARGEST = "the largest batch"
 TIMED_STEPS = 8
-TIMED_SECONDS = 60.0  # after these, no further step is timed
+TIMED_SECONDS = 60.0  # no further step is timed after this time
 
 
 @attrs.frozen(kw_only=True)
 class Trial:
-    """What a trial measured.
+    """The measurements of a trial.
 
     Attributes:
-        samples: of the largest batch.
-        positions: of the largest batch, padding included.
-        peak_bytes: most memory in use over two steps on each of the largest batches: forward, backward, optimizer,
-            teacher.
-        limit_bytes: of memory that the device has.
-        step_seconds: of the run's own steps, with their data; the median.
-        wait_seconds: the part of it in which the step waits for data.
-        precision: of the matrix products.
+        samples: the number of samples in the largest batch.
+        positions: the number of positions in the largest batch, including padding.
+        peak_bytes: the highest memory use over two steps on each of the largest batches, including forward, backward,
+            optimizer and teacher.
+        limit_bytes: the memory of the device.
+        step_seconds: the median time of the run's own steps, including data.
+        wait_seconds: the part of that time in which the step waits for data.
+        precision: the precision of the matrix products.
     """
 
     samples: int
@@ -52,11 +52,11 @@ class Trial:
 
 
 def attempt(experiment: Experiment, device: torch.device) -> Trial:
-    """Trains a few steps in a new process: on the batches that need the most memory, then on the first ones.
+    """Trains a few steps in a new process, first on the batches that need the most memory, then on the first batches.
 
     Raises:
-        DidactError: a step cannot be taken.
-        RunError: memory ran out, or the process ended otherwise.
+        DidactError: a step fails.
+        RunError: memory ran out, or the process ended for another reason.
     """
     with Process(_work, experiment, str(device)) as process:
         try:
@@ -67,17 +67,17 @@ def attempt(experiment: Experiment, device: torch.device) -> Trial:
 
 
 def measure(experiment: Experiment, device: torch.device) -> Trial:
-    """Runs the trial in this process.
+    """Runs the trial in the current process.
 
     Raises:
-        DidactError: a step cannot be taken.
+        DidactError: a step fails.
     """
     samples = experiment.source.open()
     plan = BatchPlan(samples.lengths, experiment.training.batch, experiment.training.seed)
     trainer = Trainer(experiment, build_learner(experiment), device)
     heaviest = heaviest_steps(plan, crops=experiment.source.crops)
     batches = [Steps(experiment, plan)[step] for step in heaviest]
-    for batch in batches * 2:  # twice, because the first step creates the optimizer's state
+    for batch in batches * 2:  # twice, because the first step creates the state of the optimizer
         trainer.take_step(batch)
     return attrs.evolve(
         _timed(experiment, plan, trainer),
@@ -87,13 +87,13 @@ def measure(experiment: Experiment, device: torch.device) -> Trial:
 
 
 def heaviest_steps(plan: BatchPlan, *, crops: bool) -> tuple[int, ...]:
-    """Steps of the first epoch that need the most memory: the one with the most content, the one with the longest.
+    """Selects the steps of the first epoch that need the most memory: the one with the most content and the longest.
 
     Args:
-        plan: of the batches.
-        crops: whether a batch's samples are cut to the shortest of them; else they are padded to the longest.
+        plan: the plan of the batches.
+        crops: whether samples are cut to the shortest of a batch; otherwise they are padded to the longest.
     """
-    if plan.size.unit == "samples":  # the last batch of the epoch may hold samples of the next one
+    if plan.size.unit == "samples":  # the last batch of an epoch may contain samples of the next epoch
         steps = range(max(1, len(plan.lengths) // int(plan.size.amount)))
     else:
         steps = range(plan.batches_per_epoch)
@@ -104,12 +104,12 @@ def heaviest_steps(plan: BatchPlan, *, crops: bool) -> tuple[int, ...]:
 
 
 def memory_limit(device: torch.device) -> int:
-    """The bytes of memory: of a GPU, or of the machine; less where this process's control group allows less."""
+    """The memory of the GPU or the machine, in bytes; less if the control group of this process limits it."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[1])
     limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for file in ("memory.max", "memory/memory.limit_in_bytes"):  # version 2, version 1
-        with contextlib.suppress(OSError, ValueError):  # no such group, or no limit ("max")
+        with contextlib.suppress(OSError, ValueError):  # the group does not exist or has no limit ("max")
             limit = min(limit, int((Path("/sys/fs/cgroup") / file).read_text()))
     return limit
 
@@ -142,7 +142,7 @@ def _timed(experiment: Experiment, plan: BatchPlan, trainer: Trainer) -> Trial:
 
 
 def _work(channel: Connection, experiment: Experiment, device: str) -> None:
-    """The work of the process: sends what it measured."""
+    """The work of the process: sends the measurements."""
     try:
         channel.send(measure(experiment, torch.device(device)))
     except (MemoryError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""What every backbone promises."""
+"""The rules that every backbone must follow."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ ROWS = 3
 
 @torch.no_grad()
 def check_shapes(case: Case) -> None:
-    """The output is (R, V, D) with the module's width, and finite; it is pooled where ``pooled_width`` is set."""
+    """Checks that the output is (R, V, D) with the module's width, finite, and pooled if ``pooled_width`` is set."""
     module, tokens = _module(case), _tokens(case)
     assert isinstance(module.width, int), f"width must be an int, got {module.width!r}"
     assert len(module.blocks) >= 1, "it has no blocks, by which hidden states are numbered"
     result = module(tokens)
     rows, count, _ = tokens.features.shape
-    if result.tokens is tokens:  # else the backbone states what its vectors stand for
+    if result.tokens is tokens:  # otherwise the backbone describes its vectors itself
         expected, got = (rows, count, module.width), tuple(result.output.shape)
         assert got == expected, f"the output is {got}, and (R, V, D) is {expected}"
     assert_finite(result.output, "the output")
@@ -40,7 +40,7 @@ def check_shapes(case: Case) -> None:
 
 @torch.no_grad()
 def check_features(case: Case) -> None:
-    """Hidden states have the output's shape, come in the order of the request, and change nothing else."""
+    """Checks that hidden states have the output's shape, follow the request's order, and change nothing else."""
     module, tokens = _module(case), _tokens(case)
     plain, depth = module(tokens), len(module.blocks)
     kinds = tuple(_kinds(module, tokens))
@@ -65,7 +65,7 @@ def check_features(case: Case) -> None:
 
 @torch.no_grad()
 def check_padding(case: Case) -> None:
-    """A row's result depends neither on its padding nor on other rows."""
+    """Checks that a row's result does not depend on its padding or on other rows."""
     module, tokens = _module(case), _tokens(case)
     rows, count, _ = tokens.features.shape
     held = _held(tokens)
@@ -96,7 +96,7 @@ def check_padding(case: Case) -> None:
 
 @torch.no_grad()
 def check_attention(case: Case) -> None:
-    """Attention weights are shares of the given vectors, none of padding, and the request changes nothing."""
+    """Checks that attention weights are shares of the vectors, 0 at padding, and that a request changes nothing."""
     module, tokens = _module(case), _tokens(case)
     if module.attention(tokens, 0) is None:
         raise NotJudged("it does not implement attention")
@@ -124,7 +124,7 @@ def check_attention(case: Case) -> None:
 
 
 def check_gradients(case: Case) -> None:
-    """A gradient at the output reaches every weight, and the encoder's vectors."""
+    """Checks that a gradient at the output reaches every weight and the encoder's vectors."""
     module, tokens = _module(case), _tokens(case)
     features = tokens.features.clone().requires_grad_()
     result = module(attrs.evolve(tokens, features=features))
@@ -141,7 +141,7 @@ def check_gradients(case: Case) -> None:
 
 
 def check_widths(case: Case) -> None:
-    """Another width is accepted, or refused by an error that names it and has a hint."""
+    """Checks that another width is accepted, or refused with an error that names the width and has a hint."""
     encoder, network = case.experiment.encoder, case.network()
     try:
         case.spec.build(encoder.width + 1, network.layout)
@@ -154,13 +154,13 @@ def check_widths(case: Case) -> None:
 
 
 def _held(tokens: Tokens) -> list[int]:
-    """How many vectors of each row are data: all of the first row, half of the second, one position of the third."""
+    """The number of data vectors in each row: all of the first row, half of the second, one position of the third."""
     count, prefix = tokens.features.shape[1], tokens.num_prefix_tokens
     return [count, max(1 + prefix, count // 2), 1 + prefix]
 
 
 def _kinds(module: BackboneModule, tokens: Tokens) -> Iterator[Feature]:
-    """The kinds of hidden states that it gives; for the others it raises a `SpecError`."""
+    """Yields the kinds of hidden states that the module gives; the others raise a `SpecError`."""
     for feature in get_args(Feature):
         try:
             module(tokens, HiddenState.last(feature, 1, len(module.blocks)))
@@ -177,7 +177,7 @@ def _module(case: Case) -> BackboneModule:
 
 
 def _tokens(case: Case) -> Tokens:
-    """Noise in the shape of the experiment's placed tokens, without padding."""
+    """Returns noise in the shape of the experiment's placed tokens, without padding."""
     network = case.network()
     with torch.no_grad():
         view = case.batch([0] * ROWS, masked=False).views[0]

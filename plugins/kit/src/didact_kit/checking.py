@@ -1,4 +1,4 @@
-"""The checks of installed plugins: what ``didact plugin check`` runs, and a plugin's own tests."""
+"""The checks of installed plugins, which ``didact plugin check`` and a plugin's own tests run."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from didact_kit.table import RULES
 
 
 def contract(*names: str, among: Registry | None = None) -> list[Check]:
-    """All checks of plugins, one for each rule and example; for ``pytest.mark.parametrize``::
+    """Returns all checks of plugins, one for each rule and example, for ``pytest.mark.parametrize``::
 
         @pytest.mark.parametrize("check", contract("stripes"), ids=str)
         def test_stripes_keep_the_contract(check):
             check()
 
     Args:
-        names: of plugins, of their distributions, or of single components (``stripes/masker``).
-        among: the plugins that are searched; the installed ones by default.
+        names: the names of plugins, of their distributions, or of components (``stripes/masker``).
+        among: the registry of plugins to search; the installed plugins by default.
 
     Raises:
-        PluginError: there is no such plugin or component.
+        PluginError: the plugin or component does not exist.
     """
     found: list[Check] = []
     for name in names:
@@ -50,7 +50,7 @@ def _of_plugin(plugin: Plugin, short: str) -> Iterator[Check]:
                 case = Case(example, kind, f"{plugin.name}/{name}", plugin.owner, number, errors)
                 found += checks(case, RULES)
     whole = Case(Example(spec=installed), "plugin", plugin.name, plugin.owner)
-    # a component of which nothing can be judged is not passed over: the plugin's own rules give the reason
+    # a component that cannot be checked is not skipped silently: the plugin's own rules give the reason
     yield from checks(whole, OF_DISTRIBUTIONS if not short else () if found else USABLE)
     yield from found
 
@@ -72,10 +72,10 @@ def _installed(plugin: Plugin) -> Installed:
 
 
 def make_examples(plugin: Plugin, folder: Path) -> Mapping[str, Sequence[Any]]:
-    """A plugin's examples by short name; none where it gives none.
+    """Returns a plugin's examples by short name; empty if it gives none.
 
     Raises:
-        PluginError: their function cannot be imported.
+        PluginError: the plugin's function cannot be imported.
     """
     if plugin.examples is None:
         return {}
@@ -84,7 +84,7 @@ def make_examples(plugin: Plugin, folder: Path) -> Mapping[str, Sequence[Any]]:
 
 
 def _misfit(given: Any) -> str:
-    """Why something is no mapping of examples; empty where it is one."""
+    """Returns why a value is not a mapping of examples; empty if it is one."""
     if not isinstance(given, Mapping):
         return f"it gives {type(given).__name__}, not a mapping from names"
     for name, examples in given.items():
@@ -94,10 +94,10 @@ def _misfit(given: Any) -> str:
 
 
 def _examples(installed: Installed, name: str, component: Any) -> Sequence[Example]:
-    """The component's examples; where the plugin gives none, the instance of its defaults, if that can be made."""
-    if not isinstance(component, type):  # a command is its own example
+    """Returns the component's examples; without any, an instance with its defaults, if that can be made."""
+    if not isinstance(component, type):  # a command serves as its own example
         return [Example(spec=component)]
-    if installed.error:  # defaults are not what the plugin wants to be judged by
+    if installed.error:  # the plugin's own examples failed, and defaults do not replace them
         return []
     given = [example for example in installed.given.get(name, ()) if is_example(example, component)]
     if given:

@@ -1,4 +1,4 @@
-"""Comparisons of tensors, and of the global random state that no part may change."""
+"""Assertions that compare tensors, and that check the global random state, which no part may change."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ TOLERANCE = 2e-5  # float32 sums in another order
 
 
 def assert_close(actual: Tensor, expected: Tensor, promise: str, tolerance: float = TOLERANCE) -> None:
-    """Raises an `AssertionError` that quotes the promise and the largest difference.
+    """Raises an `AssertionError` that names what is compared and the largest difference.
 
     Args:
-        actual: (*) any shape.
-        expected: (*) the same shape.
-        promise: what is compared.
-        tolerance: largest difference allowed.
+        actual: (*) the actual values, of any shape.
+        expected: (*) the expected values, of the same shape.
+        promise: a description of what is compared.
+        tolerance: the largest allowed difference.
     """
     assert actual.shape == expected.shape, f"{promise}: shapes {tuple(actual.shape)} and {tuple(expected.shape)}"
     if actual.numel() == 0:
@@ -31,7 +31,7 @@ def assert_close(actual: Tensor, expected: Tensor, promise: str, tolerance: floa
 
 
 def assert_finite(values: Tensor, promise: str) -> None:
-    """Raises an `AssertionError` where ``values`` (any shape) are not all finite."""
+    """Raises an `AssertionError` if ``values`` (any shape) are not all finite."""
     assert bool(values.isfinite().all()), (
         f"{promise}: {int((~values.isfinite()).sum())} of {values.numel()} values are not finite"
     )
@@ -39,7 +39,7 @@ def assert_finite(values: Tensor, promise: str) -> None:
 
 @contextlib.contextmanager
 def untouched_randomness(promise: str) -> Iterator[None]:
-    """Asserts that nothing inside the ``with`` draws from the global generators of torch, numpy and Python."""
+    """Asserts that the block does not draw from the global generators of torch, numpy and Python."""
     of_torch, of_numpy, of_python = torch.get_rng_state(), pickle.dumps(np.random.get_state()), random.getstate()
     yield
     assert torch.equal(of_torch, torch.get_rng_state()), f"{promise}: torch's global generator was used"
@@ -48,11 +48,11 @@ def untouched_randomness(promise: str) -> Iterator[None]:
 
 
 def persistent(module: nn.Module) -> dict[str, Tensor]:
-    """What a checkpoint holds of a module: its weights and persistent buffers by name, of any shape."""
+    """Returns what a checkpoint stores of a module: its weights and persistent buffers by name, of any shape."""
     return {name: tensor.detach() for name, tensor in module.state_dict().items()}
 
 
 def assert_states(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], promise: str) -> None:
-    """Raises an `AssertionError` where two states, ``name → tensor`` of any shape, differ."""
+    """Raises an `AssertionError` if two states, ``name → tensor`` of any shape, differ."""
     for name, value in state.items():
         assert torch.equal(value, expected[name]), f"{promise}: {name} changed"

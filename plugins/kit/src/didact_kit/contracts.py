@@ -1,4 +1,4 @@
-"""The kinds of components, and finding one. A component's kind follows from the contract that its class implements."""
+"""The kinds of components, and finding a component by name. The contract of its class gives its kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from didact.plugins import Plugin, Registry
 from didact.schedules import Schedule
 from didact.spec import Spec
 
-OF_PLUGINS = {  # compared by their places: the kit works without those plugins
+OF_PLUGINS = {  # compared by import path, so that the kit works without those plugins
     "didact_ablate.finding:RunFinder": "run-finder",
     "didact_stores.media:Medium": "medium",
     "didact_vision.augmentation:Augmentation": "augmentation",
@@ -34,18 +34,18 @@ KINDS: dict[str, type] = {  # kind → contract, in the order of the documentati
     "observer": Observer,
     "study": Study,
     "schedule": Schedule,
-    "part": Spec,  # last: a spec of no other kind, which stands in a field of another spec
+    "part": Spec,  # last: a spec of no other kind, used in a field of another spec
 }
 
 
 def kind_of(component: Any) -> str | None:
-    """The kind of a registered component.
+    """Returns the kind of a registered component.
 
     Args:
         component: a class, or a command.
 
     Returns:
-        a key of `KINDS`, a value of `OF_PLUGINS` or ``command``; None for a class that implements no contract.
+        A key of `KINDS`, a value of `OF_PLUGINS` or ``command``; None for a class that implements no contract.
     """
     if isinstance(component, click.Command):
         return "command"
@@ -57,7 +57,7 @@ def kind_of(component: Any) -> str | None:
 
 
 def components_of(plugin: Plugin) -> Iterator[tuple[str, Any]]:
-    """The classes and commands of a plugin with their short names; those that cannot be used are left out."""
+    """Yields the classes and commands of a plugin with their short names; those that cannot be used are skipped."""
     for hook, short in plugin.entries():
         try:
             yield short, plugin.resolve(hook, short)
@@ -71,10 +71,10 @@ def components_of(plugin: Plugin) -> Iterator[tuple[str, Any]]:
 
 
 def find(name: str, among: Registry) -> tuple[Plugin, str]:
-    """The plugin of a plugin's, a distribution's or a component's name, and the component's short name.
+    """Finds a plugin by its own, its distribution's or a component's name; also returns the component's short name.
 
     Raises:
-        PluginError: there is none; suggests one.
+        PluginError: nothing has this name; the error suggests a similar name.
     """
     owner, _, short = name.partition("/")
     by_name = {plugin.name: plugin for plugin in among.plugins}

@@ -1,4 +1,4 @@
-"""What every plugin promises as a whole."""
+"""The rules that every plugin must follow as a whole."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from didact_kit.rules import NotJudged, Rule
 
 @attrs.frozen(kw_only=True, eq=False)
 class Installed:
-    """A plugin under test.
+    """An installed plugin that is checked.
 
     Attributes:
-        plugin: as it was found.
-        components: its classes and commands with their short names, without those that cannot be used.
-        given: its examples, by short name.
-        error: why it gave none, if that failed.
+        plugin: the plugin as it was found.
+        components: the classes and commands that can be used, with their short names.
+        given: the plugin's examples, by short name.
+        error: why the examples could not be made, if that failed.
     """
 
     plugin: Plugin
@@ -35,7 +35,7 @@ class Installed:
 
 
 def check_loading(case: Case) -> None:
-    """The plugin can be used, and so can everything that it registers."""
+    """Checks that the plugin can be used, and everything that it registers."""
     plugin: Plugin = case.spec.plugin
     assert not plugin.skipped, "DIDACT_SKIP leaves it out"
     assert not plugin.failure, f"{plugin.failure}; {plugin.hint}"
@@ -50,7 +50,7 @@ def check_loading(case: Case) -> None:
 
 
 def check_examples(case: Case) -> None:
-    """Each component has an example, of its class, and nothing else has one."""
+    """Checks that each component has an example of its class, and that no other example exists."""
     installed: Installed = case.spec
     if installed.plugin.failure or installed.plugin.skipped:
         raise NotJudged("the plugin cannot be used")
@@ -75,12 +75,12 @@ def check_examples(case: Case) -> None:
 
 
 def is_example(example: Example, component: object) -> bool:
-    """Whether an example is one of a component: an instance of its class, or the component itself."""
+    """Whether an example is an example of a component: an instance of its class, or the component itself."""
     return isinstance(example.spec, component) if isinstance(component, type) else example.spec is component
 
 
 def check_versions(case: Case) -> None:
-    """The plugin's distribution requires the versions of didact for which it was made."""
+    """Checks that the plugin's distribution requires the versions of didact for which it was made."""
     plugin: Plugin = case.spec.plugin
     if plugin.distribution == "didact":
         raise NotJudged("it is didact itself")
@@ -95,7 +95,7 @@ def check_versions(case: Case) -> None:
 
 
 def check_typing(case: Case) -> None:
-    """The plugin's package is typed, so that editors complete and check the fields of its specs."""
+    """Checks that the plugin's package is typed, so that editors complete and check the fields of its specs."""
     plugin: Plugin = case.spec.plugin
     if plugin.failure or plugin.skipped:
         raise NotJudged("the plugin cannot be used")
@@ -107,7 +107,7 @@ def check_typing(case: Case) -> None:
     assert (package / "py.typed").exists(), f"py.typed is missing in {package}"
 
 
-USABLE: tuple[Rule, ...] = (  # what must hold before any component can be judged
+USABLE: tuple[Rule, ...] = (  # rules that must hold before any component can be checked
     Rule(
         name="loading",
         kinds=("plugin",),

@@ -1,6 +1,6 @@
-"""The tiny parts by name, for rules that turn a spec into plain data and back.
+"""Names of the tiny parts, for rules that convert a spec to plain data and back.
 
-No plugin registers them, so that ``didact plugins`` lists what an experiment can use and nothing else.
+No plugin registers the tiny parts, so that ``didact plugins`` lists only what an experiment can use.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ _NAMES = {f"tiny/{short}": cls for short, cls in DOUBLES.items()}
 
 
 def name_of(cls: type[Spec]) -> str | None:
-    """The name of a spec class in plain data: that of a tiny part, or the registered one. None where it has none."""
+    """Returns the name of a spec class in plain data: a tiny part's or the registered one; None without a name."""
     return next((name for name, double in _NAMES.items() if double is cls), None) or registry().name_of(cls)
 
 
 def class_of(name: str) -> type[Spec]:
-    """The class of a name that `name_of` gives.
+    """Returns the class of a name that `name_of` gives.
 
     Raises:
-        PluginError: no installed plugin registers it.
+        PluginError: no installed plugin registers the name.
     """
     return _NAMES[name] if name in _NAMES else registry().class_of(name)
 
 
 def data_of(spec: Spec) -> Any:
-    """A spec as plain data; tiny parts in its fields have names, too."""
+    """Converts a spec to plain data; tiny parts in its fields have names, too."""
     return to_data(spec, name_of)
 
 
 def restored(data: Any, cls: type[Spec]) -> Any:
-    """The spec of a class that `data_of` turned into data.
+    """Restores the spec of a class from the data of `data_of`.
 
     Raises:
-        DidactError: the data do not describe such a spec.
+        DidactError: the data do not describe a spec of the class.
     """
     return from_data(data, cls, class_of)

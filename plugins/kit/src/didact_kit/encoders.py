@@ -1,4 +1,4 @@
-"""What every feature encoder promises."""
+"""The rules that every feature encoder must follow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from didact_kit.rules import NotJudged
 
 @torch.no_grad()
 def check_layout(case: Case) -> None:
-    """*embed* gives the positions of `FeatureEncoder.layout`, and *place* without a mask keeps all of them."""
+    """Checks that *embed* gives the positions of `FeatureEncoder.layout`, and *place* keeps all without a mask."""
     encoder, module = case.spec, _module(case)
     for content in case.contents():
         layout = encoder.layout(tuple(content.shape))
@@ -39,7 +39,7 @@ def check_layout(case: Case) -> None:
 
 @torch.no_grad()
 def check_latents(case: Case) -> None:
-    """Latents have the width ``latent_width``, and ``stride`` more values give one more position."""
+    """Checks that latents have the width ``latent_width``, and that ``stride`` more values give one more position."""
     encoder, module, content = case.spec, _module(case), case.contents(1)[0]
     positions = encoder.layout(tuple(content.shape)).positions
     latents = module.embed(collate([content], encoder)).latents
@@ -56,7 +56,7 @@ def check_latents(case: Case) -> None:
 
 @torch.no_grad()
 def check_padding(case: Case) -> None:
-    """A sample is encoded beside longer ones as it is alone."""
+    """Checks that a sample is encoded equally alone and beside longer samples."""
     encoder, module, contents = case.spec, _module(case), case.contents()
     together = collate(contents, encoder)
     if together.padding is None:
@@ -75,7 +75,7 @@ def check_padding(case: Case) -> None:
 
 @torch.no_grad()
 def check_leak(case: Case) -> None:
-    """The result of *place* does not depend on content that a mask hides or drops."""
+    """Checks that the result of *place* does not depend on content that a mask hides or drops."""
     module, served = _module(case), 0
     for kind, mask, tokens in _masked(case, module, masks=1):
         served += 1
@@ -92,7 +92,7 @@ def check_leak(case: Case) -> None:
 
 @torch.no_grad()
 def check_replacements(case: Case) -> None:
-    """*place* puts at replaced positions the embeddings of the ids that `replacements` gives."""
+    """Checks that *place* uses the embeddings of the ids of `replacements` at replaced positions."""
     module, vocabulary = _module(case), case.experiment.source.signal().vocabulary
     view = case.batch(masked=False).views[0]
     t = view.layout.positions
@@ -125,7 +125,7 @@ def check_replacements(case: Case) -> None:
 
 @torch.no_grad()
 def check_rows(case: Case) -> None:
-    """*place* gives row b·M + m for sample b with its mask m, and the positions of its vectors."""
+    """Checks that *place* gives row b·M + m for sample b with its mask m, and the positions of its vectors."""
     module = _module(case)
     for masks in (1, 2):
         for _, mask, tokens in _masked(case, module, masks):
@@ -136,7 +136,7 @@ def check_rows(case: Case) -> None:
 
 
 def check_gradients(case: Case) -> None:
-    """A gradient at the result of *place* reaches every weight."""
+    """Checks that a gradient at the result of *place* reaches every weight."""
     encoder, module = case.spec, _module(case)
     view = collate(case.contents(1), encoder)
     mask = next((mask for kind, mask, _ in _masked(case, module, masks=1) if kind == "hide"), None)
@@ -163,14 +163,14 @@ def _longest(case: Case) -> torch.Tensor:
 
 
 def _masked(case: Case, module: FeatureEncoderModule, masks: int) -> Iterator[tuple[str, BatchMask, Tokens]]:
-    """Two equal samples behind masks that hide or drop every other position, where the encoder supports them."""
+    """Yields two equal samples with masks that hide or drop every other position, where the encoder supports them."""
     view = collate([_longest(case)] * 2, case.spec)
     positions = view.layout.positions
     if positions < 2 * masks:
         return
     predicted = torch.stack([torch.arange(positions) % 2 == start for start in range(masks)])  # (M, T)
     if masks == 2:
-        predicted[:, positions // 2 * 2 :] = False  # as many in each, where T is odd
+        predicted[:, positions // 2 * 2 :] = False  # equally many in each mask if T is odd
     with torch.no_grad():
         tokens = module.embed(view)
     for kind, make in (("hide", Mask.hide), ("drop", Mask.drop)):

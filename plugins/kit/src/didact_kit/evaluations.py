@@ -1,4 +1,4 @@
-"""What every evaluation promises. It is tried on the untrained networks of the experiment, on the CPU."""
+"""The rules that every evaluation must follow, checked on the experiment's untrained networks on the CPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from didact_kit.sources import check_audio
 
 
 def check_report(case: Case) -> None:
-    """The report holds metrics, images, texts or audio, each of the right shape and type."""
+    """Checks that the report has metrics, images, texts or audio, each of the right shape and type."""
     report = _evaluate(case)
     some = (report.metrics, report.images, report.texts, report.audio)
     assert any(some), "the report holds neither a metric nor an image, a text or audio"
@@ -32,7 +32,7 @@ def check_report(case: Case) -> None:
 
 
 def check_untouched(case: Case) -> None:
-    """An evaluation changes neither the networks nor the global random state."""
+    """Checks that an evaluation changes neither the networks nor the global random state."""
     state = _state(case)
     before = {name: value.clone() for name, value in persistent(state.learner).items()}
     with untouched_randomness("evaluate"):
@@ -41,7 +41,7 @@ def check_untouched(case: Case) -> None:
 
 
 def check_determinism(case: Case) -> None:
-    """The same network gets the same metrics."""
+    """Checks that the same network gets the same metrics."""
     state = _state(case)
     one, again = (case.spec.evaluate(state).metrics for _ in range(2))
     differing = {name: (value, again.get(name)) for name, value in one.items() if not _same(value, again.get(name))}

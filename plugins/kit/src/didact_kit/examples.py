@@ -1,4 +1,4 @@
-"""A part under test, and the experiment around it in which it is checked."""
+"""A part under test, and the experiment in which the part is checked."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ LAYOUTS = (Layout((30,)), Layout((101,)), Layout((8, 8)), Layout((14, 14)))
 
 @attrs.frozen(kw_only=True, eq=False)
 class Example:
-    """A small instance of a component, and the experiment in which it is checked. Tiny parts fill what is left out.
+    """A small instance of a component, with the experiment in which it is checked. Tiny parts fill omitted fields.
 
-    The function that a plugin's ``didact_examples`` hook names gives some for each component.
+    A plugin's ``didact_examples`` hook names a function that gives examples of each component.
 
     Attributes:
-        spec: the instance, with anything random in it (dropout, a decoder's noise) switched off. Of a medium or a
+        spec: the instance, with randomness such as dropout or a decoder's noise switched off. For a medium or a
             command, the instance itself.
-        source: the samples.
-        encoder: of these samples.
-        masker: None hides nothing, for methods that compare views.
-        backbone: that takes the encoder's vectors.
-        targets: that an objective under test predicts.
-        objective: that predicts the targets.
-        layouts: that a masker under test must support.
-        draws: whether a masker's masks differ from draw to draw; False where one mask for all is intended.
+        source: the samples of the experiment.
+        encoder: the encoder of these samples.
+        masker: the masker; None hides nothing, for methods that compare views.
+        backbone: the backbone that takes the encoder's vectors.
+        targets: the targets that an objective under test predicts.
+        objective: the objective that predicts the targets.
+        layouts: the layouts that a masker under test must support.
+        draws: whether a masker's masks vary between draws; False if one mask for all samples is intended.
         hides_more: whether a masker hides positions that it does not predict, as I-JEPA's contexts do.
         sees_mask: whether targets depend on the student's masked input.
         learns: whether a gradient flows through the targets (VICReg's other view, wav2vec 2.0's codebook).
-        good: ``name → bytes`` of files that a medium reads.
-        bad: ``name → bytes`` of files that it must refuse.
-        options: for a medium, of the command line.
+        good: ``name → bytes`` of files that a medium can read.
+        bad: ``name → bytes`` of files that a medium must refuse.
+        options: the command-line options of a medium.
     """
 
     spec: Any
@@ -72,18 +72,18 @@ class Example:
 
 
 class Case:
-    """One example of one component, ready to be checked.
+    """One example of a component, with everything that its checks need.
 
     Attributes:
-        errors: errors that checks of this component met, each with the rule and the example that reported it.
+        errors: errors that checks of this component raised, each with the rule and the example that reported it.
 
     Args:
         example: the part and the experiment around it.
-        kind: the part's kind, such as ``masker``; see `didact_kit.contracts`.
-        name: its registered name, or its class's where it has none.
-        distribution: that brings it, with its version; empty where it is not installed.
-        number: of the example among those of the component, from 0.
-        errors: of the component's other examples, which share them.
+        kind: the kind of the part, such as ``masker``; see `didact_kit.contracts`.
+        name: the registered name of the part, or the name of its class.
+        distribution: the distribution of the part with its version; empty if it is not installed.
+        number: the index of the example among those of the component, from 0.
+        errors: the errors that all examples of the component share.
     """
 
     def __init__(
@@ -107,18 +107,18 @@ class Case:
 
     @property
     def place(self) -> str:
-        """The file and line of its class; of a command, of its function."""
+        """The file and line of the part's class, or of the function of a command."""
         if self.kind == "plugin":
             return str(self.spec.plugin.location or self.spec.plugin.module)
         definition = self.spec.callback if self.kind == "command" else type(self.spec)
         try:
             return f"{inspect.getsourcefile(definition)}:{inspect.getsourcelines(definition)[1]}"
-        except (OSError, TypeError):  # defined without a file
+        except (OSError, TypeError):  # the class has no file
             return ""
 
     @functools.cached_property
     def experiment(self) -> Experiment:
-        """The experiment in which it is checked."""
+        """The experiment in which the part is checked."""
         example = self.example
         parts: dict[str, Any] = {
             name: getattr(example, name) for name in ("source", "encoder", "masker", "backbone", "targets", "objective")
@@ -145,30 +145,30 @@ class Case:
 
     @functools.cached_property
     def samples(self) -> Samples:
-        """The experiment's samples."""
+        """The samples of the experiment."""
         self.experiment.source.prepare()
         return self.experiment.source.open()
 
     def contents(self, count: int = 3) -> list[Tensor]:
-        """Some whole samples, each (*axes), of different sizes where the source has such."""
+        """Returns whole samples (*axes), of different sizes if the source has them."""
         return [self.samples.content(index) for index in range(min(count, len(self.samples.lengths)))]
 
     def learner(self, seed: int = SEED) -> Learner:
-        """The parts, built under a seed."""
+        """Builds the parts of the experiment with a seed."""
         self.experiment.source.prepare()
         return build_learner(self.experiment.evolve(**{"training.seed": seed}))
 
     def network(self, seed: int = SEED) -> Network:
-        """The network alone."""
+        """Builds the network alone."""
         return self.learner(seed).network
 
     def batch(self, ids: Sequence[int] = range(4), *, masked: bool = True, draw: int = 0) -> Batch:
-        """A batch of samples; the same sample has the same views and masks in any batch.
+        """Returns a batch of samples; a sample has the same views and masks in every batch.
 
         Args:
-            ids: of the samples, modulo their number.
-            masked: whether the experiment's masker draws.
-            draw: other numbers give other masks.
+            ids: the ids of the samples, modulo their number.
+            masked: whether the experiment's masker is applied.
+            draw: the index of the draw; other indices give other masks.
         """
         masker = self.experiment.masker if masked else None
         source, ids = self.experiment.source, [index % len(self.samples.lengths) for index in ids]

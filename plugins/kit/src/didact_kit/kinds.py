@@ -1,4 +1,4 @@
-"""One function for each kind of part: all rules of that kind, applied to one part that need not be registered."""
+"""One function for each kind of part: applies all rules of the kind to a part that need not be registered."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from didact_kit.table import RULES, SPECS
 from didact_kit.tiny import TinyEncoder
 from didact_kit.tiny_sources import TinySource
 
-OF_EXPERIMENTS = ("processes",)  # another process must be able to import the classes of all parts of the experiment
-OF_REGISTERED = ("data", "pickling", *OF_EXPERIMENTS)  # the part's own class needs a name
+OF_EXPERIMENTS = ("processes",)  # other processes must be able to import the classes of all parts of the experiment
+OF_REGISTERED = ("data", "pickling", *OF_EXPERIMENTS)  # the class of the part needs a name
 
 
 def check_encoder(encoder: FeatureEncoder, **beside: Any) -> None:
-    """Encodes samples, alone and together, masked and whole; ``source`` gives the samples. See `Example`.
+    """Checks an encoder: encodes samples alone and together, masked and whole; ``source`` gives samples, see `Example`.
 
     Raises:
         BrokenRule: the rule, what was seen, and a hint.
@@ -34,7 +34,7 @@ def check_encoder(encoder: FeatureEncoder, **beside: Any) -> None:
 
 
 def check_masker(masker: Masker, layouts: Sequence[Layout] = LAYOUTS, **beside: Any) -> None:
-    """Draws masks over several layouts.
+    """Checks a masker: draws masks over several layouts.
 
     Raises:
         BrokenRule: the rule, what was seen, and a hint.
@@ -45,13 +45,13 @@ def check_masker(masker: Masker, layouts: Sequence[Layout] = LAYOUTS, **beside: 
 def check_backbone(
     backbone: Backbone, width: int = 8, layout: Layout | None = None, num_prefix_tokens: int = 0
 ) -> None:
-    """Computes the output of sequences or grids of a width: whole, padded, and with dropped positions.
+    """Checks a backbone: computes sequences or grids, whole, padded and with dropped positions.
 
     Args:
-        backbone: under test.
-        width: D of the vectors.
-        layout: of a sample; None takes a sequence of 12 positions.
-        num_prefix_tokens: 1 puts a class token before the positions.
+        backbone: the backbone under test.
+        width: D, the width of the vectors.
+        layout: the layout of a sample; None uses a sequence of 12 positions.
+        num_prefix_tokens: the number of prefix tokens; 1 puts a class token before the positions.
 
     Raises:
         BrokenRule: the rule, what was seen, and a hint.
@@ -64,7 +64,7 @@ def check_backbone(
 
 
 def check_target_builder(builder: TargetBuilder, **beside: Any) -> None:
-    """Builds targets of batches; the network is that of ``encoder`` and ``backbone`` over ``source``. See `Example`.
+    """Checks a target builder on batches; ``encoder`` and ``backbone`` over ``source`` form the network. See `Example`.
 
     Raises:
         BrokenRule: the rule, what was seen, and a hint.
@@ -73,7 +73,7 @@ def check_target_builder(builder: TargetBuilder, **beside: Any) -> None:
 
 
 def check_teacher(teacher: Teacher, **beside: Any) -> None:
-    """Builds a teacher beside a network, runs it on batches, and changes the network. See `Example`.
+    """Checks a teacher: builds it for a network, runs it on batches, and changes the network. See `Example`.
 
     Raises:
         BrokenRule: the rule, what was seen, and a hint.
@@ -82,7 +82,7 @@ def check_teacher(teacher: Teacher, **beside: Any) -> None:
 
 
 def check_objective(objective: Objective, targets: TargetBuilder, **beside: Any) -> None:
-    """Computes the loss of batches, and of their parts. See `Example`.
+    """Checks an objective: computes the loss of batches and of their parts. See `Example`.
 
     Raises:
         BrokenRule: the rule, what was seen, and a hint.
@@ -91,7 +91,7 @@ def check_objective(objective: Objective, targets: TargetBuilder, **beside: Any)
 
 
 def check_source(source: Source, **beside: Any) -> None:
-    """Opens a source, whose store must exist, and reads some samples.
+    """Checks a source: opens it and reads samples. Its store must exist.
 
     Raises:
         BrokenRule: the rule, what was seen, and a hint.
@@ -100,7 +100,7 @@ def check_source(source: Source, **beside: Any) -> None:
 
 
 def check_evaluation(evaluation: Evaluation, **beside: Any) -> None:
-    """Evaluates untrained networks; the evaluation's own sources must exist. See `Example`.
+    """Checks an evaluation on untrained networks; the evaluation's own sources must exist. See `Example`.
 
     Raises:
         BrokenRule: the rule, what was seen, and a hint.
@@ -109,7 +109,7 @@ def check_evaluation(evaluation: Evaluation, **beside: Any) -> None:
 
 
 def check_observer(observer: Observer, **beside: Any) -> None:
-    """Calls an observer's hooks in a run of two steps.
+    """Checks an observer: calls its hooks in a run of two steps.
 
     Raises:
         BrokenRule: the rule, what was seen, and a hint.
@@ -123,13 +123,13 @@ def check_medium(
     bad: Mapping[str, bytes],
     options: Mapping[str, str] | None = None,
 ) -> None:
-    """Splits files into records.
+    """Checks a medium: splits files into records.
 
     Args:
         medium: a `didact_stores.Medium`.
-        good: ``name → bytes`` of files that it reads.
-        bad: ``name → bytes`` of files that it must refuse.
-        options: of the command line.
+        good: ``name → bytes`` of files that the medium can read.
+        bad: ``name → bytes`` of files that the medium must refuse.
+        options: the options of the command line.
 
     Raises:
         BrokenRule: the rule, what was seen, and a hint.
@@ -147,7 +147,7 @@ def check_command(command: click.Command) -> None:
 
 
 def check_spec(spec: Spec) -> None:
-    """Checks a spec of any kind as plain data and as documentation.
+    """Checks a spec of any kind: its plain data and its documentation.
 
     Raises:
         BrokenRule: the rule, what was seen, and a hint.
@@ -156,7 +156,7 @@ def check_spec(spec: Spec) -> None:
 
 
 def _keep(kind: str, spec: Any, beside: Mapping[str, Any]) -> None:
-    """Applies all rules of a kind, except those that need the name of a class that has none."""
+    """Applies all rules of a kind, except rules that need a class name if the class has none."""
     example = Example(spec=spec, **beside)
     around = (example.source, example.encoder, example.masker, example.backbone, example.targets, example.objective)
     unnamed: tuple[str, ...] = ()

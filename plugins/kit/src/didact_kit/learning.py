@@ -1,4 +1,4 @@
-"""What every part with weights promises, in a learner whose other parts are those of the example."""
+"""The rules for every part with weights, checked in a learner whose other parts come from the example."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PARTS = {
 
 
 def check_determinism(case: Case) -> None:
-    """One seed gives one initialisation and one loss; in evaluation mode only objectives, which are seeded, draw."""
+    """Checks that one seed gives one initialisation and one loss, and that evaluation mode draws nothing global."""
     learner, again = case.learner(), case.learner()
     assert_states(persistent(learner), persistent(again), "built twice under one seed")
     batch = case.batch()
@@ -54,7 +54,7 @@ def check_determinism(case: Case) -> None:
 
 
 def check_difference(case: Case) -> None:
-    """Another seed gives another initialisation."""
+    """Checks that another seed gives another initialisation."""
     one, other = (case.learner(seed).get_submodule(PARTS[case.kind]) for seed in (SEED, SEED + 1))
     matrices = [name for name, parameter in one.named_parameters() if parameter.ndim >= 2 and parameter.numel() > 1]
     if not matrices:
@@ -65,7 +65,7 @@ def check_difference(case: Case) -> None:
 
 
 def check_checkpoint(case: Case) -> None:
-    """A learner of another initialisation that loads a checkpoint continues as the learner that wrote it."""
+    """Checks that a learner that loads a checkpoint continues as the learner that wrote it."""
     first = Trainer(case.experiment, case.learner(), torch.device("cpu"))
     steps = [_step_batch(case, step) for step in range(4)]
     for step in steps[:2]:
@@ -86,7 +86,7 @@ def check_checkpoint(case: Case) -> None:
 
 
 def check_skipping(case: Case) -> None:
-    """A step that is left out, because it is not finite, leaves nothing behind: its forward pass is undone."""
+    """Checks that a skipped step that was not finite leaves nothing behind: its forward pass is undone."""
     one, other = (Trainer(case.experiment, case.learner(), torch.device("cpu")) for _ in range(2))
     left_out, *steps = (_step_batch(case, step) for step in (2, 0, 1))
     one.before.take()
@@ -100,7 +100,7 @@ def check_skipping(case: Case) -> None:
 
 
 def check_compilation(case: Case) -> None:
-    """A backbone compiled block by block, as ``training.compile`` does, gives the same loss and gradients.
+    """Checks that a backbone compiled block by block, as by ``training.compile``, gives the same loss and gradients.
 
     The graph is captured and differentiated (``aot_eager``). No kernel is generated, which would take a minute.
     """
@@ -126,11 +126,11 @@ def check_compilation(case: Case) -> None:
 
 
 def check_device(case: Case) -> None:
-    """A part computes on the device of its weights and its input: a GPU or, where there is none, a simulated one."""
+    """Checks that a part computes on the device of its weights and input: a GPU, or a simulated one without a GPU."""
     learner, batch = case.learner().eval(), case.batch()
     counts = learner.objective.num_targets(batch)
     with torch.no_grad():
-        learner(batch, counts)  # an error that has nothing to do with devices is reported as such
+        learner(batch, counts)  # errors unrelated to devices are raised here
     device = torch.device("cuda")
     if torch.cuda.is_available():
         loss, _ = learner.to(device)(move(batch, device), counts)
@@ -140,7 +140,7 @@ def check_device(case: Case) -> None:
 
 
 def _on_simulated_gpu(learner: Learner, batch: Batch, counts: Mapping[str, int]) -> Tensor:
-    """The loss, a scalar, by PyTorch's fake tensors: they have shapes and devices, and no values.
+    """Computes the loss, a scalar, with fake tensors of PyTorch, which have shapes and devices, but no values.
 
     Raises:
         AssertionError: an operation mixes tensors of two devices.
@@ -148,7 +148,7 @@ def _on_simulated_gpu(learner: Learner, batch: Batch, counts: Mapping[str, int])
     """
     device = torch.device("cuda")
     with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True):
-        # `randomness.uniform` reads keys by NumPy, which gets arbitrary numbers here
+        # `randomness.uniform` reads keys with NumPy, which gets arbitrary numbers here
         warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
         for module in learner.modules():
             for name, parameter in module._parameters.items():
@@ -169,14 +169,14 @@ def _on_simulated_gpu(learner: Learner, batch: Batch, counts: Mapping[str, int])
 
 
 def check_cost(case: Case) -> None:
-    """Twice the batch costs at most twice as much. The cost is the count of numbers read and written, not a time."""
+    """Checks that a doubled batch costs at most twice as much. The cost counts numbers read and written, not time."""
     if case.kind == "objective" and not case.spec.supports_accumulation:
         raise NotJudged("its supports_accumulation is False: it may compare every sample with every other")
     learner = case.learner().eval()
     sizes = (4, 8, 16)
     costs = []
     for size in sizes:
-        batch = case.batch([index % 4 for index in range(size)])  # the same four again: the same padding and masks
+        batch = case.batch([index % 4 for index in range(size)])  # the same four samples, so the same padding and masks
         with torch.no_grad(), _Work() as work:
             learner(batch, learner.objective.num_targets(batch))
         costs.append(work.numbers)
@@ -186,7 +186,7 @@ def check_cost(case: Case) -> None:
 
 
 def check_processes(case: Case) -> None:
-    """Two processes that share a batch get the gradients of one that has all of it, and their teachers stay equal."""
+    """Checks that two processes that share a batch get one process's gradients, and that their teachers stay equal."""
     if case.kind == "objective" and not case.experiment.needs_whole_batch():
         try:
             check_split(case)

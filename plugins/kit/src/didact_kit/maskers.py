@@ -1,4 +1,4 @@
-"""What every masker promises."""
+"""The rules that every masker must follow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DRAWS = 8
 
 
 def check_shapes(case: Case) -> None:
-    """Masks have the shapes and types of `Mask` over every layout, and every sample gets the same number."""
+    """Checks that masks have the shapes and types of `Mask` over every layout, and one number of masks per sample."""
     for layout, masks in _drawn(case):
         for mask in masks:
             check_mask_shapes(mask, layout.positions)
@@ -27,7 +27,7 @@ def check_shapes(case: Case) -> None:
 
 
 def check_prediction(case: Case) -> None:
-    """Every mask predicts some positions, leaves some, and hides only predicted ones; one position may be refused."""
+    """Checks that every mask predicts some positions, leaves some, and hides only predicted ones."""
     for _, masks in _drawn(case):
         for mask in masks:
             check_mask_prediction(mask, hides_more=case.example.hides_more)
@@ -37,7 +37,7 @@ def check_prediction(case: Case) -> None:
 
 
 def check_determinism(case: Case) -> None:
-    """Masks follow from the generator alone."""
+    """Checks that masks depend only on the generator."""
     for layout, masks in _drawn(case):
         for seed, mask in enumerate(masks):
             with untouched_randomness(f"sample over {layout.shape}"):
@@ -46,7 +46,7 @@ def check_determinism(case: Case) -> None:
 
 
 def check_difference(case: Case) -> None:
-    """Other generators give other masks."""
+    """Checks that other generators give other masks."""
     if not case.example.draws:
         raise NotJudged("the example says draws=False")
     for layout, masks in _drawn(case):
@@ -55,7 +55,7 @@ def check_difference(case: Case) -> None:
 
 
 def check_equalization(case: Case) -> None:
-    """`Masker.equalize` returns one mask for each that it is given, and follows from its generator."""
+    """Checks that `Masker.equalize` returns one mask for each given mask, and depends only on its generator."""
     for layout, masks in _drawn(case):
         equal, again = (case.spec.equalize(tuple(masks), generator=torch.Generator().manual_seed(7)) for _ in range(2))
         assert len(equal) == len(masks), f"equalize is given {len(masks)} masks and returns {len(equal)}"
@@ -67,7 +67,7 @@ def check_equalization(case: Case) -> None:
 
 
 def check_mask_shapes(mask: Mask, positions: int) -> None:
-    """Raises `AssertionError` where one sample's masks do not have the shapes and types of `Mask`."""
+    """Raises `AssertionError` if a sample's masks do not have the shapes and types of `Mask`."""
     predicted, corruption = mask.predicted, mask.corruption
     assert predicted.dtype == torch.bool, f"predicted must be bool, got {predicted.dtype}"
     assert corruption.dtype == torch.uint8, f"corruption must be uint8, got {corruption.dtype}"
@@ -86,7 +86,7 @@ def check_mask_shapes(mask: Mask, positions: int) -> None:
 
 
 def check_mask_prediction(mask: Mask, *, hides_more: bool = False) -> None:
-    """Raises `AssertionError` where masks predict nothing, leave nothing, or hide what they do not predict."""
+    """Raises `AssertionError` if masks predict nothing, leave nothing, or hide what they do not predict."""
     predicted, corruption = mask.predicted, mask.corruption
     hidden = (corruption == Corruption.HIDE) | (corruption == Corruption.DROP)
     positions = predicted.shape[1]

@@ -1,4 +1,4 @@
-"""What every medium and every command promises."""
+"""The rules that every medium and every command must follow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from didact_kit.rules import NotJudged
 
 
 def check_reading(case: Case) -> None:
-    """The same bytes give the same records, each with the file's own bytes, a length and a name."""
+    """Checks that the same bytes give the same records, each with the file's own bytes, a length and a name."""
     medium, example = case.spec, case.example
     kind = type(medium)
     assert kind.kind.isidentifier(), f"kind must be a word of the command line, got {kind.kind!r}"
@@ -34,7 +34,7 @@ def check_reading(case: Case) -> None:
 
 
 def check_refusing(case: Case) -> None:
-    """A file that cannot be read is refused with a `DataError`."""
+    """Checks that a file that cannot be read is refused with a `DataError`."""
     if not case.example.bad:
         raise NotJudged("the example has no bad files")
     for name, data in case.example.bad.items():
@@ -47,7 +47,7 @@ def check_refusing(case: Case) -> None:
 
 
 def check_help(case: Case) -> None:
-    """A command and each of its options have a help text."""
+    """Checks that a command and each of its options have a help text."""
     command: click.Command = case.spec
     assert (command.help or "").strip(), "it has no help text"
     options = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]

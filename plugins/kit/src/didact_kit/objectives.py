@@ -1,4 +1,4 @@
-"""What every objective promises."""
+"""The rules that every objective must follow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SAMPLES = 4
 
 
 def check_terms(case: Case) -> None:
-    """Each term is a scalar, a sum over what ``num_targets`` counts on the host."""
+    """Checks that each term is a scalar sum over the items that ``num_targets`` counts on the host."""
     learner, batch = case.learner().eval(), case.batch(range(SAMPLES))
     counts = learner.objective.num_targets(batch)
     assert counts, "num_targets is empty: there is no term"
@@ -38,7 +38,7 @@ def check_terms(case: Case) -> None:
 
 
 def check_gradients(case: Case) -> None:
-    """The gradient reaches the heads and the student, and the target builder only where it learns."""
+    """Checks that the gradient reaches the heads and the student, and the target builder only if it learns."""
     learner, batch = case.learner().eval(), case.batch(range(SAMPLES))
     _loss(learner, batch, learner.objective.num_targets(batch)).backward()  # type: ignore[no-untyped-call]
     for name, parameter in learner.objective.named_parameters():
@@ -53,7 +53,7 @@ def check_gradients(case: Case) -> None:
 
 
 def check_split(case: Case) -> None:
-    """The losses and gradients of a batch's parts add up to those of the whole."""
+    """Checks that the losses and gradients of a batch's parts add up to those of the whole batch."""
     if whole_batch := case.experiment.needs_whole_batch():
         raise NotJudged(f"{whole_batch} computes a function of the whole batch")
     learner, whole = case.learner().eval(), case.batch(range(SAMPLES))
@@ -61,7 +61,7 @@ def check_split(case: Case) -> None:
     total = _loss(learner, whole, counts)
     total.backward()  # type: ignore[no-untyped-call]
     gradients = _gradients(learner)
-    parts = [case.batch(range(3)), case.batch(range(3, SAMPLES))]  # uneven on purpose
+    parts = [case.batch(range(3)), case.batch(range(3, SAMPLES))]  # deliberately uneven
     num_targets = add_counts(learner.objective.num_targets(part) for part in parts)
     assert num_targets == dict(counts), (
         f"num_targets of the parts add up to {num_targets}, and those of the whole batch are {dict(counts)}"
@@ -81,7 +81,7 @@ def check_split(case: Case) -> None:
 
 @torch.no_grad()
 def check_leak(case: Case) -> None:
-    """Predictions follow from the backbone's output alone: other content in the tokens and the view changes none."""
+    """Checks that predictions depend only on the backbone's output, not on other content of the tokens and the view."""
     if case.experiment.masker is None:
         raise NotJudged("the experiment has no masker")
     learner, batch = case.learner().eval(), case.batch(range(SAMPLES))

@@ -1,4 +1,4 @@
-"""What every observer promises."""
+"""The rules that every observer must follow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from didact_kit.examples import Case
 
 
 def check_hooks(case: Case) -> None:
-    """The observer implements hooks, and only hooks that exist."""
+    """Checks that the observer implements hooks, and only existing hooks."""
     observers = Observers({}, [case.spec])
     assert not observers.unfit, observers.unfit[0]
     manager = observers.manager
@@ -25,7 +25,7 @@ def check_hooks(case: Case) -> None:
 
 
 def check_run(case: Case) -> None:
-    """None of its hooks fails in a run of two steps, and the run's curve equals that of a run without it."""
+    """Checks that no hook fails in a run of two steps, and that the run's curve equals that of a run without it."""
     curves = []
     for experiment in (case.experiment, attrs.evolve(case.experiment, observers=())):
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, _working_in(Path(folder)):
@@ -37,7 +37,7 @@ def check_run(case: Case) -> None:
 
 @contextlib.contextmanager
 def _working_in(folder: Path) -> Iterator[None]:
-    """Works in a folder of its own, so that files which an observer writes to the current folder are deleted."""
+    """Works in its own folder, so that files which an observer writes to the current folder are deleted."""
     before = Path.cwd()
     os.chdir(folder)
     try:

@@ -1,4 +1,4 @@
-"""What didact-kit registers."""
+"""The registrations of didact-kit."""
 
 from __future__ import annotations
 

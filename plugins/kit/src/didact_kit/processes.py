@@ -29,12 +29,12 @@ from didact_kit.closeness import persistent
 from didact_kit.examples import SEED, Case, Example
 from didact_kit.rules import NotJudged
 
-PATIENCE_SECONDS = 900.0  # for an answer; the first includes importing PyTorch, on a machine that may be busy
-WAITING = datetime.timedelta(seconds=300)  # largest time that one process waits for the other within a step
+PATIENCE_SECONDS = 900.0  # for an answer; the first answer includes importing PyTorch on a busy machine
+WAITING = datetime.timedelta(seconds=300)  # longest wait of one process for the other within a step
 
 
 class Pair:
-    """Two processes in one group. Where one fails, both end; the next job starts another pair."""
+    """Two processes in one group. If one fails, both end, and the next job starts another pair."""
 
     def __init__(self) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="didact-pair-")
@@ -42,18 +42,18 @@ class Pair:
         self.processes = [Process(serve, rank, rendezvous, threads=1, output=nowhere) for rank in range(2)]
 
     def gradients(self, case: Case) -> list[dict[str, Tensor]]:
-        """What `gradients` gives on each process; tensors of any shape, by name.
+        """Runs `gradients` on each process; returns tensors of any shape, by name.
 
         Raises:
-            AssertionError: a process failed; gives the reason.
+            AssertionError: a process failed; the error gives the reason.
         """
         return self._ask("gradients", case)
 
     def draws(self, case: Case) -> list[dict[str, Tensor]]:
-        """What `drawn` gives on each process; tensors of any shape, by name.
+        """Runs `drawn` on each process; returns tensors of any shape, by name.
 
         Raises:
-            AssertionError: a process failed; gives the reason.
+            AssertionError: a process failed; the error gives the reason.
         """
         return self._ask("draws", case)
 
@@ -66,12 +66,12 @@ class Pair:
     def _ask(self, what: str, case: Case) -> list[dict[str, Tensor]]:
         job = pickle.dumps((what, case.example, case.kind))
         for process in self.processes:
-            with contextlib.suppress(OSError):  # it has ended, which `_answer` reports
+            with contextlib.suppress(OSError):  # if the process has ended, `_answer` reports it
                 process.send((list(sys.path), job))
         waiting = {process.channel: rank for rank, process in enumerate(self.processes)}
         answers: dict[int, bytes] = {}
         failed, given_up = "", time.monotonic() + PATIENCE_SECONDS
-        while waiting and not failed:  # after a failure the other one would wait forever
+        while waiting and not failed:  # after a failure the other process would wait forever
             ready = connection.wait(list(waiting), max(0.0, given_up - time.monotonic()))
             if not ready:
                 failed = f"two processes gave no answer in {PATIENCE_SECONDS:.0f} s"
@@ -88,7 +88,7 @@ class Pair:
         return [torch.load(io.BytesIO(answers[rank])) for rank in sorted(answers)]
 
     def _answer(self, rank: int) -> bytes | str:
-        """A process's result, or the reason of its failure."""
+        """Returns the result of a process, or the reason of its failure."""
         try:
             answer: bytes | str = self.processes[rank].receive()
         except EndedError:
@@ -98,10 +98,10 @@ class Pair:
 
 @functools.cache
 def pair() -> Pair:
-    """The pair of this process, started at the first call.
+    """Returns the pair of this process, which is started at the first call.
 
     Raises:
-        NotJudged: this PyTorch cannot connect processes.
+        NotJudged: PyTorch was built without support for connecting processes.
     """
     if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
         raise NotJudged("this PyTorch was built without gloo, which connects processes")
@@ -111,7 +111,7 @@ def pair() -> Pair:
 
 
 def serve(channel: Connection, rank: int, rendezvous: str) -> None:
-    """Answers jobs, as one of two processes, until it is killed."""
+    """Answers jobs, as one of two processes, until the process is killed."""
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2, timeout=WAITING
     )
@@ -122,9 +122,9 @@ def serve(channel: Connection, rank: int, rendezvous: str) -> None:
 
 
 def drawn(case: Case) -> dict[str, Tensor]:
-    """What a masker or a source draws, from generators of given seeds; tensors of any shape, by name."""
+    """Returns what a masker or a source draws from generators with fixed seeds; tensors of any shape, by name."""
     found: dict[str, Tensor] = {}
-    torch.manual_seed(SEED)  # drawing from the global generator breaks another rule
+    torch.manual_seed(SEED)  # draws from the global generator break another rule
     if case.kind == "masker":
         for layout in case.example.layouts:
             mask = case.spec.sample(layout, generator=torch.Generator().manual_seed(SEED))
@@ -139,7 +139,7 @@ def drawn(case: Case) -> dict[str, Tensor]:
 
 
 def check_draws(case: Case) -> None:
-    """Other processes, such as a loader's workers, draw what this one draws."""
+    """Checks that other processes, such as a loader's workers, draw the same values as this process."""
     here = drawn(case)
     for rank, its in enumerate(pair().draws(case)):
         for name, tensor in here.items():
@@ -147,16 +147,16 @@ def check_draws(case: Case) -> None:
 
 
 def gradients(case: Case, ids: Sequence[int], world: World) -> dict[str, Tensor]:
-    """One step of plain gradient descent on this process's share of a batch.
+    """Takes one step of plain gradient descent on this process's share of a batch.
 
     Args:
-        case: whose learner takes the step, from its initialisation; in training mode where a part needs the whole
-            batch, because only then it gathers the batch.
-        ids: of the samples that are this process's share.
+        case: the case whose learner takes the step, from its initialisation. It is in training mode if a part needs the
+            whole batch, because only then does it gather the batch.
+        ids: the ids of the samples in this process's share.
         world: the processes that share the whole batch.
 
     Returns:
-        the loss, a scalar; every gradient and, after the step, every state, each of any shape, by name.
+        The loss, a scalar; every gradient and, after the step, every state, each of any shape, by name.
     """
     learner, batch = case.learner().train(bool(case.experiment.needs_whole_batch())), case.batch(ids)
     engine = Engine(learner, Training(steps=1, batch=BatchSize.samples(4), learning_rate=1e-2), world)
@@ -173,7 +173,7 @@ def gradients(case: Case, ids: Sequence[int], world: World) -> dict[str, Tensor]
 
 
 def _done(rank: int, job: bytes) -> bytes | str:
-    """The result of one of two processes, or the reason of its failure."""
+    """Returns the result of one of two processes, or the reason of its failure."""
     try:
         what, example, kind = pickle.loads(job)
         assert isinstance(example, Example)

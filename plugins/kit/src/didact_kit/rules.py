@@ -1,4 +1,4 @@
-"""What a rule of the contract is, and the verdict on a part that is checked against one."""
+"""The rules of the contract, the checks that apply them, and the outcomes of checks."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ CRASH_HINT = "fix this error first; rules that meet it again are not judged"
 
 @attrs.frozen(kw_only=True, eq=False)
 class Rule:
-    """One promise that every part of some kinds makes.
+    """A rule that every part of some kinds must follow.
 
     Attributes:
-        name: of the rule, a word.
-        kinds: of the parts that it binds; see `didact_kit.contracts`.
-        promise: what is promised, in a sentence.
-        hint: how to keep it.
-        look: raises `AssertionError` with what was seen, or `NotJudged`.
-        dear: whether it takes seconds; it is then applied to a component's first example alone.
+        name: the name of the rule, one word.
+        kinds: the kinds of parts that the rule applies to; see `didact_kit.contracts`.
+        promise: the rule as a sentence.
+        hint: how to fulfil the rule.
+        look: the check; raises `AssertionError` with what was seen, or `NotJudged`.
+        dear: whether the check takes seconds; it is then applied only to a component's first example.
     """
 
     name: str
@@ -43,13 +43,13 @@ class NotJudged(Exception):  # noqa: N818 - it is no error
 
 
 class BrokenRule(AssertionError):  # noqa: N818 - an error by its base, a verdict by its name
-    """A part breaks a rule.
+    """A part that breaks a rule.
 
     Attributes:
-        rule: that is broken.
-        component: its registered name, or its class.
-        distribution: that brings it, with its version.
-        seen: what was seen.
+        rule: the rule that is broken.
+        component: the registered name of the part, or its class.
+        distribution: the distribution of the part, with its version.
+        seen: a description of what was seen.
     """
 
     def __init__(self, rule: Rule, case: Case, seen: str, hint: str = "") -> None:
@@ -66,11 +66,11 @@ class BrokenRule(AssertionError):  # noqa: N818 - an error by its base, a verdic
 
 @attrs.frozen(kw_only=True, eq=False)
 class Check:
-    """One rule to be applied to one example; calling it does so.
+    """One rule for one example; calling the check applies the rule.
 
     Attributes:
-        case: the example.
-        rule: the rule.
+        case: the example to check.
+        rule: the rule to apply.
     """
 
     case: Case
@@ -81,10 +81,10 @@ class Check:
         return f"{self.case.name}{number}: {self.rule.name}"
 
     def __call__(self) -> None:
-        """Applies the rule to the example; under pytest a rule that does not apply skips.
+        """Applies the rule to the example; under pytest, a rule that does not apply skips the test.
 
         Raises:
-            BrokenRule: with what was seen and a hint.
+            BrokenRule: the rule is broken; the error has what was seen and a hint.
         """
         verdict = self.judge()
         if verdict.broken is not None:
@@ -93,9 +93,9 @@ class Check:
             _skip(verdict.says)
 
     def judge(self) -> Verdict:
-        """Applies the rule to the example; any error becomes a verdict.
+        """Applies the rule to the example; every error is converted to a verdict.
 
-        An error that another check of the same component met before is not reported again.
+        An error that another check of the same component has raised is not reported again.
         """
         hint, cause = "", None
         try:
@@ -128,10 +128,10 @@ class Verdict:
     """The outcome of a check.
 
     Attributes:
-        check: that was made.
+        check: the check that was made.
         outcome: ``kept``, ``broken`` or ``not judged``.
-        says: what was seen, or why nothing was judged.
-        broken: the error, where the rule is broken.
+        says: a description of what was seen, or why nothing was checked.
+        broken: the error, if the rule is broken.
     """
 
     check: Check
@@ -141,7 +141,7 @@ class Verdict:
 
 
 def checks(case: Case, rules: Sequence[Rule]) -> Iterator[Check]:
-    """The checks of one example: the rules of its kind, the dear ones for a component's first example alone."""
+    """Yields the checks of one example: the rules of its kind; slow rules only for a component's first example."""
     for rule in rules:
         if case.kind in rule.kinds and not (rule.dear and case.number):
             yield Check(case=case, rule=rule)
@@ -156,12 +156,12 @@ def keep(case: Case, rules: Sequence[Rule]) -> None:
 
 
 def _place(error: BaseException) -> str:
-    """File and line where foreign code raised: the innermost frame outside of this package, if there is one."""
+    """The file and line where foreign code raised an error: the innermost frame outside of this package, if any."""
     own = f"{os.sep}didact_kit{os.sep}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if own not in frame.filename]
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "in the check itself"
 
 
 def _skip(reason: str) -> None:
-    if (pytest := sys.modules.get("pytest")) is not None:  # a check works without it
+    if (pytest := sys.modules.get("pytest")) is not None:  # checks also work without pytest
         pytest.skip(reason)

@@ -1,4 +1,4 @@
-"""What every source promises."""
+"""The rules that every source must follow."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from didact_kit.closeness import assert_close, untouched_randomness
 from didact_kit.examples import Case
 from didact_kit.rules import NotJudged
 
-MOST = 4  # samples that are read
+MOST = 4  # largest number of samples to read
 
 
 def check_samples(case: Case) -> None:
-    """There are samples with lengths, names and a fingerprint; where they have labels, also with classes."""
+    """Checks that there are samples with lengths, names, a fingerprint, and classes if there are labels."""
     source, samples = case.spec, case.samples
     count = len(samples.lengths)
     assert count >= 1, "there is no sample"
@@ -35,7 +35,7 @@ def check_samples(case: Case) -> None:
 
 
 def check_shapes(case: Case) -> None:
-    """Views and contents have the signal's shape and type."""
+    """Checks that views and contents have the signal's shape and type."""
     samples, signal = case.samples, case.spec.signal()
     for index in range(min(MOST, len(samples.lengths))):
         views = _draw(case.spec, samples, index, 0)
@@ -45,7 +45,7 @@ def check_shapes(case: Case) -> None:
 
 
 def check_determinism(case: Case) -> None:
-    """Views follow from the generator alone, and contents do not change."""
+    """Checks that views depend only on the generator, and that contents do not change."""
     samples = case.samples
     for index in range(min(MOST, len(samples.lengths))):
         with untouched_randomness(f"views of sample {index}"):
@@ -57,7 +57,7 @@ def check_determinism(case: Case) -> None:
 
 
 def check_features(case: Case) -> None:
-    """Raw features are (F,) and finite, images (H, W, 3) uint8, audio (S,) in ±1; there is one word for each id."""
+    """Checks raw features (F,), images (H, W, 3) uint8, audio (S,) in ±1, and one word per id."""
     samples, seen = case.samples, 0
     for index in range(min(MOST, len(samples.lengths))):
         content = samples.content(index)
@@ -86,7 +86,7 @@ def check_features(case: Case) -> None:
 
 
 def check_finish(case: Case) -> None:
-    """`Source.finish` of a batch gives what it gives for each sample alone."""
+    """Checks that `Source.finish` of a batch gives the same result as for each sample alone."""
     source: Source = case.spec
     if type(source).finish is Source.finish:
         raise NotJudged("it does not override finish")
@@ -108,10 +108,10 @@ def check_finish(case: Case) -> None:
 
 
 def check_audio(audio: Audio, what: str) -> None:
-    """Audio is (S,) floats in ±1, with a sample rate.
+    """Checks that audio is (S,) floats in ±1 with a sample rate.
 
     Raises:
-        AssertionError: ``what`` is not.
+        AssertionError: the audio named by ``what`` is not.
     """
     got = tuple(audio.samples.shape)
     assert len(got) == 1, f"{what} must be (S,), got {got}"
@@ -123,7 +123,7 @@ def check_audio(audio: Audio, what: str) -> None:
 
 
 def _alone(batch: Batch, row: int) -> Batch:
-    """One sample of an unmasked batch as a batch of its own, padded as before."""
+    """Extracts one sample of an unmasked batch as its own batch, with the same padding."""
     views = [
         View(
             content=view.content[row : row + 1],

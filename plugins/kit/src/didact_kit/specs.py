@@ -1,4 +1,4 @@
-"""What every spec promises: it is frozen, keyword-only, documented, and becomes plain data and back."""
+"""The rules that every spec must follow: frozen, keyword-only, documented, and convertible to plain data and back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from didact_kit.tiny import tiny_preflight
 
 
 def check_frozen(case: Case) -> None:
-    """The class itself is decorated, frozen and keyword-only, and no default is mutable."""
+    """Checks that the class is decorated itself, frozen and keyword-only, and that no default is mutable."""
     cls = type(case.spec)
     assert "__attrs_attrs__" in vars(cls), f"{cls.__name__} is not decorated with @attrs.frozen(kw_only=True) itself"
     frozen = getattr(cls, "__setattr__") is not getattr(object, "__setattr__")  # noqa: B009
@@ -38,7 +38,7 @@ def check_frozen(case: Case) -> None:
 
 
 def check_documentation(case: Case) -> None:
-    """The class has a docstring, whose ``Attributes:`` section describes every field and nothing else."""
+    """Checks that the docstring has an ``Attributes:`` section that describes every field and nothing else."""
     cls = type(case.spec)
     assert inspect.getdoc(cls) and cls.__doc__, f"{cls.__name__} has no docstring"  # noqa: PT018
     texts = field_documentation(cls)
@@ -49,7 +49,7 @@ def check_documentation(case: Case) -> None:
 
 
 def check_data(case: Case) -> None:
-    """A spec becomes JSON, and JSON an equal spec."""
+    """Checks that a spec can be converted to JSON and back to an equal spec."""
     data = data_of(case.spec)
     again = restored(json.loads(json.dumps(data)), type(case.spec))
     assert again == case.spec, f"{case.spec!r} was restored as {again!r}"
@@ -57,7 +57,7 @@ def check_data(case: Case) -> None:
 
 
 def check_fingerprint(case: Case) -> None:
-    """Every field changes the fingerprint, so that a run's record distinguishes specs that differ."""
+    """Checks that every field changes the fingerprint, so that a run's record distinguishes different specs."""
     try:
         before = fingerprint(data_of(case.spec))
     except TypeError as error:
@@ -77,13 +77,13 @@ def check_fingerprint(case: Case) -> None:
 
 
 def check_pickling(case: Case) -> None:
-    """A spec can be sent to a loader's worker."""
+    """Checks that a spec can be sent to a loader's worker."""
     again = pickle.loads(pickle.dumps(case.spec))
     assert again == case.spec, f"{case.spec!r} arrived as {again!r}"
 
 
 def check_examination(case: Case) -> None:
-    """The spec's ``examine`` yields findings with hints, the same ones at every call."""
+    """Checks that the spec's ``examine`` yields findings with hints, and the same findings at every call."""
     if not hasattr(case.spec, "examine"):
         raise NotJudged("it has no method examine")
     name, fields = type(case.spec).__name__, {field.name for field in attrs.fields(type(case.spec))}
@@ -92,7 +92,7 @@ def check_examination(case: Case) -> None:
             try:
                 findings = list(case.spec.examine(preflight))
             except DidactError:
-                continue  # it refuses such a run
+                continue  # the spec refuses such a run
         assert findings == list(case.spec.examine(preflight)), f"{name} yields other findings at a second call"
         for finding in findings:
             assert isinstance(finding, Finding), f"{name} yields {finding!r}, which is not a Finding"
@@ -103,7 +103,7 @@ def check_examination(case: Case) -> None:
 
 
 def _another(spec: Spec, name: str) -> Spec | None:
-    """The spec with another valid value in a field; None where none was found."""
+    """Returns the spec with another valid value in a field; None if none was found."""
     present = getattr(spec, name)
     for value in _values(present, field_types(type(spec))[name]):
         if value == present:
@@ -116,7 +116,7 @@ def _another(spec: Spec, name: str) -> Spec | None:
 
 
 def _values(value: Any, hint: Any) -> Iterator[Any]:
-    """Other values, most of which fit the type."""
+    """Yields other values, most of which match the type."""
     if isinstance(value, bool):
         yield not value
     elif isinstance(value, int):
@@ -142,7 +142,7 @@ def _values(value: Any, hint: Any) -> Iterator[Any]:
 
 
 def _preflights() -> Iterator[Preflight]:
-    """Runs of one step and of a million steps, on long and short sequences, and on grids."""
+    """Yields runs of one step and of a million steps, on long and short sequences, and on grids."""
     for steps in (1, 1_000_000):
         for shapes in (((3,), (9,)), ((50,), (1500,)), ((4, 4),), ((14, 14),)):
             yield tiny_preflight(*map(Layout, shapes), steps=steps)

@@ -1,4 +1,4 @@
-"""What every target builder promises."""
+"""The rules that every target builder must follow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from didact_kit.rules import NotJudged
 
 @torch.no_grad()
 def check_shapes(case: Case) -> None:
-    """Targets have the shapes and types of `Target`, and the module's width."""
+    """Checks that targets have the shapes and types of `Target`, and the module's width."""
     learner = case.learner()
     module = learner.targets
     assert isinstance(module.width, int), f"width must be an int, got {module.width!r}"
@@ -27,7 +27,7 @@ def check_shapes(case: Case) -> None:
 
 @torch.no_grad()
 def check_padding(case: Case) -> None:
-    """A sample's targets do not depend on longer samples beside it."""
+    """Checks that a sample's targets do not depend on longer samples beside it."""
     learner = case.learner().eval()
     together = case.batch(range(3))
     if together.views[0].padding is None:
@@ -42,7 +42,7 @@ def check_padding(case: Case) -> None:
 
 @torch.no_grad()
 def check_mask(case: Case) -> None:
-    """Targets do not depend on the mask."""
+    """Checks that targets do not depend on the mask."""
     if case.example.sees_mask:
         raise NotJudged("the example says sees_mask=True")
     learner = case.learner().eval()
@@ -56,7 +56,7 @@ def check_mask(case: Case) -> None:
 
 
 def check_gradients(case: Case) -> None:
-    """No gradient flows through targets, unless the method wants it."""
+    """Checks that no gradient flows through targets, unless the example sets ``learns``."""
     if case.example.learns:
         raise NotJudged("the example says learns=True")
     learner = case.learner()
@@ -65,7 +65,7 @@ def check_gradients(case: Case) -> None:
 
 
 def check_steps(case: Case) -> None:
-    """State moves in ``after_step``, once per optimizer step, and never in ``forward``."""
+    """Checks that state changes in ``after_step``, once per optimizer step, and never in ``forward``."""
     learner = case.learner().train()
     module, network = learner.targets, learner.network
     before = {name: value.clone() for name, value in persistent(module).items()}

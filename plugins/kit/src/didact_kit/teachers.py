@@ -1,4 +1,4 @@
-"""What every teacher promises. It is tried in `TinyTargets`, with the experiment's network as its student."""
+"""The rules that every teacher must follow, checked in `TinyTargets` with the experiment's network as student."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from didact_kit.examples import SEED, Case
 
 
 def check_gradients(case: Case) -> None:
-    """A teacher stays in evaluation mode, has weights of its own, and gives nothing a gradient."""
+    """Checks that a teacher stays in evaluation mode, has its own weights, and gives no gradient."""
     network = case.network()
     module = _module(case, network)
     module.train()
@@ -31,7 +31,7 @@ def check_gradients(case: Case) -> None:
 
 @torch.no_grad()
 def check_view(case: Case) -> None:
-    """A teacher processes each unmasked sample once, and `evaluated_network` gives the same output."""
+    """Checks that a teacher processes each unmasked sample once, and that `evaluated_network` gives the same output."""
     network = case.network()
     module = _module(case, network)
     batch = case.batch()
@@ -52,7 +52,7 @@ def check_view(case: Case) -> None:
 
 @torch.no_grad()
 def check_steps(case: Case) -> None:
-    """A teacher does not change before ``after_step``, which returns floats and keeps types."""
+    """Checks that a teacher does not change before ``after_step``, which returns floats and keeps types."""
     network = case.network()
     module = _module(case, network)
     before = {name: value.clone() for name, value in persistent(module).items()}

@@ -1,6 +1,6 @@
-"""The smallest parts that keep the contract, for experiments around a part under test: test doubles.
+"""The smallest parts that follow the contract: test doubles for experiments around a part under test.
 
-No plugin registers them, so a run of them can be recorded, but not resumed.
+No plugin registers these parts, so a run that uses them can be recorded but not resumed.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class TinyEncoderModule(FeatureEncoderModule):
 
 @attrs.frozen(kw_only=True)
 class TinyWords(FeatureEncoder):
-    """A learned vector for each id (T,); the last id is the mask. Objectives may tie their weights to the table."""
+    """A learned vector for each id (T,); the last id is the mask. Objectives may tie their weights to its table."""
 
     width: int = 8
 
@@ -117,10 +117,10 @@ def _place(tokens: Tokens, mask: BatchMask | None, embedding: Tensor, content: T
 
 @attrs.frozen(kw_only=True)
 class TinyBackbone(Backbone):
-    """Blocks that add a mean over the row and a linear map, each followed by a layer norm.
+    """Blocks that add the mean over the row and a linear map, each followed by a layer norm.
 
     Attributes:
-        depth: number of blocks.
+        depth: the number of blocks.
     """
 
     depth: int = 4
@@ -153,11 +153,11 @@ class TinyBackboneModule(BackboneModule):
 
 @attrs.frozen(kw_only=True)
 class TinyMasker(Masker):
-    """Predicts a random half of the positions.
+    """Predicts a random half of the positions of a sample.
 
     Attributes:
         masks: M per sample.
-        corruption: what becomes of predicted positions.
+        corruption: the replacement for predicted positions.
     """
 
     masks: int = 1
@@ -184,7 +184,7 @@ def tiny_network(encoder: FeatureEncoder | None = None, depth: int = 4, uneven: 
 def tiny_batch(
     ids: Sequence[int] = range(4), masker: Masker | None = None, uneven: bool = True, views: int = 1
 ) -> Batch:
-    """A batch of samples of `TinySource`; a sample has the same content and masks in any batch."""
+    """Returns a batch of samples of `TinySource`; a sample has the same content and masks in every batch."""
     encoder, samples = TinyEncoder(), TinySource(uneven=uneven).open()
     made = []
     for view in range(views):
@@ -195,11 +195,11 @@ def tiny_batch(
 
 
 def tiny_preflight(*layouts: Layout, steps: int = 1_000) -> Preflight:
-    """The preflight of a run on a hundred samples, in batches of eight.
+    """Returns the preflight of a run on a hundred samples, in batches of eight.
 
     Args:
-        layouts: of the samples, from fewer positions to more; all are equally frequent.
-        steps: of the run.
+        layouts: the layouts of the samples, from fewest to most positions; all are equally frequent.
+        steps: the number of steps of the run.
     """
     positions = np.array([layout.positions for layout in layouts or (Layout((16,)),)])
     return Preflight(

@@ -28,7 +28,7 @@ class TinyTeacher(Teacher):
     """A moving average of the student.
 
     Attributes:
-        decay: share of itself that it keeps in a step.
+        decay: the share of the teacher's weights that is kept in a step.
     """
 
     decay: float = 0.9
@@ -59,24 +59,24 @@ class TinyTeacherModule(TeacherModule):
 
     @torch.no_grad()
     def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float]:
-        """Moves towards the student."""
+        """Moves the teacher towards the student."""
         for mine, its in zip(self.network.parameters(), network.parameters(), strict=True):
             mine.lerp_(its, 1 - self.decay)
         return {"teacher/decay": self.decay}
 
     def evaluated_network(self, network: Network) -> Network:
-        """The teacher's own network."""
+        """Returns the teacher's own network."""
         return self.network
 
 
 @attrs.frozen(kw_only=True)
 class TinyTargets(TargetBuilder):
-    """A teacher's last block at each position, or its mean output over a sample, normalised.
+    """The teacher's last block at each position, or its mean output over a sample, normalised.
 
     Attributes:
-        teacher: that gives the targets.
-        level: ``sample`` is the mean of its output, for backbones that give no hidden states, or whose vectors stand
-            for other positions than the encoder's.
+        teacher: the teacher that gives the targets.
+        level: ``sample`` uses the mean of the teacher's output, for backbones that give no hidden states, or whose
+            vectors are for other positions than the encoder's.
     """
 
     teacher: Teacher = TinyTeacher()
@@ -115,7 +115,7 @@ class TinyTargetsModule(TargetBuilderModule):
         return self.teacher.after_step(network, step, steps)
 
     def evaluated_network(self, network: Network) -> Network:
-        """The teacher's network."""
+        """Returns the teacher's network."""
         return self.teacher.evaluated_network(network)
 
 
@@ -139,7 +139,7 @@ class TinyObjectiveModule(ObjectiveModule):
         return {"prediction": masked + len(batch.ids) * len(batch.views)}
 
     def forward(self, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
-        """Squared distances, or cross-entropies of ids, at predicted positions and at the first row of every sample."""
+        """Sums squared distances, or cross-entropies of ids, at predicted positions and at each sample's first row."""
         terms, predictions, expected = [], [], []
         for target in targets:
             one = passes[target.view]

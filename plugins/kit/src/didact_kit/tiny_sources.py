@@ -17,16 +17,16 @@ from didact.tensors import Signal
 
 @attrs.frozen(kw_only=True)
 class TinySource(Source):
-    """Random walks (F, T) or, with a height, (F, H, T). The class is whether a walk rises.
+    """Random walks (F, T), or (F, H, T) with a height. The class of a walk is whether it rises.
 
     Attributes:
-        count: number of samples.
+        count: the number of samples.
         channels: F, the rows of a sample.
         length: T of the longest sample.
         height: H of a grid; None for a sequence.
-        uneven: whether other samples are shorter.
-        views: number of views of each sample, which differ by a little noise.
-        seed: of the samples; the same seed gives the same samples.
+        uneven: whether the other samples are shorter.
+        views: the number of views of each sample, which differ by a little noise.
+        seed: the seed of the samples; the same seed gives the same samples.
     """
 
     unit: ClassVar[str] = "values"
@@ -100,12 +100,12 @@ class NoiseSource(Source):
     """Noise in the shape of any signal, to check an encoder without the plugin of its source.
 
     Attributes:
-        kind: of the signal, such as ``image``.
-        axes: of the largest sample.
+        kind: the kind of the signal, such as ``image``.
+        axes: the axes of the largest sample.
         uneven: whether other samples are shorter along the last axis.
-        rate_hz: of the signal.
-        vocabulary: number of ids; None for numbers.
-        count: number of samples.
+        rate_hz: the rate of the signal, in Hz.
+        vocabulary: the number of ids; None for numbers.
+        count: the number of samples.
     """
 
     unit: ClassVar[str] = "samples"
@@ -142,11 +142,11 @@ class NoiseSamples(Samples):
         self.fingerprint = fingerprint(to_data(source))
 
     def views(self, index: int, *, length: float | None, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """The content (*axes) itself."""
+        """Returns the content (*axes) itself."""
         return (self.content(index),)
 
     def content(self, index: int) -> Tensor:
-        """Normal noise (*axes), or ids; two of three uneven samples lack up to 40 % of the last axis."""
+        """Returns normal noise (*axes), or ids; two of three uneven samples lack up to 40 % of the last axis."""
         drawn = generator(0, "noise", index)
         *leading, last = self.source.axes
         last = max(1, round(last * (1 - index % 3 / 5))) if self.source.uneven else last

@@ -13,18 +13,18 @@ from didact.errors import SpecError, did_you_mean
 
 @attrs.frozen(kw_only=True, eq=False)
 class Record:
-    """One sample that is to be written into a store.
+    """One sample to write into a store.
 
     Attributes:
         data: the file's own compressed bytes, unchanged; text as UTF-8.
-        length: in the medium's unit.
-        fields: its known properties: ``label``, and those that a file-name pattern or a column gave.
-        name: of its file, and its place in it.
-        suspect: why a readable record is suspicious, as an adjective: ``silent``. The record is kept, and the reason
-            becomes its field ``suspect``: the summary of the ingestion reports it, and a source leaves it out with
-            ``where="suspect != silent"``. Empty for nearly all records.
-        fault: why the record must be skipped although the rest of its file is readable, such as a malformed row. It is
-            listed by its name among the rejected files. Empty for all records that are kept.
+        length: the length in the medium's unit.
+        fields: the known properties: ``label``, and fields from a file-name pattern or a column.
+        name: the name of its file, with the sample's place in the file.
+        suspect: why a readable record is suspicious, as an adjective: ``silent``. The record is kept and the reason
+            becomes its field ``suspect``. The summary of the ingestion reports it, and a source excludes such records
+            with ``where="suspect != silent"``. Empty for nearly all records.
+        fault: why the record must be skipped although the rest of its file is readable, such as a malformed row. The
+            record is listed by name among the rejected files. Empty for all records that are kept.
     """
 
     data: bytes
@@ -39,11 +39,11 @@ class Medium(abc.ABC):
     """A kind of file that ``didact ingest`` reads.
 
     Class attributes:
-        kind: its name in the store and on the command line, in plural: ``images``.
-        unit: of a record's length.
-        suffixes: of the files that it reads, lower-case with their dot; others are skipped.
-        options: the names that ``--option name=value`` accepts, each with its allowed values; an empty tuple allows
-            any value. Empty for a medium without options.
+        kind: the name of the medium in the store and on the command line, in plural: ``images``.
+        unit: the unit of a record's length.
+        suffixes: the lower-case suffixes of the files that it reads, with the dot; other files are skipped.
+        options: the names that ``--option name=value`` accepts, each with its allowed values. An empty tuple allows any
+            value. Empty for a medium without options.
     """
 
     kind: ClassVar[str]
@@ -54,10 +54,10 @@ class Medium(abc.ABC):
     def check_options(self, options: Mapping[str, str]) -> None:
         """Checks the options once, before any file is listed or read and before the store is created.
 
-        The default compares them with `options`; a medium that checks more calls it first.
+        The default compares the options with `options`; an override that checks more should call it first.
 
         Args:
-            options: the command line's ``--option name=value``.
+            options: the options of the command line, ``--option name=value``.
 
         Raises:
             SpecError: an option is unknown, or its value is not allowed.
@@ -80,20 +80,20 @@ class Medium(abc.ABC):
 
     @abc.abstractmethod
     def records(self, data: bytes, name: str, options: Mapping[str, str]) -> list[Record]:
-        """Checks one file and splits it into records. Runs in a worker process.
+        """Checks one file and splits it into records. This method runs in a worker process.
 
         Args:
-            data: the file's bytes.
-            name: its name, for messages.
-            options: the command line's ``--option name=value``, checked by `check_options`.
+            data: the bytes of the file.
+            name: the name of the file, for messages.
+            options: the options of the command line, ``--option name=value``, checked by `check_options`.
 
         Returns:
-            Its records. A part that must be skipped has a `Record.fault`; a suspicious one has a `Record.suspect`.
+            The records. A part that must be skipped has a `Record.fault`; a suspicious part has a `Record.suspect`.
 
         Raises:
             DataError: the file cannot be read; it is skipped and listed with this reason.
         """
 
     def describe(self, record: Record) -> str:
-        """One line about a record, for ``didact inspect``."""
+        """Describes a record in one line, for ``didact inspect``."""
         return f"{record.name}  {record.length:g} {self.unit}"

@@ -1,4 +1,4 @@
-"""The plugin of didact-stores: its commands."""
+"""The registrations of didact-stores: its commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store's records as samples of a source."""
+"""The records of a store as samples of a source."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from didact_stores.store import Store, StoredRecord
 
 
 class StoredSamples(Samples):
-    """A store's records as a source's samples. Subclasses decode them.
+    """Samples of a source from the records of a store. Subclasses decode the records.
 
     Args:
-        store: of the records.
+        store: the store of the records.
         where: a condition, such as ``speaker != theo`` or ``split == train and label != noise``; None for all.
 
     Raises:
-        DataError: the condition names an unknown field or value, or no record fulfils it.
+        DataError: the condition names an unknown field or value, or matches no record.
     """
 
     def __init__(self, store: Store, where: str | None = None) -> None:
@@ -30,7 +30,7 @@ class StoredSamples(Samples):
         self.labels: np.ndarray | None = None
         self.classes: tuple[str, ...] = ()
         if "label" in store.manifest.fields:
-            self.labels, self.classes = store.column("label")  # all classes of the store, so that two parts of it agree
+            self.labels, self.classes = store.column("label")  # all classes of the store, so that its parts agree
         self._chosen: np.ndarray | None = None
         if where is not None:
             chosen = np.flatnonzero(_matches(store, where))
@@ -41,24 +41,22 @@ class StoredSamples(Samples):
             self.keep(chosen)
 
     def keep(self, chosen: np.ndarray) -> None:
-        """Drops all samples but some. A source calls it before the first read.
+        """Keeps only the chosen samples. A source calls this before the first read.
 
         Args:
-            chosen: (N,) int64; the samples to keep, ascending.
+            chosen: (N,) int64; the samples to keep, in ascending order.
         """
         self._chosen = chosen if self._chosen is None else self._chosen[chosen]
         self.lengths = self.lengths[chosen]
         self.labels = None if self.labels is None else self.labels[chosen]
-        which = self._chosen.astype(
-            "<i8"
-        ).tobytes()  # the same samples give the same fingerprint, however they were chosen
+        which = self._chosen.astype("<i8").tobytes()  # equal samples give equal fingerprints, however they were chosen
         self.fingerprint = hashlib.sha256(self.store.fingerprint.encode() + which).hexdigest()
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def record(self, index: int) -> StoredRecord:
-        """The record of sample ``index``."""
+        """Reads the record of sample ``index``."""
         return self.store.get(self.place(index))
 
     def name(self, index: int) -> str:
@@ -70,12 +68,12 @@ class StoredSamples(Samples):
 
     @property
     def places(self) -> np.ndarray:
-        """(N,) int64; the store's indices of all samples, ascending."""
+        """(N,) int64; the store's indices of all samples, in ascending order."""
         return np.arange(len(self.store)) if self._chosen is None else self._chosen
 
 
 def _matches(store: Store, where: str) -> np.ndarray:
-    """Whether each record fulfils a condition: (N,) bool."""
+    """Computes whether each record matches a condition: (N,) bool."""
     matches = np.ones(len(store), dtype=bool)
     for term in re.split(r"\s+and\s+(?=\S+\s*(?:==|!=))", where.strip()):
         parsed = re.fullmatch(r"\s*(\S+?)\s*(==|!=)\s*(.+?)\s*", term)
@@ -93,7 +91,7 @@ def _matches(store: Store, where: str) -> np.ndarray:
                 hint=f"{did_you_mean(field, store.manifest.fields)}; where=None takes all records",
             )
         codes, names = store.column(field)
-        if value not in names:  # a misspelt exclusion would exclude nothing
+        if value not in names:  # a misspelt value in an exclusion would exclude nothing
             raise DataError(
                 f"no record of the store has the {field} {value!r}",
                 where=f"where={where!r}",

@@ -1,9 +1,9 @@
 """A store: the records that ``didact ingest`` made from files, in one LMDB folder.
 
-STORE/data.mdb        the records: the files' own bytes, name, length and fields of each
+STORE/data.mdb        the records: each has the file's own bytes, its name, length and fields
 STORE/columns/        all lengths and fields as arrays, so that a store of ten million records opens in milliseconds
-STORE/rejected.tsv    the files that could not be read, and why
-STORE/store.json      the manifest; written last, so a folder without it is not yet a store
+STORE/rejected.tsv    the files that could not be read, with the reasons
+STORE/store.json      the manifest; written last, so a folder without it is not a complete store
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import numpy as np
 from didact.errors import DataError, did_you_mean
 
 SCHEMA = 1
-DATA, ABOUT, PROGRESS = b"data", b"about", b"progress"  # the databases in data.mdb; only ingestion uses the last
-DIGEST_BYTES = 32  # SHA-256; an `ABOUT` value is a record's digest, then [name, length, fields] as JSON
+DATA, ABOUT, PROGRESS = b"data", b"about", b"progress"  # the databases in data.mdb; only ingestion uses the last one
+DIGEST_BYTES = 32  # SHA-256; an `ABOUT` value is a record's digest followed by [name, length, fields] as JSON
 
 
 def _strings(values: Iterable[str]) -> tuple[str, ...]:
@@ -36,17 +36,17 @@ class Manifest:
     """The contents of ``store.json``.
 
     Attributes:
-        schema: version of this layout.
-        kind: of its medium: ``images``, ``audio``, ``text``.
-        unit: of lengths.
-        count: number of records.
-        fingerprint: SHA-256 over the records' bytes and fields in their order.
-        fields: names of the records' fields, such as ``label``; ``columns/field-N`` holds the N-th.
-        total_length: of all records, in the unit.
-        total_bytes: of all records' data.
-        files: number of files that were read.
-        rejected: number of files, and parts of files, in ``rejected.tsv``.
-        inputs: the files and options that it was made from, to recognise them when an ingestion is repeated.
+        schema: the version of this layout.
+        kind: the kind of the medium: ``images``, ``audio``, ``text``.
+        unit: the unit of lengths.
+        count: the number of records.
+        fingerprint: SHA-256 over the records' bytes and fields, in order.
+        fields: the names of the records' fields, such as ``label``; ``columns/field-N`` holds the N-th field.
+        total_length: the total length of all records, in the unit.
+        total_bytes: the total size of all records' data.
+        files: the number of files that were read.
+        rejected: the number of files and parts of files in ``rejected.tsv``.
+        inputs: the files and options of the ingestion, to recognise the ingestion when it is repeated.
     """
 
     schema: int
@@ -68,9 +68,9 @@ class StoredRecord:
 
     Attributes:
         data: the file's own bytes.
-        name: of the file, and the place in it.
-        length: in the store's unit.
-        fields: such as ``label``.
+        name: the name of the file, with the record's place in the file.
+        length: the length in the store's unit.
+        fields: the fields, such as ``label``.
     """
 
     data: bytes
@@ -82,11 +82,11 @@ class StoredRecord:
 class Store:
     """An ingested collection of records.
 
-    LMDB is opened when a process reads its first record: an environment that crosses a fork or a pickle corrupts data
-    or crashes (py-lmdb#350), so every process opens its own.
+    LMDB is opened when a process reads its first record. An environment that crosses a fork or a pickle corrupts data
+    or crashes (py-lmdb#350), so every process opens its own environment.
 
     Attributes:
-        path: its folder.
+        path: the folder of the store.
         manifest: the contents of ``store.json``.
     """
 
@@ -97,14 +97,14 @@ class Store:
 
     @classmethod
     def open(cls, name_or_path: str, kind: str | None = None) -> Store:
-        """Opens the store in a folder, or of a name in ``$DIDACT_STORES`` or ``stores/``.
+        """Opens a store by its folder, or by a name in ``$DIDACT_STORES`` or ``stores/``.
 
         Args:
-            name_or_path: of the folder.
-            kind: that is required; None accepts any.
+            name_or_path: the name or the folder of the store.
+            kind: the required kind; None accepts any kind.
 
         Raises:
-            DataError: it is missing, half written, damaged, empty or of another kind.
+            DataError: the store is missing, half written, damaged, empty or of another kind.
         """
         path = find_store(name_or_path)
         manifest = read_manifest(path)
@@ -137,19 +137,19 @@ class Store:
 
     @property
     def lengths(self) -> np.ndarray:
-        """(N,) float64; every record's length in the store's unit."""
+        """(N,) float64; the length of every record in the store's unit."""
         if self._lengths is None:
             self._lengths = self._array("lengths")
         return self._lengths
 
     def column(self, field: str) -> tuple[np.ndarray, tuple[str, ...]]:
-        """A field of all records.
+        """Reads a field of all records.
 
         Returns:
-            codes (N,) int64, indices into the values, -1 where a record has no such field; and the sorted values.
+            Codes (N,) int64, which index the values, -1 for a record without the field; and the sorted values.
 
         Raises:
-            DataError: no record has such a field.
+            DataError: no record has the field.
         """
         fields = self.manifest.fields
         if field not in fields:
@@ -159,10 +159,10 @@ class Store:
         return self._array(place).astype(np.int64), tuple(names)
 
     def get(self, index: int) -> StoredRecord:
-        """Record number ``index``, from 0.
+        """Reads record number ``index``, from 0.
 
         Raises:
-            DataError: it cannot be read.
+            DataError: the record cannot be read.
         """
         reader, key = self._open(), self._key(index)
         try:
@@ -176,7 +176,7 @@ class Store:
         return StoredRecord(data=data, name=name, length=length, fields=fields)
 
     def name(self, index: int) -> str:
-        """The name of record number ``index``, without its data."""
+        """Reads the name of record number ``index``, without its data."""
         reader, key = self._open(), self._key(index)
         with reader.environment.begin() as transaction:
             about = transaction.get(key, db=reader.about)
@@ -200,7 +200,7 @@ class Store:
     def _array(self, name: str) -> np.ndarray:
         file = self.path / "columns" / f"{name}.npy"
         try:
-            array: np.ndarray = np.load(file, mmap_mode="r")  # mapped: all workers of a machine share one copy
+            array: np.ndarray = np.load(file, mmap_mode="r")  # memory-mapped: all workers of a machine share one copy
         except (OSError, ValueError) as error:
             raise self._damaged(f"columns/{file.name} cannot be read: {error}") from error
         if array.shape != (len(self),):
@@ -218,10 +218,10 @@ class Store:
 
 
 def find_store(name_or_path: str) -> Path:
-    """The folder of a store, complete or not.
+    """Finds the folder of a store, which may be incomplete.
 
     Raises:
-        DataError: there is none; lists the places that were searched.
+        DataError: the store does not exist; the error lists the places that were searched.
     """
     roots = [Path(root) for root in (os.environ.get("DIDACT_STORES"), "stores") if root]
     places = [Path(name_or_path), *(root / name_or_path for root in roots)]
@@ -238,10 +238,10 @@ def find_store(name_or_path: str) -> Path:
 
 
 def read_manifest(path: Path) -> Manifest | None:
-    """The manifest of the store in a folder; None where the store is not complete.
+    """Reads the manifest of the store in a folder; None if the store is not complete.
 
     Raises:
-        DataError: ``store.json`` is damaged or of a later version.
+        DataError: ``store.json`` is damaged or has a later version.
     """
     file = path / "store.json"
     if not file.is_file():
@@ -263,7 +263,7 @@ def read_manifest(path: Path) -> Manifest | None:
 
 
 def rejected_files(path: str | Path) -> Iterator[tuple[str, str]]:
-    """The files that a store's ingestion rejected: names and reasons."""
+    """Yields the files that a store's ingestion rejected, with names and reasons."""
     try:
         lines = (Path(path) / "rejected.tsv").read_text(encoding="utf-8").split("\n")[1:-1]
     except FileNotFoundError:
@@ -274,15 +274,15 @@ def rejected_files(path: str | Path) -> Iterator[tuple[str, str]]:
 
 
 def record_key(index: int) -> bytes:
-    """LMDB's key of record ``index``; big-endian, so that keys are in order."""
+    """The LMDB key of record ``index``; big-endian, so that keys are in order."""
     return index.to_bytes(8, "big")
 
 
 class _Reader:
-    """An environment opened for reading by this process.
+    """An environment that this process has opened for reading.
 
-    LMDB forbids opening one file twice in a process, and an experiment's source and its evaluations may use the same
-    store. They share a reader, which is closed with the last of them. Thread-safe.
+    LMDB forbids opening one file twice in a process, and a source and its evaluations may use the same store. They
+    share one reader, which is closed with the last user. The class is thread-safe.
     """
 
     _opened: ClassVar[weakref.WeakValueDictionary[tuple[int, int], _Reader]] = weakref.WeakValueDictionary()
@@ -298,13 +298,13 @@ class _Reader:
 
     @classmethod
     def of(cls, path: Path) -> _Reader:
-        """This process's reader of the store in ``path``."""
+        """Returns this process's reader of the store in ``path``."""
         file = (path / "data.mdb").stat()
         key = (file.st_dev, file.st_ino)
         with cls._opening:
             reader = cls._opened.get(key)
             if reader is not None and reader.process != os.getpid():
-                reader.environment.close()  # inherited over a fork: unusable here, and it blocks a second one
+                reader.environment.close()  # inherited over a fork: unusable here, and it blocks a new environment
                 reader = None
             if reader is None:
                 reader = cls._opened[key] = cls(path)
@@ -312,7 +312,7 @@ class _Reader:
 
     @classmethod
     def renew_lock(cls) -> None:
-        """Replaces the lock in a forked process, whose parent may have held it in another thread."""
+        """Replaces the lock in a forked process, because another thread of the parent may have held it."""
         cls._opening = threading.Lock()
 
 

@@ -37,7 +37,7 @@ def bench_command(
     """Measure the speed of the experiment in FILE over a few training steps, and the time of each stage.
 
     Nothing is written. The ceiling is the speed of one large matrix product of the same precision, measured at the same
-    time; other processes lower both.
+    time. Other processes on the machine lower both.
 
     With --against, each setting trains in a process of its own. The processes take turns on the same batches, so that
     other load on the machine affects all settings alike:

@@ -30,11 +30,10 @@ STYLES = {"fine": "green", "warning": "yellow", "error": "bold red"}
 def doctor_command(reference: str, settings: tuple[str, ...], out: Path, quick: bool, device: str) -> None:
     """Check the experiment in FILE, its data and this machine, and report every finding with a hint.
 
-    Memory and time are measured in a process of its own: the largest batches go through forward, backward and
-    optimizer, and then a few steps are taken as the run takes them. Nothing is written. Exits with 1 if there is an
-    error.
+    Memory and time are measured in a separate process: the largest batches run through forward, backward and
+    optimizer, and then a few steps of the run are timed. Nothing is written. Exits with 1 if there is an error.
 
-    A run whose experiment lists the observer `Doctor` is checked in the same way when it starts, without measuring.
+    A run whose experiment lists the observer `Doctor` is checked in the same way at its start, without measurements.
     """
     from didact import Experiment
     from didact.experiment_file import load

@@ -16,7 +16,7 @@ from didact.cli.run import DEVICE
 if TYPE_CHECKING:
     from didact_doctor.proof import Proof
 
-SHOWN = 3  # differences of each kind
+SHOWN = 3  # number of differences shown of each kind
 
 
 @click.command("prove", short_help="Prove that killing and resuming a run changes nothing.")
@@ -27,9 +27,9 @@ SHOWN = 3  # differences of each kind
 def prove_command(folder: Path, steps: int, kills: int, device: str) -> None:
     """Prove on a short copy of the experiment in RUN that killing and resuming changes nothing.
 
-    The run itself is not changed. The copy is run twice, in the folder RUN-proof: once without interruption, once
+    The run itself is not changed. The copy runs twice, in the folder RUN-proof: once without interruption, and once
     killed at random moments and resumed. Weights, teacher, optimizer, metrics and evaluations must be equal to the bit.
-    Exits with 1 and keeps the folder if something differs.
+    Exits with 1 and keeps the folder if anything differs.
     """
     from didact.record.folder import RunFolder
     from didact_doctor.proof import prove
@@ -38,7 +38,7 @@ def prove_command(folder: Path, steps: int, kills: int, device: str) -> None:
     console, folder = Console(highlight=False), folder.resolve()
     place = folder.with_name(f"{folder.name}-proof")
     if place.exists():
-        shutil.rmtree(place)  # of a proof that failed or was interrupted
+        shutil.rmtree(place)  # left by a proof that failed or was interrupted
     console.print(f"{experiment.name}: {steps} steps twice, in {place}")
     proof = prove(experiment, place, steps=steps, kills=kills, device=device, report=console.print)
     _show(console, proof)

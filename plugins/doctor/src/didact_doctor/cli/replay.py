@@ -27,8 +27,8 @@ SAMPLES_SHOWN = 20
 def replay_command(folder: Path, each_sample: bool, device: str) -> None:
     """Run the step in BUNDLE again, and name the first tensor that is not finite and the samples that cause it.
 
-    A run whose experiment lists the observer `Doctor` writes a bundle into its folder `bundles` for a step whose loss
-    or gradient is not finite. The bundle holds the batch, the weights and the experiment; the data are not needed.
+    A run whose experiment lists the observer `Doctor` writes a bundle into its folder `bundles` when the loss or
+    gradient of a step is not finite. The bundle has the batch, the weights and the experiment; the data are not needed.
     """
     from didact.machine.devices import choose_device
     from didact_doctor.replay import Replay
@@ -43,7 +43,7 @@ def replay_command(folder: Path, each_sample: bool, device: str) -> None:
 
 
 def _whole(replay: Replay) -> Iterator[str]:
-    """What was found when the step failed, and what is found now."""
+    """Yields what was found when the step failed, and what is found now."""
     bundle = replay.bundle
     count = len(bundle.ids)
     yield f"step {bundle.step} of {replay.experiment.name}: {count} samples, in {bundle.precision} on {replay.device}"
@@ -59,7 +59,7 @@ def _whole(replay: Replay) -> Iterator[str]:
 
 
 def _alone(replay: Replay) -> Iterator[str]:
-    """The loss of every sample by itself, those that are not finite first."""
+    """Yields the loss of every sample alone, samples that are not finite first."""
     if whole := replay.experiment.needs_whole_batch():
         yield f"no sample can be computed by itself: {whole} computes a function of the whole batch"
         return

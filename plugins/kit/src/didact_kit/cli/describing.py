@@ -1,4 +1,4 @@
-"""A component as a user looks it up: its fields, its source, where it may stand, and who uses it."""
+"""Describes a component: its fields, its source, the fields that accept it, and its uses."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from didact_kit.contracts import components_of, kind_of
 
 
 def describe(plugin: Plugin, short: str, folders: Sequence[Path], among: Registry) -> Iterator[str]:
-    """Lines about a component, or about all components of a plugin.
+    """Yields lines about a component, or about all components of a plugin.
 
     Args:
-        plugin: that registers it.
-        short: its name within the plugin; empty for all.
-        folders: that are searched for experiments and runs that use it.
-        among: whose specs may hold it.
+        plugin: the plugin that registers the component.
+        short: the short name of the component; empty for all components.
+        folders: the folders to search for experiments and runs that use the component.
+        among: the registry whose specs may accept the component.
     """
     for name, component in components_of(plugin):
         if short in ("", name):
@@ -68,7 +68,7 @@ def _default(field: Any) -> str:
 
 
 def _holders(cls: type[Spec], among: Registry) -> Iterator[str]:
-    """The fields of an experiment, and of other specs, that may hold this one."""
+    """Yields the fields of an experiment and of other specs that accept this spec."""
     holders: tuple[type[Spec], ...] = (Experiment, *among.of_kind(Spec).values())
     for holder in holders:
         for field, hint in field_types(holder).items():
@@ -77,7 +77,7 @@ def _holders(cls: type[Spec], among: Registry) -> Iterator[str]:
 
 
 def _choices(hint: Any) -> Iterator[Any]:
-    """The classes of specs that a type admits, at any depth."""
+    """Yields the spec classes that a type accepts, at any depth."""
     if isinstance(hint, type) and issubclass(hint, Spec) and hint is not Spec:
         yield hint
     for argument in typing.get_args(hint):
@@ -85,7 +85,7 @@ def _choices(hint: Any) -> Iterator[Any]:
 
 
 def _experiments(cls: type, folders: Sequence[Path]) -> Iterator[str]:
-    """The places where Python files import the class from its package; the files are read, not run."""
+    """Yields the places where Python files import the class from its package; the files are read, not executed."""
     package = cls.__module__.split(".")[0]
     for folder in folders:
         below = (Path(place) / name for place, _, names in os.walk(folder) for name in names if name.endswith(".py"))
@@ -103,12 +103,12 @@ def _experiments(cls: type, folders: Sequence[Path]) -> Iterator[str]:
 
 
 def _runs(full: str, folders: Sequence[Path]) -> Iterator[str]:
-    """The runs whose record names the component."""
+    """Yields the runs whose record names the component."""
     for place, below, files in itertools.chain.from_iterable(map(os.walk, folders)):
         below.sort()
         if "experiment.json" in files:
-            below.clear()  # what a run keeps is its own
-            with contextlib.suppress(OSError, ValueError):  # another run may be writing it
+            below.clear()  # the run's own subfolders are not searched
+            with contextlib.suppress(OSError, ValueError):  # another process may be writing the file
                 if _names(json.loads((Path(place) / "experiment.json").read_text()), full):
                     yield f"the run {place}"
 

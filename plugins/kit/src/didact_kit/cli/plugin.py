@@ -66,7 +66,7 @@ def show_command(name: str, folders: tuple[Path, ...]) -> None:
     "--out", type=click.Path(path_type=Path), help="New folder; must be empty or missing.  [default: didact-NAME]"
 )
 def new_command(name: str, kind: str, out: Path | None) -> None:
-    """Write a distribution with one component, which installs, trains and keeps the contract as it is.
+    """Write a distribution with one component, which can be installed, trained and checked without changes.
 
     KIND is masker, feature-encoder, backbone, target-builder, objective, teacher, source, evaluation or observer.
 
@@ -100,10 +100,10 @@ def new_command(name: str, kind: str, out: Path | None) -> None:
     help="Folder of the plugin, with its pyproject.toml.  [default: the current folder]",
 )
 def add_command(name: str, kind: str, folder: Path) -> None:
-    """Write the file of a component into a plugin, and print the lines that register, try and export it.
+    """Write the file of a component into a plugin, and print the lines that register, try and export the component.
 
-    The component's full name is PLUGIN/NAME. No existing file is changed: paste the printed lines where the command
-    says, and `didact plugin check` confirms that they fit.
+    The component's full name is PLUGIN/NAME. No existing file is changed. Paste the printed lines where the command
+    says; `didact plugin check` then confirms that they are correct.
 
     KIND is masker, feature-encoder, backbone, target-builder, objective, teacher, source, evaluation or observer.
 
@@ -124,7 +124,7 @@ def add_command(name: str, kind: str, folder: Path) -> None:
 
 
 def pasted(addition: Addition) -> str:
-    """The lines to paste, each block under a comment that names its file and place."""
+    """Formats the lines to paste; each block has a comment that names its file and place."""
     return "".join(f"# {paste.file}, {paste.place}:\n{paste.lines}\n\n" for paste in addition.pastes)
 
 
@@ -136,8 +136,8 @@ def pasted(addition: Addition) -> str:
 def check_command(names: tuple[str, ...], rules: tuple[str, ...], quick: bool, verbose: bool) -> None:
     """Check NAME against the contract: a plugin, its distribution, or one component (`stripes/masker`).
 
-    Each component is tried on the examples that the plugin gives (the hook `didact_examples`). A broken rule is
-    reported with what was seen and a hint, and the exit code is 1. `didact_kit.contract` gives pytest the same checks.
+    Each component is checked on the examples that the plugin gives (the hook `didact_examples`). For a broken rule, the
+    command reports what was seen and a hint, and exits with 1. `didact_kit.contract` gives pytest the same checks.
     """
     seen = Counter[str]()
     by_component: dict[str, list[Check]] = {}
@@ -151,7 +151,7 @@ def check_command(names: tuple[str, ...], rules: tuple[str, ...], quick: bool, v
 
 
 def _chosen(names: tuple[str, ...], rules: tuple[str, ...], quick: bool) -> list[Check]:
-    """The checks that the command line asks for; those that show why a component cannot be judged come always."""
+    """Selects the checks for the command line; always includes those that show why a component cannot be checked."""
     from didact_kit import contract
     from didact_kit.distributions import USABLE
 
@@ -168,7 +168,7 @@ def _chosen(names: tuple[str, ...], rules: tuple[str, ...], quick: bool) -> list
 
 
 def _check(component: str, checks: list[Check], verbose: bool) -> Counter[str]:
-    """Makes one component's checks, and reports the verdicts."""
+    """Runs the checks of one component and reports their outcomes."""
     click.secho(f"{component}  {checks[0].case.distribution}", bold=True)
     verdicts: list[Verdict] = []
     for check in checks:
@@ -180,7 +180,7 @@ def _check(component: str, checks: list[Check], verbose: bool) -> Counter[str]:
     reported = set()
     for verdict in verdicts:
         if verdict.broken is not None:
-            if str(verdict.broken) in reported:  # of an example before it
+            if str(verdict.broken) in reported:  # reported by an earlier example
                 continue
             reported.add(str(verdict.broken))
             click.echo(f"  {click.style('broken', fg='red', bold=True)}  " + str(verdict.broken).replace("\n", "\n  "))
@@ -194,7 +194,7 @@ def _check(component: str, checks: list[Check], verbose: bool) -> Counter[str]:
 
 
 def _require_usable(plugin: Plugin, short: str) -> None:
-    """Raises a `PluginError` where a plugin, or the component that is named, cannot be used."""
+    """Raises a `PluginError` if the plugin, or the named component, cannot be used."""
     where = f"{plugin.owner}, {plugin.module}"
     if plugin.skipped:
         raise PluginError(f"{SKIP} leaves out the plugin {plugin.name!r}", where=where, hint=f"remove it from {SKIP}")

@@ -1,1 +1,1 @@
-"""Files for plugin authors: a new plugin, and another component for one that exists."""
+"""Files for plugin authors: a new plugin, and a new component for an existing plugin."""

@@ -1,4 +1,4 @@
-"""Adding a component to an existing plugin: its file, and lines to paste into the plugin's other files."""
+"""Adds a component to an existing plugin: writes its file, and lines to paste into the plugin's other files."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from didact_kit.scaffold.kinds import KINDS
 
 @attrs.frozen(kw_only=True)
 class Paste:
-    """Lines that belong into a file of the plugin.
+    """Lines to paste into a file of the plugin.
 
     Attributes:
-        file: to be changed.
-        place: in the file.
-        lines: to be pasted there, with their indentation.
+        file: the file to change.
+        place: the place in the file.
+        lines: the lines to paste there, with their indentation.
     """
 
     file: Path
@@ -44,11 +44,11 @@ class Addition:
     """A component that was added.
 
     Attributes:
-        component: its full name, such as ``stripes/ear``.
-        package: that has it.
-        cls: its class.
-        module: its file, which was written.
-        pastes: what registers, tries and exports it.
+        component: the full name of the component, such as ``stripes/ear``.
+        package: the package that contains the component.
+        cls: the name of the component's class.
+        module: the file that was written.
+        pastes: the lines that register, try and export the component.
     """
 
     component: str
@@ -60,13 +60,13 @@ class Addition:
 
 @attrs.frozen(kw_only=True)
 class Home:
-    """A plugin's own files.
+    """The files of a plugin's own distribution.
 
     Attributes:
-        plugin: its name.
-        package: its package's name.
-        source: the package's folder.
-        module: the file that its entry point names.
+        plugin: the name of the plugin.
+        package: the name of the plugin's package.
+        source: the folder of the package.
+        module: the file that the plugin's entry point names.
     """
 
     plugin: str
@@ -81,7 +81,7 @@ class Home:
 
     @property
     def exports(self) -> Path:
-        """The package's public list: ``__init__.pyi``, or ``__init__.py`` where there is none."""
+        """The public list of the package: ``__init__.pyi``, or ``__init__.py`` if that does not exist."""
         stub = self.source / "__init__.pyi"
         return stub if stub.exists() else self.source / "__init__.py"
 
@@ -90,13 +90,13 @@ def add(name: str, kind: str, folder: Path) -> Addition:
     """Writes a component's file into a plugin.
 
     Args:
-        name: of the component, such as ``ear``; its full name is ``PLUGIN/ear``. Where it equals the kind, the class is
-            named after the plugin, as in a new one.
-        kind: of the component, one of `KINDS`.
-        folder: of the plugin's distribution.
+        name: the name of the component, such as ``ear``; its full name is ``PLUGIN/ear``. If it equals the kind, the
+            class is named after the plugin, as in a new plugin.
+        kind: the kind of the component, one of `KINDS`.
+        folder: the folder of the plugin's distribution.
 
     Raises:
-        PluginError: the kind is unknown, the folder has no plugin, or the name cannot be used or is taken.
+        PluginError: the kind is unknown, the folder has no plugin, or the name is invalid or taken.
         RunError: the file cannot be written.
     """
     if kind not in KINDS:
@@ -141,10 +141,10 @@ def _pastes(home: Home, kind: str, short: str, cls: str, module: str) -> tuple[P
 
 
 def _home(folder: Path) -> Home:
-    """The plugin whose distribution is in a folder.
+    """Finds the plugin of the distribution in a folder.
 
     Raises:
-        PluginError: there is none, or none whose files can be found.
+        PluginError: the folder has no plugin, or none whose files can be found.
     """
     manifest = folder / "pyproject.toml"
     hint = "go to the folder of a plugin, or name one: --to FOLDER; `didact plugin new` writes one"
@@ -153,7 +153,7 @@ def _home(folder: Path) -> Home:
     try:
         project = tomllib.loads(manifest.read_text(encoding="utf-8"))
         plugins = dict(project.get("project", {}).get("entry-points", {}).get(GROUP, {}))
-    except (ValueError, AttributeError, TypeError, OSError) as error:  # no TOML, or tables that are none
+    except (ValueError, AttributeError, TypeError, OSError) as error:  # not TOML, or values that are not tables
         raise PluginError(f"it cannot be read: {error}", where=str(manifest), hint="correct the file") from None
     if not plugins:
         raise PluginError(f"there is no plugin here: no entry point of {GROUP!r}", where=str(manifest), hint=hint)
@@ -177,7 +177,7 @@ def _home(folder: Path) -> Home:
 
 
 def _module(home: Home, short: str, usual: str, suffix: str) -> Path:
-    """The component's file: named after the kind, or where that file exists, after the component, too."""
+    """The component's file, named after the kind; if that file exists, the component's name is added."""
     particular = f"{short.removesuffix(f'-{suffix.lower()}').replace('-', '_')}_{usual}"
     for name in (usual, particular):
         path = home.source / f"{name}.py"
@@ -187,7 +187,7 @@ def _module(home: Home, short: str, usual: str, suffix: str) -> Path:
 
 
 def _check_free(home: Home, short: str, cls: str) -> None:
-    """Raises a `PluginError` where the plugin's files have the component's name, or its class's, already."""
+    """Raises a `PluginError` if the plugin already has the component's name or the name of its class."""
     if re.search(rf"""["']{re.escape(short)}["']\s*:""", _read(home.module)):
         raise PluginError(
             f"the plugin {home.plugin!r} has a {short!r} already", where=str(home.module), hint="choose another name"

@@ -1,4 +1,4 @@
-"""The example experiment of a new plugin: data2vec on generated series, with one part of the plugin's own."""
+"""The example experiment of a new plugin: data2vec on generated series, with the plugin's own part."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class Part:
-    """An expression that stands in a field of the experiment, and what it imports.
+    """An expression in a field of the experiment, and its imports.
 
     Attributes:
         code: the expression.
@@ -33,7 +33,7 @@ PARTS = {
 }
 EVALUATION = Part(code="Probe(train=train, test=test)", imports={"didact_evaluate": ("Probe",)})
 
-CODE = {  # the expression with the new component, by kind
+CODE = {  # the expression with the new component, for each kind
     "masker": "{cls}()",
     "feature-encoder": "{cls}(width=32)",
     "backbone": "{cls}(width=32, depth=2)",
@@ -52,11 +52,11 @@ FIELDS = {
     "teacher": "targets",
     "objective": "objective",
 }
-BESIDE = {"target-builder": ("EMATeacher",), "teacher": ("TopKTargets",)}  # of didact_distill
+BESIDE = {"target-builder": ("EMATeacher",), "teacher": ("TopKTargets",)}  # parts of didact_distill
 
 
 def usage(kind: str, cls: str) -> str:
-    """A component in its field of an experiment, as the example experiment of a new plugin has it."""
+    """Returns a component in its field of an experiment, as in the example experiment of a new plugin."""
     code = CODE[kind].format(cls=cls)
     if kind == "evaluation":
         return f'evaluations={{"classes": {code}}}'
@@ -65,13 +65,13 @@ def usage(kind: str, cls: str) -> str:
 
 
 def experiment(name: str, kind: str, package: str, cls: str) -> str:
-    """The experiment's file.
+    """Returns the content of the experiment's file.
 
     Args:
-        name: of the plugin.
-        kind: of its component.
-        package: that has the component.
-        cls: the component's class.
+        name: the name of the plugin.
+        kind: the kind of its component.
+        package: the package that contains the component.
+        cls: the name of the component's class.
     """
     own = Part(
         code=CODE[kind].format(cls=cls),

@@ -1,4 +1,4 @@
-"""Templates and what stands in their blanks: a component, its registration, its examples."""
+"""The text that fills the blanks of templates: a component, its registration and its examples."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from didact.errors import PluginError
 from didact.hookspecs import VERSION
 from didact_kit.scaffold.kinds import KINDS
 
-WIDTH = 120  # of a line
+WIDTH = 120  # of a line of code
 
 
 def words_of(plugin: str, kind: str, *, package: str, short: str, cls: str, module: str) -> dict[str, str]:
-    """What stands in the blanks of the templates.
+    """Returns the texts that fill the blanks of the templates.
 
     Args:
-        plugin: its name.
-        kind: of the component, one of `KINDS`.
-        package: that has the component.
+        plugin: the name of the plugin.
+        kind: the kind of the component, one of `KINDS`.
+        package: the package that contains the component.
         short: the component's name in the plugin.
-        cls: the component's class.
-        module: the component's file.
+        cls: the name of the component's class.
+        module: the name of the component's file.
     """
     return {
         "plugin": plugin,
@@ -39,17 +39,17 @@ def words_of(plugin: str, kind: str, *, package: str, short: str, cls: str, modu
 
 
 def filled(template: str, words: dict[str, str]) -> str:
-    """A template with its blanks filled."""
+    """Fills the blanks of a template."""
     folder = importlib.resources.files("didact_kit.scaffold") / "templates"
     return string.Template((folder / f"{template}.template").read_text()).substitute(words)
 
 
 def registration(hook: str, places: dict[str, str]) -> str:
-    """A hook of a plugin's module.
+    """Returns the code of a hook in a plugin's module.
 
     Args:
-        hook: its name.
-        places: what it registers, ``short name → module:Class``.
+        hook: the name of the hook.
+        places: the components to register, ``short name → module:Class``.
     """
     lines = [f"        {entry}" for entry in map(registered, places.items())]
     return "\n".join(
@@ -58,13 +58,13 @@ def registration(hook: str, places: dict[str, str]) -> str:
 
 
 def registered(item: tuple[str, str]) -> str:
-    """A component's line in what a hook returns, from its short name and its class's place."""
+    """Returns a component's line in the result of a hook, from its short name and the place of its class."""
     short, place = item
     return f'"{short}": "{place}",'
 
 
 def examples_of(kind: str, short: str, cls: str) -> str:
-    """A component's lines in what a plugin's examples function returns."""
+    """Returns a component's lines in the result of a plugin's examples function."""
     lines = []
     for example in KINDS[kind].examples:
         arguments = string.Template(example).substitute(Class=cls)
@@ -76,12 +76,12 @@ def examples_of(kind: str, short: str, cls: str) -> str:
 
 
 def class_name(name: str, suffix: str) -> str:
-    """The component's class: ``stripes`` and ``Masker`` are ``StripesMasker``, and so is ``stripes-masker``."""
+    """Names the component's class: both ``stripes`` and ``stripes-masker`` give ``StripesMasker`` for ``Masker``."""
     return "".join(part.capitalize() for part in name.split("-")).removesuffix(suffix) + suffix
 
 
 def check_word(name: str, what: str) -> None:
-    """Raises a `PluginError` where a name is not written as names of plugins and components are."""
+    """Raises a `PluginError` if a name is not a valid name for a plugin or component."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         raise PluginError(
             f"{name!r} is not a valid name for {what}",
@@ -91,7 +91,7 @@ def check_word(name: str, what: str) -> None:
 
 
 def check_class(cls: str) -> None:
-    """Raises a `PluginError` where a component's class would hide one that its file or its examples import."""
+    """Raises a `PluginError` if the component's class would hide one that its file or its examples import."""
     if cls in dir(didact) or any(cls in about.testing for about in KINDS.values()):
         raise PluginError(
             f"its class would be called {cls}, which is the name of a class of didact",
@@ -101,6 +101,6 @@ def check_class(cls: str) -> None:
 
 
 def _bounds() -> str:
-    """The versions of didact whose hooks are those of this one."""
+    """Returns the versions of didact that have the same hooks as the installed version."""
     major, minor = map(int, VERSION.split("."))
     return f">={major}.{minor},<{major}.{minor + 1}"

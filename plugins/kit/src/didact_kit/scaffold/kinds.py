@@ -1,4 +1,4 @@
-"""The kinds of components that ``didact plugin new`` and ``add`` write."""
+"""The kinds of components that ``didact plugin new`` and ``add`` can write."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from didact.plugins import COMPONENTS
 
 @attrs.frozen(kw_only=True)
 class Kind:
-    """What is written for one kind of component.
+    """The files and names for one kind of component.
 
     Attributes:
-        hook: that registers it.
-        suffix: of the component's class.
+        hook: the hook that registers the component.
+        suffix: the suffix of the component's class.
         module: the file of the component.
-        words: the kind at the beginning of a sentence.
-        examples: arguments of `didact_kit.Example`, with ``$Class`` for the component's class.
-        testing: names of `didact_kit` that the examples need.
+        words: the kind in words, for the beginning of a sentence.
+        examples: the arguments of `didact_kit.Example`, with ``$Class`` for the component's class.
+        testing: the names of `didact_kit` that the examples need.
     """
 
     hook: str = COMPONENTS

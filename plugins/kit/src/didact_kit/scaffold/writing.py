@@ -1,4 +1,4 @@
-"""Writing a new plugin: a small, complete distribution that installs, trains and keeps the contract as it is."""
+"""Writes a new plugin: a small, complete distribution that can be installed, trained and checked without changes."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ from didact_kit.scaffold.filling import (
 )
 from didact_kit.scaffold.kinds import KINDS
 
-SERIES = "Series"  # the source that the example experiment of any other kind of plugin trains on
+SERIES = "Series"  # the source of the example experiment, for all kinds of plugins except sources
 
 
 def write(name: str, kind: str, folder: Path | None = None) -> tuple[Path, list[Path]]:
-    """Writes a new plugin's distribution.
+    """Writes the distribution of a new plugin.
 
     Args:
-        name: of the plugin, such as ``stripes``; its distribution is called ``didact-stripes``.
-        kind: of its component, one of `KINDS`.
-        folder: that is written, which must be empty or missing; by default one of the distribution's name, here.
+        name: the name of the plugin, such as ``stripes``; its distribution is called ``didact-stripes``.
+        kind: the kind of its component, one of `KINDS`.
+        folder: the folder to write, which must be empty or missing; by default, a folder named after the distribution
+            here.
 
     Returns:
-        the folder, and the files in it.
+        The folder, and the files in it.
 
     Raises:
-        PluginError: the kind is unknown, the name cannot be used or is taken, or the folder is not empty.
+        PluginError: the kind is unknown, the name is invalid or taken, or the folder is not empty.
         RunError: the folder cannot be written.
     """
     name = name.removeprefix("didact-")
@@ -56,7 +57,7 @@ def write(name: str, kind: str, folder: Path | None = None) -> tuple[Path, list[
 
 
 def _files(name: str, kind: str) -> dict[str, str]:
-    """Every file of the distribution, ``path → content``."""
+    """Returns every file of the distribution, ``path → content``."""
     about, package = KINDS[kind], f"didact_{name.replace('-', '_')}"
     cls = class_name(name, about.suffix)
     words = words_of(name, kind, package=package, short=kind, cls=cls, module=about.module)
@@ -79,13 +80,13 @@ def _files(name: str, kind: str) -> dict[str, str]:
 
 
 def _own_words(kind: str, cls: str, module: str, series: dict[str, tuple[str, str]]) -> dict[str, str]:
-    """What stands in the blanks of a plugin's own files, beside the component's.
+    """Returns the texts that fill the blanks of the plugin's own files, in addition to the component's.
 
     Args:
-        kind: of the component.
-        cls: the component's class.
-        module: that has the component.
-        series: the source beside the component, ``short name → (class, module)``; empty where it is the component.
+        kind: the kind of the component.
+        cls: the name of the component's class.
+        module: the module that contains the component.
+        series: the source beside the component, ``short name → (class, module)``; empty if the component is a source.
     """
     about = KINDS[kind]
     hooks = {about.hook: {kind: f"{module}:{cls}"}}
@@ -103,7 +104,7 @@ def _own_words(kind: str, cls: str, module: str, series: dict[str, tuple[str, st
 
 
 def _series_row(module: str) -> str:
-    """The line about the series in the table of a plugin's README."""
+    """Returns the line about the series in the table of a plugin's README."""
     package = module.partition(".")[0]
     where = f"`src/{package}/series.py`"
     return f"\n| {where} | generated series for `experiment.py`; delete it once you train on your own data |"

@@ -1,4 +1,4 @@
-"""``didact ingest``: files to a store."""
+"""``didact ingest``: converts files to a store."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from didact_stores.store import Store, rejected_files
 
 SECONDS_BETWEEN_LINES = 5.0
 REASONS_SHOWN = 5
-SUSPECTS_SHOWN = 3  # names of each sort
-ROW = re.compile(r":\d+$")  # the name of a rejected row ends in its line
-INTERRUPTED = 130  # exit code of a command that SIGINT ended
+SUSPECTS_SHOWN = 3  # names shown for each kind
+ROW = re.compile(r":\d+$")  # the name of a rejected row ends with its line number
+INTERRUPTED = 130  # exit code of a command that is ended by SIGINT
 
 
 @click.command("ingest")
@@ -93,7 +93,7 @@ def ingest_command(
 
 
 def report(result: Ingested, out: str) -> list[str]:
-    """The lines that report the result of an ingestion."""
+    """Yields the lines that report the result of an ingestion."""
     manifest, progress = result.manifest, result.progress
     if manifest is None:
         return [
@@ -119,7 +119,7 @@ def report(result: Ingested, out: str) -> list[str]:
 
 
 def suspects(store: Store) -> Iterator[str]:
-    """The suspicious records, a line for each sort, and how to leave them out."""
+    """Yields a line for each kind of suspicious record, and how to exclude them."""
     if SUSPECT not in store.manifest.fields:
         return
     codes, sorts = store.column(SUSPECT)
@@ -133,12 +133,12 @@ def suspects(store: Store) -> Iterator[str]:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number and its noun, such as ``1 file`` or ``3,000 files``."""
+    """Formats a number with its noun, such as ``1 file`` or ``3,000 files``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 class IngestionProgress:
-    """A progress bar on a terminal; elsewhere a plain line every few seconds."""
+    """A progress bar on a terminal, and a plain line every few seconds elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -162,7 +162,7 @@ class IngestionProgress:
         self._bar.stop()
 
     def __call__(self, progress: Progress) -> None:
-        """Shows the progress."""
+        """Displays the progress."""
         parts = [f"{progress.rejected} rejected"] if progress.rejected else []
         parts += [f"{progress.begun / 1e6:,.0f} MB into the next"] if progress.begun else []
         status = ", ".join(parts)

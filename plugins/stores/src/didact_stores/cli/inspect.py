@@ -1,4 +1,4 @@
-"""``didact inspect``: the contents of a store."""
+"""``didact inspect``: shows the contents of a store."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _lengths(store: Store) -> Iterator[str]:
     yield "  " + "   ".join(
         f"{name} {value:.4g}" for name, value in zip(named, np.percentile(lengths, shares), strict=True)
     )
-    # equal steps of the logarithm where lengths span more than one order of magnitude: else one bar holds all
+    # equal bins on a logarithmic scale if lengths span more than one order of magnitude, or one bar would hold all
     logarithmic = shortest > 0 and longest / shortest > 10
     edges = (np.geomspace if logarithmic else np.linspace)(shortest, longest, HISTOGRAM_ROWS + 1)
     edges[0], edges[-1] = shortest, longest  # rounding must not drop the ends

@@ -1,4 +1,4 @@
-"""Ingestion: from files to a store."""
+"""Ingestion: converts files to a store."""
 
 from didact_stores.ingest.files import Place
 from didact_stores.ingest.ingestion import Ingested, Progress, ingest

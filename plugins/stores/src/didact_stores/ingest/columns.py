@@ -1,4 +1,4 @@
-"""A store's columns: one value of all records as an array."""
+"""The columns of a store: one value of all records, as an array."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Column:
-    """A field's values, numbered in the order of their first appearance."""
+    """The values of a field, numbered in the order of their first appearance."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -23,7 +23,7 @@ class Column:
         self._values.append(self._numbers.setdefault(value, len(self._numbers)))
 
     def coded(self, count: int) -> tuple[np.ndarray, list[str]]:
-        """Codes (N,) of the smallest integer type that fits, -1 where there is no value; and the sorted values."""
+        """Returns codes (N,) of the smallest integer type that fits, -1 if there is no value, and the sorted values."""
         names = sorted(self._numbers)
         places = {self._numbers[name]: place for place, name in enumerate(names)}
         codes = np.full(count, -1, dtype=np.min_scalar_type(-max(1, len(names))))

@@ -1,4 +1,4 @@
-"""Writing a store's files: the lock, atomic writes, and errors of the file system."""
+"""Writes a store's files: the lock, atomic writes, and errors of the file system."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import lmdb
 
 from didact.errors import DataError
 
-FULL_BYTES = 1 << 20  # free space below which a disk counts as full
+FULL_BYTES = 1 << 20  # a disk with less free space than this is full
 
 
 @contextlib.contextmanager
 def write_errors(folder: Path) -> Iterator[None]:
-    """Turns errors of the file system and of LMDB into errors of the store.
+    """Converts errors of the file system and of LMDB to errors of the store.
 
     Raises:
-        DataError: the store cannot be written, because the disk is full, for instance.
+        DataError: the store cannot be written, for instance because the disk is full.
     """
     try:
         yield
@@ -50,7 +50,7 @@ def lock(folder: Path) -> IO[str]:
     Raises:
         DataError: another process holds the lock.
     """
-    # flock and not LMDB's own lock, which would make a second ingester wait silently
+    # flock, because LMDB's own lock would make a second ingester wait silently
     held = open(folder / ".ingesting", "w")  # noqa: SIM115 - the caller closes it
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,7 +65,7 @@ def lock(folder: Path) -> IO[str]:
 
 
 def write_atomically(file: Path, data: bytes) -> None:
-    """Replaces a file by new content in one step; after a crash it is the old or the new one."""
+    """Replaces the content of a file in one step; after a crash, the file has the old or the new content."""
     beside = file.with_name(file.name + ".writing")
     with open(beside, "wb") as stream:
         stream.write(data)
@@ -81,6 +81,6 @@ def write_atomically(file: Path, data: bytes) -> None:
 
 def _is_full(error: OSError | lmdb.Error) -> bool:
     number = error.errno if isinstance(error, OSError) else None
-    # LMDB reports the system's errors as text, and a write that a full disk cut short as an input/output error
+    # LMDB reports system errors as text, and reports a write cut short by a full disk as an input/output error
     words = ("No space left", "Disk quota exceeded", "File too large", "Input/output error")
     return number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO) or any(word in str(error) for word in words)

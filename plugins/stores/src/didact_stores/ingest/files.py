@@ -1,4 +1,4 @@
-"""Finding the files to read: in folders, in tars, or named one by one, always in the same order."""
+"""Finds the files to read in folders, in tars, or by name; the order is always the same."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Place:
     """A place in a file.
 
     Attributes:
-        offset: bytes from the file's beginning; of a packed file, unpacked bytes.
-        line: number of the line that begins there, from 1.
+        offset: bytes from the beginning of the file; for a packed file, unpacked bytes.
+        line: the number of the line that begins there, from 1.
     """
 
     offset: int = 0
@@ -41,10 +41,10 @@ class Piece:
     """A part of a large file.
 
     Attributes:
-        begin: its beginning.
-        end: the beginning of the next piece; None for the last.
-        content: the bytes of a packed file, which can only be read from front to back; None where they are read from
-            the file.
+        begin: the beginning of the piece.
+        end: the beginning of the next piece; None for the last piece.
+        content: the bytes of a packed file, which can only be read sequentially; None if the bytes are read from the
+            file.
     """
 
     begin: Place
@@ -54,20 +54,20 @@ class Piece:
 
 @attrs.frozen(kw_only=True)
 class File:
-    """A file on disk, a piece of one, or a member of a tar.
+    """A file on disk, a piece of a file, or a member of a tar.
 
     Attributes:
-        path: of the file or of the tar, as given or below a given folder.
-        inside: its path inside the given folder or tar, with slashes; of a file named by itself, its name; of one that
-            a manifest lists, its path there.
-        member: whether it is a member of a tar.
-        offset: of its first byte in the unpacked tar.
-        size: in bytes.
-        changed: time of its last change, in nanoseconds for files and seconds for members.
-        failure: why it cannot be opened; empty where it can.
-        piece: of a large file; None for the whole file. ``size`` is then the piece's.
-        columns: of the manifest that lists it, without the path; one tuple that all its files share.
-        cells: the manifest's values in these columns; empty without a manifest.
+        path: the path of the file or the tar, as given or below a given folder.
+        inside: the path inside the given folder or tar, with slashes; the name of a file that was given by itself; the
+            path in the manifest of a file that a manifest lists.
+        member: whether the file is a member of a tar.
+        offset: the offset of its first byte in the unpacked tar.
+        size: the size in bytes.
+        changed: the time of the last change, in nanoseconds for files and in seconds for members.
+        failure: the reason why the file cannot be opened; empty if it can be opened.
+        piece: the piece of a large file; None for the whole file. ``size`` is then the size of the piece.
+        columns: the columns of the manifest that lists the file, without the path; all its files share one tuple.
+        cells: the values of the manifest in these columns; empty without a manifest.
     """
 
     path: str
@@ -83,24 +83,24 @@ class File:
 
     @property
     def listed(self) -> dict[str, str]:
-        """The fields that a manifest gives it, without empty ones."""
+        """The fields that a manifest gives the file, without empty ones."""
         return {name: cell for name, cell in zip(self.columns, self.cells, strict=True) if cell}
 
     @property
     def name(self) -> str:
-        """The file's name in messages."""
+        """The name of the file in messages."""
         return f"{_text(self.path)}/{self.inside}" if self.member else _text(self.path)
 
 
 @attrs.frozen(kw_only=True)
 class Found:
-    """The files to read.
+    """The files to read, and a summary of the others.
 
     Attributes:
-        files: in order.
-        skipped: number of other files among them.
-        fingerprint: SHA-256 over names, sizes and times of change.
-        manifest: SHA-256 of the manifest that lists them; None without a manifest.
+        files: the files, in order.
+        skipped: the number of files of other kinds.
+        fingerprint: SHA-256 over the names, sizes and times of change.
+        manifest: SHA-256 of the manifest that lists the files; None without a manifest.
     """
 
     files: tuple[File, ...]
@@ -110,19 +110,19 @@ class Found:
 
     @property
     def size(self) -> int:
-        """Total of all files, in bytes."""
+        """The total size of all files, in bytes."""
         return sum(file.size for file in self.files)
 
 
 def find(paths: Sequence[str], suffixes: Sequence[str]) -> Found:
-    """Finds the files below paths.
+    """Finds the files below the given paths.
 
     Args:
         paths: folders, which are searched recursively with the tars in them; tars; single files.
-        suffixes: of the files to find, lower-case. Hidden files (``.name``) are skipped.
+        suffixes: the lower-case suffixes of the files to find. Hidden files (``.name``) are skipped.
 
     Raises:
-        DataError: a path does not exist, or contains no such file.
+        DataError: a path does not exist, or contains no matching file.
     """
     files: list[File] = []
     skipped = 0
@@ -150,10 +150,10 @@ def fingerprint(files: Iterable[File]) -> str:
 
 
 def file_at(path: str, inside: str) -> File:
-    """A single file, with one call of ``os.stat``. If that fails, `File.failure` holds the reason.
+    """Describes a single file with one call of ``os.stat``; `File.failure` holds the reason if this fails.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         inside: see `File`.
     """
     inside = _text(inside).replace(os.sep, "/")
@@ -165,12 +165,12 @@ def file_at(path: str, inside: str) -> File:
 
 
 def unpacked(path: str) -> IO[bytes]:
-    """A tar's bytes without its compression. Seeking backwards is slow."""
+    """Opens a tar and decompresses it; seeking backwards is slow."""
     return cast("IO[bytes]", _opener(path)(path, "rb"))
 
 
 def is_packed(path: str) -> bool:
-    """Whether a tar is compressed, so that it can only be read from front to back."""
+    """Whether a tar is compressed, so that it can only be read sequentially."""
     return _opener(path) is not open
 
 
@@ -202,7 +202,7 @@ def _folder(root: str, suffixes: tuple[str, ...], others: Counter[str]) -> Itera
     visited: set[tuple[int, int]] = set()
     for folder, subfolders, names in os.walk(root, onerror=unlisted.append, followlinks=True):
         known = os.stat(folder)
-        if (known.st_dev, known.st_ino) in visited:  # links in a circle
+        if (known.st_dev, known.st_ino) in visited:  # circular links
             subfolders.clear()
             continue
         visited.add((known.st_dev, known.st_ino))
@@ -247,5 +247,5 @@ def _tar(path: str, suffixes: tuple[str, ...], others: Counter[str]) -> Iterator
 
 
 def _text(name: str) -> str:
-    """A name as valid Unicode; invalid bytes are replaced."""
+    """Converts a name to valid Unicode; invalid bytes are replaced."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Ingestion: from files to a complete store; resumable after any interruption."""
+"""Converts files to a complete store; an interrupted ingestion can be resumed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from didact_stores.ingest.writing import Done, StoreWriter, difference, discard
 from didact_stores.media import Medium
 from didact_stores.store import Manifest, read_manifest
 
-COMMIT_SECONDS, COMMIT_BYTES = 2.0, 32 << 20  # work that a kill may lose
-INLINE_BYTES = 64 << 20  # below it, one process is faster than starting workers
+COMMIT_SECONDS, COMMIT_BYTES = 2.0, 32 << 20  # largest amount of work that a kill can lose
+INLINE_BYTES = 64 << 20  # with less data, one process is faster than starting workers
 
 
 @attrs.frozen(kw_only=True)
@@ -32,11 +32,11 @@ class Progress:
     """The progress of an ingestion.
 
     Attributes:
-        files: that are finished, by earlier runs of the same command too.
-        total: number of files.
-        records: written so far.
-        rejected: files that could not be read, and pieces and rows of others.
-        begun: bytes that were read of the next file, if it is a large one that is read in pieces.
+        files: the number of finished files, including those of earlier runs of the same command.
+        total: the number of files.
+        records: the number of records written so far.
+        rejected: the number of files that could not be read, and of rejected pieces and rows of other files.
+        begun: the number of bytes read of the next file, if it is read in pieces.
     """
 
     files: int
@@ -51,10 +51,10 @@ class Ingested:
     """The result of an ingestion.
 
     Attributes:
-        manifest: of the store; None where the ingestion was stopped and can be resumed.
-        progress: at its end.
-        skipped: number of files of other kinds.
-        fresh: whether anything was done; False where the store was already complete.
+        manifest: the manifest of the store; None if the ingestion was stopped and can be resumed.
+        progress: the progress at the end.
+        skipped: the number of files of other kinds.
+        fresh: whether files were ingested; False if the store was already complete.
     """
 
     manifest: Manifest | None
@@ -77,25 +77,25 @@ def ingest(
     """Reads files into a store. After an interruption, the same call resumes.
 
     Args:
-        kind: of media, as a plugin registers it: ``images``, ``audio``, ``text``.
+        kind: the kind of medium, as registered by a plugin: ``images``, ``audio``, ``text``.
         paths: folders, tars and files; empty with a manifest.
-        out: the store's folder.
-        labels: the source of labels and fields; None takes only those that the medium gives.
-        manifest: a ``.tsv`` or ``.csv`` that lists the files, in this order: a table with a column ``path``, relative
-            to the table's folder, of which every other column becomes a field (``label`` is the label that probes
-            use); or, as a ``.tsv``, fairseq's manifest. Listed files that cannot be read are rejected. None with paths.
-        num_workers: reader processes; 0 reads in this process; None takes all cores above 64 MB, else 0.
-        restart: deletes the records of an earlier ingestion first.
+        out: the folder of the store.
+        labels: the source of labels and fields; None keeps only those that the medium gives.
+        manifest: a ``.tsv`` or ``.csv`` that lists the files in order. It is a table with a column ``path``, relative
+            to the folder of the table; every other column becomes a field (``label`` is the label that probes use). A
+            ``.tsv`` may also be a manifest of fairseq. Listed files that cannot be read are rejected. None with paths.
+        num_workers: the number of reader processes; 0 reads in this process; None uses all cores above 64 MB, else 0.
+        restart: whether to delete the records of an earlier ingestion first.
         watch: called with the progress after every commit.
 
     Raises:
         DataError: there are no files or none is readable, the disk is full, the folder holds something else, or the
             manifest is malformed, for instance because it lists a file twice.
         SpecError: the kind or an option is unknown, an option's value is not allowed, or a manifest is combined with
-            paths, ``label_from`` or ``pattern``. Raised before any file is read.
+            paths, ``label_from`` or ``pattern``. It is raised before any file is read.
     """
     medium, labels, out = medium_of(kind), labels or Labels(), Path(out)
-    medium().check_options(labels.options)  # before any file is listed, written or, with `restart`, deleted
+    medium().check_options(labels.options)  # checks before any file is listed, written or, with `restart`, deleted
     found = _found(paths, manifest, labels, medium.suffixes)
     inputs = {**to_data(labels), "files": found.fingerprint}
     if found.manifest is not None:
@@ -116,7 +116,7 @@ def ingest(
 
 
 def _found(paths: Sequence[str], manifest: str | Path | None, labels: Labels, suffixes: Sequence[str]) -> Found:
-    """The files to read.
+    """Finds the files to read.
 
     Raises:
         SpecError: a manifest is combined with other sources of files, labels or fields.
@@ -137,7 +137,7 @@ def _found(paths: Sequence[str], manifest: str | Path | None, labels: Labels, su
 def _fill(
     writer: StoreWriter, reader: Reader, found: Found, num_workers: int, watch: Callable[[Progress], None]
 ) -> bool:
-    """Reads the files that are not in the store yet; False where it was stopped before the end."""
+    """Reads the files that are not in the store yet; returns False if a stop was requested before the end."""
     watch(_progress(writer, found))
     waiting: list[Done] = []
     size, since = 0, time.monotonic()
@@ -168,10 +168,10 @@ def _progress(writer: StoreWriter, found: Found) -> Progress:
 
 
 def medium_of(kind: str) -> type[Medium]:
-    """The medium of a kind of files: the component of that short name.
+    """The medium of a kind of files: the component with that short name.
 
     Raises:
-        SpecError: no plugin or several plugins register it.
+        SpecError: no plugin or several plugins register the kind.
     """
     found = registry().of_kind(Medium, kind)  # type: ignore[type-abstract]
     if len(found) > 1:
@@ -190,10 +190,10 @@ def medium_of(kind: str) -> type[Medium]:
 
 
 def _complete_already(out: Path, medium: type[Medium], inputs: Mapping[str, Any]) -> Manifest | None:
-    """The store's manifest, if the store is complete and was made from the same inputs.
+    """Reads the manifest of a complete store that was made from the same inputs; None if the store is not complete.
 
     Raises:
-        DataError: it is complete, but was made from other inputs.
+        DataError: the store is complete, but was made from other inputs.
     """
     manifest = read_manifest(out)
     if manifest is None:

@@ -1,4 +1,4 @@
-"""Labels and other fields of a file, from its path or from the manifest that lists it."""
+"""Labels and other fields of a file, from its path or from the manifest that lists the file."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Labels(Spec):
     r"""The source of labels and other fields.
 
     Attributes:
-        label_from: ``folder``, the name of the folder that contains a file; ``pattern``, the pattern's group ``label``;
-            ``column``, a table's column, named by the medium's option ``label``; ``none``, no label; None, the one
-            that the pattern or the option names.
-        pattern: a regular expression that is searched for in a file's path inside the given folder or tar; its named
-            groups become fields: ``(?P<label>\d)_(?P<speaker>[a-z]+)_`` matches ``7_theo_12.wav``. A file that does
-            not match is rejected.
-        options: of the medium, ``name → value``.
+        label_from: ``folder``, the name of the folder that contains a file; ``pattern``, the group ``label`` of the
+            pattern; ``column``, a table's column, named by the medium's option ``label``; ``none``, no label; None, the
+            label that the pattern or the option names.
+        pattern: a regular expression that is searched for in a file's path inside the given folder or tar. Its named
+            groups become fields: ``(?P<label>\d)_(?P<speaker>[a-z]+)_`` matches ``7_theo_12.wav``. Files that do not
+            match are rejected.
+        options: the options of the medium, ``name → value``.
     """
 
     label_from: Literal["folder", "pattern", "column", "none"] | None = None
@@ -74,10 +74,10 @@ class Labels(Spec):
             )
 
     def fields(self, file: File) -> dict[str, str]:
-        """The fields of a file, from its path or from the manifest that lists it.
+        """Reads the fields of a file from its path or from the manifest that lists the file.
 
         Raises:
-            DataError: the path does not match the pattern, or has no folder for a label.
+            DataError: the path does not match the pattern, or contains no folder for a label.
         """
         fields = file.listed
         if self.pattern is not None:
@@ -93,7 +93,7 @@ class Labels(Spec):
         return fields
 
     def joined(self, known: Mapping[str, str], said: Mapping[str, str]) -> dict[str, str]:
-        """A record's fields: those of its medium, overridden by those of `fields`."""
+        """Combines a record's fields: those of its medium, overridden by the given ones."""
         fields = {**known, **said}
         if self.label_from == "none":
             fields.pop(LABEL, None)

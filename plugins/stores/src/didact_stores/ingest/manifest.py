@@ -1,4 +1,4 @@
-"""Manifests: lists of files with fields for each, as a table or in fairseq's format."""
+"""Manifests: lists of files with fields for each file, as a table or in fairseq's format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import attrs
 from didact.errors import DataError, did_you_mean
 from didact_stores.ingest.files import File, Found, file_at, fingerprint
 
-PATH = "path"  # the column that is not a field
+PATH = "path"  # the only column that is not a field
 FORMS = f"the first line of a table names its columns, including {PATH}; that of fairseq's manifest is a folder"
 
 
@@ -22,10 +22,10 @@ class _Form:
     """The format of a manifest's rows.
 
     Attributes:
-        folder: that paths are relative to.
+        folder: the folder that paths are relative to.
         path: the index of the path in a row.
-        columns: the names of the other cells, in order.
-        counts: whether it is fairseq's: its other cell is a number of samples, which is not kept.
+        columns: the names of the other columns, in order.
+        counts: whether the manifest is fairseq's; its other cell is a number of samples, which is not kept.
     """
 
     folder: str
@@ -35,16 +35,16 @@ class _Form:
 
 
 def listed(manifest: str, suffixes: Sequence[str]) -> Found:
-    """The files that a manifest lists, in its order. Missing files have a `File.failure`.
+    """Lists the files of a manifest, in its order. Missing files have a `File.failure`.
 
     Args:
-        manifest: a ``.tsv`` or ``.csv`` in UTF-8: a table with a header and a column ``path``, of which every other
-            column is a field; or, as a ``.tsv``, fairseq's: a folder, then a path and a number of samples a line.
-            Paths, and the folder, are relative to the manifest's folder.
-        suffixes: of the files that can be read, lower-case.
+        manifest: a ``.tsv`` or ``.csv`` in UTF-8. It is a table with a header and a column ``path``, and every other
+            column is a field. A ``.tsv`` may also be fairseq's: a folder, then one path and number of samples for each
+            line. Paths and the folder are relative to the folder of the manifest.
+        suffixes: the lower-case suffixes of the files that can be read.
 
     Raises:
-        DataError: it cannot be read, is malformed, lists no file, or lists one twice; names the line.
+        DataError: the manifest cannot be read, is malformed, lists no file or lists a file twice; names the line.
     """
     data = _bytes(manifest)
     rows = _rows(manifest, data)
@@ -103,7 +103,7 @@ def _bytes(manifest: str) -> bytes:
 
 
 def _rows(manifest: str, data: bytes) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not blank, each with the number of its first line. Only ``.csv`` has quotes."""
+    """Yields the rows that are not blank, each with the number of its first line. Only ``.csv`` has quotes."""
     if manifest.lower().endswith(".tsv"):
         lines = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig")
         yield from ((number, line.rstrip("\n").split("\t")) for number, line in enumerate(lines, 1) if line.strip())

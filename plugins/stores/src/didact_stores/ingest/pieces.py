@@ -1,4 +1,4 @@
-"""Large files in pieces, so that no file is in memory as a whole."""
+"""Splits large files into pieces, so that no file is in memory as a whole."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from didact_stores.media import Medium, Record
 
 WHOLE_BYTES = 32 << 20  # larger files are read in pieces
 PACKED = ".gz"
-PACKED_BYTES = 1 << 20  # larger packed files are read in pieces; unpacked they are ten to thirty times as large
-PIECE_BYTES = 4 << 20  # its records take several times as much memory, in every worker and before they are written
+PACKED_BYTES = 1 << 20  # larger packed files are read in pieces; unpacking makes them ten to thirty times larger
+PIECE_BYTES = 4 << 20  # the records of a piece take several times as much memory, per worker and until they are written
 
 
 class Divisible(Medium):
@@ -25,44 +25,45 @@ class Divisible(Medium):
 
     @abc.abstractmethod
     def divides(self, name: str, options: Mapping[str, str]) -> bool:
-        """Whether a file of this name can be read in pieces; those of a ``.gz`` file are of its unpacked content."""
+        """Whether a file of this name can be read in pieces; pieces of a ``.gz`` file are of its unpacked content."""
 
     @abc.abstractmethod
     def cut(self, window: bytes, name: str, options: Mapping[str, str]) -> int:
-        """Finds where to cut a file so that its pieces give the same records as the whole.
+        """Finds where to cut a file so that the pieces give the same records as the whole file.
 
         Args:
-            window: a part of the file, from its beginning or from the last cut; unpacked.
-            name: of the file.
+            window: a part of the unpacked file, from its beginning or from the last cut.
+            name: the name of the file.
             options: as in `records`.
 
         Returns:
-            The number of bytes up to the last possible cut in the window, which follows a line feed; 0 without one.
+            The number of bytes up to the last possible cut in the window, which follows a line feed; 0 if there is
+            none.
         """
 
     @abc.abstractmethod
     def records_of(self, data: bytes, name: str, options: Mapping[str, str], begin: Place) -> list[Record]:
-        """As `records`, for a piece, which may have no record.
+        """Converts a piece to records as `records` does for a file; the piece may contain no record.
 
         Args:
-            data: the piece's bytes, unpacked.
-            name: of the file.
+            data: the unpacked bytes of the piece.
+            name: the name of the file.
             options: as in `records`.
-            begin: the beginning of the piece, for names and messages that give places in the file.
+            begin: the beginning of the piece, for names and messages that state a place in the file.
 
         Raises:
-            DataError: the piece cannot be read; it is skipped and listed with this reason.
+            DataError: the piece cannot be read; the piece is skipped and listed with this reason.
         """
 
 
 def divided(files: Iterable[File], medium: type[Medium], labels: Labels, begin: Place | None = None) -> Iterator[File]:
-    """The files, large ones in pieces if their medium is divisible.
+    """Yields the files; large files of a divisible medium are yielded in pieces.
 
     Args:
-        files: in order.
-        medium: of the files.
-        labels: hold the medium's options.
-        begin: where to begin in the first file.
+        files: the files, in order.
+        medium: the medium of the files.
+        labels: has the medium's options.
+        begin: the place in the first file at which to begin.
     """
     begin = begin or Place()
     known = medium()
@@ -79,10 +80,10 @@ def _pieces(file: File, medium: Divisible, labels: Labels, begin: Place) -> Iter
     try:
         if file.failure:
             raise DataError(file.failure)
-        labels.fields(file)  # reject the whole file once, not every piece of it
+        labels.fields(file)  # rejects the whole file once, not each piece
         packed = _is_packed(file)
         with cast("IO[bytes]", gzip.open(file.path)) if packed else open(file.path, "rb") as stream:
-            stream.seek(begin.offset)  # unpacks a packed file up to there
+            stream.seek(begin.offset)  # a packed file is unpacked up to this place
             for data, last in _cuts(stream, medium, file.name, labels.options):
                 lines = data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
                 end = None if last else Place(offset=begin.offset + len(data), line=begin.line + lines)
@@ -98,12 +99,12 @@ def _pieces(file: File, medium: Divisible, labels: Labels, begin: Place) -> Iter
 
 
 def _cuts(stream: IO[bytes], medium: Divisible, name: str, options: Mapping[str, str]) -> Iterator[tuple[bytes, bool]]:
-    """The pieces of the rest of a file, each with whether it is the last. Reads only forwards."""
+    """Yields the pieces of the rest of a file, each with whether it is the last. Reads only forwards."""
     window, ended = b"", False
     while not ended:
         cut = 0
         while not cut and not ended:
-            # doubled for a record that is larger than a piece, so that the search is not repeated too often
+            # doubled if one record is larger than a piece, so that the search is not repeated often
             wanted = PIECE_BYTES - len(window) if len(window) < PIECE_BYTES else len(window)
             more = stream.read(wanted)
             ended = len(more) < wanted

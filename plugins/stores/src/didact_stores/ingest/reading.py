@@ -1,4 +1,4 @@
-"""Reading and checking files, in this process or in workers, in the order in which they were found."""
+"""Reads and checks files, in this process or in workers, in the order in which they were found."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from didact_stores.ingest.pieces import Divisible
 from didact_stores.ingest.writing import Done, Rejected, digest, marked
 from didact_stores.media import Medium
 
-CHUNK_FILES, CHUNK_BYTES = 64, 4 << 20  # of one task of a worker
-CHUNKS_AHEAD = 4  # per worker
-ATTEMPTS = 3  # to read a file before it is rejected: the system also kills processes when memory is short
+CHUNK_FILES, CHUNK_BYTES = 64, 4 << 20  # limits of one task of a worker
+CHUNKS_AHEAD = 4  # number of tasks in progress per worker
+ATTEMPTS = 3  # attempts to read a file before it is rejected; the system may kill a worker when memory is short
 
 Pending: TypeAlias = "Future[list[Done]]"
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Chunk:
-    """The files of one task, and the bytes of those that only the main process can read."""
+    """The files of one task, and the bytes of files that only the main process can read."""
 
     files: tuple[File, ...]
     contents: tuple[bytes | None, ...]
@@ -38,21 +38,21 @@ class Chunk:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Reader:
-    """Makes records from files. It is pickled for the workers.
+    """Converts files to records. It is pickled for the workers.
 
     Attributes:
-        medium: of the files.
-        labels: the source of their labels and fields.
+        medium: the medium of the files.
+        labels: the source of the files' labels and fields.
     """
 
     medium: type[Medium]
     labels: Labels
 
     def read(self, chunk: Chunk) -> list[Done]:
-        """The result of each file of the chunk.
+        """Reads each file of the chunk and returns the results.
 
         Raises:
-            SpecError: the medium refuses an option that it accepted in ``check_options``.
+            SpecError: the medium refuses an option that ``check_options`` accepted.
         """
         medium = self.medium()
         with _Opened() as opened:
@@ -63,7 +63,7 @@ class Reader:
             if file.failure:
                 raise DataError(file.failure)
             data = content if content is not None else opened.bytes_of(file)
-            said = self.labels.fields(file)  # before the medium's own check, which costs more
+            said = self.labels.fields(file)  # before the medium's own check, which is slower
             if file.piece is None:
                 found = medium.records(data, file.name, self.labels.options)
             else:
@@ -81,7 +81,7 @@ class Reader:
             raise
         except UNREADABLE as error:
             return _reject(file, f"cannot be read: {getattr(error, 'strerror', None) or error}")
-        except Exception as error:  # foreign code: one file must not end the ingestion of millions
+        except Exception as error:  # foreign code: one file must not stop the ingestion of millions
             return _reject(file, f"{type(error).__name__}: {error}")
         digests = tuple(digest(record) for record in records)
         end = file.piece.end if file.piece else None
@@ -89,7 +89,7 @@ class Reader:
 
 
 def chunks(files: Iterable[File]) -> Iterator[Chunk]:
-    """Groups files into tasks for workers; members of compressed tars are unpacked here, front to back."""
+    """Groups files into tasks for workers; members of compressed tars are unpacked here, in order."""
     packed: dict[str, bool] = {}
     held: list[tuple[File, bytes | None]] = []
     size = 0
@@ -98,7 +98,7 @@ def chunks(files: Iterable[File]) -> Iterator[Chunk]:
             content = None
             if file.member and not file.failure:
                 if file.path not in packed:
-                    packed = {file.path: is_packed(file.path)}  # members of one tar follow each other
+                    packed = {file.path: is_packed(file.path)}  # members of one tar are adjacent
                 if packed[file.path]:
                     try:
                         content = opened.bytes_of(file)
@@ -114,16 +114,16 @@ def chunks(files: Iterable[File]) -> Iterator[Chunk]:
 
 
 def read_all(reader: Reader, pieces: Iterable[Chunk], num_workers: int, stop: StopRequest) -> Iterator[list[Done]]:
-    """The results of all chunks, in their order whatever the number of workers.
+    """Yields the results of all chunks in order, for any number of workers.
 
     Args:
-        reader: of the files.
+        reader: the reader of the files.
         pieces: all chunks.
-        num_workers: reader processes; 0 reads in this process.
-        stop: a request to stop ends the wait for workers.
+        num_workers: the number of reader processes; 0 reads in this process.
+        stop: a request to stop, which ends the wait for workers.
 
     Raises:
-        SpecError: the medium refuses an option that it accepted in ``check_options``.
+        SpecError: the medium refuses an option that ``check_options`` accepted.
     """
     if num_workers == 0:
         yield from (reader.read(chunk) for chunk in pieces)
@@ -154,7 +154,7 @@ def read_all(reader: Reader, pieces: Iterable[Chunk], num_workers: int, stop: St
 
 
 def _one_by_one(reader: Reader, pending: Iterable[tuple[Chunk, Pending]], stop: StopRequest) -> Iterator[list[Done]]:
-    """Reads the pending files one by one after a worker died, to find the file that caused it."""
+    """Reads the pending files one by one after a worker died, to find the file that crashed the worker."""
     pool = _pool(reader, 1)
     try:
         for chunk, future in pending:
@@ -184,7 +184,7 @@ def _pool(reader: Reader, num_workers: int) -> ProcessPoolExecutor:
 
 
 class _Opened:
-    """Tars that stay open while their members are read."""
+    """Keeps tars open while their members are read."""
 
     def __init__(self) -> None:
         self._streams: dict[str, IO[bytes]] = {}
@@ -197,7 +197,7 @@ class _Opened:
             stream.close()
 
     def bytes_of(self, file: File) -> bytes:
-        """The bytes of a file, of a piece of one, or of a tar's member."""
+        """Reads the bytes of a file, of a piece of a file, or of a member of a tar."""
         if file.piece is not None and file.piece.content is not None:
             return file.piece.content
         if not file.member:

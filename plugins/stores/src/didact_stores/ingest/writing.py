@@ -1,4 +1,4 @@
-"""Writing a store: records and progress are written in one transaction, so a kill cannot separate them."""
+"""Writes a store; records and progress are written in one transaction, so a kill cannot separate them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from didact_stores.media import Record
 from didact_stores.store import ABOUT, DATA, DIGEST_BYTES, PROGRESS, SCHEMA, Manifest, record_key
 
 OWN_FILES = frozenset({"data.mdb", "columns", "rejected.tsv", "store.json", ".ingesting"})
-SUSPECT = "suspect"  # the field of a record's `suspect`
-FIRST_MAP_BYTES = 1 << 30  # of address space; doubled when it is full
+SUSPECT = "suspect"  # the field that holds `Record.suspect`
+FIRST_MAP_BYTES = 1 << 30  # initial address space; doubled when the map is full
 
 
 @attrs.frozen(kw_only=True)
 class Rejected:
-    """A file that could not be read, or a part of one, and why."""
+    """A file that could not be read, or a part of a file, with the reason."""
 
     name: str
     reason: str
@@ -36,13 +36,13 @@ class Rejected:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Done:
-    """The result of one file, or of a piece of one.
+    """The result of reading one file, or of a piece of a file.
 
     Attributes:
-        records: of the file.
+        records: the records of the file.
         digests: SHA-256 of each record; see `digest`.
-        rejected: the file, if it could not be read; else the parts of it that were skipped.
-        end: the beginning of the next piece of the same file; None where the file is finished.
+        rejected: the file, if it could not be read; otherwise the parts that were skipped.
+        end: the beginning of the next piece of the same file; None if the file is finished.
     """
 
     records: tuple[Record, ...] = ()
@@ -71,7 +71,7 @@ def write_store(folder: Path, kind: str, unit: str, records: Iterable[Record]) -
 
 
 def marked(record: Record) -> Record:
-    """The record with its `suspect` among its fields."""
+    """Adds the record's `suspect` to its fields."""
     return attrs.evolve(record, fields={**record.fields, SUSPECT: record.suspect}) if record.suspect else record
 
 
@@ -82,23 +82,23 @@ def digest(record: Record) -> bytes:
 
 
 class StoreWriter:
-    """A store that is being written. A context manager that locks the folder.
+    """Writes a store; a context manager that locks the folder.
 
     Args:
-        folder: of the store; created if it does not exist.
-        kind: of the medium.
-        unit: of lengths.
-        inputs: of the ingestion, as plain data. A half-written store resumes only with equal inputs.
-        map_bytes: initial size of LMDB's map.
+        folder: the folder of the store; created if it does not exist.
+        kind: the kind of the medium.
+        unit: the unit of lengths.
+        inputs: the inputs of the ingestion, as plain data. A half-written store resumes only with equal inputs.
+        map_bytes: the initial size of LMDB's map.
 
     Attributes:
-        next_file: number of finished files, including those of earlier processes.
-        place: where to resume in the next file: at its beginning, or after the pieces that are written.
-        count: number of records.
-        rejected: number of files that could not be read, and of rejected pieces and rows of others.
+        next_file: the number of finished files, including those of earlier processes.
+        place: where to resume in the next file: at its beginning, or after the pieces that are already written.
+        count: the number of records.
+        rejected: the number of files that could not be read, and of rejected pieces and rows of other files.
 
     Raises:
-        DataError: the folder is half written from other inputs, complete, in use, or not a store.
+        DataError: the folder was half written from other inputs, is complete, is in use, or is not a store.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class StoreWriter:
                         hint="repeat the command that started it, or start over with --restart",
                     )
             elif before != now:
-                state = [0, 0, 0]  # no record was written, so a new start loses nothing
+                state = [0, 0, 0]  # no record was written, so starting again loses nothing
             transaction.put(b"inputs", json.dumps(now).encode(), db=progress)
             transaction.put(b"state", json.dumps(state).encode(), db=progress)
             self._set(state)
@@ -201,7 +201,7 @@ class StoreWriter:
         return state
 
     def rejections(self) -> Iterator[Rejected]:
-        """The rejected files and parts of files, in order."""
+        """Yields the rejected files and parts of files, in order."""
         with self._environment.begin() as transaction:
             for number in range(self.rejected):
                 line = transaction.get(b"rejected" + record_key(number), b"", db=self._databases[PROGRESS])
@@ -209,7 +209,7 @@ class StoreWriter:
                 yield Rejected(name=name, reason=reason)
 
     def complete(self) -> Manifest:
-        """Writes the list of rejected files, the columns, and last ``store.json``.
+        """Writes the list of rejected files, the columns, and finally ``store.json``.
 
         Raises:
             DataError: no record was readable, or the disk is full.
@@ -267,15 +267,15 @@ class StoreWriter:
 
 
 def discard(folder: Path) -> None:
-    """Deletes a store and the files that were derived from it.
+    """Deletes a store and all files that were derived from it.
 
     Raises:
         DataError: another process is writing to it.
     """
     if not any((folder / name).exists() for name in ("store.json", "data.mdb")):
-        return  # not a store
+        return  # the folder is not a store
     with lock(folder):
-        (folder / "store.json").unlink(missing_ok=True)  # first, so that the rest is not mistaken for a store
+        (folder / "store.json").unlink(missing_ok=True)  # deleted first, so that the rest is not mistaken for a store
         for name in ("columns", "derived"):
             shutil.rmtree(folder / name, ignore_errors=True)
         for name in ("rejected.tsv", "data.mdb"):
@@ -283,7 +283,7 @@ def discard(folder: Path) -> None:
 
 
 def difference(kind: str, inputs: Mapping[str, Any], new_kind: str, new_inputs: Mapping[str, Any]) -> str | None:
-    """The difference between two ingestions in words; None where they are equal."""
+    """Describes the difference between two ingestions; None if they are equal."""
     if kind != new_kind:
         return f"it holds {kind}, not {new_kind}"
     changes = [key for key in sorted(inputs.keys() | new_inputs.keys()) if inputs.get(key) != new_inputs.get(key)]
