@@ -12,7 +12,7 @@ project = "didact"
 author = "the didact authors"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "reference_pages"]
 exclude_patterns = ["_build"]
-nitpicky = True  # `reference_pages` says which names may stay without a target
+nitpicky = True  # `reference_pages` decides which names may remain unresolved
 
 html_theme = "furo"
 html_title = "didact"

@@ -71,7 +71,7 @@ def fill(app: Sphinx, document: str, source: list[str]) -> None:
     def path_of(link: re.Match[str]) -> str:
         target = (folder / link.group(2)).resolve()
         if target.is_relative_to(DOCS) or not target.exists():
-            return link.group()  # Sphinx reports those that lead nowhere
+            return link.group()  # Sphinx reports broken links
         path = target.relative_to(ROOT).as_posix()
         return f"`{path}`" if target.name in link.group(1) else f"{link.group(1)} (`{path}`)"
 
@@ -109,7 +109,7 @@ def escape(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: l
 def signature(
     app: Sphinx, what: str, name: str, value: Any, options: Any, arguments: str | None, returned: str | None
 ) -> tuple[str | None, str | None] | None:
-    """A spec's fields: its metaclass, which words errors about them, hides them from `inspect`."""
+    """Returns a spec's fields as its signature, which the spec's metaclass hides from `inspect`."""
     if what == "class" and isinstance(value, type) and issubclass(value, Spec) and attrs.has(value):
         fields = [field for field in attrs.fields(value) if field.init]
         shown = [f"{field.alias}: {_annotation(value, field)}{_default(field)}" for field in fields]
@@ -141,7 +141,7 @@ def _bare(cls: type[Spec]) -> Spec | None:
 def resolve(app: Sphinx, env: Any, node: Any, content: Any) -> Any:
     """Resolves short names in docstrings, such as `View.keys`; Sphinx warns about unknown names of ours.
 
-    Names of other libraries, and words that are no name, become plain code.
+    Names of other libraries, and words that are not names, become plain code.
     """
     from docutils import nodes
     from sphinx.util.nodes import make_refnode
@@ -163,7 +163,7 @@ def resolve(app: Sphinx, env: Any, node: Any, content: Any) -> Any:
 
 
 def _objects(domain: Any, target: str, module: str) -> str | None:
-    """The documented object that a name means: the one of the same package first, then of the core, then any."""
+    """Finds the documented object that a name refers to: in the same package, else in the core, else anywhere."""
     fits = [name for name in domain.objects if name == target or name.endswith(f".{target}")]
     package = module.split(".")[0]
     fits.sort(
@@ -179,7 +179,7 @@ def _objects(domain: Any, target: str, module: str) -> str | None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Registers what this extension does."""
+    """Registers the extension's handlers."""
     app.connect("builder-inited", write_pages)
     app.connect("env-get-outdated", generated)
     app.connect("source-read", fill)

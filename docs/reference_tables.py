@@ -42,7 +42,7 @@ RULE_TITLES = {
 
 
 def components() -> Iterator[str]:
-    """What the installed plugins register, by kind."""
+    """The components that the installed plugins register, by kind."""
     contracts = {title: _class(place) for place, title in KIND_TITLES.items()}
     rows: dict[str, list[str]] = {title: [] for title in contracts}
     for plugin in registry().plugins:
@@ -79,7 +79,7 @@ def contract() -> Iterator[str]:
 
 
 def commands() -> Iterator[str]:
-    """The command line; laid out here, because click's own layout changes from version to version."""
+    """The commands and their options, formatted here because click's own format changes between versions."""
     for name, command in _commands(cli, click.Context(cli, info_name="didact")):
         arguments = [_argument(parameter) for parameter in command.params if isinstance(parameter, click.Argument)]
         yield from [
@@ -95,7 +95,7 @@ def commands() -> Iterator[str]:
 
 
 def rules() -> Iterator[str]:
-    """The rules of the contract, by the kind of part that they bind."""
+    """The rules of the contract, by the kind of part to which they apply."""
     from didact_kit.distributions import RULES as OF_DISTRIBUTIONS
     from didact_kit.table import RULES
 
@@ -148,7 +148,7 @@ def _commands(group: click.Group, context: click.Context, before: str = "") -> I
 
 
 def _help(command: click.Command) -> Iterator[str]:
-    """A command's help as Markdown: what click leaves unwrapped is code."""
+    """A command's help as Markdown; paragraphs that click leaves unwrapped become code."""
     for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
         if paragraph.startswith("\b"):
             yield from ["", "```sh", *(line.strip() for line in paragraph.split("\n")[1:]), "```"]

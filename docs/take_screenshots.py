@@ -1,4 +1,4 @@
-"""Takes the screenshots of Aim in docs/how-to, of a study that was run.
+"""Takes the screenshots of Aim in docs/how-to, of a finished study.
 
 python docs/take_screenshots.py REPO STUDY
 
@@ -47,7 +47,7 @@ def page() -> Iterator[Page]:
 
 @contextlib.contextmanager
 def didact_ui(project: Path, study: str, *options: str) -> Iterator[tuple[str, str]]:
-    """``didact ui`` on a repository while it is open: its address, and that of the study's curves."""
+    """Runs ``didact ui`` on a repository; yields its address and that of the study's curves."""
     command = [sys.executable, "-m", "didact", "ui", "--port", "0", "--study", study, *options]
     process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True)
     try:
@@ -77,11 +77,11 @@ def open_when_ready(opened: Page, address: str, awaited: str) -> Locator:
 
 
 def main(repository: Path, study: str) -> None:
-    """Takes all pictures."""
+    """Takes all screenshots."""
     FOLDER.mkdir(exist_ok=True)
     with didact_ui(repository, study) as (address, curves), page() as opened:
         open_when_ready(opened, curves, "path.AggrLine")
-        opened.wait_for_timeout(1_000)  # it draws the table after the curves
+        opened.wait_for_timeout(1_000)  # Aim draws the table after the curves
         opened.screenshot(path=FOLDER / "aim-study.png")
         open_when_ready(opened, f"{address}/runs", f"text={study}")
         opened.wait_for_timeout(1_000)

@@ -1,6 +1,6 @@
 """Ablation on spoken digits: where the smooth L1 loss turns from quadratic to linear.
 
-Claim: the published setting on speech is 0, squares; the accuracy hardly depends on it.
+Claim: the published setting on speech is 0, the squared error; the accuracy hardly depends on it.
 Cost: 5 variants × 3 seeds = 15 runs of 1,000 steps, about 0.7 hours of one core, at the step time of
     experiments/small/speech.py.
 Expected: not run yet.

@@ -13,7 +13,7 @@ Command: didact run experiments/ablations/methods_images.py --jobs 2
 
 from didact_ablate import Ablation, experiment_in
 
-# the number of steps that takes ten minutes, as in the others' files
+# the number of steps that take ten minutes, as in the files of the other methods
 base = experiment_in("../small/images.py", beside=__file__).evolve(**{"training.steps": 2_700})
 others = ("byol", "simsiam", "vicreg", "dino")
 

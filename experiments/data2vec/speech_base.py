@@ -3,7 +3,7 @@
 Claim: a student that sees an utterance with half of its frames masked, and predicts what its own moving average
     computes from the whole utterance, learns speech from 960 hours without transcripts (Baevski et al. 2022, data2vec,
     §4.2 and §5.2; settings of the released code, which produced the paper's numbers). One setting differs: the released
-    optimizer decays every parameter, didact's exempts biases and norms.
+    optimizer decays every parameter; didact's exempts biases and norms.
 Cost: 400 000 steps of 63 minutes of audio; released with 16 GPUs of 3.8 million samples each.
 Expected: not reproduced here. The released model's card gives a word error rate of 2.8 and 7.1 on test-clean and
     test-other after fine-tuning on all 960 h, without a language model.

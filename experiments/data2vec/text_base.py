@@ -2,7 +2,7 @@
 
 Claim: the algorithm of data2vec on speech and images, with BERT's tokens and masks, learns language by predicting
     latents instead of words (Baevski et al. 2022, data2vec, §4.3 and §5.3). One setting differs: the released optimizer
-    decays every parameter, didact's exempts biases and norms.
+    decays every parameter; didact's exempts biases and norms.
 Cost: 1 000 000 steps of 256 blocks of 512 tokens; released with 16 GPUs of 8 192 tokens each.
 Expected: not reproduced here. The paper gives 82.7 on average over GLUE's development sets after fine-tuning, and 82.9
     with spans (RoBERTa trained the same way: 82.5).

@@ -36,7 +36,7 @@ experiment = Experiment(
         attention_dropout=0.0,
     ),
     targets=TopKTargets(
-        k=10,  # the first two are part of the encoder, says the paper
+        k=10,  # according to the paper, the first two blocks are part of the encoder
         feature="ffn",
         normalize="instance",
         normalize_average="layer",

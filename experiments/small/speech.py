@@ -4,8 +4,8 @@ Claim: the method of experiments/small/images.py, applied to frames of audio ins
     2,000 spoken digits whose nearest neighbours are of the same digit more often than those of raw features or of the
     same network at random initialisation, for a speaker without any training sample. No gain of the linear probe over
     the random network is claimed: it depends on the speaker. `experiment` holds out theo; `george`, `jackson`, `lucas`
-    and `nicolas` hold out another speaker each. Judge a change by all five. The settings were chosen with each of the
-    five held out in turn. So few minutes do not train the first convolutions of a waveform (linear stayed below 70), so
+    and `nicolas` hold out another speaker each. Evaluate a change on all five. The settings were chosen with each of the
+    five held out in turn. A few minutes do not train the first convolutions of a waveform (linear stayed below 70), so
     frames start as filter banks. Targets are outputs of blocks, not of feed-forward layers. The teacher averages the
     encoder too: with a shared encoder the targets collapse to what convolutional positions encode about the borders of
     a short crop.
@@ -37,7 +37,7 @@ digits = Waveforms(store="fsdd", sample_rate_hz=8_000, max_seconds=None, min_sec
 
 
 def without(speaker: str) -> Experiment:
-    """The experiment that learns from all speakers but one, and is judged by that one."""
+    """The experiment that learns from all speakers but one, and is evaluated on that one."""
     heard, unheard = digits.evolve(where=f"speaker != {speaker}"), digits.evolve(where=f"speaker == {speaker}")
     return Experiment(
         name="small-speech" if speaker == "theo" else f"small-speech-{speaker}",

@@ -32,14 +32,14 @@ from didact.serialization import fingerprint, to_data
 class SensorSeries(Source):
     """Sensor series of machines: an oscillation of random speed, phase and amplitude, in stronger noise.
 
-    The class is each sensor's lag behind the sensor before, which neither one sensor nor one moment shows.
+    The class is each sensor's lag behind the previous sensor. No single sensor or single moment shows it.
 
     Attributes:
         count: number of series.
         channels: C, the sensors of a machine.
         length: S, values of each sensor.
         noise: standard deviation of the sensors' noise.
-        seed: of the series; another seed gives other machines of the same classes.
+        seed: seed of the generated series; another seed gives other machines of the same classes.
     """
 
     unit: ClassVar[str] = "series"
@@ -99,7 +99,7 @@ class SeriesPatches(FeatureEncoder):
     """Cuts a series (C, S) into patches along time, over all channels, and maps each linearly to a vector.
 
     Attributes:
-        patch: values of each channel in a patch.
+        patch: number of values of each channel in a patch.
     """
 
     width: int = 64
@@ -129,7 +129,7 @@ class SeriesPatchesModule(FeatureEncoderModule):
         return Tokens(features=self.projection(view.content).mT, layout=view.layout, padding=view.padding)
 
     def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
-        """Hides, adds position codes, drops: features (B, T, D) to (R, V, D)."""
+        """Hides patches, adds position codes, drops patches: features (B, T, D) to (R, V, D)."""
         features = corrupt(tokens.features, mask, self.mask_embedding, padding=tokens.padding)
         _, t, width = features.shape
         angles = torch.arange(t)[:, None] / 10_000 ** (torch.arange(0, width, 2) / width)  # (T, D/2)
@@ -153,7 +153,7 @@ def didact_examples() -> Any:
 
 
 def examples(folder: Any) -> dict[str, list[Any]]:
-    """Small instances for ``didact plugin check``; didact-kit is needed for nothing else."""
+    """Small instances for ``didact plugin check``; Only this function needs didact-kit."""
     from didact_kit import Example
 
     series = SensorSeries(count=20, length=40)

@@ -16,8 +16,8 @@ from torch.profiler import record_function
 from didact import BackboneOutput, FeatureEncoderModule, HiddenState, Network, StudentPass, Teacher, TeacherModule
 from didact.preflight import Finding, Preflight
 
-MOST_LEFT = 0.1  # largest share of the random initialisation in the teacher at the end of a run without a warning
-HALF_LIVES = 10  # of the teacher in a run, which the hint recommends
+MOST_LEFT = 0.1  # a larger share of random initialisation left in the teacher at a run's end causes a warning
+HALF_LIVES = 10  # number of the teacher's half-lives in a run that the hint recommends
 
 
 @attrs.frozen(kw_only=True)
@@ -35,10 +35,10 @@ class EMATeacher(Teacher):
             ``end``. None: the whole run.
         schedule: how τ rises: ``linear`` (data2vec), or half a period of a ``cosine`` (BYOL and DINO, from 0.996 to 1
             over the whole run).
-        share: what the teacher takes from the student instead of averaging it. ``encoder``: the whole feature encoder,
-            position codes included (data2vec on speech and text). ``features``: the encoder's embedded features, while
-            its position codes are averaged (data2vec 2.0 on speech, and the released code of data2vec on speech).
-            ``nothing``: everything is averaged (data2vec on images).
+        share: the parts that the teacher shares with the student instead of averaging them. ``encoder``: the whole
+            feature encoder, including position codes (data2vec on speech and text). ``features``: the encoder's
+            embedded features, while its position codes are averaged (data2vec 2.0 on speech, and the released code
+            of data2vec on speech). ``nothing``: everything is averaged (data2vec on images).
     """
 
     start: float = 0.999
@@ -130,7 +130,7 @@ class EMATeacherModule(TeacherModule):
         with record_function("teacher"):
             encoder = self._own_encoder(network)
             with _evaluating(encoder):
-                if self.spec.share == "nothing":  # own features, but the student's padding, which targets may extend
+                if self.spec.share == "nothing":  # own features; the student's padding, which targets may extend
                     tokens = attrs.evolve(encoder.embed(student.view), padding=student.tokens.padding)
                 else:
                     tokens = attrs.evolve(student.tokens, features=student.tokens.features.detach())
@@ -179,7 +179,7 @@ class EMATeacherModule(TeacherModule):
 
 
 def _own_part(encoder: FeatureEncoderModule, share: str) -> nn.Module | None:
-    """A copy of what the teacher does not share of the encoder; see `FeatureEncoderModule.position_parts`."""
+    """Copies the parts of the encoder that the teacher does not share; see `FeatureEncoderModule.position_parts`."""
     if share == "encoder":
         return None
     if share == "nothing":

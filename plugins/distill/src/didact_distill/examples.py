@@ -1,4 +1,4 @@
-"""Small instances of what didact-distill registers, for the contract's rules."""
+"""Small instances of the components of didact-distill, for the contract's rules."""
 
 from __future__ import annotations
 

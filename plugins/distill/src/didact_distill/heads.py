@@ -32,8 +32,8 @@ class HeadModule(nn.Module, abc.ABC):
         """The predictions (N, D) at the mask's N predicted positions.
 
         Args:
-            context: the student's, output (R, V, D).
-            mask: the positions to predict, and those that the sequence lacks.
+            context: the student's backbone output; ``output`` is (R, V, D).
+            mask: the positions to predict, and the positions that were dropped from the sequence.
             padding: (R, T) bool; true = not data, and must not change any prediction. None: all positions are data.
         """
 
@@ -43,8 +43,8 @@ class LinearHead(Head):
     """One linear layer, as in data2vec on speech and images.
 
     Attributes:
-        initialization: of the weights. ``uniform``: PyTorch's default (speech). ``normal``: N(0, 0.02²) (text).
-            ``truncated``: N(0, 0.02²) truncated at one standard deviation (images, BEiT).
+        initialization: how the weights are drawn. ``uniform``: PyTorch's default (speech). ``normal``: N(0, 0.02²)
+            (text). ``truncated``: N(0, 0.02²) truncated at one standard deviation (images, BEiT).
     """
 
     initialization: Initialization = "uniform"
@@ -59,7 +59,7 @@ class MLPHead(Head):
 
     Attributes:
         ratio: inner width, as a multiple of the backbone's width.
-        initialization: of the weights, as for `LinearHead`.
+        initialization: how the weights are drawn, as for `LinearHead`.
     """
 
     ratio: float = 2.0
@@ -102,17 +102,17 @@ class ConvDecoder(Head):
     """The convolutional decoder of data2vec 2.0 (§3.2): convolutions over visible outputs, with noise at the gaps.
 
     Every layer is a convolution, a parameter-free LayerNorm over channels and a GELU, with a residual connection where
-    its input and output have the same width. It convolves over a sequence or a grid, as the encoder's positions form.
+    its input and output have the same width. It convolves over a sequence or a grid, according to the encoder's layout.
 
     Attributes:
-        width: of the layers; 768 for images base, 384 for speech base.
+        width: number of channels of each layer; 768 for images base, 384 for speech base.
         layers: number of layers; 6 for images base, 4 for speech, 5 for text.
         kernel: size along each axis, odd; 3 for images base, 7 for speech, 9 for text.
-        groups: of each convolution; 16, and 1 for text.
+        groups: number of groups of each convolution; 16, or 1 for text.
         residual: whether layers have a residual connection; false for text.
         input_dropout: share of the student's outputs that are dropped; 0 for images, 0.1 for speech and text.
         noise: standard deviation of the noise at dropped positions, which is drawn in every pass.
-        projection_layers: number of linear layers that map to the targets' width; 1, and 2 for text.
+        projection_layers: number of linear layers that map to the targets' width; 1, or 2 for text.
     """
 
     width: int = 768
@@ -209,10 +209,10 @@ class ConvDecoderModule(HeadModule):
 
 
 def require_positions(context: BackboneOutput, mask: BatchMask) -> None:
-    """Checks that a backbone's output stands for the positions that were masked.
+    """Checks that a backbone's output corresponds to the positions of the encoder, which were masked.
 
     Raises:
-        SpecError: it stands for others, such as the smaller grid of a convolutional network.
+        SpecError: the output corresponds to other positions, such as the smaller grid of a convolutional network.
     """
     found, expected = context.tokens.layout.positions, mask.predicted.shape[2]
     if found != expected:

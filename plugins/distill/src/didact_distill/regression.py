@@ -46,7 +46,7 @@ class LatentRegression(Objective):
             Adam, but it changes what gradient clipping does.
         class_weight: weight of the class token's loss in data2vec 2.0 on images, for which the first prefix token must
             predict the mean of the sample's targets. It applies to the mean over samples and masks. The released 0.01
-            applies to the sum, which makes 2.56 on a device with 16 images × 16 masks. 0: no such loss.
+            applies to the sum, which equals a weight of 2.56 for 16 images × 16 masks. 0: no such loss.
     """
 
     head: Head = LinearHead()
@@ -134,7 +134,7 @@ class LatentRegressionModule(ObjectiveModule):
 
 
 def require_targets(passes: tuple[StudentPass, ...], targets: tuple[Target, ...], objective: str) -> None:
-    """Checks that every view has exactly one target, as `num_targets` counts them.
+    """Checks that every view has exactly one target, as `num_targets` assumes.
 
     Without the check, the loss of a view without a target would count as 0, and that of a view with two would double.
 

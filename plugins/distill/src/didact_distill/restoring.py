@@ -1,4 +1,4 @@
-"""What a decoder that predicts dropped positions begins with: the way back from `didact.placing.drop`."""
+"""The inverse of `didact.placing.drop`, for decoders that predict dropped positions."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from didact import Tokens
 
 
 def restore(features: Tensor, tokens: Tokens, fill: Tensor) -> Tensor:
-    """Puts what became of a sequence back in its places, as a decoder does that predicts what was dropped.
+    """Restores a sequence: puts the remaining features at their positions and fills the dropped positions.
 
     Args:
-        features: (R, V, D); of the positions that a row still holds, nothing extra.
-        tokens: the sequence that they stand for.
-        fill: (R, T + 1, D); what stands where positions were dropped, padding included. The last one takes what is
-            filler, and is cut off.
+        features: (R, V, D); the features of the remaining positions of each row, without prefix tokens.
+        tokens: the sequence to which the features belong.
+        fill: (R, T + 1, D); the values at dropped positions, including padding. The last position receives filler
+            rows and is cut off.
 
     Returns:
-        (R, T, D); the features themselves where nothing was dropped.
+        (R, T, D); ``features`` itself if nothing was dropped.
     """
     if tokens.positions is None:
         return features

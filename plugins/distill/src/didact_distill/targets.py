@@ -33,8 +33,8 @@ class TopKTargets(TargetBuilder):
 
     Attributes:
         k: number of layers, counted from the top; in data2vec 8 for speech, 10 for text, 6 for images.
-        feature: of each layer. ``ffn``, the feed-forward output before its residual connection, is best on speech
-            (data2vec §5.4) and used in all of data2vec 2.0. data2vec on images takes the whole ``block``.
+        feature: the feature of each layer. ``ffn``, the feed-forward output before its residual connection, is best on
+            speech (data2vec §5.4) and used in all of data2vec 2.0. data2vec on images takes the whole ``block``.
             ``ffn+residual`` is the sum after the residual connection, before a norm that follows it.
         normalize: how each layer is normalised before the mean; ``instance`` for speech, ``layer`` for text and images.
             Without normalisation a single layer dominates, or the representation collapses.
@@ -42,7 +42,7 @@ class TopKTargets(TargetBuilder):
         teacher: provides the layers.
         teacher_sees: the part of the input that the teacher reads. ``everything``, as in the paper. ``masked``: only
             the positions that the student predicts, as in the released text model, whose data set replaces all other
-            ids by padding (fairseq issue #4881). That model has one mask for each sample; several are refused.
+            ids by padding (fairseq issue #4881). That model has one mask for each sample; several masks are an error.
     """
 
     k: int = 8
@@ -124,17 +124,17 @@ class TopKTargetsModule(TargetBuilderModule):
         first, *others = (context.positions_only(layer) for layer in context.hidden_states)  # (B, T, D) each
         total = normalize(first, self.spec.normalize, padding)
         if self.spec.normalize == "none" and others:
-            total = total.clone()  # else the sum would be written into what the teacher returned
+            total = total.clone()  # otherwise the sum would overwrite the teacher's output
         for layer in others:
             total.add_(normalize(layer, self.spec.normalize, padding))
         return normalize(total / len(context.hidden_states), self.spec.normalize_average, padding)
 
 
 def _only_masked(student: StudentPass) -> Tokens:
-    """The tokens of a view, with all that its mask does not predict marked as padding.
+    """Returns the tokens of a view, with all positions that the mask does not predict marked as padding.
 
     Raises:
-        SpecError: there are several masks, whose targets would differ, while a position has one target.
+        SpecError: there are several masks; their targets would differ, but a position has one target.
     """
     mask = student.view.mask
     if mask is None:

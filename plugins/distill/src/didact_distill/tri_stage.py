@@ -14,10 +14,10 @@ class TriStage(Schedule):
     """Linear warm-up, constant, exponential decay: the schedule of speech models (SpecAugment, Park et al. 2019).
 
     Attributes:
-        warmup: share of the steps over which it rises.
-        hold: share of the steps at the peak.
-        initial: factor at the first step.
-        final: factor at the last step.
+        warmup: share of the steps over which the learning rate rises.
+        hold: share of the steps at the peak learning rate.
+        initial: factor on the peak learning rate at the first step.
+        final: factor on the peak learning rate at the last step.
     """
 
     warmup: float = 0.03

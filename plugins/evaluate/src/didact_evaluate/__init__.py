@@ -1,4 +1,4 @@
-"""Evaluation of representations for didact: probes with controls, metrics of collapse, visualizations."""
+"""Evaluation of representations for didact: probes with controls, collapse metrics and visualizations."""
 
 from lazy_loader import attach_stub
 

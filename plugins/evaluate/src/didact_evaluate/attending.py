@@ -1,4 +1,4 @@
-"""Pictures of what a network attends to, and of how it tells positions apart, on samples that it sees whole."""
+"""Images of a network's attention and features on unmasked samples."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from didact_evaluate.sheets import APART, caption, flowed, headed, stacked, titl
 from didact_evaluate.shown import STRIP, Shown
 
 Query = Literal["class", "mean", "middle"]
-SIDE, LARGEST = 200, 320  # pixels of the side of a matrix: of small ones about, of large ones at most
+SIDE, LARGEST = 200, 320  # pixels; small matrices are enlarged to about SIDE, large ones reduced to LARGEST
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Watched:
-    """A network, and the experiment whose samples it is given.
+    """A network, and the experiment that its samples come from.
 
     Attributes:
-        network: in evaluation mode.
+        network: the network, in evaluation mode.
         name: ``student`` or ``teacher``.
-        experiment: whose encoder lays samples out, and whose precision is computed in.
-        device: where the network is.
+        experiment: the experiment, which determines the layout of the samples and the precision.
+        device: the device of the network.
     """
 
     network: Network
@@ -39,7 +39,7 @@ class Watched:
 
     @torch.no_grad()
     def attention(self, shown: Shown, block: int) -> tuple[Attention, Tokens] | None:
-        """What a block attends to in one whole sample, weights (1, H, Q, V), and the V vectors; None if unknown."""
+        """Returns a block's attention in one unmasked sample, weights (1, H, Q, V), and the V vectors; None if unknown."""
         with autocast(self.device, choose_precision(self.experiment.training.precision, self.device)):
             view = self._whole(shown)
             tokens = self.network.encoder.place(self.network.encoder.embed(view), None)
@@ -48,7 +48,7 @@ class Watched:
 
     @torch.no_grad()
     def features(self, shown: Shown) -> tuple[Tensor, Layout]:
-        """The backbone's output at each position of one whole sample, (T, D) float32, and how they are laid out."""
+        """Returns the backbone's output at each position of one unmasked sample, (T, D) float32, and the layout."""
         with autocast(self.device, choose_precision(self.experiment.training.precision, self.device)):
             context = self.network.contextualize(self.network.encoder.embed(self._whole(shown)), None)
         return context.positions_only(context.output)[0].float().cpu(), context.tokens.layout
@@ -58,12 +58,12 @@ class Watched:
 
 
 def attention_sheet(watched: Watched, samples: Sequence[Shown], block: int | None, query: Query) -> Tensor | None:
-    """Heat maps of what each head of a block attends to, (H, W, 3) uint8; None where the backbone cannot tell.
+    """Draws heat maps of the attention of each head of a block, (H, W, 3) uint8; None if the backbone gives none.
 
-    Over a grid it is what one query attends to; of sequences, all queries are shown, as a matrix.
+    For a grid, the maps show the attention of one query; for sequences, the matrix of all queries.
 
     Raises:
-        SpecError: there is no such block.
+        SpecError: the backbone has no such block.
     """
     depth = len(watched.network.backbone.blocks)
     index = depth - 1 if block is None else block
@@ -89,7 +89,7 @@ def attention_sheet(watched: Watched, samples: Sequence[Shown], block: int | Non
 
 
 def features_sheet(watched: Watched, samples: Sequence[Shown]) -> Tensor | None:
-    """The features of all positions, by colour: (H, W, 3) uint8; None where they are laid out in no known way."""
+    """Draws the features of all positions as colours: (H, W, 3) uint8; None if their layout is unknown."""
     found = [watched.features(shown) for shown in samples]
     if any(len(features) != layout.positions or not features.isfinite().all() for features, layout in found):
         return None
@@ -108,7 +108,7 @@ def features_sheet(watched: Watched, samples: Sequence[Shown]) -> Tensor | None:
 
 
 def _maps(shown: Shown, attention: Attention, tokens: Tokens, query: Query) -> tuple[Tensor, str]:
-    """Over the grid, what one query attends to by each head; and which query that is."""
+    """Draws the attention of one query over the grid, for each head; also returns the name of the query."""
     weights = attention.weights[0].float().cpu()  # (H, Q, V)
     picture, middle = shown.picture, None
     assert picture is not None
@@ -132,7 +132,7 @@ def _maps(shown: Shown, attention: Attention, tokens: Tokens, query: Query) -> t
 
 
 def _matrices(shown: Shown, attention: Attention, tokens: Tokens) -> tuple[Tensor, str]:
-    """Of a sequence, what every query attends to by each head; and how to read that."""
+    """Draws the attention matrix of each head over a sequence; also returns an explanation of the matrix."""
     weights = attention.weights[0].float().cpu()[:, :, tokens.num_prefix_tokens :]  # (H, Q, T)
     if not attention.latent:
         weights = weights[:, tokens.num_prefix_tokens :]  # (H, T, T)
@@ -150,9 +150,9 @@ def _matrices(shown: Shown, attention: Attention, tokens: Tokens) -> tuple[Tenso
 
 
 def _sized(matrix: Tensor) -> Tensor:
-    """A matrix (Q, T) large enough to be looked at, without blending, or small enough: the most of what a pixel covers.
+    """Resizes a matrix (Q, T) for display: repeats entries of a small one, takes the maximum per pixel of a large one.
 
-    A mean would make a diagonal, one entry wide, fade away.
+    With a mean instead of the maximum, a diagonal that is one entry wide would fade.
     """
     side = max(matrix.shape)
     if side > LARGEST:
@@ -163,7 +163,7 @@ def _sized(matrix: Tensor) -> Tensor:
 
 
 def _scaled(values: Tensor, of: Tensor) -> Tensor:
-    """``values`` (…), from 0 at the smallest of ``of`` to 1 at its largest; 0 where those are as good as equal."""
+    """Scales ``values`` (…) so that the minimum of ``of`` is 0 and its maximum 1; all 0 if the two are nearly equal."""
     least, most = float(of.min()), float(of.max())
     return (values - least) / (most - least) if most - least > 1e-6 else torch.zeros_like(values)
 

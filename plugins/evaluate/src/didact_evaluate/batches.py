@@ -1,4 +1,4 @@
-"""Batches as training sees them, finished, for evaluations that look at predictions and targets."""
+"""Finished training batches, for evaluations of predictions and targets."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from didact.loading import Steps
 
 
 def training_batches(experiment: Experiment, source: Source | None, count: int, per_batch: int) -> Iterator[Batch]:
-    """The same samples every time, with views and masks as the experiment draws them.
+    """Yields batches of the same samples on every call, with the experiment's views and masks.
 
     Args:
-        experiment: whose encoder and masker make the batches.
-        source: where to take samples; None takes the experiment's own.
-        count: how many samples in all; fewer where the source has fewer.
-        per_batch: at most so many in one batch.
+        experiment: the experiment whose encoder and masker create the batches.
+        source: source of the samples; None takes the experiment's own.
+        count: total number of samples; fewer if the source has fewer.
+        per_batch: largest number of samples in a batch.
     """
     experiment = attrs.evolve(
         experiment,
@@ -35,12 +35,12 @@ def training_batches(experiment: Experiment, source: Source | None, count: int, 
 
 
 def first_batch(experiment: Experiment, source: Source | None, most: int) -> Batch:
-    """What the first micro-batch of a run holds, or a smaller one of its kind: the same whenever it is asked for.
+    """Returns the first micro-batch of a run, or a smaller batch if it is too large; the same on every call.
 
     Args:
-        experiment: whose batches, encoder and masker make it.
-        source: where to take samples; None takes the experiment's own.
-        most: samples; where the run's batches hold more, it is one of so many.
+        experiment: the experiment whose batch size, encoder and masker create the batch.
+        source: source of the samples; None takes the experiment's own.
+        most: largest number of samples; if the micro-batch has more, a batch of this size is returned instead.
     """
     experiment = attrs.evolve(experiment, source=source or experiment.source)
     lengths = experiment.source.open().lengths

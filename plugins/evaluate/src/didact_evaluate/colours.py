@@ -1,4 +1,4 @@
-"""Numbers as colours: shares as heat, features by their principal components."""
+"""Conversion of numbers to colours: a heat map, and principal components of features."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-CUT = 0.01  # of a component's values at either end: a few outliers would leave the rest in one colour
+CUT = 0.01  # share clipped at either end of a component; outliers would leave the rest in one colour
 
-# inferno (van der Walt and Smith 2015, CC0), every sixteenth of its way: equal steps look equally large
+# inferno (van der Walt and Smith 2015, CC0), perceptually uniform, sampled at steps of 1/16
 INFERNO = (
     (0, 0, 4), (11, 7, 36), (33, 12, 74), (61, 9, 101), (87, 16, 110), (113, 25, 110), (138, 34, 106), (163, 44, 97),
     (188, 55, 84), (210, 70, 68), (228, 90, 49), (241, 115, 29), (249, 142, 9), (252, 172, 17), (249, 203, 53),
@@ -18,7 +18,7 @@ INFERNO = (
 
 
 def heat(values: Tensor) -> Tensor:
-    """Values (…) from 0, black, to 1, nearly white, as colours (…, 3) uint8 of equal steps to the eye."""
+    """Maps values (…) from 0 (black) to 1 (nearly white) to perceptually uniform colours (…, 3) uint8."""
     way = values.float().clamp(0, 1) * (len(INFERNO) - 1)
     colours = torch.tensor(INFERNO, dtype=torch.float32)
     below = way.floor().clamp(max=len(INFERNO) - 2).long()
@@ -27,22 +27,22 @@ def heat(values: Tensor) -> Tensor:
 
 
 def principal_colours(features: Sequence[Tensor]) -> tuple[list[Tensor], float]:
-    """The first three principal components of features as red, green and blue (DINOv2, Oquab et al. 2023, figure 1).
+    """Maps the first three principal components of features to red, green and blue.
 
-    The components are those of all positions of all samples together, so one colour means the same in each of them.
-    Each is scaled to 0…1 between its 1st and 99th percentile. Its sign, which is arbitrary, makes the channel that
-    weighs most weigh positively.
+    This follows DINOv2 (Oquab et al. 2023, figure 1). The components are computed over all positions of all samples, so
+    a colour has the same meaning in every sample. Each component is scaled to 0…1 between its 1st and 99th percentile.
+    Its arbitrary sign is chosen so that its largest weight is positive.
 
     Args:
-        features: (T, D) float of each sample.
+        features: (T, D) float for each sample.
 
     Returns:
-        (T, 3) uint8 of each sample, and the share of the variance that the three components have. Where the features
-        have no variance, everything is grey.
+        (T, 3) uint8 for each sample, and the share of the variance that the three components explain. If the features
+        have no variance, all colours are grey.
     """
     values = torch.cat([value.double().cpu() for value in features])  # (N, D)
     centred = values - values.mean(0)
-    variance, directions = torch.linalg.eigh(centred.T @ centred)  # of ascending variance; (D,), (D, D)
+    variance, directions = torch.linalg.eigh(centred.T @ centred)  # in order of ascending variance; (D,), (D, D)
     chosen = directions[:, -3:].flip(1)  # (D, up to 3)
     chosen = chosen * chosen.gather(0, chosen.abs().argmax(0, keepdim=True)).sign()
     components = torch.nn.functional.pad(centred @ chosen, (0, 3 - chosen.shape[1]))  # (N, 3)

@@ -1,4 +1,4 @@
-"""Small instances of what didact-evaluate registers, for the contract's rules."""
+"""Small instances of the components of didact-evaluate, for the contract tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ walks = TinySource(count=12, uneven=True)
 
 
 def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
-    """The examples of each component, by short name."""
+    """Returns the examples of each component, by short name."""
     return {
         "representation-metrics": [Example(spec=RepresentationMetrics(samples=8), source=walks)],
         "visualizations": [

@@ -1,4 +1,4 @@
-"""What a network makes of samples: the one path by which features for training and for testing a probe are made."""
+"""Extraction of features from samples; training and testing of a probe use the same functions."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from didact import Experiment, FeatureEncoder, HiddenState, Network, Samples, So
 from didact.machine.devices import autocast, choose_precision
 from didact.tensors import mean_over_positions, move
 
-POSITIONS_PER_BATCH = 4_096  # about 1 GiB in the widest convolutions of a wav2vec 2.0 encoder, the hungriest there is
+POSITIONS_PER_BATCH = 4_096  # about 1 GiB in the widest convolutions of wav2vec 2.0's encoder, which needs the most memory
 READ_AHEAD = 64  # samples
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Chunk:
-    """Some of the samples that were asked for, collated.
+    """Some of the requested samples, collated.
 
     Attributes:
-        places: where they stand among those that were asked for; B numbers.
-        view: whole and unmasked, content (B, *axes).
+        places: the B indices of these samples in the list of requested samples.
+        view: unmasked view, content (B, *axes).
     """
 
     places: tuple[int, ...]
@@ -42,23 +42,23 @@ def pooled(
     blocks: int | None = None,
     spread: bool = False,
 ) -> dict[str, Tensor]:
-    """One vector for each sample by each network: the mean over the sample's own positions.
+    """Computes one vector per sample and network: the mean over the sample's positions, padding excluded.
 
     Args:
-        networks: by any name; all of them see the same batches, so the samples are read once.
-        samples: where to read.
-        indices: N of them.
-        experiment: whose encoder lays the samples out, and whose precision is computed in.
-        device: where the networks are.
-        blocks: None for the backbone's output; K for the mean of what its K topmost blocks give.
-        spread: whether the standard deviation over the positions stands behind the mean: 2·D values instead of D.
+        networks: networks by name; all of them use the same batches, so each sample is read once.
+        samples: the samples to read from.
+        indices: the N samples to read.
+        experiment: the experiment, which determines the layout of the samples and the precision.
+        device: the device of the networks.
+        blocks: None for the backbone's output; K for the mean of the outputs of its K topmost blocks.
+        spread: whether to append the standard deviation over the positions to the mean: 2·D values instead of D.
 
     Returns:
-        (N, D) or (N, 2·D) float32 on the CPU for each name; row n is sample ``indices[n]``, whichever samples shared
-        its batch.
+        (N, D) or (N, 2·D) float32 on the CPU for each name; row n is sample ``indices[n]`` and does not depend on the
+        other samples in its batch.
 
     Raises:
-        SpecError: the backbone has fewer blocks; a sample does not fit the encoder.
+        SpecError: the backbone has fewer blocks than ``blocks``, or a sample does not fit the encoder.
         DataError: a sample cannot be read.
     """
     parts = 2 if spread else 1
@@ -78,16 +78,16 @@ def pooled(
 
 @torch.no_grad()
 def vectors(network: Network, view: View, *, experiment: Experiment, blocks: int | None = None) -> Tensor:
-    """A network's features of every position, without extra tokens.
+    """Computes a network's features of every position, without extra tokens.
 
     Args:
-        network: is put into evaluation mode.
-        view: whole and unmasked, on the network's device.
-        experiment: whose precision is computed in.
+        network: the network, which is set to evaluation mode.
+        view: unmasked view on the network's device.
+        experiment: the experiment, which determines the precision.
         blocks: as for `pooled`.
 
     Returns:
-        (B, T, D) float32; what stands at padding means nothing.
+        (B, T, D) float32; the values at padding are meaningless.
     """
     depth = len(network.backbone.blocks)
     if blocks is not None and blocks > depth:
@@ -107,10 +107,10 @@ def vectors(network: Network, view: View, *, experiment: Experiment, blocks: int
 
 
 def raw(source: Source, samples: Samples, indices: Sequence[int], threads: int) -> Tensor:
-    """The plain features (N, F) float32 of N samples, as their source names them, read by ``threads``.
+    """Reads the source's raw features of N samples with ``threads`` threads: (N, F) float32.
 
     Raises:
-        NotImplementedError: the source names none.
+        NotImplementedError: the source defines no raw features.
     """
     return torch.stack(
         list(_ahead(lambda index: source.raw_features(samples.content(index)).float(), indices, threads))
@@ -118,12 +118,12 @@ def raw(source: Source, samples: Samples, indices: Sequence[int], threads: int) 
 
 
 def chunks(samples: Samples, indices: Sequence[int], experiment: Experiment) -> Iterator[Chunk]:
-    """Collates samples, those of similar length together, so that little is padded and memory is bounded.
+    """Collates samples of similar length, which limits padding and memory.
 
     Args:
-        samples: where to read.
-        indices: which.
-        experiment: whose encoder lays them out; ``training.num_workers`` threads read ahead.
+        samples: the samples to read from.
+        indices: the samples to read.
+        experiment: the experiment with the encoder; ``training.num_workers`` threads read ahead.
     """
     encoder = experiment.encoder
     order = np.argsort(samples.lengths[np.asarray(indices)], kind="stable")
@@ -151,7 +151,7 @@ def _positions(encoder: FeatureEncoder, content: Tensor, samples: Samples, index
 
 
 def _ahead(read: Callable[[int], Tensor], items: Iterable[int], threads: int) -> Iterator[Tensor]:
-    """Reads in order, a few items ahead: decoding lets go of the interpreter, so it overlaps with computing."""
+    """Reads items in order and ahead of use; decoding releases the GIL, so it overlaps with computation."""
     waiting: deque[Future[Tensor]] = deque()
     with ThreadPoolExecutor(max(1, threads)) as pool:
         for item in items:

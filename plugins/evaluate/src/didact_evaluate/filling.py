@@ -1,4 +1,4 @@
-"""Filling what was hidden from elsewhere: from the place whose target is nearest to the prediction."""
+"""Reconstruction of hidden positions from the positions of other samples with the nearest targets."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from didact_evaluate.shown import Shown
 
 @attrs.frozen(kw_only=True)
 class Filling:
-    """Where the content of a predicted position is taken from.
+    """The origin of the content that fills a predicted position.
 
     Attributes:
-        position: of the sample, that was to be predicted.
-        sample: in the batch, another one.
-        place: the position there whose target is nearest.
+        position: the predicted position.
+        sample: index in the batch of the sample that the content comes from.
+        place: the position in that sample whose target is nearest to the prediction.
     """
 
     position: int
@@ -32,10 +32,10 @@ Found = Mapping[int, list[Filling]]  # by sample of the batch
 
 
 def fillings(state: RunState, batch: Batch, count: int) -> Found | None:
-    """For each of the first ``count`` samples what fills the positions that its first mask has predicted.
+    """Finds the fillings of the positions that the first mask of each of the first ``count`` samples predicts.
 
-    Nearest is meant by squared distance. Returns None where a method does not predict continuous targets of single
-    positions.
+    The nearest target is the one with the smallest squared distance. Returns None if the method does not predict
+    continuous targets of single positions.
     """
     view = batch.views[0]
     if view.mask is None:
@@ -53,7 +53,7 @@ def fillings(state: RunState, batch: Batch, count: int) -> Found | None:
     )
     found = {}
     for index in range(count):
-        rows = (view.mask.prediction_indices // t == index * m).nonzero().flatten()  # behind the first mask
+        rows = (view.mask.prediction_indices // t == index * m).nonzero().flatten()  # of the first mask
         distance = torch.cdist(predictions[rows.to(predictions.device)].float(), candidates)  # (n, B·T)
         nearest = distance.masked_fill(unusable | (owner == index), torch.inf).argmin(1).tolist()
         positions = (view.mask.prediction_indices[rows] % t).tolist()
@@ -65,7 +65,7 @@ def fillings(state: RunState, batch: Batch, count: int) -> Found | None:
 
 
 def filled(shown: Sequence[Shown], index: int, found: list[Filling]) -> Tensor:
-    """The picture (H, W, 3) uint8 of sample ``index`` with its predicted positions filled from others."""
+    """Fills the predicted positions in the image of sample ``index`` from other samples: (H, W, 3) uint8."""
     own = shown[index]
     assert own.picture is not None
     drawn = own.picture.clone()

@@ -1,4 +1,4 @@
-"""Labelled samples to train and to test a probe on: opened, checked, and brought to the same classes."""
+"""Labelled samples for training and testing a probe, with one numbering of the classes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Labelled:
     """The labelled samples of a source.
 
     Attributes:
-        source: that they come from.
-        samples: as it opens them.
-        indices: (N,) int64; those that have a label, all of them or so many as were asked for.
-        labels: (N,) int64; each one's class.
-        classes: the names of the classes.
+        source: the source of the samples.
+        samples: the opened samples of the source.
+        indices: (N,) int64; indices of the labelled samples, of all of them or of at most the requested number.
+        labels: (N,) int64; the class of each sample.
+        classes: names of the classes.
     """
 
     source: Source
@@ -31,16 +31,16 @@ class Labelled:
 
 
 def open_pair(train: Source, test: Source, limit: int | None) -> tuple[Labelled, Labelled]:
-    """The samples that a probe is trained on, and those that it is tested on.
+    """Opens the samples that a probe is trained on and the samples that it is tested on.
 
     Args:
-        train: a source.
-        test: another, whose classes are among those of ``train``.
-        limit: of each, at most so many, of each class its share; the same ones every time. What is tested is then of
-            classes that are trained on.
+        train: the source of the training samples.
+        test: the source of the test samples; its classes must be among those of ``train``.
+        limit: largest number of samples from each source, the same samples every time. Each class keeps its share, and
+            test samples are taken only from classes that the limited training samples contain. None takes all samples.
 
     Raises:
-        DataError: a source has no labels; there is only one class; a class is tested that no training sample has.
+        DataError: a source has no labels, there is only one class, or no training sample has a class of ``test``.
     """
     known = _open(train, "train")
     asked = _open(test, "test")
@@ -89,9 +89,9 @@ def _renumber(labelled: Labelled, names: tuple[str, ...]) -> Labelled:
 
 
 def _some(labelled: Labelled, limit: int, field: str) -> Labelled:
-    """At most ``limit`` samples, of each class its share as far as whole samples go."""
+    """Returns at most ``limit`` samples; each class keeps its share, up to rounding to whole samples."""
     labels = labelled.labels.numpy()
-    # of seed 0 whatever the run's: two runs are then judged by the same samples
+    # always seed 0, not the run's, so that two runs are evaluated on the same samples
     shuffled = torch.randperm(len(labels), generator=generator(0, "probe", field)).numpy()
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]  # (N,), one class after the other
     sizes = np.bincount(labels)  # (C,)

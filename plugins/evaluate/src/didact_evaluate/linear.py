@@ -1,4 +1,4 @@
-"""The linear probe: multinomial logistic regression, solved to convergence, its L2 strength chosen on held-out data."""
+"""The linear probe: multinomial logistic regression, solved to convergence, with L2 strength chosen on held-out data."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 from didact import DataError
 
-STRENGTHS = tuple(10 ** (-exponent / 2) for exponent in range(-2, 12))  # 10 … 3e-6, of standardised features
-PATIENCE = 3  # strengths in a row that validate no better, after which the search ends
-HELD_OUT = 0.2  # of each class, to choose the strength
-WIDEST_WHITENED = 4_096  # features; beyond, the D×D matrix would cost more than the iterations that it saves
+STRENGTHS = tuple(10 ** (-exponent / 2) for exponent in range(-2, 12))  # 10 … 3e-6, for standardised features
+PATIENCE = 3  # the search ends after this many consecutive strengths without improvement
+HELD_OUT = 0.2  # share of each class that is held out to choose the strength
+WIDEST_WHITENED = 4_096  # features; above it, the D×D matrix costs more than the iterations that it saves
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -19,11 +19,11 @@ class LinearClassifier:
     """A linear classifier of standardised features.
 
     Attributes:
-        mean: (D,); of the training features.
-        scale: (D,); one over their standard deviation, 0 where they are constant.
+        mean: (D,); mean of the training features.
+        scale: (D,); reciprocal of their standard deviation, 0 for constant features.
         weight: (D, C).
         bias: (C,).
-        strength: λ of the penalty λ/2·‖weight‖², beside the mean cross-entropy.
+        strength: λ of the penalty λ/2·‖weight‖², which is added to the mean cross-entropy.
     """
 
     mean: Tensor
@@ -33,11 +33,11 @@ class LinearClassifier:
     strength: float
 
     def scores(self, features: Tensor) -> Tensor:
-        """The unnormalised log-probabilities (S, C) of ``features`` (S, D)."""
+        """Computes the unnormalised log-probabilities (S, C) of ``features`` (S, D)."""
         return ((features - self.mean) * self.scale) @ self.weight + self.bias
 
     def classify(self, features: Tensor) -> Tensor:
-        """The most probable class (S,) int64 of each row of ``features`` (S, D)."""
+        """Returns the most probable class of each row of ``features`` (S, D): (S,) int64."""
         return self.scores(features).argmax(1)
 
 
@@ -50,17 +50,17 @@ def fit_linear(
     generator: torch.Generator,
     strengths: tuple[float, ...] = STRENGTHS,
 ) -> LinearClassifier:
-    """Fits the classifier whose L2 strength does best on a stratified part that is held out, then refits on all.
+    """Chooses the L2 strength on a stratified held-out part, then fits the classifier on all samples.
 
     Args:
         features: (N, D) float32.
         labels: (N,) int64.
-        classes: C.
-        generator: on the CPU; draws the part that is held out.
-        strengths: of the penalty, the strongest first; with one alone, nothing is held out.
+        classes: C, the number of classes.
+        generator: generator on the CPU that draws the held-out part.
+        strengths: candidate strengths of the penalty, strongest first; with a single one, nothing is held out.
 
     Returns:
-        the minimum of mean cross-entropy plus penalty over all N samples; the bias is not penalised.
+        the classifier that minimises mean cross-entropy plus penalty over all N samples; the bias is not penalised.
 
     Raises:
         DataError: the features are not finite.
@@ -83,9 +83,9 @@ def fit_linear(
 
 
 def stratified(labels: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Which of ``labels`` (N,) fall into a random part with ``share`` of each class: (N,) bool.
+    """Draws a random part with ``share`` of each class from ``labels`` (N,): (N,) bool, true = in the part.
 
-    A class of which one sample alone is known stays out of the part, any other has at least one sample in it.
+    A class with a single sample is not in the part; every other class has at least one sample in it.
     """
     shuffled = torch.randperm(len(labels), generator=generator)
     by_class = shuffled[labels[shuffled].argsort(stable=True)]  # (N,), one class after the other
@@ -98,11 +98,11 @@ def stratified(labels: Tensor, share: float, generator: torch.Generator) -> Tens
 
 
 def _choose(problem: _Problem, held_out: Tensor, strengths: tuple[float, ...], weight: Tensor) -> tuple[float, Tensor]:
-    """The strength with the best accuracy on the part ``held_out`` (N,) bool, and its weight (D + 1, C)."""
+    """Returns the strength with the best accuracy on ``held_out`` (N,) bool, and its weight (D + 1, C)."""
     known = problem.part(~held_out)
     unknown = problem.part(held_out)
     best, best_weight, best_correct, worse = strengths[0], weight, -1, 0
-    for strength in strengths:  # each starts from the one before, which is close
+    for strength in strengths:  # each fit starts from the solution of the previous one, which is close
         weight = known.minimise(strength, weight)
         correct = int((unknown.scores(weight).argmax(1) == unknown.labels).sum())
         if correct > best_correct:
@@ -115,17 +115,17 @@ def _choose(problem: _Problem, held_out: Tensor, strengths: tuple[float, ...], w
 
 
 class _Problem:
-    """The penalised cross-entropy of a linear classifier, and its minimum.
+    """The penalised cross-entropy of a linear classifier, with a solver for its minimum.
 
-    Features are strongly correlated (neighbouring pixels, say), for which L-BFGS alone needs thousands of passes.
-    In coordinates in which the loss is round at the start, where every class is equally probable and the Hessian is
-    covariance / C + λ, it needs a few dozen. The minimum is the same.
+    Features are often strongly correlated (such as neighbouring pixels), and plain L-BFGS then needs thousands of
+    passes. The solver changes coordinates so that the Hessian is the identity at the start, where every class is
+    equally probable and the Hessian is covariance / C + λ. L-BFGS then needs a few dozen passes to the same minimum.
 
     Args:
         features: (N, D), standardised.
         labels: (N,) int64.
-        classes: C.
-        covariance: (D, D), of features such as these; None: it is computed, or left out where D is too large.
+        classes: C, the number of classes.
+        covariance: (D, D), covariance of the features; None computes it, unless D is too large.
     """
 
     def __init__(self, features: Tensor, labels: Tensor, classes: int, covariance: Tensor | None = None) -> None:
@@ -135,15 +135,15 @@ class _Problem:
         self.covariance = covariance
 
     def part(self, rows: Tensor) -> _Problem:
-        """The same problem on some of the samples: ``rows`` (N,) bool."""
+        """Returns the same problem on the samples that are true in ``rows`` (N,) bool."""
         return _Problem(self.features[rows], self.labels[rows], self.classes, self.covariance)
 
     def scores(self, weight: Tensor) -> Tensor:
-        """(N, C) for ``weight`` (D + 1, C), whose last row is the bias."""
+        """Computes the scores (N, C) for ``weight`` (D + 1, C), whose last row is the bias."""
         return torch.addmm(weight[-1], self.features, weight[:-1])
 
     def minimise(self, strength: float, start: Tensor) -> Tensor:
-        """The weight (D + 1, C) at the minimum, sought from ``start``."""
+        """Returns the weight (D + 1, C) at the minimum; the search begins at ``start`` (D + 1, C)."""
         root = self._root(strength)
         point = self._to_round(start, root)
         optimizer = torch.optim.LBFGS(
@@ -166,14 +166,14 @@ class _Problem:
             point.grad = self._slope_to_round(slope, error.sum(0), root)
             return loss
 
-        optimizer.step(closure)  # type: ignore[no-untyped-call]  # by hand instead of by autograd: this may be called where no graph can be made
+        optimizer.step(closure)  # type: ignore[no-untyped-call]  # gradients by hand, because callers may have disabled autograd
         return self._from_round(point, root)
 
     def _root(self, strength: float) -> Tensor | None:
         if self.covariance is None:
             return None
         hessian = self.covariance / self.classes
-        ridge = max(strength, 1e-4)  # beside features of variance 1; float32 seldom has a factor below
+        ridge = max(strength, 1e-4)  # relative to features of variance 1; below it, the factorisation often fails in float32
         while True:
             root: Tensor
             root, failed = torch.linalg.cholesky_ex(hessian + ridge * torch.eye(len(hessian)).to(hessian))

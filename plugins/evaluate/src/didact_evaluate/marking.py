@@ -1,4 +1,4 @@
-"""Text with what a mask does to it, in marks that survive plain text."""
+"""Plain text with marks that show the effect of a mask."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from didact import BatchMask
 
 
 class Fate(enum.Enum):
-    """What becomes of a position in the student's input."""
+    """The effect of a mask on a position of the student's input."""
 
     SEEN = enum.auto()
     HIDDEN = enum.auto()
@@ -18,7 +18,7 @@ class Fate(enum.Enum):
 
 
 def fates(mask: BatchMask, sample: int, number: int, held: int) -> list[Fate]:
-    """What mask ``number`` does to each of the ``held`` positions that a sample has of its own."""
+    """Returns the effect of mask ``number`` on each of a sample's ``held`` positions, padding excluded."""
     row = sample * mask.masks + number
     left = set(range(held))
     if mask.visible is not None:
@@ -37,12 +37,12 @@ def fates(mask: BatchMask, sample: int, number: int, held: int) -> list[Fate]:
 
 
 def marked(words: Sequence[str], found: Sequence[Fate], others: Sequence[str] | None) -> str:
-    """A text with marks where a mask changes it; hidden words that follow each other are marked as one.
+    """Marks the words of a text that a mask changes; consecutive hidden words share one mark.
 
     Args:
-        words: of the text, one for each position.
-        found: what becomes of each.
-        others: what stands at replaced positions instead; None where they are not known.
+        words: words of the text, one for each position.
+        found: effect of the mask on each position.
+        others: words of the masked text, shown at replaced positions; None if they are unknown.
     """
     pieces: list[str] = []
     hidden = ""
@@ -61,7 +61,7 @@ def marked(words: Sequence[str], found: Sequence[Fate], others: Sequence[str] | 
 
 
 def refilled(words: Sequence[str], others: Mapping[int, str]) -> str:
-    """A text with, at some positions, the word that was found for the one that was hidden there."""
+    """Marks the hidden words of a text and shows the word found for each, given by position in ``others``."""
     return "".join(
         word
         if position not in others
@@ -71,7 +71,7 @@ def refilled(words: Sequence[str], others: Mapping[int, str]) -> str:
 
 
 def _marked(word: str, more: str = "") -> str:
-    """A word in marks, the space before it outside."""
+    """Puts a word in double brackets and leaves its leading space outside."""
     space = word[: len(word) - len(word.lstrip())] if word.strip() else ""
     return f"{space}[[{_bare(word)}{more}]]"
 

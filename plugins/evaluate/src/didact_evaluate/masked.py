@@ -1,4 +1,4 @@
-"""What a mask leaves of a sample, and what the network takes the rest for: as sheets, and as texts."""
+"""Masked inputs and their reconstructions, as sheets of images and as texts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILLED = (
 
 
 def inputs_sheet(batch: Batch, views: Sequence[Sequence[Shown]], samples: int, masks: int) -> Tensor:
-    """What training sees: every view of the first samples, and what the first masks leave of it. (H, W, 3) uint8."""
+    """Draws every view of the first samples and what its first masks leave visible: (H, W, 3) uint8."""
     rows = [
         one.row(_panels(one, view.mask, index, masks))
         for index in range(min(samples, len(batch.ids)))
@@ -36,7 +36,7 @@ def inputs_sheet(batch: Batch, views: Sequence[Sequence[Shown]], samples: int, m
 
 
 def reconstruction_sheet(batch: Batch, shown: Sequence[Shown], found: Found) -> Tensor:
-    """Samples, what their first mask leaves, and how it is filled. (H, W, 3) uint8."""
+    """Draws samples, what their first mask leaves visible, and the filled samples: (H, W, 3) uint8."""
     rows = []
     for index, fillings in found.items():
         one, mask = shown[index], batch.views[0].mask
@@ -49,13 +49,13 @@ def reconstruction_sheet(batch: Batch, shown: Sequence[Shown], found: Found) -> 
 
 
 def inputs_text(shown: Sequence[Shown], mask: BatchMask | None, replacements: Tensor | None, masks: int) -> str:
-    """Samples as text, with what their masks do to it.
+    """Returns samples as text, with marks that show the effect of their masks.
 
     Args:
         shown: samples with words.
-        mask: their batch's.
-        replacements: (B, M, T) int64, the ids that stand at replaced positions; None where they are not known.
-        masks: at most so many are shown.
+        mask: mask of the batch of the samples.
+        replacements: (B, M, T) int64, the ids at replaced positions; None if they are unknown.
+        masks: largest number of masks shown for each sample.
     """
     told = [MARKS] if mask is not None else []
     for index, one in enumerate(shown):
@@ -72,7 +72,7 @@ def inputs_text(shown: Sequence[Shown], mask: BatchMask | None, replacements: Te
 
 
 def reconstruction_text(shown: Sequence[Shown], found: Found) -> str:
-    """Samples as text, with the word whose target is nearest to each prediction."""
+    """Returns samples as text, with the word whose target is nearest to each prediction."""
     told = [FILLED]
     for index, fillings in found.items():
         others = {filling.position: (shown[filling.sample].words or ())[filling.place] for filling in fillings}
@@ -81,7 +81,7 @@ def reconstruction_text(shown: Sequence[Shown], found: Found) -> str:
 
 
 def _panels(shown: Shown, mask: BatchMask | None, index: int, masks: int) -> list[tuple[str, Tensor]]:
-    """The sample, and what its first masks leave of it; over time, the further ones are strips."""
+    """Returns panels of the sample and its first masks; for a sequence, each mask is also a strip of colours."""
     assert shown.picture is not None
     panels = [("", shown.picture)]
     if mask is None:
@@ -96,5 +96,5 @@ def _panels(shown: Shown, mask: BatchMask | None, index: int, masks: int) -> lis
 
 
 def _withheld(mask: BatchMask, sample: int, number: int, held: int) -> Tensor:
-    """(T,) bool; the positions of a sample whose content the student does not see, predicted or not."""
+    """Returns (T,) bool; true = the student does not see the content of the position, predicted or not."""
     return torch.tensor([fate in (Fate.HIDDEN, Fate.REPLACED) for fate in fates(mask, sample, number, held)])

@@ -1,30 +1,30 @@
-"""The k-nearest-neighbour classifier: what features tell apart without any training on them."""
+"""The k-nearest-neighbour classifier, which measures how well features separate classes without training."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-TEMPERATURE = 0.07  # of the vote; Wu et al. 2018, DINO
-ROWS = 1_024  # test samples at a time, so that the similarities stay small
+TEMPERATURE = 0.07  # temperature of the vote; Wu et al. 2018, DINO
+ROWS = 1_024  # test samples per step, which bounds the memory of the similarities
 
 
 def classify_by_neighbours(train: Tensor, labels: Tensor, test: Tensor, *, neighbours: int, classes: int) -> Tensor:
-    """The class for which the nearest training samples vote.
+    """Classifies test samples by a vote of the nearest training samples.
 
-    Nearness is the cosine of features from which the training mean was taken: without that, a direction that all
-    samples share drowns what tells them apart. A neighbour's vote weighs exp(cosine / 0.07), as in Wu et al. 2018
-    (instance discrimination, §3.4) and DINO.
+    Nearness is the cosine after subtraction of the training mean; without the subtraction, a direction shared by all
+    samples dominates the cosines. A neighbour's vote is weighted by exp(cosine / 0.07), as in Wu et al. 2018 (instance
+    discrimination, §3.4) and DINO.
 
     Args:
-        train: (N, D) float.
+        train: (N, D) float; features of the training samples.
         labels: (N,) int64; the classes of the training samples.
-        test: (S, D) float.
-        neighbours: how many vote; all of them where there are fewer.
-        classes: C.
+        test: (S, D) float; features of the test samples.
+        neighbours: number of neighbours that vote; all training samples vote if there are fewer.
+        classes: C, the number of classes.
 
     Returns:
-        (S,) int64.
+        (S,) int64; the predicted class of each test sample.
     """
     mean = train.mean(0)
     train, test = (torch.nn.functional.normalize(values - mean, dim=1) for values in (train, test))

@@ -1,4 +1,4 @@
-"""Probes: accuracy of plain classifiers on frozen features, next to strong controls."""
+"""Probes: accuracy of simple classifiers on frozen features, with strong controls."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from didact_evaluate.neighbours import classify_by_neighbours
 
 @attrs.frozen(kw_only=True)
 class Probe(Evaluation):
-    """A linear and a k-nearest-neighbour classifier of a sample's pooled features, the network frozen.
+    """A linear and a k-nearest-neighbour classifier of the pooled features of a frozen network.
 
-    The metrics are accuracies on `test` in percent: ``linear``, ``knn`` and, after the last step, the same of the
-    controls: ``linear_random`` and ``knn_random`` of the network at its random initialisation, ``linear_raw`` and
-    ``knn_raw`` of what the source names as raw features (pixels, log-mel means, a bag of tokens). All go the same way
-    from samples to accuracy. `didact_evaluate.linear` and `didact_evaluate.neighbours` say how they classify.
+    The metrics are accuracies on `test` in percent: ``linear`` and ``knn``, and, after the last step, those of the
+    controls. ``linear_random`` and ``knn_random`` use the network at its random initialisation; ``linear_raw`` and
+    ``knn_raw`` use the source's raw features (pixels, log-mel means, a bag of tokens). Controls and network use the
+    same classifiers, which `didact_evaluate.linear` and `didact_evaluate.neighbours` describe.
 
     Attributes:
-        train: labelled samples to train the classifiers on; a sample without a label is left out. Their number decides
-            how much is read off the features: compare accuracies of equal numbers only.
-        test: labelled samples to test them on, never seen by `train`, of classes that `train` has too.
-        network: which network is judged: ``student``, as data2vec fine-tunes it, or ``teacher``, which averages it and
-            is often ahead, but lags behind in runs that are short beside the teacher's memory.
-        blocks: None judges the backbone's output; K judges the mean of what its K topmost blocks give, less bent to
-            the pretraining task than the output (data2vec's own targets are such a mean).
-        pooling: of a sample's positions. ``mean``, as usual; ``mean+std`` puts their standard deviation behind it
-            (statistics pooling, Snyder et al. 2018), the counterpart of raw features that have both, as sound's have.
-        neighbours: how many vote in the k-NN; 20 in DINO. 0 leaves the k-NN out.
-        controls: whether the controls are judged too; it reads all samples twice more, after the last step only.
-        limit: at most so many samples of each source, for a quick look during training; None takes all.
+        train: labelled samples for training the classifiers; samples without a label are ignored. Accuracy depends on
+            their number, so compare only accuracies with equal numbers of training samples.
+        test: labelled samples for testing the classifiers, disjoint from `train`, with no class that `train` lacks.
+        network: the evaluated network: ``student``, which data2vec fine-tunes, or ``teacher``, the student's running
+            average. The teacher is often more accurate, but not in runs that are short compared with its memory.
+        blocks: None evaluates the backbone's output; K evaluates the mean of the outputs of its K topmost blocks, which
+            is less specific to the pretraining task (data2vec's targets are such a mean).
+        pooling: pooling of a sample's positions. ``mean`` is the usual choice; ``mean+std`` appends the standard
+            deviation (statistics pooling, Snyder et al. 2018), as do the raw features of audio.
+        neighbours: number of neighbours that vote in the k-NN classifier; 20 in DINO. 0 disables it.
+        controls: whether to evaluate the controls after the last step; this reads all samples two more times.
+        limit: largest number of samples from each source, for quick evaluations during training; None takes all.
     """
 
     train: Source
@@ -91,7 +91,7 @@ class Probe(Evaluation):
     ) -> dict[str, float]:
         known, asked = train[1].to(device), test[1].to(device)  # (N, D), (S, D)
         labels, classes = train[0].labels.to(device), len(train[0].classes)
-        # of seed 0 whatever the run's: the probe's own chance is no part of what is compared
+        # always seed 0, not the run's, so that the probe's randomness does not affect comparisons
         linear = fit_linear(known, labels, classes=classes, generator=generator(0, "probe", "held out"))
         guesses = {f"linear{name}": linear.classify(asked)}
         if self.neighbours:
@@ -102,7 +102,7 @@ class Probe(Evaluation):
 
 
 def _with_raw(part: Labelled, features: dict[str, Tensor], experiment: Experiment) -> dict[str, Tensor]:
-    """The features with the raw ones beside them, where the source names any."""
+    """Adds the raw features to the others, if the source defines any."""
     try:
         return features | {
             "_raw": raw(part.source, part.samples, part.indices.tolist(), experiment.training.num_workers)
@@ -112,9 +112,9 @@ def _with_raw(part: Labelled, features: dict[str, Tensor], experiment: Experimen
 
 
 def _require_fitting(signal: Signal, experiment: Experiment, field: str) -> None:
-    """Raises a `SpecError` where a source is not of the signal that the experiment's network was built for."""
+    """Raises a `SpecError` if a source's signal differs from the signal that the network was built for."""
     wanted = experiment.source.signal()
-    # a network for samples of any size takes those of one size too
+    # a network for samples of any size also accepts samples of one size
     axes = tuple(None if theirs is None else ours for ours, theirs in zip(signal.axes, wanted.axes, strict=False))
     fitted = attrs.evolve(signal, axes=axes if len(signal.axes) == len(wanted.axes) else signal.axes)
     differing = [name for name in attrs.fields_dict(Signal) if getattr(fitted, name) != getattr(wanted, name)]

@@ -1,4 +1,4 @@
-"""Metrics of a representation: whether it has collapsed, even where the loss does not show it."""
+"""Metrics of a representation that reveal collapse, even if the loss does not show it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from didact_evaluate.batches import training_batches
 from didact_evaluate.features import chunks, vectors
 from didact_evaluate.measures import mean_cosine, rankme, spread
 
-TOKENS = 4_096  # of which the rank is taken; the singular values of more cost seconds
-PER_BATCH = 16  # samples whose predictions are asked for at once
+TOKENS = 4_096  # position features for the rank; singular values of more take seconds
+PER_BATCH = 16  # samples whose predictions are computed at once
 
 
 @attrs.frozen(kw_only=True)
 class RepresentationMetrics(Evaluation):
     """Spread, rank and direction of features, targets and predictions.
 
-    For each of ``student`` and ``teacher``, of the mean feature of each sample: ``…_rank`` (RankMe, Garrido et al.
-    2023), ``…_std`` and ``…_cosine``, the mean cosine of two samples; of the features of single positions:
-    ``…_token_rank``. Of what is predicted, for each of ``target`` and ``prediction``: ``…_std`` over everything,
-    ``…_std_positions`` within a sample, ``…_std_samples`` at the same position of different samples. Where the last is
-    small and the one before is not, the output follows the position and says nothing about the content.
+    Metrics of the samples' mean features, for ``student`` and ``teacher``: ``…_rank`` (RankMe, Garrido et al. 2023),
+    ``…_std``, and ``…_cosine``, the mean cosine of two samples. ``…_token_rank`` is the rank of the features of single
+    positions. Metrics of the predicted vectors, for ``target`` and ``prediction``: ``…_std`` over all vectors,
+    ``…_std_positions`` within a sample, and ``…_std_samples`` at the same position of different samples. If
+    ``…_std_samples`` is small and ``…_std_positions`` is not, the output depends on the position, not on the content.
 
     Attributes:
-        source: whose samples are looked at; None takes the experiment's own. Labels are not needed.
-        samples: how many; RankMe cannot exceed it, so take more than the network's width for figures to publish.
+        source: source of the samples; None takes the experiment's own. Labels are not needed.
+        samples: number of samples; an upper bound of RankMe, so use more than the network's width for published
+            figures.
     """
 
     source: Source | None = None
@@ -51,7 +52,7 @@ class RepresentationMetrics(Evaluation):
         samples = source.open()
         total = len(samples.lengths)
         count = min(self.samples, total)
-        indices = torch.linspace(0, total - 1, count).long().tolist()  # spread: a store may be sorted by class
+        indices = torch.linspace(0, total - 1, count).long().tolist()  # evenly spaced, because a store may be sorted by class
         networks = {"student": state.student(), "teacher": state.teacher()}
         if networks["teacher"] is networks["student"]:
             del networks["teacher"]
@@ -103,7 +104,7 @@ class RepresentationMetrics(Evaluation):
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Places:
-    """Where predictions belong: rows of (N, D), and the sample and the position of each."""
+    """The rows of the chosen predictions in (N, D), and the sample and position of each."""
 
     rows: Tensor
     samples: Tensor
@@ -111,16 +112,16 @@ class _Places:
 
 
 def _of_first_mask(batch: Batch, count: int) -> _Places | None:
-    """The predictions behind each sample's first mask, which are enough; None where none is of a single position."""
+    """Returns the predictions for each sample's first mask; None if the predictions are not of single positions."""
     if len(batch.views) != 1 or batch.views[0].mask is None or batch.views[0].mask.count != count:
         return None
     mask, t = batch.views[0].mask, batch.views[0].layout.positions
-    rows = (mask.prediction_indices // t % mask.masks == 0).nonzero().flatten()  # row b·M + m is behind mask m
+    rows = (mask.prediction_indices // t % mask.masks == 0).nonzero().flatten()  # row b·M + m belongs to mask m
     return _Places(rows=rows, samples=mask.target_indices[rows] // t, positions=mask.target_indices[rows] % t)
 
 
 def _some_positions(values: Tensor, padding: Tensor | None, count: int) -> Tensor:
-    """At most ``count`` evenly spread positions of each sample: from (B, T, D) to (B·count, D)."""
+    """Takes at most ``count`` evenly spaced positions of each sample: (B, T, D) to (B·count, D)."""
     rows = []
     for index, sample in enumerate(values):
         held = values.shape[1] if padding is None else int((~padding[index]).sum())

@@ -1,4 +1,4 @@
-"""Sheets: pictures with words beside them, put together so that each file explains itself."""
+"""Sheets: images with titles and captions, combined so that each file is self-explanatory."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-GAP = 6  # pixels between pictures
-APART = 18  # between samples
-LINE = 17  # height of a line of words
-LETTERS = 12  # their size
-GUTTER = 56  # pixels on the left of a timeline, for what each strip is called
-WIDTH = 1_400  # of a sheet; a single picture that is wider makes it wider
-TICKS = 8  # on an axis, at most
+GAP = 6  # pixels between images
+APART = 18  # pixels between samples
+LINE = 17  # pixels; height of a line of text
+LETTERS = 12  # font size
+GUTTER = 56  # pixels on the left of a timeline, for the names of the strips
+WIDTH = 1_400  # pixels; width of a sheet, unless a single image is wider
+TICKS = 8  # largest number of ticks on an axis
 
 
 def caption(text: str, width: int) -> Tensor:
-    """A line of words, black on white, cut behind the first where it is too long: (17, width, 3) uint8."""
+    """Draws a line of text, black on white, shortened after the first word if it is too long: (17, width, 3) uint8."""
     text = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in text)
     first, _, rest = text.partition(" ")
     while rest and _length(text) > width:
-        rest = rest[1:]  # names end in what tells them apart
+        rest = rest[1:]  # keeps the end, where names differ
         text = f"{first} ..{rest}"
     return _drawn(width, LINE, [(0, text)])
 
 
 def titled(picture: Tensor, title: str) -> Tensor:
-    """A picture (H, W, 3) uint8 under its title: (17 + H, W, 3) uint8."""
+    """Puts a title above an image (H, W, 3) uint8: (17 + H, W, 3) uint8."""
     return torch.cat([caption(title, picture.shape[1]), picture])
 
 
 def beside(pictures: Sequence[Tensor], gap: int = GAP) -> Tensor:
-    """Pictures (H, W, 3) uint8 beside each other, on white: (H', W', 3) uint8."""
+    """Places images (H, W, 3) uint8 side by side on white: (H', W', 3) uint8."""
     height = max(picture.shape[0] for picture in pictures)
     return _joined([_filled(picture, 0, height) for picture in pictures], 1, gap)
 
 
 def stacked(pictures: Sequence[Tensor], gap: int = GAP) -> Tensor:
-    """Pictures (H, W, 3) uint8 under each other, on white: (H', W', 3) uint8."""
+    """Stacks images (H, W, 3) uint8 vertically on white: (H', W', 3) uint8."""
     width = max(picture.shape[1] for picture in pictures)
     return _joined([_filled(picture, 1, width) for picture in pictures], 0, gap)
 
 
 def flowed(pictures: Sequence[Tensor], gap: int = GAP, width: int = WIDTH) -> Tensor:
-    """Pictures (H, W, 3) uint8 as words in a paragraph: in lines of at most ``width``. (H', W', 3) uint8."""
+    """Arranges images (H, W, 3) uint8 in lines of at most ``width`` pixels, like words: (H', W', 3) uint8."""
     lines: list[list[Tensor]] = [[]]
     for picture in pictures:
         taken = sum(other.shape[1] + gap for other in lines[-1])
@@ -59,7 +59,7 @@ def flowed(pictures: Sequence[Tensor], gap: int = GAP, width: int = WIDTH) -> Te
 
 
 def headed(sheet: Tensor, text: str) -> Tensor:
-    """A sheet (H, W, 3) uint8 with a margin, under what it shows, in as many lines as that takes: (H', W', 3) uint8."""
+    """Puts a description, wrapped to the width, above a sheet (H, W, 3) uint8 and adds a margin: (H', W', 3) uint8."""
     width = max(sheet.shape[1], 480)
     lines = [""]
     for word in text.split():
@@ -70,12 +70,12 @@ def headed(sheet: Tensor, text: str) -> Tensor:
 
 
 def timeline(strips: Sequence[tuple[str, Tensor]], length: float, unit: str) -> Tensor:
-    """Pictures of one thing over time, under each other, over an axis.
+    """Stacks images that share a time axis, and draws the axis below them.
 
     Args:
-        strips: what each is called, and (h, W, 3) uint8; all equally wide.
-        length: of the thing.
-        unit: of the length.
+        strips: the name and image (h, W, 3) uint8 of each strip; all have the same width.
+        length: length of the axis.
+        unit: unit of the length.
 
     Returns:
         (H, 56 + W, 3) uint8.
@@ -86,7 +86,7 @@ def timeline(strips: Sequence[tuple[str, Tensor]], length: float, unit: str) -> 
 
 
 def _axis(length: float, width: int) -> Tensor:
-    """An axis from 0 to ``length``: (20, width, 3) uint8."""
+    """Draws an axis from 0 to ``length``: (20, width, 3) uint8."""
     most = max(2, min(TICKS, width // 50))
     power = 10 ** math.floor(math.log10(length / most))
     step = next(power * factor for factor in (1, 2, 5, 10, 20) if length / (power * factor) <= most)
@@ -102,7 +102,7 @@ def _axis(length: float, width: int) -> Tensor:
 
 
 def _label(name: str, height: int) -> Tensor:
-    """A name on the left of a strip, in its middle: (height, 56, 3) uint8."""
+    """Draws the name of a strip, vertically centred: (height, 56, 3) uint8."""
     above = max(0, (height - LINE) // 2)
     return _filled(torch.cat([_blank(above, GUTTER), caption(name, GUTTER)]), 0, height)[:height]
 
@@ -124,7 +124,7 @@ def _joined(pictures: Sequence[Tensor], axis: int, gap: int) -> Tensor:
 
 
 def _filled(picture: Tensor, axis: int, size: int) -> Tensor:
-    """The picture (H, W, 3), white up to ``size`` along an axis."""
+    """Pads an image (H, W, 3) with white to ``size`` along an axis."""
     shape = list(picture.shape)
     shape[axis] = size - shape[axis]
     return torch.cat([picture, torch.full(shape, 255, dtype=torch.uint8)], axis) if shape[axis] > 0 else picture
@@ -140,4 +140,4 @@ def _length(text: str) -> int:
 
 @functools.cache
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(LETTERS)  # Pillow's own, which has ASCII and little more
+    return ImageFont.load_default(LETTERS)  # Pillow's default font, which covers little beyond ASCII

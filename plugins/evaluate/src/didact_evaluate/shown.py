@@ -1,4 +1,4 @@
-"""A sample as it is drawn: its picture, what its positions are, and how sheets of samples look."""
+"""A sample prepared for drawing: its image, its positions, and its panels on a sheet."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from didact import Batch, FeatureEncoder, Layout, Source, View
 from didact_evaluate.mosaic import RED, enlarge, paint, stretch
 from didact_evaluate.sheets import caption, flowed, stacked, timeline, titled
 
-STRIP = 14  # pixels of a strip of colours under a timeline
-SEEN = (225, 225, 225)  # what a mask leaves, on its strip
+STRIP = 14  # pixels; height of a strip of colours in a timeline
+SEEN = (225, 225, 225)  # colour of visible positions on the strip of a mask
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -23,9 +23,9 @@ class Shown:
 
     Attributes:
         content: (*axes), without padding.
-        layout: of its own positions.
-        title: its number on all sheets, and its name.
-        source: that says how it looks and sounds.
+        layout: layout of the sample's positions, without padding.
+        title: number of the sample, the same on all sheets, and its name.
+        source: source of the sample, which converts it to an image, words or audio.
     """
 
     content: Tensor
@@ -35,12 +35,12 @@ class Shown:
 
     @property
     def is_grid(self) -> bool:
-        """Whether positions cover the picture in rows and columns; else they follow each other over time."""
+        """Whether the positions cover the image in rows and columns; if not, they are a sequence over time."""
         return len(self.layout.shape) == 2
 
     @functools.cached_property
     def picture(self) -> Tensor | None:
-        """(H, W, 3) uint8, large enough to be looked at; None where the source has none."""
+        """The sample's image, (H, W, 3) uint8, enlarged for display; None if the source gives none."""
         picture = self.source.image(self.content)
         if picture is None:
             return None
@@ -48,20 +48,20 @@ class Shown:
 
     @functools.cached_property
     def words(self) -> tuple[str, ...] | None:
-        """One for each position; None where the source has none, or a position is not one of them."""
+        """The sample's words, one for each position; None if the source gives none or not one per position."""
         words = self.source.words(self.content)
         return words if words is not None and len(words) == self.layout.positions else None
 
     def bars(self, hidden: Tensor) -> Tensor:
-        """A strip (14, W, 3) uint8 under the picture, red where ``hidden`` (T,) is true."""
+        """Draws a strip (14, W, 3) uint8 for use under the image, red where ``hidden`` (T,) is true."""
         assert self.picture is not None
         colours = torch.tensor([SEEN, RED], dtype=torch.uint8)[hidden.long().cpu()]  # (T, 3)
         return paint(self.layout, colours, self.picture[:STRIP])
 
     def row(self, panels: Sequence[tuple[str, Tensor]]) -> Tensor:
-        """The sample's panels, each with its name and (h, w, 3) uint8, as a block (H, W, 3) uint8.
+        """Combines the sample's panels, each a name and an image (h, w, 3) uint8, into a block (H, W, 3) uint8.
 
-        Those of a grid stand beside each other, those of a sequence under each other, over an axis of time.
+        The panels of a grid are placed side by side; those of a sequence are stacked above a time axis.
         """
         if self.is_grid:
             (_, first), *others = panels
@@ -70,13 +70,13 @@ class Shown:
         return stacked([caption(self.title, drawn.shape[1]), drawn], 0)
 
     def _extent(self) -> tuple[float, str]:
-        """How long it is, in seconds where they are known, else in positions."""
+        """Returns the length of the sample, in seconds if the rate is known, else in positions."""
         rate_hz = self.source.signal().rate_hz
         return (self.content.shape[-1] / rate_hz, "seconds") if rate_hz else (float(self.layout.positions), "positions")
 
 
 def shown_views(batch: Batch, source: Source, encoder: FeatureEncoder) -> list[list[Shown]]:
-    """Every sample of a batch as it is drawn, view by view, without its padding."""
+    """Prepares every sample of a batch for drawing, view by view, without padding."""
     opened = source.open()
     names = [opened.name(sample) for sample in batch.ids.tolist()]
     views = []
@@ -88,7 +88,7 @@ def shown_views(batch: Batch, source: Source, encoder: FeatureEncoder) -> list[l
 
 
 def shown_whole(batch: Batch, source: Source, encoder: FeatureEncoder, count: int) -> list[Shown]:
-    """The first ``count`` samples of a batch, each whole and not augmented, as an evaluation sees it."""
+    """Prepares the first ``count`` samples of a batch for drawing, unmasked and without augmentation."""
     opened = source.open()
     return [
         Shown(

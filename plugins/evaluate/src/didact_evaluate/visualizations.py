@@ -18,34 +18,35 @@ from didact_evaluate.shown import Shown, shown_views, shown_whole
 
 @attrs.frozen(kw_only=True)
 class Visualizations(Evaluation):
-    """The first samples of the run, at any step: what training sees of them, and what the network makes of them.
+    """Visualizations of the run's first samples: their masked inputs, and the network's outputs for them.
 
-    ``inputs`` shows every view of a sample, and what its masks leave. ``reconstruction`` shows the sample, what the
-    first mask leaves, and the sample with each predicted position filled from another sample: with the place whose
-    target is nearest to the prediction (squared distance). What it fills in well, it has understood; a soup of
-    unrelated patches is noise or collapse. It is left out for methods that do not predict continuous targets of single
-    positions.
+    ``inputs`` shows every view of a sample and the parts that its masks leave visible. ``reconstruction`` shows the
+    sample, the parts that the first mask leaves visible, and the sample with each predicted position filled from
+    another sample: with the position whose target is nearest to the prediction (squared distance). Plausible fillings
+    mean that the network predicts the content; unrelated patches mean noise or collapse. ``reconstruction`` is omitted
+    for methods that do not predict continuous targets of single positions.
 
-    ``attention`` shows what each head of a block attends to, if the backbone can tell: over an image, what one query
-    does (DINO, Caron et al. 2021, figure 1); of a sequence, all queries, as a matrix. ``features`` shows the first
-    three principal components of the network's output at each position as colours (DINOv2, Oquab et al. 2023, figure
-    1). For both, the network sees the whole sample.
+    ``attention`` shows the attention of each head of a block, if the backbone gives its weights: for an image, the
+    attention of one query (DINO, Caron et al. 2021, figure 1); for a sequence, the matrix of all queries. ``features``
+    shows the first three principal components of the network's output at each position as colours (DINOv2, Oquab et al.
+    2023, figure 1). Both use unmasked samples.
 
-    Of text, ``inputs`` and ``reconstruction`` are texts with marks. Of sound, ``sound-1`` and so on are the whole
-    samples, to be heard. A sample has the same number everywhere.
+    For text, ``inputs`` and ``reconstruction`` are marked texts. For audio, ``sound-1``, ``sound-2``, … are the
+    unmasked samples. A sample has the same number in all outputs.
 
     Attributes:
-        source: whose samples are shown; None takes the experiment's own. It must have pictures, sounds or words.
-        samples: how many are shown.
-        pool: at most so many samples make up the batch of which they are the first, and in which fillings are looked
-            for. It is a micro-batch of the run where that holds fewer, so it fits where training does.
-        masks: at most so many masks of a sample are shown.
-        network: whose attention and features are shown. ``teacher``: what targets are made of, and the one that has
-            seen whole samples; ``student``: what a probe judges by default.
-        attention_block: whose attention is shown, from 0 for the lowest; None for the last.
-        query: whose attention is shown over an image. ``class``: the class token's where there is one, else ``mean``.
-            ``mean``: of all positions, which shows what is read by many. ``middle``: the position in the middle. A
-            class token that no loss is computed from, as data2vec's first version has it, reads nothing in particular.
+        source: source of the samples; None takes the experiment's own. It must give images, audio or words.
+        samples: number of samples shown.
+        pool: largest number of samples in the batch whose first samples are shown and whose other samples supply the
+            fillings. If the run's micro-batch is smaller, the micro-batch is used, so memory suffices if it does for
+            training.
+        masks: largest number of masks shown for each sample.
+        network: the network whose attention and features are shown: ``teacher``, which computes the targets from
+            unmasked samples, or ``student``, which a probe evaluates by default.
+        attention_block: index of the block whose attention is shown, from 0 for the lowest; None for the last.
+        query: the query whose attention is shown over an image. ``class``: the class token if there is one, else
+            ``mean``. ``mean``: the mean over all positions. ``middle``: the position in the middle. The attention of a
+            class token without a loss, as in the first version of data2vec, is not meaningful.
     """
 
     source: Source | None = None
@@ -102,7 +103,7 @@ class Visualizations(Evaluation):
         drawn = whole[0].picture is not None
         if drawn:
             yield "features", features_sheet(watched, whole)
-        if drawn or not whole[0].is_grid:  # the matrices of a sequence need no picture
+        if drawn or not whole[0].is_grid:  # the matrices of a sequence need no image
             yield "attention", attention_sheet(watched, whole, self.attention_block, self.query)
 
     def _texts(self, state: RunState, batch: Batch, shown: Sequence[Shown], found: Found | None) -> dict[str, str]:

@@ -13,7 +13,7 @@ from didact import Audio, DataError
 from didact_stores import Medium, Record
 
 STREAMED = 0x7FFFFF00  # a writer that cannot seek, such as a pipe, declares a size of at least this as a placeholder
-SILENT_RANGE = 2e-4  # between the smallest and the largest sample, of at most 2: three steps of 16 bits, for dither
+SILENT_RANGE = 2e-4  # largest range of a silent file's samples (full scale: 2); permits dither of three 16-bit steps
 OGG_HEADER_BYTES, OGG_END_OF_STREAM = 27, 4
 
 
@@ -33,7 +33,7 @@ class AudioMedium(Medium):
         return [Record(data=data, length=len(samples) / rate_hz, name=name, suspect=suspect)]
 
     def describe(self, record: Record) -> str:
-        about = soundfile.info(io.BytesIO(record.data))  # the header alone
+        about = soundfile.info(io.BytesIO(record.data))  # reads only the header
         channels = {1: "mono", 2: "stereo"}.get(about.channels, f"{about.channels} channels")
         return f"{super().describe(record)}  {about.samplerate} Hz {channels} {about.format} {about.subtype}"
 
@@ -81,7 +81,7 @@ def decode_samples(data: bytes, name: str) -> tuple[np.ndarray, int]:
 
 
 def _missing(data: bytes, about: str, declared: int, decoded: int) -> str:
-    """What is missing from a truncated file; empty if it is complete. libsndfile reads truncated files silently."""
+    """Describes what a truncated file lacks; empty for a complete file. libsndfile reads truncated files silently."""
     chunk = re.search(r"^\s*(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", about, re.MULTILINE)  # WAV and AIFF
     if chunk and int(chunk[2]) < int(chunk[1]) < STREAMED:
         return f"its header declares {chunk[1]} bytes of audio, and it has {chunk[2]}"

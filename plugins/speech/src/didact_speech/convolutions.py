@@ -21,7 +21,7 @@ class ChannelsLastConv1d(nn.Conv1d):
         """Convolves (B, T, C) over T."""
         plain = self.groups == 1 and self.padding == (0,)
         if plain and self.in_channels == 1:
-            # a waveform's windows as rows of a matrix, which is fastest for one channel
+            # for one channel, a product with the windows as rows of a matrix is fastest
             windows = features[..., 0].unfold(1, self.kernel_size[0], self.stride[0])  # (B, S, 1) -> (B, T, k)
             return F.linear(windows, self.weight[:, 0], self.bias)
         if self.groups == self.in_channels > 1 and features.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
@@ -87,7 +87,7 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         image, kernel = ctx.saved_tensors
         for_bias = gradient.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
-        # oneDNN's products have no derivative: a second derivative, which training does not need, is PyTorch's
+        # oneDNN's products have no derivative, so PyTorch computes second derivatives, which training does not need
         quick = not torch.is_grad_enabled()
         wanted = (ctx.needs_input_grad[0], ctx.needs_input_grad[1] and not quick, False)
         settings = (None, (1, ctx.stride), (0, 0), (1, 1), False, (0, 0), 1, wanted)
@@ -106,7 +106,7 @@ def _kernel_gradient(features: Tensor, gradient: Tensor, taps: int, stride: int)
     by_tap = []
     for tap in range(taps):
         met = features[:, tap : tap + width : stride].contiguous()  # (B, T', C); the inputs of this tap
-        # by sample, so that the product stays in the cache: (C', T') @ (T', C)
+        # one product per sample, which stays in the cache: (C', T') @ (T', C)
         products = [_product(g.t(), x) for g, x in zip(gradient, met, strict=True)]
         by_tap.append(torch.stack(products).sum(0) if len(products) > 1 else products[0])
     return torch.stack(by_tap, -1).unsqueeze(2)  # k × (C', C) -> (C', C, 1, k)

@@ -15,7 +15,7 @@ FLOOR = 1e-6  # added to a band's power; 60 dB below white noise of unit varianc
 
 @attrs.frozen(kw_only=True)
 class MelFilterbank(FrameEncoder):
-    """The logarithm of the power in mel bands, for each frame, projected to the width.
+    """Computes the logarithm of the power in mel bands for each frame and projects it to the width.
 
     This is the input of w2v-BERT 2.0 (Seamless 2023, 80 bands, two frames joined) and of self-supervised models of
     spectrograms. Nothing before the projection is learned, which makes a collapse of the targets less likely. Use it
@@ -26,11 +26,11 @@ class MelFilterbank(FrameEncoder):
         bands: number of mel bands, from 0 Hz to half the sample rate; 80 in most speech models.
         window: samples in the Hann window of a frame; 400 is 25 ms at 16 kHz.
         hop: samples from one frame to the next; 160 is 10 ms at 16 kHz.
-        joined: number of neighbouring frames that are joined to one position; 2 in w2v-BERT 2.0. Frames that are left
+        joined: number of neighbouring frames that are joined into one position; 2 in w2v-BERT 2.0. Frames that are left
             over at a sample's end are not used.
-        mean: subtracted from every log power. For spoken digits of unit variance the mean is -4.3 and the
+        mean: value subtracted from every log power. For spoken digits of unit variance the mean is -4.3 and the
             deviation 4.0.
-        deviation: divides the result.
+        deviation: standard deviation by which the difference is divided.
     """
 
     bands: int = 80
@@ -105,7 +105,7 @@ class MelFilterbankModule(FrameEncoderModule):
 
     @torch.no_grad()
     def log_mel(self, waveforms: Tensor) -> Tensor:
-        """Maps (B, S) to (B, T, bands · joined), without autocast: bfloat16 holds a power to two digits."""
+        """Maps (B, S) to (B, T, bands · joined), without autocast, since bfloat16 keeps two digits."""
         spec = self.spec
         with torch.autocast(waveforms.device.type, enabled=False):
             frames = waveforms.unfold(1, spec.window, spec.hop) * self.hann  # (B, T', window)

@@ -1,4 +1,4 @@
-"""The base of the encoders of audio: masked frames, with positions that are convolved from neighbouring frames."""
+"""The base of audio encoders: masks of frames, and position codes convolved from neighbouring frames."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from didact_speech.convolutions import PositionalConvolution
 class FrameEncoder(FeatureEncoder, abc.ABC):
     """The fields that encoders of audio share.
 
-    Positions are convolved from the frames after masking, so that they contain nothing of a masked frame.
+    Position codes are convolved from the frames after masking, so they contain no information about masked frames.
 
     Attributes:
         width: D, the size of each vector; 768 in the base model, 1024 in the large one.
         position_depth: number of convolutions in the positional stack; 5 in data2vec, 1 in wav2vec 2.0.
         position_kernel: frames in the kernel of each convolution; 19 in data2vec, where 5 of them cover 91 frames.
-        position_groups: groups of the channels; 16. Must divide the width.
+        position_groups: number of channel groups of each convolution; 16. It must divide the width.
         positions_see: the value of a masked frame when positions are convolved. ``mask``: the mask embedding
             (data2vec). ``zeros``: zeros (data2vec 2.0, which drops masked frames).
         dropout: share of the projected features that are dropped, for the student only; 0 in data2vec.
@@ -95,7 +95,7 @@ class FrameEncoderModule(FeatureEncoderModule):
         return {"mask_embedding"}
 
     def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
-        """Masks, adds positions that are convolved from the masked frames, and drops: (B, T, D) to (R, V, D)."""
+        """Masks frames, adds positions convolved from the masked frames, drops frames: (B, T, D) to (R, V, D)."""
         features = corrupt(
             self.dropout(tokens.features), mask, self.mask_embedding, padding=tokens.padding
         )  # (R, T, D)
@@ -109,7 +109,7 @@ class FrameEncoderModule(FeatureEncoderModule):
         rows, t, _ = features.shape
         unseen = None if mask.visible is None else _dropped(mask, rows, t)
         if self._positions_see == "mask":
-            replacement: Tensor = self.mask_embedding  # which hidden frames are already
+            replacement: Tensor = self.mask_embedding  # hidden frames have this value already
         else:
             replacement = torch.zeros_like(self.mask_embedding)
             if mask.hidden is not None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from didact import Layout, Mask, Masker, SpecError
 from didact.preflight import Finding, Preflight
 
-FEWEST_SPANS = 2  # in a sample of median length; fewer give a warning
+FEWEST_SPANS = 2  # in a sample of median length; fewer spans cause a warning
 
 
 @attrs.frozen(kw_only=True)
@@ -26,14 +26,14 @@ class SpanMasker(Masker):
     Attributes:
         probability: share of positions that the spans would cover if they did not overlap; 0.65 in data2vec. The
             paper's p, the share of positions that start a span, is this divided by the length: 0.065.
-        length: positions in a span; 10 in data2vec, which are 200 ms.
+        length: positions in a span; 10 in data2vec (200 ms).
         min_spans: smallest number of spans in a sample; 1 (fairseq's min_masks).
-        equalize_counts: whether all samples that are collated together hide equally many positions. Random positions
-            are shown again until each sample hides as many as the one with the fewest, which leaves a share of 0.45 to
-            0.46 for 8 to 12 samples. The released code does so to get a rectangular batch (fairseq's
+        equalize_counts: whether all samples of a batch hide the same number of positions. Random positions are unmasked
+            until each sample hides as many as the sample with the fewest; a share of 0.45 to 0.46 stays hidden for 8 to
+            12 samples. The released code does this to get a rectangular batch (fairseq's
             require_same_masks). The paper does not mention it, and didact does not need it. It makes masks depend on
             how a batch is split.
-        mask_dropout: share of the hidden positions that are shown again, at random; 0.
+        mask_dropout: share of the hidden positions that are unmasked at random; 0.
         masks: M, the number of masks of each sample; 1, and 8 in data2vec 2.0, where one target pass serves all masks.
         corruption: ``hide`` replaces predicted positions by the mask embedding (data2vec), ``drop`` removes them from
             the student's sequence (data2vec 2.0).

@@ -8,7 +8,7 @@ import torch
 import torchaudio
 from torch import Tensor
 
-WINDOW_SECONDS, HOP_SECONDS = 0.025, 0.010  # since the 1980s
+WINDOW_SECONDS, HOP_SECONDS = 0.025, 0.010  # customary since the 1980s
 FLOOR = 1e-6  # added to a band's power, for waveforms of unit variance: 60 dB below loud speech
 PICTURE_RANGE = 80.0  # dB between the loudest value and the darkest colour
 

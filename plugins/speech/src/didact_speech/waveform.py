@@ -19,10 +19,11 @@ WAV2VEC2_LAYERS = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))
 class ConvWaveform(FrameEncoder):
     """Strided convolutions from raw audio to frames, as in wav2vec 2.0 and both data2vecs (data2vec §4.2).
 
-    With the defaults there is a frame every 320 samples, which are 20 ms at 16 kHz, and its receptive field is 400.
+    With the defaults there is a frame every 320 samples (20 ms at 16 kHz), with a receptive field of 400 samples.
 
     Attributes:
-        channels: of the feature convolutions; 512 in all published models. They take most of the memory.
+        channels: number of channels of the feature convolutions, which take most of the memory; 512 in all published
+            models.
         layers: (kernel, stride) of each feature convolution. The product of the strides is the number of samples from
             one frame to the next. At 8 kHz, remove one layer of stride 2 to keep frames of 20 ms.
         gradient_scale: factor on the gradient of the feature convolutions; 1 in data2vec, 0.1 in wav2vec 2.0 (fairseq's

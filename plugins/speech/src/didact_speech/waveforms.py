@@ -28,7 +28,7 @@ class Waveforms(Source):
 
     Attributes:
         store: the store's name or folder.
-        sample_rate_hz: files of another rate are resampled to it; 16 000 in all published speech models. A higher rate
+        sample_rate_hz: sample rate to which files are resampled; 16 000 in all published speech models. A higher rate
             than a file's own adds cost, but no information.
         max_seconds: longest sample. Longer ones are cut: at a random position in training, at the end in an evaluation.
             20 in data2vec; None: no limit.
@@ -65,7 +65,7 @@ class Waveforms(Source):
         """Mean and standard deviation over time of 40 log-mel bands: (80,) from a waveform (S,).
 
         The standard deviations make the control much stronger than the mean alone: a linear probe on digits of the Free
-        Spoken Digit Dataset reaches 0.80 to 0.86 for a held-out speaker, and 0.67 to 0.74 with the mean.
+        Spoken Digit Dataset reaches 0.80 to 0.86 for a held-out speaker, and 0.67 to 0.74 with the mean alone.
         """
         return spectrogram.statistics(content, self.sample_rate_hz, RAW_BANDS)
 

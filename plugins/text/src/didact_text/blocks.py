@@ -24,9 +24,9 @@ class TextBlocks(TokenSource):
 
     Attributes:
         block_tokens: tokens in a block, including ``<s>``; 512 in RoBERTa and data2vec.
-        breaks: where a block ends. ``document``: it has as many whole lines of one record as fit, and a line that is
-            longer than a block is cut (data2vec 1; fairseq's ``complete_doc``, which skips such lines). ``none``: when
-            it is full, so that blocks span lines and records, and all but the last have the same length (data2vec 2.0).
+        breaks: where a block ends. ``document``: a block holds as many whole lines of one record as fit, and a longer
+            line is cut (data2vec 1; fairseq's ``complete_doc`` skips such lines). ``none``: a block ends when it is
+            full, so blocks span lines and records, and all but the last have the same length (data2vec 2.0).
     """
 
     block_tokens: int = 512
@@ -66,7 +66,7 @@ class _Blocks(StoredSamples):
 
 
 class DocumentBlocks(_Blocks):
-    """Blocks that each lie in one record and have its label."""
+    """Blocks that do not cross records. Each block has the label of its record."""
 
     def __init__(self, source: TextBlocks) -> None:
         super().__init__(source)
@@ -155,7 +155,7 @@ def document_blocks(ids: np.ndarray, offsets: np.ndarray, size: int) -> np.ndarr
 
 
 def blocks_folder(source: TextBlocks, store: Store) -> Path:
-    """The folder of the blocks that end with their records."""
+    """Returns the folder of the blocks that do not cross records."""
     return derived.place(store, "blocks", source.tokenizer.fingerprint(), source.block_tokens)
 
 

@@ -22,11 +22,11 @@ SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 FIRST_WORD = len(SPECIALS)
 MASK = "<mask>"  # always the last id of a vocabulary
 _PRINTABLE = (*range(33, 127), *range(161, 173), *range(174, 256))
-# which byte each symbol of a byte-level vocabulary stands for (GPT-2's bytes_to_unicode, the other way round)
+# maps each symbol of a byte-level vocabulary to its byte (the inverse of GPT-2's bytes_to_unicode)
 BYTES = {chr(byte): byte for byte in _PRINTABLE} | {
     chr(256 + number): byte for number, byte in enumerate(sorted(set(range(256)) - set(_PRINTABLE)))
 }
-MINIMUM_FREQUENCY = 2  # of a pair of symbols in the text, for it to get an id
+MINIMUM_FREQUENCY = 2  # occurrences in the text that a pair of symbols needs to get an id
 
 
 @attrs.frozen(kw_only=True)
@@ -47,7 +47,7 @@ class Tokenizer(Spec, abc.ABC):
         """
 
     def prepare(self) -> None:
-        """Makes the file, unless it exists."""
+        """Creates the file, unless it exists."""
 
     def load(self) -> tokenizers.Tokenizer:
         """Loads the tokenizer. It treats special tokens in a text, such as ``<mask>``, as plain text, and adds none.
@@ -58,7 +58,7 @@ class Tokenizer(Spec, abc.ABC):
         return _read(*_identified(self.file())).tokenizer
 
     def words(self, ids: Sequence[int]) -> tuple[str, ...]:
-        r"""The text of each id, with the space before it; ``\xc3`` for an id that is only a part of a character."""
+        r"""The text of each id, including a leading space; ``\xc3`` for an id that is only part of a character."""
         tokenizer = self.load()
         return tuple(_word(tokenizer, number) for number in ids)
 
@@ -69,7 +69,7 @@ class Tokenizer(Spec, abc.ABC):
 
 @attrs.frozen(kw_only=True)
 class ByteBPE(Tokenizer):
-    """Byte-level BPE that is learned from a store, within GPT-2's words (Radford et al. 2019; Liu et al. 2019).
+    """Byte-level BPE learned from a store, with merges only within GPT-2's words (Radford et al. 2019; Liu et al. 2019).
 
     It is learned once and kept in the store's folder. The text is neither lower-cased nor normalised.
 
@@ -97,7 +97,7 @@ class ByteBPE(Tokenizer):
         """Learns the vocabulary, unless it exists.
 
         Raises:
-            DataError: the store cannot be read, or its text is too small for so many ids.
+            DataError: the store cannot be read, or its text is too small for this many ids.
         """
         store = Store.open(self.store, "text")
         derived.derive(self._folder(store), lambda folder: self._learn(store, folder))
@@ -134,7 +134,7 @@ class TokenizerFile(Tokenizer):
     """An existing tokenizer, such as RoBERTa's.
 
     Attributes:
-        path: of a ``tokenizer.json`` in the format of the `tokenizers` library. The ids of its ``<s>``, ``<pad>``,
+        path: path of a ``tokenizer.json`` in the format of the `tokenizers` library. The ids of its ``<s>``, ``<pad>``,
             ``</s>`` and ``<unk>`` must be 0, 1, 2 and 3, and its ``<mask>`` must be the last id.
     """
 

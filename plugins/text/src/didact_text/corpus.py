@@ -13,7 +13,7 @@ from didact_text import derived
 from didact_text.bpe import END, Tokenizer
 from didact_text.progress import Progress
 
-BATCH_BYTES = 1 << 22  # of text in one call of the tokenizer, whose threads share it
+BATCH_BYTES = 1 << 22  # bytes of text per call of the tokenizer, which divides them among its threads
 
 
 class Corpus:
@@ -31,7 +31,7 @@ class Corpus:
 
     @classmethod
     def prepare(cls, store: Store, tokenizer: Tokenizer) -> None:
-        """Tokenizes the store, unless that was done."""
+        """Tokenizes the store, unless it has been tokenized before."""
         tokenizer.prepare()
         derived.derive(_folder(store, tokenizer), lambda folder: _tokenize(store, tokenizer, folder))
 
@@ -40,7 +40,7 @@ class Corpus:
         """Opens the ids that `prepare` made.
 
         Raises:
-            DataError: they were not made yet.
+            DataError: the ids do not exist yet.
         """
         return cls(derived.require(_folder(store, tokenizer), f"the tokenized text of {store.path.name!r}"))
 

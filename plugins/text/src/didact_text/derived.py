@@ -19,19 +19,19 @@ def place(store: Store, what: str, *made_of: Any) -> Path:
     """The folder for files that are computed from a store. It depends on the store's content and on the settings.
 
     Args:
-        store: from which the files are computed.
+        store: the store from which the files are computed.
         what: the readable part of the folder's name.
-        made_of: plain data; everything else on which the files depend.
+        made_of: everything else on which the files depend, as plain data.
     """
     return store.path / "derived" / f"{what}-{fingerprint([store.fingerprint, *made_of])[:16]}"
 
 
 def derive(folder: Path, make: Callable[[Path], None]) -> None:
-    """Makes a folder, unless it exists. The folder is complete or absent, even if the process is killed.
+    """Creates a folder, unless it exists. The folder is complete or absent, even if the process is killed.
 
     Args:
-        folder: its path, from `place`. If several processes call this, one makes the folder and the others wait.
-        make: writes the files to an empty folder, its argument.
+        folder: the path, from `place`. If several processes call this, one creates the folder and the others wait.
+        make: function that writes the files to the empty folder that it receives.
 
     Raises:
         DataError: the disk is full or not writable.
@@ -55,7 +55,7 @@ def require(folder: Path, what: str) -> Path:
     """Returns ``folder`` if it exists.
 
     Raises:
-        DataError: it does not; the message says that ``what`` is missing.
+        DataError: the folder does not exist; the message says that ``what`` is missing.
     """
     if not folder.is_dir():
         raise DataError(
@@ -68,7 +68,7 @@ def require(folder: Path, what: str) -> Path:
 
 def _make(folder: Path, make: Callable[[Path], None]) -> None:
     partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
     partial.mkdir()
     try:
         make(partial)

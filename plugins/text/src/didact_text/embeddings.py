@@ -102,10 +102,10 @@ class TokenEmbeddingsModule(FeatureEncoderModule):
         return Tokens(features=self.tokens(ids), layout=view.layout, padding=view.padding)
 
     def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
-        """Corrupts, adds positions, normalises, drops.
+        """Corrupts the features, adds positions, normalises, and drops positions.
 
         Args:
-            tokens: features (B, T, D). Positions are counted without the positions that ``padding`` marks here.
+            tokens: features (B, T, D). Position numbers skip the positions that ``padding`` marks here.
             mask: M masks per sample, or None.
 
         Returns:

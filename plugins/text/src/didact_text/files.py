@@ -26,13 +26,13 @@ SHOWN_CHARACTERS = 60
 
 
 class TextFiles(Divisible):
-    """Text files in UTF-8: ``.txt`` of documents, ``.tsv`` and ``.csv`` of one document per row, ``.jsonl`` per line.
+    """Text files in UTF-8: ``.txt``, ``.tsv`` and ``.csv`` with a document per row, ``.jsonl`` with one per line.
 
     Files may be compressed with gzip, such as ``.txt.gz``. A large ``.txt`` or ``.jsonl`` is read in pieces, unless it
-    is a single document. A row or line that cannot be read is listed and skipped; if there are no others, the file is.
+    is a single document. An unreadable row or line is listed and skipped; a file with no readable ones is.
 
     Options:
-        split: of a ``.txt``. ``blank`` (the default): blank lines separate documents, so a paragraph or a WikiText
+        split: how a ``.txt`` is divided. ``blank`` (the default): blank lines separate documents, so a paragraph or a WikiText
             heading such as ``= Homarus gammarus =`` between blank lines is a document. ``line``: each line is a
             document. ``file``: the whole file is one document.
         text: the column or field with the text. In a table, its name or its number, counted from 1; default 1. In a
@@ -133,7 +133,7 @@ def _with_text(found: Iterable[Record]) -> list[Record]:
     """
     records = [record for record in found if record.data or record.fault]
     if records and all(record.fault for record in records):
-        ((reason, _),) = Counter(record.fault for record in records).most_common(1)  # not that of one odd row
+        ((reason, _),) = Counter(record.fault for record in records).most_common(1)  # not the fault of a single row
         others = f"; none of its {len(records):,} rows can be read" if len(records) > 1 else ""
         raise DataError(
             reason + others,
@@ -148,7 +148,7 @@ def _decode(data: bytes, name: str, offset: int = 0) -> str:
     try:
         text = data.decode("utf-8" if offset else "utf-8-sig")
     except UnicodeDecodeError as error:
-        mark = len(data) - len(error.object)  # a byte order mark is removed before
+        mark = len(data) - len(error.object)  # a byte order mark was removed before
         raise DataError(
             f"it is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {offset + mark + error.start}",
             where=name,

@@ -11,7 +11,7 @@ import torch
 from didact import Corruption, Layout, Mask, Masker, SpecError
 from didact.preflight import Finding, Preflight
 
-FEWEST_TOKENS = 2  # chosen in a sample of median length; fewer give a warning
+FEWEST_TOKENS = 2  # chosen in a sample of median length; fewer cause a warning
 FEWEST_SPANS = 2  # likewise
 
 
@@ -116,7 +116,7 @@ class TokenSpanMasker(Masker):
         predicted = torch.zeros(1, positions, dtype=torch.bool)
         predicted[0, covered[covered < positions]] = True
         if predicted.all():
-            predicted[0, order[-1]] = False  # in a sample that is little longer than a span
+            predicted[0, order[-1]] = False  # in a sample only slightly longer than a span
         return Mask.hide(predicted)
 
 

@@ -1,4 +1,4 @@
-"""Progress of preparation: a bar on a terminal, elsewhere a line every few seconds."""
+"""Progress of preparation, shown as a bar on a terminal and elsewhere as a line every few seconds."""
 
 from __future__ import annotations
 

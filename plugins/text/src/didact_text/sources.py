@@ -37,7 +37,7 @@ class TokenSource(Source, abc.ABC):
         return Signal(kind="tokens", axes=(None,), vocabulary=self.tokenizer.vocabulary, coding=repr(self.tokenizer))
 
     def prepare(self) -> None:
-        """Learns the vocabulary and tokenizes the store, unless that was done; results are in ``STORE/derived``."""
+        """Learns the vocabulary and tokenizes the store, unless done before. Results are in ``STORE/derived``."""
         Corpus.prepare(Store.open(self.store, "text"), self.tokenizer)
 
     def raw_features(self, content: Tensor) -> Tensor:

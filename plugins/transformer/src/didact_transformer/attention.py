@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from didact_transformer.dropout import dropout as drop
 from didact_transformer.linear import Linear, linear
 
-CACHE_BYTES = 16 * 2**20  # of logits at a time; a processor's shared cache has about 32 MiB
+CACHE_BYTES = 16 * 2**20  # size of the logits computed at a time; a processor's shared cache has about 32 MiB
 
 
 class Attention(nn.Module):
@@ -116,7 +116,7 @@ def _cached(query: Tensor) -> tuple[int, int]:
 
 
 def _split(x: Tensor | None, whole: int, size: int, dim: int) -> Sequence[Any]:
-    """Splits a tensor into parts of ``size`` rows (``dim`` 0) or heads (1); repeats what is None or broadcast."""
+    """Splits a tensor into parts of ``size`` rows (``dim`` 0) or heads (1); repeats None and broadcast tensors."""
     if x is None or x.shape[dim] < whole:
         return [x] * math.ceil(whole / size)
     return torch.split(x, size, dim)

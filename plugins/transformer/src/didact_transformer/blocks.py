@@ -87,7 +87,7 @@ class Residual(nn.Module):
         if self.scale is not None:
             branch = branch * self.scale
         if self.training and self.drop_path > 0:
-            # a comparison: with the probability as an argument, torch.compile would compile each block again
+            # a comparison, since torch.compile would recompile each block for a probability that is an argument
             kept = torch.rand(branch.shape[0], 1, 1, device=branch.device) >= self.drop_path  # (R, 1, 1)
             branch = branch * kept * (1 / (1 - self.drop_path))
         return x + branch

@@ -19,11 +19,11 @@ class RelativePositions(Spec, abc.ABC):
 
     @abc.abstractmethod
     def build(self, heads: int, layout: Layout | None) -> RelativePositionsModule:
-        """The module.
+        """Builds the module.
 
         Args:
             heads: H, the number of attention heads.
-            layout: of a sample, where all samples have the same; else None.
+            layout: the layout that all samples share; None if it differs between samples.
 
         Raises:
             SpecError: these positions do not support the layout.
@@ -49,8 +49,8 @@ class RelativePositionsModule(nn.Module, abc.ABC):
 class BEiTBias(RelativePositions):
     """A learned bias for every offset between two patches of a grid (BEiT, Bao et al. 2021), shared by all blocks.
 
-    All biases start at 0. Class tokens have three more: attending to patches, attended to by patches, and among
-    themselves. A sample's grid may be smaller than the one that the table was built for.
+    All biases start at 0. Class tokens have three further biases: for attending to patches, for being
+    attended to by patches, and for attention among themselves. A sample's grid may be smaller than the one that the table was built for.
     """
 
     def build(self, heads: int, layout: Layout | None) -> BEiTBiasModule:
@@ -149,8 +149,8 @@ class ALiBiModule(RelativePositionsModule):
 def alibi_slopes(heads: int) -> Tensor:
     """The slope of each head: (H,) float32.
 
-    Where H is a power of two: 2^(-8·1/H), 2^(-8·2/H), …. Otherwise the slopes of the power of two below, followed by
-    every second slope of the power above, as in the authors' code.
+    If H is a power of two, the slopes are 2^(-8·1/H), 2^(-8·2/H), …. Otherwise they are the slopes of the next lower
+    power of two, followed by every second slope of the next higher one, as in the authors' code.
     """
     power = 2 ** math.floor(math.log2(heads))
     of_power = 2.0 ** (-8 * torch.arange(1, power + 1) / power)

@@ -9,21 +9,21 @@ from didact import Layout, SpecError
 
 
 def sincos_positions(layout: Layout, width: int) -> Tensor:
-    """Fixed sines and cosines of each position's place along every axis of a layout, in MAE's order of channels.
+    """Fixed sines and cosines of each position's coordinates in a layout, in MAE's order of channels.
 
-    In a grid the first half of the channels encodes the column, the second the row; each holds all sines, then all
-    cosines, of the frequencies 10000^(-i / n), i from 0 to n - 1, n the sines of an axis. Vaswani et al. 2017, section
-    3.5, for a sequence; the grid is MAE's (He et al. 2022).
+    In a grid the first half of the channels encodes the column, the second the row. Each half holds all sines, then
+    all cosines, of the frequencies 10000^(-i / n), with i from 0 to n - 1 and n sines per axis. Sequences follow
+    Vaswani et al. 2017, section 3.5; grids follow MAE (He et al. 2022).
 
     Args:
-        layout: of A axes.
+        layout: the layout, with A axes.
         width: D, a multiple of 2·A.
 
     Returns:
         (T, D) float32.
 
     Raises:
-        SpecError: the width is no such multiple.
+        SpecError: the width is not a multiple of 2·A.
     """
     waves, left = divmod(width, 2 * len(layout.shape))
     if left:

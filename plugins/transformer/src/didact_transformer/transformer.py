@@ -18,8 +18,8 @@ from didact_transformer.dropout import Dropout
 from didact_transformer.initialization import Initialization, NormalInitialization
 from didact_transformer.positions import RelativePositions, RelativePositionsModule
 
-# takes the place of -inf at padding: exp(LOWEST - max) is exactly 0 beside any real key, a row of only padding gives no
-# NaN, and it is finite in bfloat16 as well as in float32
+# replaces -inf at padding: exp(LOWEST - max) is exactly 0 next to any real key, a row of only padding gives no NaN,
+# and the value is finite in bfloat16 as well as in float32
 LOWEST = torch.finfo(torch.bfloat16).min
 
 
@@ -54,7 +54,7 @@ class Transformer(Backbone):
             logits of a query equally; BEiT has none.
         positions: relative positions in the attention, `BEiTBias` or `ALiBi`. None: no relative positions; the encoder
             adds positions to the vectors.
-        initialization: of the linear layers: `NormalInitialization` as in BERT, or `DepthScaledInitialization` as in
+        initialization: how linear layers are initialised: `NormalInitialization` as in BERT, or `DepthScaledInitialization` as in
             BEiT.
     """
 
@@ -124,7 +124,7 @@ class TransformerModule(BackboneModule):
         spec.initialization.initialize([block for block in self.blocks if isinstance(block, Block)])
 
     def forward(self, tokens: Tokens, hidden_states: Sequence[HiddenState] = ()) -> BackboneOutput:
-        """Contextualises (R, V, D).
+        """Computes contextualised features of the tokens.
 
         The residual stream is float32 under autocast as well: bfloat16 would lose what small branches add.
 
@@ -139,7 +139,7 @@ class TransformerModule(BackboneModule):
             models the same sum, without the output norm; in post-norm models its norm.
 
         Raises:
-            SpecError: there is no such block, or the relative positions do not support the tokens' layout.
+            SpecError: a requested block does not exist, or the relative positions do not support the tokens' layout.
         """
         wanted = HiddenState.by_block(hidden_states, len(self.blocks))
         found: dict[HiddenState, Tensor] = {}

@@ -17,9 +17,9 @@ LUMA = (0.2989, 0.587, 0.114)  # ITU-R 601, as torchvision and Pillow weigh red,
 
 @attrs.frozen(kw_only=True)
 class Augmentation(Spec, abc.ABC):
-    """Makes the views that training sees of an image. It is a field of `Images`, so a method can bring its own views.
+    """Makes the views of an image for training. It is a field of `Images`, so a method can define its own views.
 
-    It has two halves, as an encoder has. `views` runs in the loader's workers, sample by sample. `finish` runs on the
+    An augmentation has two halves, like an encoder. `views` runs in the loader's workers, sample by sample. `finish` runs on the
     device, on a view of a whole batch.
 
     Class attributes:
@@ -33,9 +33,9 @@ class Augmentation(Spec, abc.ABC):
         """The views of a sample, the same number for each sample.
 
         Args:
-            sample: (3, H, W) uint8, whole, of any size.
-            size: of a view, where the augmentation has no size of its own: the side in pixels.
-            generator: of the sample, the only source of randomness.
+            sample: the whole image, (3, H, W) uint8, of any size.
+            size: side of a view in pixels, for augmentations that do not set their own size.
+            generator: the sample's generator, the only source of randomness.
 
         Returns:
             one or more views, each (3, H, W); they may differ in size from each other, but not from sample to sample.
@@ -45,9 +45,9 @@ class Augmentation(Spec, abc.ABC):
         """Completes one view of a batch; see `Source.finish`.
 
         Args:
-            content: (B, 3, H, W) float32 from 0 to 1, of the view. On the device.
+            content: the view, (B, 3, H, W) float32 from 0 to 1, on the device.
             view: index of the view among those of `views`.
-            keys: (B,) int64, on the CPU; of the samples, the only source of randomness.
+            keys: the samples' keys, (B,) int64 on the CPU, the only source of randomness.
 
         Returns:
             The content, of the same shape and in the same range.
@@ -55,9 +55,9 @@ class Augmentation(Spec, abc.ABC):
         return content
 
     def shortest(self, size: int) -> int | None:
-        """The length of a sample's shorter side beyond which views get no sharper, so that a source may decode less.
+        """The length of a sample's shorter side that suffices for sharp views; sources may decode at this size.
 
-        None, the default: the source decodes the whole sample.
+        None (the default) means that the source decodes at full size.
 
         Args:
             size: as for `views`.
@@ -76,7 +76,7 @@ class RandomCrop(Augmentation):
             training.
         aspect: smallest and largest ratio of width to height.
         flip: probability of a horizontal flip; 0 for images with a direction, such as letters.
-        interpolation: of the resized crop; bicubic in MAE and data2vec.
+        interpolation: method of resizing the crop; bicubic in MAE and data2vec.
     """
 
     scale: tuple[float, float] = (0.2, 1.0)

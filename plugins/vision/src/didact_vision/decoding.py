@@ -30,14 +30,14 @@ def decode(data: bytes, name: str, *, shortest: int | None = None) -> Tensor:
 def decode_pixels(data: bytes, name: str, *, shortest: int | None = None) -> np.ndarray:
     """Decodes an image file.
 
-    Grey images become RGB, transparent pixels are put on white, 16 bits are reduced to 8, and an animation gives its
+    Grey images become RGB, transparent pixels are composited onto white, 16 bits are reduced to 8, and an animation gives its
     first frame.
 
     Args:
         data: the file's bytes.
         name: the file's name, for messages.
         shortest: number of pixels that are needed on the shorter side. A JPEG is decoded at a half, a quarter or an
-            eighth of its size if it keeps as many, which takes a fraction of the time. None: full size.
+            eighth of its size if enough pixels remain, which takes a fraction of the time. None: full size.
 
     Returns:
         (H, W, 3) uint8.

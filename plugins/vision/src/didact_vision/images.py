@@ -29,8 +29,8 @@ class Images(Source):
         augmentation: draws the views for training; None: the central square, as in evaluations.
         views: how many times the augmentation is drawn for each image of a batch; 1 for an augmentation that makes
             several views itself.
-        mean: of red, green and blue, between 0 and 1, which is subtracted; the default is ImageNet's.
-        std: of red, green and blue, by which pixels are divided; the default is ImageNet's.
+        mean: mean of red, green and blue, between 0 and 1, that is subtracted; the default is ImageNet's.
+        std: standard deviation of red, green and blue, by which pixels are divided; the default is ImageNet's.
     """
 
     unit: ClassVar[str] = "images"
@@ -127,7 +127,7 @@ class ImageSamples(StoredSamples):
 
     def _decode(self, index: int, shortest: int | None) -> Tensor:
         record = self.record(index)
-        # twice what is needed, which hides most of what a JPEG loses by decoding at reduced size
+        # twice the needed size, which hides most of the loss from decoding a JPEG at reduced size
         return decode(record.data, record.name, shortest=None if shortest is None else 2 * shortest)
 
     def _normalize(self, pixels: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class RatioMasker(Masker, abc.ABC):
         """The number of the layout's positions that stay visible.
 
         Raises:
-            SpecError: all of them would be, or none.
+            SpecError: all positions would stay visible, or none.
         """
         kept = math.floor(layout.positions * (1 - self.ratio) + 1e-6)  # 100 · (1 - 0.9) is 9.99… in floating point
         if not 0 < kept < layout.positions:
@@ -88,7 +88,7 @@ class InverseBlockMasker(RatioMasker):
     """Keeps a few square blocks visible and drops everything else from the student's sequence.
 
     Baevski et al. 2022, data2vec 2.0, §3.3. Blocks may overlap. Cells of a block beyond the border are moved to the
-    border. Single patches are then added or removed at random, so that all masks of a layout keep equally many.
+    border. Single patches are then added or removed at random, so that all masks of a layout keep the same number.
 
     Attributes:
         ratio: share of the patches that are masked; in data2vec 2.0 0.8, and 0.75 for large and huge. The number of
@@ -154,14 +154,14 @@ class BlockMasker(RatioMasker):
     """Hides rectangular blocks of patches, one after another, until enough patches are hidden.
 
     Bao et al. 2022, BEiT, algorithm 1, as released. The area and aspect of each block are random. A block has ten
-    attempts to cover new patches, but not too many. The first block that fails all attempts ends the mask. The number
+    attempts to cover new patches without exceeding the ratio. The first block that fails all attempts ends the mask. The number
     of hidden patches is therefore at most that of the ratio, and differs between masks: for 120 of 14 × 14 patches it
     is 119.5 on average, and exactly 120 in 70 % of masks.
 
     Attributes:
         ratio: largest share of hidden patches; 120 of 196 in data2vec, 75 of 196 in BEiT.
         masks: M, the number of masks of each image; 1 in data2vec 1.
-        min_area: smallest number of patches in a block, while so many are left to hide; 16 in BEiT.
+        min_area: smallest number of patches in a block, as long as that many remain to be hidden; 16 in BEiT.
         min_aspect: smallest ratio of a block's height to its width, which is log-uniform up to the inverse of this;
             0.3 in BEiT.
     """

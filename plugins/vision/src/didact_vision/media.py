@@ -12,7 +12,7 @@ from didact_stores import Medium, Record
 from didact_vision.decoding import decode_pixels
 
 SMALL_PIXELS = 8  # on a side; smaller images are icons or tracking pixels
-COARSE_PIXELS = 64  # distance of the pixels that are compared first, which suffice for nearly all images
+COARSE_PIXELS = 64  # spacing of the pixels that are compared first; they suffice for nearly all images
 
 
 class ImageMedium(Medium):
@@ -29,7 +29,7 @@ class ImageMedium(Medium):
         return [Record(data=data, length=1.0, name=name, suspect=_suspect(decode_pixels(data, name)))]
 
     def describe(self, record: Record) -> str:
-        with Image.open(io.BytesIO(record.data)) as image:  # the header alone
+        with Image.open(io.BytesIO(record.data)) as image:  # reads only the header
             return f"{record.name}  {image.width} × {image.height} {image.format} {image.mode}"
 
 

@@ -31,8 +31,8 @@ class Patches(FeatureEncoder):
         class_token: whether a learned vector precedes the patches.
         mask_token: whether there is a learned vector for hidden patches. Maskers that hide need it; maskers that drop
             do not use it.
-        initialization: of the weights. ``data2vec2``: the projection is Xavier-uniform as one matrix, the class token
-            N(0, 1), the other tokens N(0, 0.02²) (data2vec 2.0). ``beit``: all weights are N(0, 0.02²), truncated at
+        initialization: how weights are drawn. ``data2vec2``: the projection is Xavier-uniform as one matrix, the class
+            token N(0, 1), the other tokens N(0, 0.02²) (data2vec 2.0). ``beit``: all weights are N(0, 0.02²), truncated at
             one standard deviation, and biases are 0 (BEiT, data2vec 1).
     """
 
@@ -129,7 +129,7 @@ class PatchesModule(FeatureEncoderModule):
         return Tokens(features=features, layout=view.layout, padding=view.padding)
 
     def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
-        """Hides, adds positions, drops, prepends the class token.
+        """Hides patches, adds positions, drops patches, and prepends the class token.
 
         Args:
             tokens: features (B, T, D).
@@ -155,7 +155,7 @@ class PatchesModule(FeatureEncoderModule):
 
     def _add_positions(self, features: Tensor, layout: Layout) -> Tensor:
         positions = self._positions(layout)
-        # float32, also of bfloat16 patches: the codes of neighbours differ in few bits
+        # float32 even for bfloat16 patches: the codes of neighbours differ in few bits
         return features if positions is None else features + positions
 
     def _mask_token_for(self, mask: BatchMask | None, features: Tensor) -> Tensor:

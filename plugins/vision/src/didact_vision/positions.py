@@ -9,15 +9,15 @@ from didact import Layout
 
 
 def resize_positions(positions: Tensor, old: Layout, new: Layout) -> Tensor:
-    """Resizes learned positions by bicubic interpolation, for views of another size than at build.
+    """Resizes learned positions by bicubic interpolation, for views whose size differs from that at build.
 
     Args:
-        positions: (T, D), of the grid ``old``.
+        positions: (T, D), on the grid ``old``.
         old: the grid of ``positions``.
         new: the requested grid.
 
     Returns:
-        (T', D), of the grid ``new``.
+        (T', D), on the grid ``new``.
     """
     grid = positions.T.reshape(1, -1, *old.shape)  # (T, D) -> (1, D, H, W)
     resized = torch.nn.functional.interpolate(grid.float(), new.shape, mode="bicubic", antialias=True)
