@@ -48,7 +48,7 @@ def test_indices_name_every_predicted_position_in_order(masks):
     ]
     assert batch.count == len(expected)
     assert batch.target_indices.tolist() == [b * t + p for b, m, p in expected]
-    assert batch.prediction_indices.tolist() == [(b * batch.masks + m) * t + p for b, m, p in expected]
+    assert batch.mask_indices.tolist() == [(b * batch.masks + m) * t + p for b, m, p in expected]
 
 
 @given(samples_of_masks())

@@ -77,7 +77,7 @@ def test_the_decoder_is_convolution_norm_gelu_residual(make_batch):
         y = nn.functional.conv2d(x, convolution.weight, convolution.bias, padding=1, groups=4)
         y = nn.functional.gelu(nn.functional.layer_norm(y.permute(0, 2, 3, 1), (16,)).permute(0, 3, 1, 2))
         x = y if layer == 0 else y + x  # the first layer widens: no residual there
-    expected = decoder.projection(x.permute(0, 2, 3, 1).reshape(24, 16))[mask.prediction_indices]
+    expected = decoder.projection(x.permute(0, 2, 3, 1).reshape(24, 16))[mask.mask_indices]
     torch.testing.assert_close(decoder(context, mask, None), expected)
 
 

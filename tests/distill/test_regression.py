@@ -12,6 +12,7 @@ from didact import Learner, SpecError, TargetBuilderModule
 from didact.learner import add_counts
 from didact_distill import ConvDecoder, EMATeacher, LatentRegression, LinearHead, MLPHead, TopKTargets
 from didact_kit import TinySource
+from didact_kit.tiny import batch_of
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def make_learner(make_network):
 
 def parts_by_hand(learner, batch):
     student = learner.network(batch.views[0])
-    (target,) = learner.targets((student,), learner.network)
+    (target,) = learner.targets(batch_of((student,)), (student,), learner.network)
     predictions = learner.objective.head.layers(student.backbone_output.output)  # (R, T, D)
     masks = batch.views[0].mask.predicted  # (B, M, T)
     values = target.values.repeat_interleave(masks.shape[1], 0)
@@ -102,17 +103,17 @@ def test_the_class_loss_needs_a_class_token(make_learner, make_batch):
 def test_a_view_without_a_target_is_told_and_not_counted_as_perfect(make_learner, make_batch):
     learner, batch = make_learner(LatentRegression()), make_batch(torch.rand(2, 1, 7) < 0.5)
     student = learner.network(batch.views[0])
-    targets = learner.targets((student,), learner.network)
+    targets = learner.targets(batch_of((student,)), (student,), learner.network)
     with pytest.raises(SpecError, match="makes 0 for view 1"):
-        learner.objective((student, student), targets)
+        learner.objective(batch_of((student, student)), (student, student), targets)
 
 
 def test_a_view_with_two_targets_is_refused_and_does_not_double_the_loss(make_learner, make_batch):
     learner, batch = make_learner(LatentRegression()), make_batch(torch.rand(2, 1, 7) < 0.5)
     student = learner.network(batch.views[0])
-    targets = learner.targets((student,), learner.network)
+    targets = learner.targets(batch_of((student,)), (student,), learner.network)
     with pytest.raises(SpecError, match=r"predicts one target for each view, .* makes 2 for view 0"):
-        learner.objective((student,), (*targets, *targets))
+        learner.objective(batch_of((student,)), (student,), (*targets, *targets))
 
 
 class Others(TargetBuilderModule):
@@ -120,7 +121,7 @@ class Others(TargetBuilderModule):
         super().__init__()
         self.kind, self.level, self.width = kind, level, 8
 
-    def forward(self, passes, network):
+    def forward(self, batch, passes, network):
         raise AssertionError
 
 

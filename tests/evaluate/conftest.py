@@ -229,7 +229,7 @@ class InputsModule(TargetBuilderModule):
         super().__init__()
         self.width = width
 
-    def forward(self, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
+    def forward(self, batch: Batch, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
         return (Target(view=0, values=passes[0].tokens.features.detach()),)
 
 
@@ -256,7 +256,7 @@ class GuessModule(ObjectiveModule):
     def num_targets(self, batch: Batch) -> dict[str, int]:
         return {"guess": batch.views[0].mask.count}
 
-    def forward(self, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
+    def forward(self, batch: Batch, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
         mask = passes[0].view.mask
         values = targets[0].values.flatten(0, 1)[mask.target_indices]
         position = mask.target_indices % passes[0].view.layout.positions
@@ -289,12 +289,12 @@ class Judged:
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> tuple[tuple[StudentPass, ...], tuple[Target, ...]]:
-        passes = tuple(self.learner.network(view) for view in batch.views)
-        return passes, self.learner.targets(passes, self.learner.network)
+        passes = self.learner.passes(batch)
+        return passes, self.learner.targets(batch, passes, self.learner.network)
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> Loss:
-        return self.learner.objective(*self.targets(batch))
+        return self.learner.objective(batch, *self.targets(batch))
 
 
 def make_experiment(**changes: object) -> Experiment:

@@ -14,6 +14,7 @@ from transformers import RobertaConfig, RobertaForMaskedLM
 from didact import Batch, BatchMask, Corruption, Learner, Mask, Network, Signal, SpecError, StudentPass, Target, collate
 from didact_distill import LinearHead
 from didact_kit import TinyMasker, TinySource, TinyWords, tiny_batch, tiny_network
+from didact_kit.tiny import batch_of
 from didact_masked import CosineHead, FeatureTargets, InputIds, MaskedCrossEntropy, MaskTokenDecoder, TiedHead
 from didact_masked.classifying import MaskedCrossEntropyModule
 from didact_text import TokenEmbeddings, TokenMasker
@@ -66,7 +67,7 @@ def test_it_is_the_mean_of_minus_the_log_of_the_true_classs_share_at_masked_posi
     batch = tiny_batch(masker=TinyMasker(masks=2), views=views)
     assert batch.views[0].padding is not None
     objective, passes, targets = build(network), passes_of(network, batch), ids_for(batch)
-    loss = objective(passes, targets)
+    loss = objective(batch_of(passes), passes, targets)
     weight, bias = objective.head.layers.weight, objective.head.layers.bias
     total, right, count = 0.0, 0, 0
     for student, target in zip(passes, targets, strict=True):
@@ -90,7 +91,7 @@ def test_who_is_certain_of_every_true_class_is_right_everywhere(certainty: float
     objective, mask = build(network), batch.views[0].mask
     true = nn.functional.one_hot(ids.values.flatten()[mask.target_indices], CLASSES).float()
     objective.head.forward = lambda context, mask, padding: certainty * true
-    loss = objective(passes_of(network, batch), (ids,))
+    loss = objective(batch, passes_of(network, batch), (ids,))
     assert float(loss.scalars["predict/accuracy"]) == accuracy
     # the true class has all, or nothing, which leaves 50 to each other one
     expected = 0.0 if certainty > 0 else mask.count * (50 + math.log(CLASSES - 1))
@@ -101,11 +102,11 @@ def test_what_is_predicted_of_other_positions_costs_nothing() -> None:
     network, batch = tiny_network(), tiny_batch(masker=TinyMasker(masks=2))
     objective, (ids,) = build(network), ids_for(batch)
     passes = passes_of(network, batch)
-    before = objective(passes, (ids,)).terms["cross_entropy"]
+    before = objective(batch_of(passes), passes, (ids,)).terms["cross_entropy"]
     read = batch.views[0].mask.predicted.any(1)  # (B, T): behind one mask at least
     assert not read.all()
     other = attrs.evolve(ids, values=torch.where(read, ids.values, (ids.values + 1) % CLASSES))
-    assert torch.equal(objective(passes, (other,)).terms["cross_entropy"], before)
+    assert torch.equal(objective(batch_of(passes), passes, (other,)).terms["cross_entropy"], before)
 
 
 def test_a_view_that_nothing_is_known_of_is_not_taken_for_perfect() -> None:
@@ -148,7 +149,7 @@ def test_without_a_masker_it_says_so_before_and_while_it_counts() -> None:
     ):
         objective.num_targets(batch)
     with pytest.raises(SpecError, match="has no masker"):
-        objective(passes_of(network, batch), ids_for(batch))
+        objective(batch, passes_of(network, batch), ids_for(batch))
 
 
 @pytest.mark.parametrize("head", [LinearHead(), CosineHead(width=6)])
@@ -177,7 +178,7 @@ def test_decoded_from_what_was_not_dropped_a_sample_costs_the_same_alone_as_besi
         generators = [torch.Generator().manual_seed(number) for number in numbers]
         view = collate([contents[number] for number in numbers], TinyWords(), masker, generators)
         passes = (network(view),)
-        loss = objective(passes, targets(passes, network))
+        loss = objective(batch_of(passes), passes, targets(batch_of(passes), passes, network))
         count = objective.num_targets(Batch(views=(view,), ids=torch.tensor(numbers)))["cross_entropy"]
         right = float(loss.scalars["predict/accuracy"]) * count
         return float(loss.terms["cross_entropy"].detach()), right, count

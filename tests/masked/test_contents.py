@@ -14,6 +14,7 @@ from transformers.models.vit_mae.modeling_vit_mae import build_2d_sinusoidal_pos
 from didact import Batch, BatchMask, Layout, Learner, Mask, Network, Signal, SpecError, View, collate
 from didact_distill import LatentRegression
 from didact_kit import TinyBackbone, TinySource, TinyWords, tiny_batch, tiny_network
+from didact_kit.tiny import batch_of
 from didact_masked import FeatureTargets, InputIds, MaskTokenDecoder, PatchPixels
 from didact_transformer import Transformer
 from didact_vision import Patches
@@ -261,7 +262,8 @@ def test_the_ids_to_predict_are_those_that_stand_in_each_view_before_any_mask() 
     views = [collate([torch.randint(11, (size,)) for size in sizes], TinyWords()) for sizes in ((5, 3), (4, 4))]
     hidden = BatchMask.collate([Mask.hide(torch.ones(1, size, dtype=torch.bool)) for size in (5, 3)], 5)
     views[0] = attrs.evolve(views[0], mask=hidden)
-    found = targets(tuple(network(view) for view in views), network)
+    passes = tuple(network(view) for view in views)
+    found = targets(batch_of(passes), passes, network)
     assert targets.width == 11
     assert [(target.view, target.level) for target in found] == [(0, "position"), (1, "position")]
     for target, view in zip(found, views, strict=True):

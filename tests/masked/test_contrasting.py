@@ -24,6 +24,7 @@ from didact.randomness import key
 from didact.training import Training
 from didact_distill import EMATeacher, MLPHead, TopKTargets
 from didact_kit import TinyBackbone, TinyEncoder, TinyMasker, TinySource, TinyTargets, tiny_preflight
+from didact_kit.tiny import batch_of
 from didact_masked import Contrastive, QuantizedTargets
 from didact_masked.contrasting import draw_distractors
 
@@ -111,7 +112,7 @@ def by_row(mask: BatchMask, others: Tensor) -> dict[tuple[int, int, int], list[i
     """The positions that each (sample, mask, position) is contrasted with; fails where they are of another row."""
     _, m, t = mask.predicted.shape
     found = {}
-    for place, chosen in zip(mask.prediction_indices.tolist(), mask.prediction_indices[others].tolist(), strict=True):
+    for place, chosen in zip(mask.mask_indices.tolist(), mask.mask_indices[others].tolist(), strict=True):
         assert {other // t for other in chosen} == {place // t}
         found[place // t // m, place // t % m, place % t] = [other % t for other in chosen]
     return found
@@ -206,7 +207,7 @@ def their_indices(mask: BatchMask, others: Tensor) -> Tensor:
     """The same distractors as transformers wants them: (R, T, K) into rows laid end to end."""
     rows, t = mask.predicted.flatten(0, 1).shape
     indices = torch.zeros(rows * t, others.shape[1], dtype=torch.long)
-    indices[mask.prediction_indices] = mask.prediction_indices[others]
+    indices[mask.mask_indices] = mask.mask_indices[others]
     return indices.view(rows, t, -1)
 
 
@@ -218,8 +219,8 @@ def test_the_loss_is_transformers(theirs_like, monkeypatch, predicted, diversity
     batch = batch_of(*predicted)
     view, mask = batch.views[0], batch.views[0].mask
     student = learner.network(view)
-    targets = learner.targets((student,), learner.network)
-    loss = learner.objective((student,), targets)
+    targets = learner.targets(batch_of((student,)), (student,), learner.network)
+    loss = learner.objective(batch_of((student,)), (student,), targets)
 
     others, _ = draw_distractors(mask, view.keys, 7)
     theirs = with_head(
@@ -267,7 +268,7 @@ def test_the_logits_are_transformers_and_a_distractor_that_is_the_target_is_none
     with torch.no_grad():
         learner.targets.logits.bias[0] = learner.targets.logits.bias[5] = 2.0  # so that codes are the same now and then
         student = learner.network(view)
-        (target,) = learner.targets((student,), learner.network)
+        (target,) = learner.targets(batch_of((student,)), (student,), learner.network)
         predictions = learner.objective.head(student.backbone_output, mask, None)
         found = learner.objective._logits(predictions, target, view)
     others, _ = draw_distractors(mask, view.keys, 9)
@@ -285,9 +286,9 @@ def test_the_accuracy_is_the_share_of_positions_whose_own_target_is_the_most_ali
     batch = batch_of(*UNEVEN)
     view, mask = batch.views[0], batch.views[0].mask
     student = learner.network(view)
-    (target,) = learner.targets((student,), learner.network)
+    (target,) = learner.targets(batch_of((student,)), (student,), learner.network)
     logits = learner.objective._logits(learner.objective.head(student.backbone_output, mask, None), target, view)
-    loss = learner.objective((student,), (target,))
+    loss = learner.objective(batch_of((student,)), (student,), (target,))
     expected = sum(max(row) == row[0] for row in logits.tolist()) / len(logits)
     assert 0 < expected < 1
     assert float(loss.scalars["predict/accuracy"]) == pytest.approx(expected)
@@ -300,7 +301,7 @@ def by_hand(learner: Learner, batch: Batch, spec: Contrastive) -> float:
     view, mask = batch.views[0], batch.views[0].mask
     with torch.no_grad():
         student = learner.network(view)
-        (target,) = learner.targets((student,), learner.network)
+        (target,) = learner.targets(batch_of((student,)), (student,), learner.network)
         predicted = learner.objective.head.layers(student.backbone_output.output)  # (R, T, D)
     others, _ = draw_distractors(mask, view.keys, spec.distractors)
     total = 0.0

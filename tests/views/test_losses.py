@@ -9,6 +9,7 @@ from lightly.loss import NegativeCosineSimilarity as LightlyNegativeCosineSimila
 from didact import BackboneOutput, Layout, Learner, SpecError, StudentPass, Target, Tokens, View
 from didact_distill import EMATeacher
 from didact_kit import TinySource, tiny_batch, tiny_preflight
+from didact_kit.tiny import batch_of
 from didact_views import (
     MLP,
     NegativeCosineSimilarity,
@@ -35,7 +36,7 @@ def passes_of(*projections: torch.Tensor) -> tuple[StudentPass, ...]:
 
 def total(module, passes, targets, samples: int) -> dict[str, torch.Tensor]:
     """Each term's mean over the batch."""
-    return {name: term / samples for name, term in module(passes, targets).terms.items()}
+    return {name: term / samples for name, term in module(batch_of(passes), passes, targets).terms.items()}
 
 
 def test_vicreg_is_lightlys_and_the_papers(network):
@@ -44,7 +45,7 @@ def test_vicreg_is_lightlys_and_the_papers(network):
     released = VICReg(variance=12.5).build(tiny, targets).eval()  # the mean over the views, where the paper adds
     one, other = torch.randn(12, 6, requires_grad=True), (torch.randn(12, 6) * 0.3).requires_grad_()
     passes = passes_of(one, other)
-    mine = torch.stack(list(total(released, passes, targets(passes, tiny), 12).values())).sum()
+    mine = torch.stack(list(total(released, passes, targets(batch_of(passes), passes, tiny), 12).values())).sum()
     theirs = VICRegLoss()(one, other)
     torch.testing.assert_close(mine, theirs)
     for found, expected in zip(
@@ -52,7 +53,7 @@ def test_vicreg_is_lightlys_and_the_papers(network):
     ):
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
-    terms = total(VICReg().build(tiny, targets), passes, targets(passes, tiny), 12)
+    terms = total(VICReg().build(tiny, targets), passes, targets(batch_of(passes), passes, tiny), 12)
     with torch.no_grad():
         torch.testing.assert_close(terms["invariance"], 25 * ((one - other) ** 2).mean())
         lack = [torch.relu(1 - torch.sqrt(z.var(0) + 1e-4)).mean() for z in (one, other)]
@@ -66,9 +67,9 @@ def test_vicregs_covariance_is_float32_under_autocast(network):
     targets = StudentProjections(gradient="flow").build(tiny)
     module = VICReg().build(tiny, targets)
     passes = passes_of(torch.randn(12, 6), torch.randn(12, 6))
-    plain = module(passes, targets(passes, tiny)).terms
+    plain = module(batch_of(passes), passes, targets(batch_of(passes), passes, tiny)).terms
     with torch.autocast("cpu", torch.bfloat16):
-        cast = module(passes, targets(passes, tiny)).terms
+        cast = module(batch_of(passes), passes, targets(batch_of(passes), passes, tiny)).terms
     assert all(torch.equal(plain[name], cast[name]) for name in plain)
 
 
@@ -86,7 +87,7 @@ def test_negative_cosine_similarity_is_lightlys(network):
     module = NegativeCosineSimilarity(hidden=8).build(tiny, targets).eval()
     one, other = torch.randn(5, 6), torch.randn(5, 6)
     passes = passes_of(one, other)
-    mine = total(module, passes, targets(passes, tiny), 5)["cosine"]
+    mine = total(module, passes, targets(batch_of(passes), passes, tiny), 5)["cosine"]
     negative = LightlyNegativeCosineSimilarity()
     symmetric = (negative(module.predictor(one), other) + negative(module.predictor(other), one)) / 2
     torch.testing.assert_close(mine, 2 + 2 * symmetric)
@@ -115,7 +116,7 @@ def test_dino_is_lightlys_over_several_steps(network):
         ids = range(4 * step, 4 * step + 4)
         passes = tuple(tiny(view) for view in tiny_batch(ids, views=3).views)
         teacher = [targets.teacher(one, tiny).pooled for one in passes[:2]]
-        made = targets(passes, tiny)
+        made = targets(batch_of(passes), passes, tiny)
         assert [target.view for target in made] == [1, 2, 0, 2]
         mine = total(objective, passes, made, 4)["cross_entropy"]
         temperature = spec.temperature(step)
@@ -133,7 +134,8 @@ def test_dinos_centre_moves_once_a_step_however_the_batch_is_split(network):
         tiny = network(PrototypeHead(hidden=8, bottleneck=4, prototypes=10)).eval()
         targets = PrototypeTargets(teacher=EMATeacher(share="nothing")).build(tiny)
         for ids in splits:
-            targets(tuple(tiny(view) for view in tiny_batch(ids, views=3).views), tiny)
+            passes = tuple(tiny(view) for view in tiny_batch(ids, views=3).views)
+            targets(batch_of(passes), passes, tiny)
         assert not targets.centre.any()
         targets.after_step(tiny, 1, 10)
         centres.append(targets.centre.clone())
@@ -144,7 +146,8 @@ def test_dinos_centre_moves_once_a_step_however_the_batch_is_split(network):
 def test_nothing_moves_in_evaluation(network):
     tiny = network(PrototypeHead(hidden=8, bottleneck=4, prototypes=10))
     targets = PrototypeTargets(teacher=EMATeacher(share="nothing")).build(tiny).eval()
-    targets(tuple(tiny(view) for view in tiny_batch(views=2).views), tiny)
+    passes = tuple(tiny(view) for view in tiny_batch(views=2).views)
+    targets(batch_of(passes), passes, tiny)
     assert float(targets.count) == 0
 
 

@@ -112,7 +112,7 @@ class Means(TargetBuilder):
 class MeansModule(TargetBuilderModule):
     width = 1
 
-    def forward(self, passes, network):
+    def forward(self, batch, passes, network):
         return (Target(view=0, values=passes[0].view.content.mean(1, keepdim=True), level="sample"),)
 
 
@@ -132,7 +132,7 @@ class SquaresModule(ObjectiveModule):
     def num_targets(self, batch):
         return {"squares": len(batch.ids)}
 
-    def forward(self, passes, targets):
+    def forward(self, batch, passes, targets):
         predicted = self.head(passes[0].backbone_output.output.mean(1))
         return Loss(terms={"squares": (predicted - targets[0].values).square().sum()})
 

@@ -6,6 +6,7 @@ from .contracts.network import BackboneModule as BackboneModule
 from .contracts.network import FeatureEncoder as FeatureEncoder
 from .contracts.network import FeatureEncoderModule as FeatureEncoderModule
 from .contracts.network import Masker as Masker
+from .contracts.network import Masking as Masking
 from .contracts.network import Network as Network
 from .contracts.running import RunInfo as RunInfo
 from .contracts.running import StepFailure as StepFailure
@@ -40,6 +41,7 @@ from .tensors import BackboneOutput as BackboneOutput
 from .tensors import Batch as Batch
 from .tensors import BatchMask as BatchMask
 from .tensors import Corruption as Corruption
+from .tensors import Field as Field
 from .tensors import HiddenState as HiddenState
 from .tensors import Layout as Layout
 from .tensors import Loss as Loss

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from didact.contracts.network import Network
 from didact.errors import SpecError, of_field
 from didact.experiment import Experiment
+from didact.fitting import require_fit
 from didact.learner import Learner, named_tensors
 from didact.randomness import seeded
+from didact.tensors import Signal
 
 SHOWN = 3  # number of tensors that an error names; the others are counted
 
@@ -21,15 +25,10 @@ def build_network(experiment: Experiment) -> Network:
     Raises:
         SpecError: parts do not fit each other.
     """
-    seed = experiment.training.seed
-    signal = experiment.source.signal()
-    axes = tuple(axis for axis in signal.axes if axis is not None)
-    with of_field("encoder"), seeded(seed, "initialise", "encoder"):
-        encoder = experiment.encoder.build(signal)
-        layout = experiment.encoder.layout(axes) if len(axes) == len(signal.axes) else None
-    with of_field("backbone"), seeded(seed, "initialise", "backbone"):
-        backbone = experiment.backbone.build(experiment.encoder.width, layout)
-    return Network(encoder, backbone, signal, layout)
+    require_fit(experiment)
+    signals = experiment.source.signals()
+    others = [_network_of(experiment, view, signal=signals[view]) for view in range(1, len(signals))]
+    return _network_of(experiment, 0, signal=signals[0], others=others)
 
 
 def build_learner(experiment: Experiment, pretrained: Network | None = None) -> Learner:
@@ -56,25 +55,46 @@ def build_learner(experiment: Experiment, pretrained: Network | None = None) -> 
     return Learner(network, targets, objective, experiment.source)
 
 
+def _network_of(experiment: Experiment, view: int, *, signal: Signal, others: Sequence[Network] = ()) -> Network:
+    """Builds the network of one view."""
+    seed = experiment.training.seed
+    encoder_spec, masker, backbone_spec = experiment.of_view(view)
+    number = f".{view}" if isinstance(experiment.encoder, tuple) else ""
+    axes = tuple(axis for axis in signal.axes if axis is not None)
+    with of_field(f"encoder{number}"), seeded(seed, "initialise", f"encoder{number}"):
+        encoder = encoder_spec.build(signal)
+        layout = encoder_spec.layout(axes) if len(axes) == len(signal.axes) else None
+    with of_field(f"backbone{number}"), seeded(seed, "initialise", f"backbone{number}"):
+        backbone = backbone_spec.build(encoder_spec.width, layout)
+    return Network(encoder, backbone, signal, layout, None if masker is None else masker.masking, others)
+
+
 def _take_over(pretrained: Network, network: Network) -> None:
     """Copies the weights of one network into another; all tensors must agree in name and shape.
 
     Raises:
         SpecError: names or shapes differ; the error lists the first differences.
     """
-    if pretrained.signal.coding != network.signal.coding:
-        raise SpecError(
-            f"the weights were trained on {pretrained.signal.coding}, and the source gives {network.signal.coding}",
-            where="run",
-            hint="use the source's settings from the other run's experiment.json",
-        )
+    for there, here in zip(pretrained.all(), network.all(), strict=False):
+        if there.signal.coding != here.signal.coding:
+            raise SpecError(
+                f"the weights were trained on {there.signal.coding}, and the source gives {here.signal.coding}",
+                where="run",
+                hint="use the source's settings from the other run's experiment.json",
+            )
     theirs, mine = dict(named_tensors(pretrained)), dict(named_tensors(network))
-    there, here = ({name: tuple(tensor.shape) for name, tensor in one.items()} for one in (theirs, mine))
-    different = [f"{name} {here[name]} is missing in the run" for name in here if name not in there]
-    different += [f"{name} {there[name]} is in the run alone" for name in there if name not in here]
-    both = [name for name in here if name in there]
+    shapes_there, shapes_here = ({name: tuple(tensor.shape) for name, tensor in one.items()} for one in (theirs, mine))
+    different = [
+        f"{name} {shapes_here[name]} is missing in the run" for name in shapes_here if name not in shapes_there
+    ]
     different += [
-        f"{name} is {there[name]} in the run and {here[name]} here" for name in both if there[name] != here[name]
+        f"{name} {shapes_there[name]} is in the run alone" for name in shapes_there if name not in shapes_here
+    ]
+    both = [name for name in shapes_here if name in shapes_there]
+    different += [
+        f"{name} is {shapes_there[name]} in the run and {shapes_here[name]} here"
+        for name in both
+        if shapes_there[name] != shapes_here[name]
     ]
     if different:
         more = f"; and {len(different) - SHOWN} more" if len(different) > SHOWN else ""

@@ -56,8 +56,10 @@ class Experiment(Spec):
     Attributes:
         name: the experiment's name; its runs are stored in a folder of this name.
         source: the samples to learn from.
-        encoder: converts raw input to a sequence of vectors.
+        encoder: converts raw input to a sequence of vectors. A tuple has one encoder for each view, for sources whose
+            views differ in their signal, such as images and captions; masker and backbone are then tuples as well.
         masker: selects the positions that are hidden from the student; None hides nothing (methods that compare views).
+            A tuple has one masker, or None, for each view.
         backbone: relates the positions to each other.
         targets: builds the targets that the student must predict.
         objective: compares predictions with targets.
@@ -70,9 +72,9 @@ class Experiment(Spec):
 
     name: str
     source: Source
-    encoder: FeatureEncoder
-    masker: Masker | None = None
-    backbone: Backbone
+    encoder: FeatureEncoder | tuple[FeatureEncoder, ...]
+    masker: Masker | tuple[Masker | None, ...] | None = None
+    backbone: Backbone | tuple[Backbone, ...]
     targets: TargetBuilder
     objective: Objective
     training: Training
@@ -101,9 +103,16 @@ class Experiment(Spec):
                 hint=f"give it in {self.source.unit} or in samples",
             )
 
+    def of_view(self, view: int) -> tuple[FeatureEncoder, Masker | None, Backbone]:
+        """Returns the encoder, the masker and the backbone of view number ``view``."""
+        encoder = self.encoder[view] if isinstance(self.encoder, tuple) else self.encoder
+        masker = self.masker[view] if isinstance(self.masker, tuple) else self.masker
+        return encoder, masker, self.backbone[view] if isinstance(self.backbone, tuple) else self.backbone
+
     def needs_whole_batch(self) -> str | None:
         """Returns the class name of a part that needs a whole batch at once; None if there is no such part."""
-        parts = (self.backbone, self.targets, self.objective)
+        backbones = self.backbone if isinstance(self.backbone, tuple) else (self.backbone,)
+        parts: tuple[Backbone | TargetBuilder | Objective, ...] = (*backbones, self.targets, self.objective)
         return next((type(part).__name__ for part in parts if not part.supports_accumulation), None)
 
 

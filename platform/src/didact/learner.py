@@ -22,7 +22,7 @@ from torch.profiler import record_function
 from didact.contracts.data import Source
 from didact.contracts.network import Network
 from didact.contracts.targets import ObjectiveModule, TargetBuilderModule
-from didact.tensors import Batch, Loss
+from didact.tensors import Batch, Loss, StudentPass
 
 
 class Learner(nn.Module):
@@ -56,17 +56,25 @@ class Learner(nn.Module):
         device = batch.views[0].content.device.type
         with record_function("augmentation"), torch.no_grad(), torch.autocast(device, enabled=False):
             batch = self.source.finish(batch)
-        passes = tuple(self.network(view) for view in batch.views)
+        passes = self.passes(batch)
         with record_function("targets"):
-            targets = self.targets(passes, self.network)
+            targets = self.targets(batch, passes, self.network)
         with record_function("objective"):
-            loss: Loss = self.objective(passes, targets)
+            loss: Loss = self.objective(batch, passes, targets)
         total = torch.stack([term.float() / max(1, num_targets[name]) for name, term in loss.terms.items()]).sum()
         return total, loss
 
+    def passes(self, batch: Batch) -> tuple[StudentPass, ...]:
+        """Computes the student's pass over each view that the student encodes; the other views get an empty pass."""
+        return tuple(
+            self.network.of(index)(view, index) if view.student else StudentPass(index=index, view=view)
+            for index, view in enumerate(batch.views)
+        )
+
     def after_step(self, step: int, steps: int) -> Mapping[str, float | Tensor]:
-        """Updates the teacher, once per optimizer step; returns scalars to log."""
-        return self.targets.after_step(self.network, step, steps)
+        """Updates targets and objective, once per optimizer step; returns scalars to log."""
+        updated = (part.after_step(self.network, step, steps) for part in (self.targets, self.objective))
+        return {name: value for scalars in updated for name, value in scalars.items()}
 
 
 def add_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -151,14 +151,28 @@ class Steps:
         seed, step, opened = self.experiment.training.seed, batch.step, self._samples
         length = batch.length if self.experiment.source.crops else None
         contents = [opened.views(i, length=length, generator=generator(seed, "view", step, i)) for i in ids]
-        views = []
+        views, student = [], set(self.experiment.targets.student_views(len(contents[0])))
         for number, of_view in enumerate(zip(*contents, strict=True)):
             generators = [generator(seed, "mask", number, step, sample) for sample in ids]
             together = generator(seed, "equalise", number, step, index)
-            view = collate(of_view, self.experiment.encoder, self.experiment.masker, generators, together)
+            encoder, masker, _ = self.experiment.of_view(number)
+            view = collate(of_view, encoder, masker if number in student else None, generators, together)
             keys = torch.tensor([key(seed, "step", number, step, sample) for sample in ids])
-            views.append(attrs.evolve(view, keys=keys))
-        return Batch(views=tuple(views), ids=torch.tensor(ids))
+            views.append(attrs.evolve(view, keys=keys, student=number in student))
+        fields = {
+            name: _join([opened.field(sample, name) for sample in ids]) for name in self.experiment.targets.fields()
+        }
+        return Batch(views=tuple(views), ids=torch.tensor(ids), key=key(seed, "batch", step), fields=fields)
+
+
+def _join(values: Sequence[Tensor]) -> Tensor:
+    """Stacks a field of several samples (*axes), each padded to the largest: (B, *axes)."""
+    sizes = [max(each) for each in zip(*(value.shape for value in values), strict=True)]
+    filler = float("nan") if values[0].is_floating_point() else -1
+    joined = values[0].new_full((len(values), *sizes), filler)
+    for row, value in zip(joined, values, strict=True):
+        row[tuple(slice(size) for size in value.shape)] = value
+    return joined
 
 
 def load(
@@ -207,7 +221,8 @@ def _workers(steps: Steps, count: int) -> Iterator[Callable[[int], StepBatch]]:
     If a worker is killed, the pool breaks, and every pending call raises an error at once.
     """
     _allow_many_files()
-    parts = (steps.experiment.source, steps.experiment.encoder, steps.experiment.masker)
+    fields = (getattr(steps.experiment, name) for name in ("source", "encoder", "masker", "targets"))
+    parts = [part for field in fields for part in (field if isinstance(field, tuple) else (field,))]
     modules = {type(part).__module__ for part in parts if part is not None}  # imported once for all workers
     pool = ProcessPoolExecutor(
         count,

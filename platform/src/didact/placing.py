@@ -20,7 +20,7 @@ def corrupt(
     padding: Tensor | None,
     content: Tensor | None = None,
 ) -> Tensor:
-    """Repeats each sample for its M masks, and replaces content as the masks specify.
+    """Repeats each sample for its C contexts, and replaces content as the masks specify.
 
     Args:
         features: (B, T, D).
@@ -31,12 +31,12 @@ def corrupt(
             sample's own positions, never of its padding.
 
     Returns:
-        (R, T, D), R = B·M.
+        (R, T, D), R = B·C.
     """
     if mask is None:
         return features
-    if mask.masks > 1:
-        features = features.repeat_interleave(mask.masks, 0)  # (B, T, D) -> (B·M, T, D)
+    if mask.contexts > 1:
+        features = features.repeat_interleave(mask.contexts, 0)  # (B, T, D) -> (B·C, T, D)
     rows, t, _ = features.shape
     if mask.replaced is not None and mask.replacement is not None:
         replaced, replacement = mask.replaced.reshape(rows, t, 1), mask.replacement.reshape(rows, t)
@@ -45,7 +45,7 @@ def corrupt(
         else:
             if padding is not None:
                 held = (~padding).sum(1, keepdim=True).clamp(min=1)  # (B, 1)
-                replacement = replacement % held.repeat_interleave(mask.masks, 0)
+                replacement = replacement % held.repeat_interleave(mask.contexts, 0)
             other = features.gather(1, (replacement % t)[..., None].expand_as(features))  # (R, T, D)
         features = torch.where(replaced, other.to(features.dtype), features)
     if mask.hidden is not None:
@@ -54,10 +54,16 @@ def corrupt(
 
 
 def repeat(values: Tensor | None, mask: BatchMask | None) -> Tensor | None:
-    """Repeats a tensor (B, …) for each of the M masks: (R, …)."""
-    if values is None or mask is None or mask.masks == 1:
+    """Repeats a tensor (B, …) for each of the C contexts: (R, …)."""
+    if values is None or mask is None or mask.contexts == 1:
         return values
-    return values.repeat_interleave(mask.masks, 0)
+    return values.repeat_interleave(mask.contexts, 0)
+
+
+def spread(values: Tensor, mask: BatchMask) -> Tensor:
+    """Repeats the rows (R, …) for the masks that share a context: (B·M, …), for heads that decode each mask alone."""
+    shared = mask.masks // mask.contexts
+    return values if shared == 1 else values.repeat_interleave(shared, 0)
 
 
 def drop(tokens: Tokens, mask: BatchMask | None) -> Tokens:

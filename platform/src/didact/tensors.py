@@ -1,8 +1,8 @@
 """The values that pass through a training step, from a source's samples to a loss.
 
-Legend: ``B`` samples of the batch, ``M`` masks per sample, ``R = B·M`` rows (row ``b·M + m`` is sample ``b`` with its
-mask ``m``), ``T`` positions of a sample, ``V`` positions of a row that remain after dropping, ``D`` width,
-``N`` predicted positions of the whole batch.
+Legend: ``B`` samples of the batch, ``M`` masks per sample, ``C`` contexts per sample (usually C = M), ``R = B·C`` rows
+(row ``b·C + c`` is sample ``b`` with its context ``c``), ``T`` positions of a sample, ``V`` positions of a row that
+remain after dropping, ``D`` width, ``N`` predicted positions of the whole batch.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from didact.errors import SpecError
 
 LOUDEST = 32_767  # maximum of 16-bit PCM
 Feature = Literal["ffn", "ffn+residual", "attention", "block"]
+Level = Literal["position", "sample", "sequence"]
+Held = TypeVar("Held")
 
 
 @attrs.frozen
@@ -52,6 +54,8 @@ class Signal:
         vocabulary: number of ids, if the values are ids.
         coding: what the ids mean, such as a tokenizer with its settings; None if there is nothing to distinguish.
             Weights trained with one coding are meaningless with another.
+        columns: the names of the entries along the last axis, for samples such as rows of a table; empty if the entries
+            have no names.
     """
 
     kind: str
@@ -59,6 +63,21 @@ class Signal:
     rate_hz: int | None = None
     vocabulary: int | None = None
     coding: str | None = None
+    columns: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Field:
+    """The description of a value that a source has beside a sample's content: a label, a transcript, a caption.
+
+    Attributes:
+        axes: the sizes of the value's axes; None for a size that varies. A label is ``()``, a transcript ``(None,)``.
+        classes: the names of the ids' classes, if the values are ids; empty for real numbers. A source may leave it
+            empty for ids whose classes have no names.
+    """
+
+    axes: tuple[int | None, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 class Corruption(enum.IntEnum):
@@ -74,10 +93,13 @@ class Corruption(enum.IntEnum):
 class Mask:
     """The masks of one sample, as drawn by a masker.
 
+    Usually each mask has a context of its own (C = M). Several masks may share a context: mask ``m`` is predicted from
+    context ``m // (M // C)``, as in I-JEPA, which predicts four blocks from one context.
+
     Attributes:
         predicted: (M, T) bool; true = the student must predict this position.
-        corruption: (M, T) uint8 of `Corruption`: what the student's input holds at this position.
-        replacement: (M, T) int64 or None; at a replaced position, a random number from which the encoder derives the
+        corruption: (C, T) uint8 of `Corruption`: what the student's input holds at this position. C divides M.
+        replacement: (C, T) int64 or None; at a replaced position, a random number from which the encoder derives the
             other content (a token id modulo its vocabulary).
     """
 
@@ -102,24 +124,30 @@ class BatchMask:
 
     Attributes:
         predicted: (B, M, T) bool; true = the student must predict this position. Never true at padding.
-        hidden: (B, M, T) bool or None; true = the position holds the mask embedding. None: nothing is hidden.
-        replaced: (B, M, T) bool or None; true = the position holds other content. None: nothing is replaced.
-        replacement: (B, M, T) int64 or None; the random numbers from which the other content is derived.
+        contexts: C, the number of corrupted versions of a sample; R = B·C rows. C divides M.
+        hidden: (B, C, T) bool or None; true = the position holds the mask embedding. None: nothing is hidden.
+        replaced: (B, C, T) bool or None; true = the position holds other content. None: nothing is replaced.
+        replacement: (B, C, T) int64 or None; the random numbers from which the other content is derived.
         visible: (R, V) int64 or None; the positions that remain in a row, in order. None: all positions. Rows with
             fewer than V positions are filled with position 0, which ``visible_padding`` marks.
         visible_padding: (R, V) bool or None; true = filler.
         target_indices: (N,) int64; the predicted positions as indices into the concatenated samples: ``b·T + t``.
-        prediction_indices: (N,) int64; the same positions as indices into the concatenated rows: ``(b·M + m)·T + t``.
+        mask_indices: (N,) int64; the same positions as indices into the concatenated masks: ``(b·M + m)·T + t``.
+        row_indices: (N,) int64; the same positions as indices into the concatenated rows: ``(b·C + c)·T + t``.
+        longest: the largest number of predicted positions in a mask.
     """
 
     predicted: Tensor
+    contexts: int
     hidden: Tensor | None
     replaced: Tensor | None
     replacement: Tensor | None
     visible: Tensor | None
     visible_padding: Tensor | None
     target_indices: Tensor
-    prediction_indices: Tensor
+    mask_indices: Tensor
+    row_indices: Tensor
+    longest: int
 
     @property
     def masks(self) -> int:
@@ -136,9 +164,17 @@ class BatchMask:
         """Joins the masks of B samples; each covers its sample's own positions and is padded to T = ``positions``.
 
         Positions beyond a sample's own are padding and are never predicted.
+
+        Raises:
+            SpecError: the number of contexts does not divide the number of masks.
         """
         predicted = torch.stack([_pad(mask.predicted, positions) for mask in masks])  # (B, M, T)
-        corruption = torch.stack([_pad(mask.corruption, positions) for mask in masks])  # (B, M, T)
+        corruption = torch.stack([_pad(mask.corruption, positions) for mask in masks])  # (B, C, T)
+        _, m, t = predicted.shape
+        contexts = corruption.shape[1]
+        if m % contexts:
+            hint = "draw the same number of masks for each context"
+            raise SpecError(f"{m} masks cannot be shared by {contexts} contexts", where="experiment.masker", hint=hint)
         kinds = (Corruption.HIDE, Corruption.REPLACE, Corruption.DROP)
         hidden, replaced, dropped = (corruption == kind for kind in kinds)
         replacement = None
@@ -149,19 +185,22 @@ class BatchMask:
         visible = visible_padding = None
         if dropped.any():
             lengths = torch.tensor([mask.predicted.shape[1] for mask in masks])
-            held = ~dropped & (torch.arange(positions) < lengths[:, None, None])  # (B, M, T)
-            visible, visible_padding = _visible(held.flatten(0, 1))  # (B, M, T) -> (R, T)
-        samples, rows, columns = predicted.nonzero(as_tuple=True)
-        _, m, t = predicted.shape
+            held = ~dropped & (torch.arange(positions) < lengths[:, None, None])  # (B, C, T)
+            visible, visible_padding = _visible(held.flatten(0, 1))  # (B, C, T) -> (R, T)
+        samples, numbers, columns = predicted.nonzero(as_tuple=True)
+        rows = samples * contexts + numbers // (m // contexts)
         return cls(
             predicted=predicted,
+            contexts=contexts,
             hidden=hidden if hidden.any() else None,
             replaced=replaced if replaced.any() else None,
             replacement=replacement,
             visible=visible,
             visible_padding=visible_padding,
             target_indices=samples * t + columns,
-            prediction_indices=(samples * m + rows) * t + columns,
+            mask_indices=(samples * m + numbers) * t + columns,
+            row_indices=rows * t + columns,
+            longest=int(predicted.sum(-1).max()),
         )
 
 
@@ -178,6 +217,7 @@ class View:
         keys: (B,) int64, on the CPU, or None outside training; a random number for each (seed, step, view, sample),
             for random draws on the device (colours of images, the distractors of wav2vec 2.0) that do not depend on
             how the batch is split.
+        student: whether the student encodes this view; see `TargetBuilder.student_views`.
     """
 
     content: Tensor
@@ -186,6 +226,7 @@ class View:
     lengths: Tensor | None = None
     mask: BatchMask | None = None
     keys: Tensor | None = None
+    student: bool = True
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -195,10 +236,16 @@ class Batch:
     Attributes:
         views: one or more views of the same samples.
         ids: (B,) int64, on the CPU; the samples' indices in the source, with which errors name samples.
+        key: a random number for each (seed, step), equal on all processes and in all parts of a global batch; 0 outside
+            training. It seeds draws that a whole step shares, such as the directions of SIGReg.
+        fields: the values that the target builder asks for (`TargetBuilder.fields`), by name, each (B, *axes): int64
+            ids, padded with -1 where sizes vary, or float32 numbers, padded with NaN.
     """
 
     views: tuple[View, ...]
     ids: Tensor
+    key: int = 0
+    fields: Mapping[str, Tensor] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -320,17 +367,39 @@ class Attention:
 
 @attrs.frozen(kw_only=True, eq=False)
 class StudentPass:
-    """The student's pass over one view.
+    """The student's pass over one view; empty for a view that the student does not encode.
 
     Attributes:
+        index: the index of the view in the batch.
         view: the view, with its mask.
-        tokens: the encoder's output before masking.
-        backbone_output: the backbone's output after masking.
     """
 
+    index: int = 0
     view: View
-    tokens: Tokens
-    backbone_output: BackboneOutput
+    _tokens: Tokens | None = None
+    _backbone_output: BackboneOutput | None = None
+
+    @property
+    def encoded(self) -> bool:
+        """Whether the student encodes this view (`TargetBuilder.student_views`)."""
+        return self._tokens is not None
+
+    @property
+    def tokens(self) -> Tokens:
+        """The encoder's output before masking; raises a `SpecError` if the student does not encode this view."""
+        return self._require(self._tokens)
+
+    @property
+    def backbone_output(self) -> BackboneOutput:
+        """The backbone's output after masking; raises a `SpecError` if the student does not encode this view."""
+        return self._require(self._backbone_output)
+
+    def _require(self, value: Held | None) -> Held:
+        if value is None:
+            what = f"a part of the method reads the student's output of view {self.index}, which only others encode"
+            hint = "use targets and an objective that read the same views"
+            raise SpecError(what, where="experiment.targets", hint=hint)
+        return value
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -340,13 +409,13 @@ class Target:
     Attributes:
         view: the index of the view from which the target is predicted.
         values: the values to predict. Per position and continuous: (B, T, D) floats. Per position and discrete:
-            (B, T) int64 ids. Per sample: (B, D) floats or (B,) int64.
-        level: whether ``values`` holds a value per position or per sample.
+            (B, T) int64 ids. Per sample: (B, D) floats or (B,) int64. Per sequence: (B, L) int64 ids, padded with -1.
+        level: whether ``values`` holds a value per position, per sample, or a sequence for each sample.
     """
 
     view: int
     values: Tensor
-    level: Literal["position", "sample"] = "position"
+    level: Level = "position"
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -402,11 +471,13 @@ def mean_over_positions(values: Tensor, padding: Tensor | None) -> Tensor:
 def _each_tensor(value: Any, change: Callable[[Tensor], Tensor], left_out: Sequence[str] = ()) -> Any:
     if isinstance(value, Tensor):
         return change(value)
+    if isinstance(value, Mapping):
+        return {name: _each_tensor(item, change, left_out) for name, item in value.items()}
     if isinstance(value, tuple):
         return tuple(_each_tensor(item, change, left_out) for item in value)
     if not attrs.has(type(value)):
         return value
-    fields = {field.name: getattr(value, field.name) for field in attrs.fields(type(value))}
+    fields = {field.alias: getattr(value, field.name) for field in attrs.fields(type(value))}
     changes = {name: _each_tensor(one, change, left_out) for name, one in fields.items() if name not in left_out}
     return attrs.evolve(value, **changes)
 

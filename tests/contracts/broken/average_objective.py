@@ -21,8 +21,8 @@ class AverageObjective(TinyObjective):
 
 
 class AverageModule(TinyObjectiveModule):
-    def forward(self, passes, targets):
-        loss = super().forward(passes, targets)
+    def forward(self, batch, passes, targets):
+        loss = super().forward(batch, passes, targets)
         samples = passes[0].view.content.shape[0]
         return attrs.evolve(loss, terms={name: 4 * term / samples for name, term in loss.terms.items()})
 

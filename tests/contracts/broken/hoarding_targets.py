@@ -25,8 +25,8 @@ class HoardingModule(TinyTargetsModule):
         super().__init__(*arguments)
         self.seen = []
 
-    def forward(self, passes, network):
-        targets = super().forward(passes, network)
+    def forward(self, batch, passes, network):
+        targets = super().forward(batch, passes, network)
         if not self.training:
             return targets
         self.seen.append(len(passes))

@@ -21,14 +21,14 @@ class PeekingObjective(TinyObjective):
 
 
 class PeekingModule(TinyObjectiveModule):
-    def forward(self, passes, targets):
+    def forward(self, batch, passes, targets):
         peeking = []
         for one in passes:
             seen = one.tokens.features[:, :1]  # (B, 1, D)
             seen = seen.repeat_interleave(one.backbone_output.output.shape[0] // seen.shape[0], 0)
             context = attrs.evolve(one.backbone_output, output=one.backbone_output.output + seen)
             peeking.append(attrs.evolve(one, backbone_output=context))
-        return super().forward(tuple(peeking), targets)
+        return super().forward(batch, tuple(peeking), targets)
 
 
 @hookimpl

@@ -22,13 +22,13 @@ class PeekingTargets(TinyTargets):
 
 
 class PeekingModule(TinyTargetsModule):
-    def forward(self, passes, network):
+    def forward(self, batch, passes, network):
         first = [one.backbone_output.output.detach()[:: self._masks(one)] for one in passes]  # (B, T, D)
         return tuple(Target(view=i, values=F.layer_norm(x, x.shape[-1:])) for i, x in enumerate(first))
 
     @staticmethod
     def _masks(one):
-        return 1 if one.view.mask is None else one.view.mask.masks
+        return 1 if one.view.mask is None else one.view.mask.contexts
 
 
 @hookimpl

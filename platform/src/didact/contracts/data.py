@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
 from typing import ClassVar
 
 import attrs
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from didact.spec import Spec
-from didact.tensors import Audio, Batch, Signal
+from didact.tensors import Audio, Batch, Field, Signal
 
 
 @attrs.frozen(kw_only=True)
@@ -29,6 +30,10 @@ class Source(Spec, abc.ABC):
     @abc.abstractmethod
     def signal(self) -> Signal:
         """Returns the description of the samples."""
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Returns the description of each view if the views differ, such as an image and its caption; otherwise one."""
+        return (self.signal(),)
 
     def prepare(self) -> None:
         """Makes what reading needs and the store lacks, such as a trained tokenizer. Called once, before `open`."""
@@ -78,15 +83,28 @@ class Samples(abc.ABC):
 
     Attributes:
         lengths: (N,) float64; every sample's length in the source's unit.
-        labels: (N,) int64 or None; each sample's class. Training never reads the labels.
+        labels: (N,) int64 or None; each sample's class. Training reads them only if the target builder asks for them.
         classes: the names of the classes.
         fingerprint: SHA-256 of the samples; equal samples have equal fingerprints.
+        fields: the values beside the content that `field` returns, by name; by default ``label`` if there are labels.
     """
 
     lengths: np.ndarray
     labels: np.ndarray | None
     classes: tuple[str, ...]
     fingerprint: str
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        return {} if self.labels is None else {"label": Field(classes=self.classes)}
+
+    def field(self, index: int, name: str) -> Tensor:
+        """Returns one of the `fields` of a sample (*axes): int64 ids or float32 numbers.
+
+        Called in training only for the fields that the target builder asks for (`TargetBuilder.fields`).
+        """
+        assert self.labels is not None
+        return torch.as_tensor(int(self.labels[index]))
 
     @abc.abstractmethod
     def views(self, index: int, *, length: float | None, generator: torch.Generator) -> tuple[Tensor, ...]:

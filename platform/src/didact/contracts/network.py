@@ -8,7 +8,7 @@ parts upstream of it. `didact.contracts.targets` has the other two contracts of 
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import attrs
 import torch
@@ -20,6 +20,8 @@ from didact.tensors import (
     Attention,
     BackboneOutput,
     BatchMask,
+    Corruption,
+    Feature,
     HiddenState,
     Layout,
     Mask,
@@ -31,6 +33,28 @@ from didact.tensors import (
 
 
 @attrs.frozen(kw_only=True)
+class Masking:
+    """What a masker does to the student's input.
+
+    Attributes:
+        corruptions: what may be done to a position; `Corruption.NONE` need not be listed.
+        masks: M, the number of masks of each sample.
+        contexts: C, the number of corrupted versions of each sample; None: one for each mask.
+    """
+
+    corruptions: frozenset[Corruption]
+    masks: int = 1
+    contexts: int | None = None
+
+    @classmethod
+    def of(cls, *corruptions: str, masks: int = 1, contexts: int | None = None) -> Masking:
+        """Makes a description from the names of corruptions: ``hide``, ``replace`` and ``drop``."""
+        return cls(
+            corruptions=frozenset(Corruption[name.upper()] for name in corruptions), masks=masks, contexts=contexts
+        )
+
+
+@attrs.frozen(kw_only=True)
 class FeatureEncoder(Spec, abc.ABC):
     """Converts a sample's content to a sequence of vectors.
 
@@ -39,6 +63,11 @@ class FeatureEncoder(Spec, abc.ABC):
     """
 
     width: int
+
+    @property
+    def corruptions(self) -> frozenset[Corruption]:
+        """What `FeatureEncoderModule.place` can do to a position; by default, it can hide, replace and drop."""
+        return frozenset(Corruption)
 
     @abc.abstractmethod
     def layout(self, size: tuple[int, ...]) -> Layout:
@@ -95,7 +124,7 @@ class FeatureEncoderModule(nn.Module, abc.ABC):
             mask: M masks per sample, or None for the whole, unmasked input (the teacher, an evaluation).
 
         Returns:
-            Tokens with features (R, V, D), R = B·M.
+            Tokens with features (R, V, D), R = B·C.
         """
 
     def input_embeddings(self) -> nn.Parameter | None:
@@ -103,9 +132,9 @@ class FeatureEncoderModule(nn.Module, abc.ABC):
         return None
 
     def replacements(self, mask: BatchMask) -> Tensor | None:
-        """Returns the ids (B, M, T) int64 that `place` puts at replaced positions, for encoders of ids; otherwise None.
+        """Returns the ids (B, C, T) int64 that `place` puts at replaced positions, for encoders of ids; otherwise None.
 
-        They depend only on ``mask.replacement`` (B, M, T); values at positions that are not replaced are arbitrary.
+        They depend only on ``mask.replacement`` (B, C, T); values at positions that are not replaced are arbitrary.
         """
         return None
 
@@ -113,6 +142,11 @@ class FeatureEncoderModule(nn.Module, abc.ABC):
 @attrs.frozen(kw_only=True)
 class Masker(Spec, abc.ABC):
     """Draws masks, sample by sample, in the loader's workers."""
+
+    @property
+    @abc.abstractmethod
+    def masking(self) -> Masking:
+        """What the masker does to the student's input; encoders, backbones and heads check that they support it."""
 
     @abc.abstractmethod
     def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
@@ -146,6 +180,16 @@ class Backbone(Spec, abc.ABC):
         """
         return True
 
+    @property
+    def supports_padding(self) -> bool:
+        """Whether samples of a batch may differ in length; false for convolutional networks."""
+        return True
+
+    @property
+    def supports_dropping(self) -> bool:
+        """Whether positions may be missing from the sequence; false for convolutional networks."""
+        return True
+
     @abc.abstractmethod
     def build(self, width: int, layout: Layout | None) -> BackboneModule:
         """Builds the module.
@@ -167,11 +211,13 @@ class BackboneModule(nn.Module, abc.ABC):
         blocks: the blocks, from lower to upper. `HiddenState.block` is an index into this list; compilation and
             sharding work block by block.
         pooled_width: P of `BackboneOutput.pooled`, or None for a backbone that does not pool.
+        features: the inner features that `forward` can return of every block.
     """
 
     width: int
     blocks: nn.ModuleList
     pooled_width: int | None = None
+    features: frozenset[Feature] = frozenset({"ffn", "ffn+residual", "attention", "block"})
 
     @abc.abstractmethod
     def forward(self, tokens: Tokens, hidden_states: Sequence[HiddenState] = ()) -> BackboneOutput:
@@ -199,27 +245,53 @@ class BackboneModule(nn.Module, abc.ABC):
 class Network(nn.Module):
     """An encoder and a backbone: the network that is trained, averaged by a teacher, and evaluated.
 
+    If the views of a sample differ in their signal, such as an image and its caption, each view has a network of its
+    own. The network of the first view then holds the networks of the others.
+
     Attributes:
         signal: the description of the samples.
         layout: the layout of a sample's positions if all samples have the same layout; otherwise None.
+        masking: what the masker does to this network's input; None without a masker.
+        others: the networks of the second and later views; empty if one network encodes all views.
     """
 
     def __init__(
-        self, encoder: FeatureEncoderModule, backbone: BackboneModule, signal: Signal, layout: Layout | None
+        self,
+        encoder: FeatureEncoderModule,
+        backbone: BackboneModule,
+        signal: Signal,
+        layout: Layout | None,
+        masking: Masking | None = None,
+        others: Sequence[Network] = (),
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.backbone = backbone
         self.signal = signal
         self.layout = layout
+        self.masking = masking
+        self.others = nn.ModuleList(others)
 
-    def forward(self, view: View) -> StudentPass:
-        """Computes the student's pass over a view, with the view's mask."""
+    def of(self, view: int) -> Network:
+        """Returns the network that encodes view number ``view``."""
+        if view == 0 or not self.others:
+            return self
+        other = self.others[view - 1]
+        assert isinstance(other, Network)
+        return other
+
+    def all(self) -> Iterator[Network]:
+        """Yields this network and the networks of the other views."""
+        yield self
+        yield from (self.of(view) for view in range(1, 1 + len(self.others)))
+
+    def forward(self, view: View, index: int = 0) -> StudentPass:
+        """Computes the student's pass over a view, with the view's mask; ``index`` is the view's index in the batch."""
         with record_function("encoder"):
             tokens = self.encoder.embed(view)
         with record_function("student forward"):
             output = self.contextualize(tokens, view.mask)
-        return StudentPass(view=view, tokens=tokens, backbone_output=output)
+        return StudentPass(index=index, view=view, tokens=tokens, backbone_output=output)
 
     def contextualize(
         self, tokens: Tokens, mask: BatchMask | None, hidden_states: Sequence[HiddenState] = ()

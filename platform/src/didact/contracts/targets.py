@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from didact.contracts.network import Network
 from didact.spec import Spec
-from didact.tensors import BackboneOutput, Batch, HiddenState, Loss, StudentPass, Target
+from didact.tensors import BackboneOutput, Batch, Field, HiddenState, Level, Loss, StudentPass, Target
 
 
 @attrs.frozen(kw_only=True)
@@ -25,6 +25,20 @@ class TargetBuilder(Spec, abc.ABC):
     def supports_accumulation(self) -> bool:
         """Whether a sample's targets are independent of the other samples; see `Backbone.supports_accumulation`."""
         return True
+
+    def fields(self) -> Mapping[str, Field]:
+        """Returns the values beside the content, such as labels, that the targets are built from; by default, none.
+
+        Only these values are loaded, into `Batch.fields`; their descriptions must equal those of the source.
+        """
+        return {}
+
+    def student_views(self, views: int) -> Sequence[int]:
+        """Returns the indices of the views that the student encodes, of ``views`` views; by default, all views.
+
+        Other views have no mask, and only the target builder reads them.
+        """
+        return range(views)
 
     @abc.abstractmethod
     def build(self, network: Network) -> TargetBuilderModule:
@@ -42,19 +56,21 @@ class TargetBuilderModule(nn.Module, abc.ABC):
         width: D of continuous targets, or the number of classes of discrete targets.
         kind: the kind of target: ``vectors`` of ``width`` floats, or ``ids`` of one of ``width`` classes. Objectives
             read the kind in ``build`` and reject kinds that they cannot predict.
-        level: whether there is a target for each ``position`` or for each ``sample``; see `Target`.
+        level: whether there is a target for each ``position``, for each ``sample``, or a ``sequence`` of ids for each
+            sample; see `Target`.
     """
 
     width: int
     kind: Literal["vectors", "ids"] = "vectors"
-    level: Literal["position", "sample"] = "position"
+    level: Level = "position"
 
     @abc.abstractmethod
-    def forward(self, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
+    def forward(self, batch: Batch, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
         """Computes the targets of a batch.
 
         Args:
-            passes: the student's passes over the views.
+            batch: the batch, or a part of a global batch, with the fields that the target builder asks for.
+            passes: the student's passes over the views, one for each view.
             network: the student, for targets that share its weights.
 
         Returns:
@@ -98,7 +114,8 @@ class TeacherModule(nn.Module, abc.ABC):
         """Computes the teacher's pass over the whole, unmasked view: output (B, V, D), hidden states (B, V, D) each.
 
         Args:
-            student: the view, and the student's tokens of the view for teachers that share the encoder.
+            student: the view, and the student's tokens of the view for teachers that share the encoder. The tokens are
+                missing for a view that the student does not encode.
             network: the student, for teachers that share the encoder.
             hidden_states: the inner features to return in addition.
         """
@@ -125,6 +142,11 @@ class Objective(Spec, abc.ABC):
         """
         return True
 
+    @property
+    def requires_masks(self) -> bool:
+        """Whether the objective predicts masked positions, so that the experiment must have a masker."""
+        return False
+
     @abc.abstractmethod
     def build(self, network: Network, targets: TargetBuilderModule) -> ObjectiveModule:
         """Builds the module with its prediction heads.
@@ -135,7 +157,7 @@ class Objective(Spec, abc.ABC):
 
 
 class ObjectiveModule(nn.Module, abc.ABC):
-    """An objective's heads."""
+    """An objective's heads, and its state, such as a queue in buffers."""
 
     @abc.abstractmethod
     def num_targets(self, batch: Batch) -> Mapping[str, int]:
@@ -145,5 +167,9 @@ class ObjectiveModule(nn.Module, abc.ABC):
         """
 
     @abc.abstractmethod
-    def forward(self, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
+    def forward(self, batch: Batch, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
         """Computes the loss; each term is a sum over the targets that `num_targets` counts."""
+
+    def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float | Tensor]:
+        """Updates the state of the objective; see `TargetBuilderModule.after_step`."""
+        return {}

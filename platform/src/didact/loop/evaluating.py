@@ -38,12 +38,12 @@ class LearnerState(RunState):
         learner = self.learner.eval()
         batch = move(batch, self.device)
         with autocast(self.device, self.precision):
-            passes = tuple(learner.network(view) for view in batch.views)
-            return passes, learner.targets(passes, learner.network)
+            passes = learner.passes(batch)
+            return passes, learner.targets(batch, passes, learner.network)
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> Loss:
         passes, targets = self.targets(batch)
         with autocast(self.device, self.precision), seeded(self.experiment.training.seed, "predict"):
-            loss: Loss = self.learner.objective(passes, targets)
+            loss: Loss = self.learner.objective(move(batch, self.device), passes, targets)
         return loss

@@ -87,6 +87,19 @@ class World:
             dist.all_gather_object(values, value)
         return values
 
+    def gather(self, values: Tensor) -> Tensor:
+        """Returns the rows (N, …) of all processes, by rank; the numbers of rows may differ.
+
+        The gradient flows back to every process, as in `all_reduce`.
+        """
+        if self.size == 1:
+            return values
+        counts = self.all_gather(len(values))
+        rows = values.new_zeros(sum(counts), *values.shape[1:])
+        before = sum(counts[: self.rank])
+        # a sum of rows at separate places; its gradient is a sum over processes of the gradients of these rows
+        return self.all_reduce(torch.cat([rows[:before], values, rows[before + len(values) :]]))
+
     @contextlib.contextmanager
     def main_first(self) -> Iterator[None]:
         """Runs the ``with`` block on the main process first; the other processes wait until it has left the block."""

@@ -18,6 +18,7 @@ from didact.contracts.data import Samples
 from didact.contracts.running import RunInfo
 from didact.errors import DidactError, RunError, of_field
 from didact.experiment import Experiment, Report
+from didact.fitting import require_fields
 from didact.loading import Steps
 from didact.loop.evaluating import LearnerState
 from didact.loop.trainer import Trainer
@@ -161,6 +162,7 @@ def _prepare(
     plan = BatchPlan(samples.lengths, experiment.training.batch, experiment.training.seed)
     learner = build_learner(experiment, None if origin is None else origin.load()).eval()
     rehearsal = Steps(experiment, plan, world).rehearsal()
+    require_fields(experiment, samples.fields)
     with torch.no_grad():
         learner(rehearsal, learner.objective.num_targets(rehearsal))
     if world.main:

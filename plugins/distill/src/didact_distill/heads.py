@@ -9,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from didact import BackboneOutput, BatchMask, Network, Spec, SpecError
+from didact import BackboneOutput, BatchMask, Corruption, Network, Spec, SpecError
 from didact_distill.restoring import restore
 
 Initialization = Literal["uniform", "normal", "truncated"]
@@ -50,6 +50,7 @@ class LinearHead(Head):
     initialization: Initialization = "uniform"
 
     def build(self, network: Network, target_width: int) -> ProjectionHead:
+        require_all_positions(network, "LinearHead")
         return ProjectionHead(_initialize(nn.Linear(network.backbone.width, target_width), self.initialization))
 
 
@@ -69,6 +70,7 @@ class MLPHead(Head):
         self.require(self.ratio > 0, "ratio", "above 0")
 
     def build(self, network: Network, target_width: int) -> ProjectionHead:
+        require_all_positions(network, "MLPHead")
         width = network.backbone.width
         inner = round(width * self.ratio)
         layers = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, target_width))
@@ -84,16 +86,9 @@ class ProjectionHead(HeadModule):
 
     def forward(self, context: BackboneOutput, mask: BatchMask, padding: Tensor | None) -> Tensor:
         """Maps the outputs (R, T, D) at the predicted positions to predictions (N, D)."""
-        if mask.visible is not None:
-            raise SpecError(
-                "this head predicts a position from the student's output there, but the masker drops the positions "
-                "that are to be predicted",
-                where="experiment.objective.head",
-                hint="use didact_distill.ConvDecoder, or a masker that hides",
-            )
         require_positions(context, mask)
         rows = context.positions_only(context.output).flatten(0, 1)  # (R, T, D) -> (R·T, D)
-        predictions: Tensor = self.layers(rows.index_select(0, mask.prediction_indices))
+        predictions: Tensor = self.layers(rows.index_select(0, mask.row_indices))
         return predictions
 
 
@@ -193,7 +188,7 @@ class ConvDecoderModule(HeadModule):
             y = nn.functional.gelu(nn.functional.layer_norm(y, y.shape[-1:])).movedim(-1, 1)
             x = y + x if self.spec.residual and y.shape == x.shape else y
         x = x.movedim(1, -1).reshape(rows * t, self.spec.width)  # (R·T, D)
-        predictions: Tensor = self.projection(x.index_select(0, mask.prediction_indices))
+        predictions: Tensor = self.projection(x.index_select(0, mask.row_indices))
         return predictions
 
     def _restore(self, context: BackboneOutput) -> Tensor:
@@ -206,6 +201,24 @@ class ConvDecoderModule(HeadModule):
         t = context.tokens.layout.positions
         noise = torch.randn(rows, t + 1, width, device=visible.device, dtype=visible.dtype) * self.spec.noise
         return restore(visible, context.tokens, noise)
+
+
+def require_all_positions(network: Network, head: str) -> None:
+    """Checks that the student's sequence holds the positions that a head predicts from the student's output there.
+
+    Args:
+        network: the student.
+        head: the head's name, for the error.
+
+    Raises:
+        SpecError: the masker drops positions.
+    """
+    if network.masking is not None and Corruption.DROP in network.masking.corruptions:
+        raise SpecError(
+            f"{head} predicts a position from the student's output there, but the masker drops the positions that are "
+            f"to be predicted",
+            hint="use a decoder, such as didact_distill.ConvDecoder, or a masker that hides",
+        )
 
 
 def require_positions(context: BackboneOutput, mask: BatchMask) -> None:

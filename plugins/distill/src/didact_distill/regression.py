@@ -58,6 +58,10 @@ class LatentRegression(Objective):
         self.require(self.beta >= 0, "beta", "at least 0")
         self.require(self.class_weight >= 0, "class_weight", "at least 0")
 
+    @property
+    def requires_masks(self) -> bool:
+        return True
+
     def build(self, network: Network, targets: TargetBuilderModule) -> LatentRegressionModule:
         if targets.kind != "vectors" or targets.level != "position":
             raise SpecError(
@@ -91,10 +95,10 @@ class LatentRegressionModule(ObjectiveModule):
         masks = [require_mask(view, "LatentRegression") for view in batch.views]
         counts = {"regression": sum(mask.count for mask in masks)}
         if self.spec.class_weight:
-            counts["class"] = sum(mask.predicted.shape[0] * mask.masks for mask in masks)
+            counts["class"] = sum(mask.predicted.shape[0] * mask.contexts for mask in masks)
         return counts
 
-    def forward(self, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
+    def forward(self, batch: Batch, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
         """Sums the distances of the head's predictions (N, D) to the targets (B, T, D) at the masked positions."""
         require_targets(passes, targets, "LatentRegression")
         regression, class_token, predicted, expected = [], [], [], []
@@ -122,7 +126,7 @@ class LatentRegressionModule(ObjectiveModule):
                 where="experiment.objective.class_weight",
                 hint="give the encoder a class token, or set the weight to 0",
             )
-        mean = mean_over_positions(values, student.view.padding).repeat_interleave(mask.masks, 0)  # (B, D) -> (R, D)
+        mean = mean_over_positions(values, student.view.padding).repeat_interleave(mask.contexts, 0)  # (B, D) -> (R, D)
         return self._distance(student.backbone_output.output[:, 0].float(), mean)
 
     def _distance(self, predictions: Tensor, values: Tensor) -> Tensor:

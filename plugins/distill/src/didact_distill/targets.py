@@ -11,6 +11,7 @@ from torch import Tensor
 
 from didact import (
     BackboneOutput,
+    Batch,
     HiddenState,
     Network,
     SpecError,
@@ -79,6 +80,13 @@ class TopKTargets(TargetBuilder):
                 where="k",
                 hint="average fewer layers, or use a deeper backbone; data2vec averages 6 to 10 of 12",
             )
+        if self.feature not in network.backbone.features:
+            raise SpecError(
+                f"TopKTargets averages the {self.feature} of blocks, and {type(network.backbone).__name__} gives "
+                f"{', '.join(sorted(network.backbone.features)) or 'no inner features'}",
+                where="feature",
+                hint="use a backbone that gives inner features, such as a Transformer, or targets from its output",
+            )
         return TopKTargetsModule(self, network)
 
 
@@ -92,7 +100,7 @@ class TopKTargetsModule(TargetBuilderModule):
         self.teacher = spec.teacher.build(network)
 
     @torch.no_grad()
-    def forward(self, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
+    def forward(self, batch: Batch, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
         """One target for each view: values (B, T, D) float32, without gradient."""
         wanted = HiddenState.last(self.spec.feature, self.spec.k, len(network.backbone.blocks))
         targets = []

@@ -179,11 +179,14 @@ def sample_alone(batch: Batch, index: int) -> Batch:
             mask = attrs.evolve(
                 _each_tensor(mask, rows),
                 target_indices=_within(mask.target_indices, index, positions),
-                prediction_indices=_within(mask.prediction_indices, index, mask.masks * positions),
+                mask_indices=_within(mask.mask_indices, index, mask.masks * positions),
+                row_indices=_within(mask.row_indices, index, mask.contexts * positions),
+                longest=int(rows(mask.predicted).sum(-1).max()),
             )
         return attrs.evolve(_each_tensor(view, rows), mask=mask)
 
-    return Batch(views=tuple(map(alone, batch.views)), ids=rows(batch.ids))
+    fields = {name: rows(values) for name, values in batch.fields.items()}
+    return attrs.evolve(batch, views=tuple(map(alone, batch.views)), ids=rows(batch.ids), fields=fields)
 
 
 Tensors = TypeVar("Tensors", View, BatchMask)

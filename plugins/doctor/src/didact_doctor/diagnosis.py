@@ -200,8 +200,9 @@ class _Watch:
         if part is None or value.ndim == 0:
             return (), False
         count = part.ids.shape[0]
-        masks = {1, *(view.mask.masks for view in part.views if view.mask is not None)}
-        if value.shape[0] % count or value.shape[0] // count not in masks:
+        masks = [view.mask for view in part.views if view.mask is not None]
+        rows_per_sample = {1, *(n for mask in masks for n in (mask.masks, mask.contexts))}
+        if value.shape[0] % count or value.shape[0] // count not in rows_per_sample:
             return (), False
         rows = ~value.isfinite().reshape(count, -1).all(1)  # (B, M·…) -> (B,)
         return tuple(part.ids[rows.cpu()].tolist()), bool(rows.all())

@@ -240,22 +240,26 @@ def _batches(experiment: Experiment, preflight: Preflight, batches: Batches) -> 
 
 def _masks(experiment: Experiment, specimens: Specimens) -> Iterator[Finding]:
     """Draws masks for the specimens, including the shortest samples, which a masker may refuse."""
-    if experiment.masker is None:
-        return
     shares: list[float] = []
+    masks = 1
     for index, views in enumerate(specimens.layouts):
         for number, layout in enumerate(views):
+            masker = experiment.of_view(number)[1]
+            if masker is None:
+                continue
             for draw in range(DRAWS):
                 key = generator(experiment.training.seed, "doctor", "mask", index, number, draw)
                 try:
                     with of_field("masker"):
-                        mask = experiment.masker.sample(layout, generator=key)
+                        mask = masker.sample(layout, generator=key)
                 except DidactError as error:
                     yield finding_of(error)
                     return
                 shares += mask.predicted.float().mean(1).tolist()  # (M, T) -> (M,)
+                masks = mask.predicted.shape[0]
+    if not shares:
+        return
     mean = float(np.mean(shares))
-    masks = mask.predicted.shape[0]
     extent = "" if min(shares) == max(shares) else f" ({min(shares):.0%} to {max(shares):.0%} of a sample)"
     share = f"{mean:.0%} of the positions are masked{extent}{f', {masks} masks per sample' if masks > 1 else ''}"
     if MASKED[0] <= mean <= MASKED[1]:

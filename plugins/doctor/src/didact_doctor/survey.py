@@ -43,7 +43,9 @@ class Specimens:
                 views = samples.views(
                     int(index), length=cut, generator=generator(experiment.training.seed, "doctor", int(index))
                 )
-                layouts.append(tuple(experiment.encoder.layout(tuple(view.shape)) for view in views))
+                layouts.append(
+                    tuple(experiment.of_view(number)[0].layout(tuple(view.shape)) for number, view in enumerate(views))
+                )
                 lengths.append(length)
             except DidactError as error:
                 named = error if samples.name(int(index)) in error.where else error.at(samples.name(int(index)))

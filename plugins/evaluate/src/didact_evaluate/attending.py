@@ -54,7 +54,7 @@ class Watched:
         return context.positions_only(context.output)[0].float().cpu(), context.tokens.layout
 
     def _whole(self, shown: Shown) -> View:
-        return move(collate([shown.content], self.experiment.encoder), self.device)
+        return move(collate([shown.content], self.experiment.of_view(0)[0]), self.device)
 
 
 def attention_sheet(watched: Watched, samples: Sequence[Shown], block: int | None, query: Query) -> Tensor | None:

@@ -15,7 +15,9 @@ from didact import Experiment, FeatureEncoder, HiddenState, Network, Samples, So
 from didact.machine.devices import autocast, choose_precision
 from didact.tensors import mean_over_positions, move
 
-POSITIONS_PER_BATCH = 4_096  # about 1 GiB in the widest convolutions of wav2vec 2.0's encoder, which needs the most memory
+POSITIONS_PER_BATCH = (
+    4_096  # about 1 GiB in the widest convolutions of wav2vec 2.0's encoder, which needs the most memory
+)
 READ_AHEAD = 64  # samples
 
 
@@ -125,7 +127,7 @@ def chunks(samples: Samples, indices: Sequence[int], experiment: Experiment) -> 
         indices: the samples to read.
         experiment: the experiment with the encoder; ``training.num_workers`` threads read ahead.
     """
-    encoder = experiment.encoder
+    encoder = experiment.of_view(0)[0]
     order = np.argsort(samples.lengths[np.asarray(indices)], kind="stable")
     read = _ahead(lambda place: samples.content(int(indices[place])), order, experiment.training.num_workers)
     places: list[int] = []

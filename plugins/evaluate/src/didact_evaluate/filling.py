@@ -53,10 +53,10 @@ def fillings(state: RunState, batch: Batch, count: int) -> Found | None:
     )
     found = {}
     for index in range(count):
-        rows = (view.mask.prediction_indices // t == index * m).nonzero().flatten()  # of the first mask
+        rows = (view.mask.mask_indices // t == index * m).nonzero().flatten()  # of the first mask
         distance = torch.cdist(predictions[rows.to(predictions.device)].float(), candidates)  # (n, B·T)
         nearest = distance.masked_fill(unusable | (owner == index), torch.inf).argmin(1).tolist()
-        positions = (view.mask.prediction_indices[rows] % t).tolist()
+        positions = (view.mask.mask_indices[rows] % t).tolist()
         found[index] = [
             Filling(position=position, sample=place // t, place=place % t)
             for position, place in zip(positions, nearest, strict=True)

@@ -19,19 +19,20 @@ class Fate(enum.Enum):
 
 def fates(mask: BatchMask, sample: int, number: int, held: int) -> list[Fate]:
     """Returns the effect of mask ``number`` on each of a sample's ``held`` positions, padding excluded."""
-    row = sample * mask.masks + number
+    context = number // (mask.masks // mask.contexts)
+    row = sample * mask.contexts + context
     left = set(range(held))
     if mask.visible is not None:
         visible, filler = mask.visible[row], mask.visible_padding
         left = set((visible if filler is None else visible[~filler[row]]).tolist())
 
     def fate(position: int) -> Fate:
-        at = (sample, number, position)
+        at = (sample, context, position)
         if mask.replaced is not None and bool(mask.replaced[at]):
             return Fate.REPLACED
         if position not in left or (mask.hidden is not None and bool(mask.hidden[at])):
             return Fate.HIDDEN
-        return Fate.KEPT if bool(mask.predicted[at]) else Fate.SEEN
+        return Fate.KEPT if bool(mask.predicted[sample, number, position]) else Fate.SEEN
 
     return [fate(position) for position in range(held)]
 

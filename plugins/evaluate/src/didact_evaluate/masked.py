@@ -65,7 +65,8 @@ def inputs_text(shown: Sequence[Shown], mask: BatchMask | None, replacements: Te
             told.append("".join(words))
             continue
         for number in range(min(masks, mask.masks)):
-            others = None if replacements is None else one.source.words(replacements[index, number, :held])
+            context = number // (mask.masks // mask.contexts)
+            others = None if replacements is None else one.source.words(replacements[index, context, :held])
             about = f"mask {number + 1}: " if mask.masks > 1 else ""
             told.append(about + marked(words, fates(mask, index, number, held), others))
     return "\n\n".join(told)

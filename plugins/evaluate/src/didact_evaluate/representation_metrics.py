@@ -52,7 +52,9 @@ class RepresentationMetrics(Evaluation):
         samples = source.open()
         total = len(samples.lengths)
         count = min(self.samples, total)
-        indices = torch.linspace(0, total - 1, count).long().tolist()  # evenly spaced, because a store may be sorted by class
+        indices = (
+            torch.linspace(0, total - 1, count).long().tolist()
+        )  # evenly spaced, because a store may be sorted by class
         networks = {"student": state.student(), "teacher": state.teacher()}
         if networks["teacher"] is networks["student"]:
             del networks["teacher"]
@@ -116,7 +118,7 @@ def _of_first_mask(batch: Batch, count: int) -> _Places | None:
     if len(batch.views) != 1 or batch.views[0].mask is None or batch.views[0].mask.count != count:
         return None
     mask, t = batch.views[0].mask, batch.views[0].layout.positions
-    rows = (mask.prediction_indices // t % mask.masks == 0).nonzero().flatten()  # row b·M + m belongs to mask m
+    rows = (mask.mask_indices // t % mask.masks == 0).nonzero().flatten()
     return _Places(rows=rows, samples=mask.target_indices[rows] // t, positions=mask.target_indices[rows] % t)
 
 

@@ -75,8 +75,8 @@ class Visualizations(Evaluation):
         source = self.source or experiment.source
         _require_something_to_show(source)
         batch = first_batch(experiment, self.source, self.pool)
-        views = shown_views(batch, source, experiment.encoder)
-        whole = shown_whole(batch, source, experiment.encoder, self.samples)
+        views = shown_views(batch, source, experiment.of_view(0)[0])
+        whole = shown_whole(batch, source, experiment.of_view(0)[0], self.samples)
         found = fillings(state, batch, len(whole))
         images = dict(self._of_masks(batch, views, found)) | dict(self._of_whole_samples(state, whole))
         return Report(

@@ -142,7 +142,7 @@ def check_gradients(case: Case) -> None:
 
 def check_widths(case: Case) -> None:
     """Checks that another width is accepted, or refused with an error that names the width and has a hint."""
-    encoder, network = case.experiment.encoder, case.network()
+    encoder, network = case.experiment.of_view(0)[0], case.network()
     try:
         case.spec.build(encoder.width + 1, network.layout)
     except SpecError as error:
@@ -172,7 +172,7 @@ def _kinds(module: BackboneModule, tokens: Tokens) -> Iterator[Feature]:
 def _module(case: Case) -> BackboneModule:
     layout = case.network().layout
     with seeded(SEED, "check", "backbone"):
-        module: BackboneModule = case.spec.build(case.experiment.encoder.width, layout).eval()
+        module: BackboneModule = case.spec.build(case.experiment.of_view(0)[0].width, layout).eval()
     return module
 
 

@@ -170,14 +170,14 @@ class Case:
             masked: whether the experiment's masker is applied.
             draw: the index of the draw; other indices give other masks.
         """
-        masker = self.experiment.masker if masked else None
+        masker = self.experiment.of_view(0)[1] if masked else None
         source, ids = self.experiment.source, [index % len(self.samples.lengths) for index in ids]
         length = float(self.samples.lengths.min()) if source.crops else None
         contents = [self.samples.views(i, length=length, generator=generator(SEED, "view", i)) for i in ids]
         views: list[View] = []
         for number, of_view in enumerate(zip(*contents, strict=True)):
             drawn = [generator(SEED, "mask", number, i, draw) for i in ids]
-            view = collate(of_view, self.experiment.encoder, masker, drawn)
+            view = collate(of_view, self.experiment.of_view(0)[0], masker, drawn)
             views.append(attrs.evolve(view, keys=torch.tensor([key(SEED, "step", number, i) for i in ids])))
         return Batch(views=tuple(views), ids=torch.tensor(ids))
 

@@ -85,9 +85,9 @@ def check_leak(case: Case) -> None:
     if case.experiment.masker is None:
         raise NotJudged("the experiment has no masker")
     learner, batch = case.learner().eval(), case.batch(range(SAMPLES))
-    passes = tuple(learner.network(view) for view in batch.views)
-    targets = learner.targets(passes, learner.network)
-    before = learner.objective(passes, targets)
+    passes = learner.passes(batch)
+    targets = learner.targets(batch, passes, learner.network)
+    before = learner.objective(batch, passes, targets)
     changed = tuple(
         attrs.evolve(
             one,
@@ -96,7 +96,7 @@ def check_leak(case: Case) -> None:
         )
         for one in passes
     )
-    after = learner.objective(changed, targets)
+    after = learner.objective(batch, changed, targets)
     if before.predictions is None or after.predictions is None:
         raise NotJudged("its loss has no predictions")
     assert_close(after.predictions, before.predictions, "predictions with two contents of the tokens and the view")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from didact.contracts.network import Network
+from didact.learner import Learner
 from didact.tensors import Batch, StudentPass, Target
 from didact_kit.closeness import assert_close, assert_finite, assert_states, persistent
 from didact_kit.examples import Case
@@ -18,8 +19,8 @@ def check_shapes(case: Case) -> None:
     module = learner.targets
     assert isinstance(module.width, int), f"width must be an int, got {module.width!r}"
     batch = case.batch()
-    passes = _passes(learner.network, batch)
-    targets = module(passes, learner.network)
+    passes = learner.passes(batch)
+    targets = module(batch, passes, learner.network)
     assert len(targets) >= 1, "there is no target"
     for target in targets:
         _check_target(target, passes, batch.ids.shape[0], module.width)
@@ -32,9 +33,9 @@ def check_padding(case: Case) -> None:
     together = case.batch(range(3))
     if together.views[0].padding is None:
         raise NotJudged("the example's samples are of one size")
-    whole = learner.targets(_passes(learner.network, together), learner.network)
+    whole = _targets(learner, together)
     for index in range(3):
-        alone = learner.targets(_passes(learner.network, case.batch([index])), learner.network)
+        alone = _targets(learner, case.batch([index]))
         for mine, its in zip(whole, alone, strict=True):
             held = slice(0, its.values.shape[1]) if its.level == "position" else slice(None)
             assert_close(mine.values[index][held], its.values[0], "targets of a sample beside longer ones and alone")
@@ -49,9 +50,9 @@ def check_mask(case: Case) -> None:
     if case.experiment.masker is None:
         raise NotJudged("the experiment has no masker")
     one, other = (case.batch(draw=draw) for draw in range(2))
-    passes = _passes(learner.network, one)
-    targets = learner.targets(passes, learner.network)
-    for mine, its in zip(targets, learner.targets(_passes(learner.network, other), learner.network), strict=True):
+    passes = learner.passes(one)
+    targets = learner.targets(one, passes, learner.network)
+    for mine, its in zip(targets, _targets(learner, other), strict=True):
         assert_close(_real(mine, passes), _real(its, passes), "targets of the same samples with two masks")
 
 
@@ -60,7 +61,7 @@ def check_gradients(case: Case) -> None:
     if case.example.learns:
         raise NotJudged("the example says learns=True")
     learner = case.learner()
-    for target in learner.targets(_passes(learner.network, case.batch()), learner.network):
+    for target in _targets(learner, case.batch()):
         assert not target.values.requires_grad, f"the target of view {target.view} carries a gradient"
 
 
@@ -69,9 +70,10 @@ def check_steps(case: Case) -> None:
     learner = case.learner().train()
     module, network = learner.targets, learner.network
     before = {name: value.clone() for name, value in persistent(module).items()}
-    passes = _passes(network, case.batch())
-    module(passes, network)
-    module(passes, network)
+    batch = case.batch()
+    passes = learner.passes(batch)
+    module(batch, passes, network)
+    module(batch, passes, network)
     assert_states(persistent(module), before, "forward changed what a checkpoint holds")
     scalars = module.after_step(network, 1, 10)
     wrong = {
@@ -84,8 +86,9 @@ def check_steps(case: Case) -> None:
     assert isinstance(state, Network), f"evaluated_network must return a Network, got {type(state).__name__}"
 
 
-def _passes(network: Network, batch: Batch) -> tuple[StudentPass, ...]:
-    return tuple(network(view) for view in batch.views)
+def _targets(learner: Learner, batch: Batch) -> tuple[Target, ...]:
+    targets: tuple[Target, ...] = learner.targets(batch, learner.passes(batch), learner.network)
+    return targets
 
 
 def _check_target(target: Target, passes: tuple[StudentPass, ...], samples: int, width: int) -> None:

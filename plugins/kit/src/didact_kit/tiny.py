@@ -13,7 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from didact.contracts.network import Backbone, BackboneModule, FeatureEncoder, FeatureEncoderModule, Masker, Network
+from didact.contracts.network import (
+    Backbone,
+    BackboneModule,
+    FeatureEncoder,
+    FeatureEncoderModule,
+    Masker,
+    Masking,
+    Network,
+)
 from didact.errors import SpecError
 from didact.loading import collate
 from didact.placing import corrupt, drop, prepend, repeat
@@ -27,6 +35,7 @@ from didact.tensors import (
     Layout,
     Mask,
     Signal,
+    StudentPass,
     Tokens,
     View,
     mean_over_positions,
@@ -163,6 +172,10 @@ class TinyMasker(Masker):
     masks: int = 1
     corruption: Literal["hide", "drop"] = "hide"
 
+    @property
+    def masking(self) -> Masking:
+        return Masking.of(self.corruption, masks=self.masks)
+
     def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
         if layout.positions < 2:
             raise SpecError("TinyMasker cannot hide half of one position", hint="make the samples longer")
@@ -192,6 +205,11 @@ def tiny_batch(
         collated = collate(contents, encoder, masker, [generator(0, "mask", view, i) for i in ids])
         made.append(attrs.evolve(collated, keys=torch.tensor([key(0, "step", view, i) for i in ids])))
     return Batch(views=tuple(made), ids=torch.tensor(list(ids)))
+
+
+def batch_of(passes: Sequence[StudentPass]) -> Batch:
+    """Returns the batch of some passes: their views, with the samples numbered from 0."""
+    return Batch(views=tuple(one.view for one in passes), ids=torch.arange(len(passes[0].view.content)))
 
 
 def tiny_preflight(*layouts: Layout, steps: int = 1_000) -> Preflight:

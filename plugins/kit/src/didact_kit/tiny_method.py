@@ -95,7 +95,7 @@ class TinyTargetsModule(TargetBuilderModule):
         self.level = spec.level
         self.width = network.backbone.width
 
-    def forward(self, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
+    def forward(self, batch: Batch, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
         """One target (B, T, D), or (B, D), for each view."""
         return tuple(
             Target(view=index, values=self._values(one, network), level=self.level) for index, one in enumerate(passes)
@@ -138,7 +138,7 @@ class TinyObjectiveModule(ObjectiveModule):
         masked = sum(view.mask.count for view in batch.views if view.mask is not None)
         return {"prediction": masked + len(batch.ids) * len(batch.views)}
 
-    def forward(self, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
+    def forward(self, batch: Batch, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
         """Sums squared distances, or cross-entropies of ids, at predicted positions and at each sample's first row."""
         terms, predictions, expected = [], [], []
         for target in targets:
@@ -151,7 +151,7 @@ class TinyObjectiveModule(ObjectiveModule):
             values = target.values if target.level == "sample" else target.values[:, 0]  # (B, D) or (B,)
             if one.view.mask is not None and target.level == "position":
                 mask, t = one.view.mask, one.view.layout.positions
-                first = torch.cat([first, rows[mask.prediction_indices // t]])  # (B + N, D)
+                first = torch.cat([first, rows[mask.row_indices // t]])  # (B + N, D)
                 values = torch.cat([values, target.values.flatten(0, 1)[mask.target_indices]])
             if values.is_floating_point():
                 terms.append((first - values).square().sum() / values.shape[-1])

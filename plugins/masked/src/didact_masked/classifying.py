@@ -31,6 +31,10 @@ class MaskedCrossEntropy(Objective):
 
     head: Head = LinearHead(initialization="truncated")
 
+    @property
+    def requires_masks(self) -> bool:
+        return True
+
     def build(self, network: Network, targets: TargetBuilderModule) -> MaskedCrossEntropyModule:
         require_position_targets(
             targets,
@@ -52,7 +56,7 @@ class MaskedCrossEntropyModule(ObjectiveModule):
     def num_targets(self, batch: Batch) -> Mapping[str, int]:
         return {"cross_entropy": sum(require_mask(view, "MaskedCrossEntropy").count for view in batch.views)}
 
-    def forward(self, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
+    def forward(self, batch: Batch, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
         """Compares the logits (N, C) with the ids (B, T) at the masked positions."""
         require_targets(passes, targets, "MaskedCrossEntropy")
         terms, right, count = [], [], 0

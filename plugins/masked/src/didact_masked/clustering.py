@@ -71,7 +71,7 @@ def describe(
     count = seen = 0
     for first in range(0, len(order), BATCH):
         chosen = order[first : first + BATCH]
-        view = collate([samples.content(index) for index in chosen], experiment.encoder)
+        view = collate([samples.content(index) for index in chosen], experiment.of_view(0)[0])
         values = feature(move(view, device)).cpu()  # (B, T, F)
         held = torch.ones(values.shape[:2], dtype=torch.bool) if view.padding is None else ~view.padding
         for sample, real in zip(values, held, strict=True):

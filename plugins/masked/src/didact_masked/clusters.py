@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from didact import Network, SpecError, StudentPass, Target, TargetBuilder, TargetBuilderModule, View
+from didact import Batch, Network, SpecError, StudentPass, Target, TargetBuilder, TargetBuilderModule, View
 from didact.errors import of_field
 from didact.preflight import Finding, Preflight
 from didact.serialization import to_data
@@ -71,7 +71,7 @@ class ClusterTargetsModule(TargetBuilderModule):
         self.width = len(centroids)
 
     @torch.no_grad()
-    def forward(self, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
+    def forward(self, batch: Batch, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
         """One target for each view: the nearest centroids, ids (B, T) int64."""
         return tuple(Target(view=index, values=self.nearest(one.view)) for index, one in enumerate(passes))
 

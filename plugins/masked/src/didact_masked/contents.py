@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import torch
 
-from didact import Network, SpecError, StudentPass, Target, TargetBuilder, TargetBuilderModule
+from didact import Batch, Network, SpecError, StudentPass, Target, TargetBuilder, TargetBuilderModule
 from didact.errors import of_field
 from didact_masked.pixels import PatchPixels
 from didact_masked.target_features import TargetFeature, TargetFeatureModule
@@ -34,7 +34,7 @@ class InputIdsModule(TargetBuilderModule):
         super().__init__()
         self.width = vocabulary
 
-    def forward(self, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
+    def forward(self, batch: Batch, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
         """One target for each view: its content, ids (B, T) int64.
 
         Raises:
@@ -78,6 +78,6 @@ class FeatureTargetsModule(TargetBuilderModule):
         self.width = feature.width
 
     @torch.no_grad()
-    def forward(self, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
+    def forward(self, batch: Batch, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
         """One target for each view: values (B, T, F) float32."""
         return tuple(Target(view=index, values=self.feature(one.view)) for index, one in enumerate(passes))

@@ -75,6 +75,10 @@ class Contrastive(Objective):
                 hint=f"at most {max(1, shortest // 2)}, or longer samples",
             )
 
+    @property
+    def requires_masks(self) -> bool:
+        return True
+
     def build(self, network: Network, targets: TargetBuilderModule) -> ContrastiveModule:
         require_position_targets(
             targets,
@@ -104,7 +108,7 @@ class ContrastiveModule(ObjectiveModule):
         masked = sum(require_mask(view, "Contrastive").count for view in batch.views)
         return {"contrast": masked, "diversity": masked} if self.spec.diversity else {"contrast": masked}
 
-    def forward(self, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
+    def forward(self, batch: Batch, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
         """Compares the head's predictions (N, D) with the targets (B, T, D) of their own and of other positions.
 
         The diversity counts as often as this process has masked positions, so that the division by the global count
@@ -140,13 +144,13 @@ class ContrastiveModule(ObjectiveModule):
         """
         mask = require_mask(view, "Contrastive")
         rows, t = mask.predicted.shape[0] * mask.masks, view.layout.positions
-        own = mask.prediction_indices % t  # (N,) positions of each row
+        own = mask.mask_indices % t  # (N,) positions of each row
         others, any_other = draw_distractors(mask, view.keys, self.spec.distractors)  # (N, K) into N, (N,)
         with torch.autocast(predictions.device.type, enabled=False):
             spread = predictions.new_zeros(rows * t, predictions.shape[1])
-            spread = spread.index_copy(0, mask.prediction_indices, F.normalize(predictions, dim=-1)).view(rows, t, -1)
+            spread = spread.index_copy(0, mask.mask_indices, F.normalize(predictions, dim=-1)).view(rows, t, -1)
             values = F.normalize(target.values.float(), dim=-1).repeat_interleave(mask.masks, 0)  # (R, T, D)
-            alike = (spread @ values.transpose(1, 2)).flatten(0, 1).index_select(0, mask.prediction_indices)  # (N, T)
+            alike = (spread @ values.transpose(1, 2)).flatten(0, 1).index_select(0, mask.mask_indices)  # (N, T)
         places = torch.cat([own[:, None], own[others]], 1)  # (N, 1 + K)
         logits = alike.gather(1, places) / self.spec.temperature
         same = ~any_other[:, None].expand_as(others)
@@ -180,11 +184,11 @@ def draw_distractors(mask: BatchMask, keys: Tensor | None, count: int) -> tuple[
     """
     samples, masks, t = mask.predicted.shape
     keys = torch.arange(samples) if keys is None else keys
-    drawn = uniform(keys, t * masks * count).to(mask.prediction_indices.device, non_blocking=True)  # (B, T·M·K)
+    drawn = uniform(keys, t * masks * count).to(mask.mask_indices.device, non_blocking=True)  # (B, T·M·K)
     # (B, T·M·K) -> (R·T, K), position by position: what the first ones get is the same whatever T
     drawn = drawn.view(samples, t, masks, count).transpose(1, 2).flatten(0, 2)
-    drawn = drawn.index_select(0, mask.prediction_indices)  # (N, K)
-    row = mask.prediction_indices // t  # (N,)
+    drawn = drawn.index_select(0, mask.mask_indices)  # (N, K)
+    row = mask.mask_indices // t  # (N,)
     held = mask.predicted.flatten(0, 1).sum(1)  # (R,)
     first = held.cumsum(0) - held  # (R,), of the row's in N
     place = torch.arange(len(row), device=row.device)

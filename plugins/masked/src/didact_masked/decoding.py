@@ -19,6 +19,7 @@ from didact import (
 )
 from didact.errors import of_field
 from didact_distill import Head, HeadModule, ProjectionHead
+from didact_distill.heads import require_all_positions
 from didact_distill.restoring import restore
 from didact_transformer.sincos import sincos_positions
 
@@ -93,7 +94,7 @@ class MaskTokenDecoderModule(HeadModule):
         )
         decoded = self.backbone(tokens)
         whole = decoded.positions_only(decoded.output).flatten(0, 1)  # (R·T, D')
-        predictions: Tensor = self.predict(whole.index_select(0, mask.prediction_indices))
+        predictions: Tensor = self.predict(whole.index_select(0, mask.row_indices))
         return predictions
 
     def _positions_of(self, layout: Layout, device: torch.device) -> Tensor:
@@ -118,6 +119,7 @@ class TiedHead(Head):
         self.require(self.epsilon > 0, "epsilon", "above 0")
 
     def build(self, network: Network, target_width: int) -> ProjectionHead:
+        require_all_positions(network, "TiedHead")
         table = network.encoder.input_embeddings()
         if table is None or table.shape[0] != target_width:
             held = "has no table of embeddings" if table is None else f"has a table of {table.shape[0]} ids"
@@ -168,6 +170,7 @@ class CosineHead(Head):
         self.require(self.temperature > 0, "temperature", "above 0")
 
     def build(self, network: Network, target_width: int) -> ProjectionHead:
+        require_all_positions(network, "CosineHead")
         return ProjectionHead(CosineLayers(network.backbone.width, self.width, target_width, self.temperature))
 
 

@@ -9,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from didact import Network, SpecError, StudentPass, Target, TargetBuilder, TargetBuilderModule
+from didact import Batch, Network, SpecError, StudentPass, Target, TargetBuilder, TargetBuilderModule
 from didact.preflight import Finding, Preflight
 
 
@@ -114,7 +114,7 @@ class QuantizedTargetsModule(TargetBuilderModule):
         nn.init.normal_(self.logits.weight)  # N(0, 1), as released
         nn.init.zeros_(self.logits.bias)
 
-    def forward(self, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
+    def forward(self, batch: Batch, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
         """One target for each view: values (B, T, D), with gradient."""
         return tuple(self._quantize(index, one.tokens.latents) for index, one in enumerate(passes))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import attrs
 import torch
 
-from didact import Layout, Mask, Masker, SpecError
+from didact import Layout, Mask, Masker, Masking, SpecError
 from didact.preflight import Finding, Preflight
 
 
@@ -37,6 +37,10 @@ class RandomMasker(Masker):
             along = self._along(layout)
             sizes = " × ".join(f"{size / count:.3g}" for size, count in zip(layout.shape, along, strict=True))
             yield Finding.fine(f"a cell holds {sizes} of {' × '.join(map(str, layout.shape))} positions", where="cells")
+
+    @property
+    def masking(self) -> Masking:
+        return Masking.of("hide")
 
     def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
         """One mask over T positions: predicted (1, T)."""

@@ -9,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from didact import Layout, Mask, Masker, SpecError
+from didact import Layout, Mask, Masker, Masking, SpecError
 from didact.preflight import Finding, Preflight
 
 FEWEST_SPANS = 2  # in a sample of median length; fewer spans cause a warning
@@ -70,6 +70,10 @@ class SpanMasker(Masker):
                 where="length",
                 hint=f"length={max(1, int(shortest // 4))}, or leave such short samples out of the source",
             )
+
+    @property
+    def masking(self) -> Masking:
+        return Masking.of(self.corruption, masks=self.masks)
 
     def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
         """Draws M masks over T positions: predicted (M, T)."""

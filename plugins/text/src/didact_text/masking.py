@@ -8,7 +8,7 @@ from typing import Literal
 import attrs
 import torch
 
-from didact import Corruption, Layout, Mask, Masker, SpecError
+from didact import Corruption, Layout, Mask, Masker, Masking, SpecError
 from didact.preflight import Finding, Preflight
 
 FEWEST_TOKENS = 2  # chosen in a sample of median length; fewer cause a warning
@@ -53,6 +53,10 @@ class TokenMasker(Masker):
             yield Finding.warning(f"only {said}", where="probability", hint=hint)
         else:
             yield Finding.fine(said, where="probability")
+
+    @property
+    def masking(self) -> Masking:
+        return Masking.of("hide", "replace")
 
     def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
         positions = _positions(layout)
@@ -107,6 +111,10 @@ class TokenSpanMasker(Masker):
             yield Finding.warning(f"only {said}", where="length", hint=f"length={fitting}, or longer samples")
         else:
             yield Finding.fine(said, where="length")
+
+    @property
+    def masking(self) -> Masking:
+        return Masking.of("hide")
 
     def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
         positions = _positions(layout)

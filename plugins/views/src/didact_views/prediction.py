@@ -52,7 +52,7 @@ class NegativeCosineSimilarityModule(ObjectiveModule):
     def num_targets(self, batch: Batch) -> Mapping[str, int]:
         return {"cosine": batch.ids.shape[0]}
 
-    def forward(self, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
+    def forward(self, batch: Batch, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
         """Compares the predictions (B, P) of each view with the projections (B, P) of the others."""
         directions = [  # (B, P) each, computed once for each view
             unit(self.predictor(pooled(one, "NegativeCosineSimilarity"))) for one in passes

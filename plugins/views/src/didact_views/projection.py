@@ -185,6 +185,14 @@ class Projected(Backbone):
     def supports_accumulation(self) -> bool:
         return self.backbone.supports_accumulation and self.projector.supports_accumulation
 
+    @property
+    def supports_padding(self) -> bool:
+        return self.backbone.supports_padding
+
+    @property
+    def supports_dropping(self) -> bool:
+        return self.backbone.supports_dropping
+
     def build(self, width: int, layout: Layout | None) -> ProjectedModule:
         with of_field("backbone"):
             backbone = self.backbone.build(width, layout)
@@ -201,6 +209,7 @@ class ProjectedModule(BackboneModule):
         self.width = inner.width
         self.projector = spec.projector.build(inner.width)
         self.pooled_width = self.projector.width
+        self.features = inner.features
 
     @property
     def blocks(self) -> nn.ModuleList:  # type: ignore[override]  # a second reference would be a second name of each weight

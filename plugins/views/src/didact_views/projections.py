@@ -8,7 +8,7 @@ from typing import Literal
 import attrs
 from torch import Tensor
 
-from didact import Network, SpecError, StudentPass, Target, TargetBuilder, TargetBuilderModule, Teacher
+from didact import Batch, Network, SpecError, StudentPass, Target, TargetBuilder, TargetBuilderModule, Teacher
 from didact_views.normalization import of_this_batch
 
 
@@ -39,7 +39,7 @@ class TeacherProjectionsModule(TargetBuilderModule):
         self.width = width
         self.teacher = teacher.build(network)
 
-    def forward(self, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
+    def forward(self, batch: Batch, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
         """A target (B, P) for each ordered pair of views, without gradient."""
         require_views(passes)
         return across(self.projections(passes, network), len(passes))
@@ -83,7 +83,7 @@ class StudentProjectionsModule(TargetBuilderModule):
         self.width = width
         self.gradient = gradient
 
-    def forward(self, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
+    def forward(self, batch: Batch, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
         """A target (B, P) for each ordered pair of views, with or without gradient."""
         require_views(passes)
         projections = [pooled(one, "StudentProjections") for one in passes]

@@ -107,7 +107,7 @@ class PrototypeTargetsModule(TeacherProjectionsModule):
         self.register_buffer("count", torch.zeros(()), persistent=False)
 
     @torch.no_grad()
-    def forward(self, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
+    def forward(self, batch: Batch, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
         """A target (B, C), probabilities, for each pair of one of the teacher's views and another view."""
         require_views(passes)
         projections = [p.float() for p in self.projections(passes[: self.spec.teacher_views], network)]  # (B, C) each
@@ -171,7 +171,7 @@ class PrototypeCrossEntropyModule(ObjectiveModule):
     def num_targets(self, batch: Batch) -> Mapping[str, int]:
         return {"cross_entropy": batch.ids.shape[0]}
 
-    def forward(self, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
+    def forward(self, batch: Batch, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
         """Compares the log-probabilities (B, C) of each view with the targets (B, C) that it must predict."""
         logs = [(pooled(one, "PrototypeCrossEntropy").float() / self.temperature).log_softmax(-1) for one in passes]
         terms = torch.stack([-(target.values * logs[target.view]).sum() for target in targets])

@@ -39,6 +39,14 @@ class TimmModel(Backbone):
         self.require(0 <= self.drop_path < 1, "drop_path", "at least 0 and below 1")
 
     @property
+    def supports_padding(self) -> bool:
+        return False
+
+    @property
+    def supports_dropping(self) -> bool:
+        return False
+
+    @property
     def supports_accumulation(self) -> bool:
         return not self.normalizes_batches
 

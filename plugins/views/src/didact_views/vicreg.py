@@ -75,7 +75,7 @@ class VICRegModule(ObjectiveModule):
     def num_targets(self, batch: Batch) -> Mapping[str, int]:
         return dict.fromkeys(("invariance", "variance", "covariance"), batch.ids.shape[0])
 
-    def forward(self, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
+    def forward(self, batch: Batch, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
         """Compares the projections (B, P) of the views, and measures the spread of each.
 
         A function of the whole batch is multiplied by this process's number of samples, so that the division by the

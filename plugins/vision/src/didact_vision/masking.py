@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 import torch
 
-from didact import Layout, Mask, Masker, SpecError
+from didact import Layout, Mask, Masker, Masking, SpecError
 from didact.preflight import Finding, Preflight
 
 
@@ -77,6 +77,10 @@ class RandomMasker(RatioMasker):
     ratio: float = 0.75
     corruption: Literal["drop", "hide"] = "drop"
 
+    @property
+    def masking(self) -> Masking:
+        return Masking.of(self.corruption, masks=self.masks)
+
     def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
         noise = torch.rand(self.masks, layout.positions, generator=generator)  # (M, T)
         predicted = all_but_highest(noise, self.kept(layout))
@@ -123,6 +127,10 @@ class InverseBlockMasker(RatioMasker):
                 )
             else:
                 yield Finding.fine(f"{said} visible", where="block")
+
+    @property
+    def masking(self) -> Masking:
+        return Masking.of("drop", masks=self.masks)
 
     def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
         height, width = self.grid(layout)
@@ -189,6 +197,10 @@ class BlockMasker(RatioMasker):
                 )
             else:
                 yield Finding.fine(said, where="min_area")
+
+    @property
+    def masking(self) -> Masking:
+        return Masking.of("hide", masks=self.masks)
 
     def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
         shape = self.grid(layout)

@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from didact import BatchMask, FeatureEncoder, FeatureEncoderModule, Layout, Signal, SpecError, Tokens, View
+from didact import BatchMask, Corruption, FeatureEncoder, FeatureEncoderModule, Layout, Signal, SpecError, Tokens, View
 from didact.placing import corrupt, drop, prepend, repeat
 from didact_transformer.sincos import sincos_positions
 from didact_vision.positions import resize_positions
@@ -48,6 +48,10 @@ class Patches(FeatureEncoder):
         self.require(self.patch >= 1, "patch", "at least 1")
         if self.positions == "sincos":
             self.require(self.width % 4 == 0, "width", "a multiple of 4, for sines and cosines of row and column")
+
+    @property
+    def corruptions(self) -> frozenset[Corruption]:
+        return frozenset(Corruption) if self.mask_token else frozenset(Corruption) - {Corruption.HIDE}
 
     def layout(self, size: tuple[int, ...]) -> Layout:
         if len(size) != 3:
@@ -209,7 +213,7 @@ def take_visible(tokens: Tokens, mask: BatchMask) -> Tokens:
     """
     assert mask.visible is not None
     samples, positions, _ = tokens.features.shape
-    first = torch.arange(samples, device=mask.visible.device).repeat_interleave(mask.masks) * positions  # (R,)
+    first = torch.arange(samples, device=mask.visible.device).repeat_interleave(mask.contexts) * positions  # (R,)
     places = mask.visible + first[:, None]  # (R, V), into (B·T)
     features = torch.nn.functional.embedding(places, tokens.features.flatten(0, 1))  # (B·T, D) -> (R, V, D)
     padding = mask.visible_padding
