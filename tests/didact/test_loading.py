@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import pickle
 import resource
-from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -14,11 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from didact import BatchSize, DataError, Layout, RunError, SpecError, Training, View, collate
+from didact import BatchSize, DataError, Experiment, Layout, RunError, SpecError, Training, View, collate
 from didact.batching import BatchPlan
 from didact.loading import StepBatch, Steps, load
 from didact.randomness import generator
-from didact_kit.tiny import TinyEncoder, TinyMasker, TinySource
+from didact_kit import TinyObjective, TinyTargets
+from didact_kit.tiny import TinyBackbone, TinyEncoder, TinyMasker, TinySource
 
 # sources that misbehave, in a module of their own: workers import it, which they cannot with a test's
 SOURCES = '''
@@ -85,13 +85,18 @@ def sources(tmp_path_factory) -> Any:
         yield importlib.import_module("sources_of_the_loading_tests")
 
 
-def experiment(source: TinySource | None = None, *, batch: BatchSize = BatchSize.samples(4), **training: Any) -> Any:  # noqa: B008
-    """What the loader reads of an experiment."""
+def experiment(
+    source: TinySource | None = None, *, batch: BatchSize = BatchSize.samples(4), **training: Any
+) -> Experiment:  # noqa: B008
     settings = {"steps": 9, "learning_rate": 0.0, "num_workers": 0} | training
-    return SimpleNamespace(
+    return Experiment(
+        name="loaded",
         source=source if source is not None else TinySource(uneven=True),
         encoder=TinyEncoder(),
         masker=TinyMasker(masks=2),
+        backbone=TinyBackbone(),
+        targets=TinyTargets(),
+        objective=TinyObjective(),
         training=Training(batch=batch, **settings),
     )
 

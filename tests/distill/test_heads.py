@@ -21,6 +21,7 @@ class Wide:
     def __init__(self, width, layout):
         self.backbone = type("Backbone", (), {"width": width})()
         self.layout = layout
+        self.masking = None
 
 
 @pytest.mark.parametrize(

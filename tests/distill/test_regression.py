@@ -8,11 +8,11 @@ import attrs
 import pytest
 import torch
 
-from didact import Learner, SpecError, TargetBuilderModule
+from didact import Learner, Masking, SpecError, TargetBuilderModule
 from didact.learner import add_counts
 from didact_distill import ConvDecoder, EMATeacher, LatentRegression, LinearHead, MLPHead, TopKTargets
 from didact_kit import TinySource
-from didact_kit.tiny import batch_of
+from didact_kit.tiny import passes_batch, tiny_network
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def make_learner(make_network):
 
 def parts_by_hand(learner, batch):
     student = learner.network(batch.views[0])
-    (target,) = learner.targets(batch_of((student,)), (student,), learner.network)
+    (target,) = learner.targets(passes_batch((student,)), (student,), learner.network)
     predictions = learner.objective.head.layers(student.backbone_output.output)  # (R, T, D)
     masks = batch.views[0].mask.predicted  # (B, M, T)
     values = target.values.repeat_interleave(masks.shape[1], 0)
@@ -103,17 +103,17 @@ def test_the_class_loss_needs_a_class_token(make_learner, make_batch):
 def test_a_view_without_a_target_is_told_and_not_counted_as_perfect(make_learner, make_batch):
     learner, batch = make_learner(LatentRegression()), make_batch(torch.rand(2, 1, 7) < 0.5)
     student = learner.network(batch.views[0])
-    targets = learner.targets(batch_of((student,)), (student,), learner.network)
+    targets = learner.targets(passes_batch((student,)), (student,), learner.network)
     with pytest.raises(SpecError, match="makes 0 for view 1"):
-        learner.objective(batch_of((student, student)), (student, student), targets)
+        learner.objective(passes_batch((student, student)), (student, student), targets)
 
 
 def test_a_view_with_two_targets_is_refused_and_does_not_double_the_loss(make_learner, make_batch):
     learner, batch = make_learner(LatentRegression()), make_batch(torch.rand(2, 1, 7) < 0.5)
     student = learner.network(batch.views[0])
-    targets = learner.targets(batch_of((student,)), (student,), learner.network)
+    targets = learner.targets(passes_batch((student,)), (student,), learner.network)
     with pytest.raises(SpecError, match=r"predicts one target for each view, .* makes 2 for view 0"):
-        learner.objective(batch_of((student,)), (student,), (*targets, *targets))
+        learner.objective(passes_batch((student,)), (student,), (*targets, *targets))
 
 
 class Others(TargetBuilderModule):
@@ -143,8 +143,11 @@ def test_without_a_masker_it_says_so(make_learner, make_batch):
         learner.objective.num_targets(whole)
 
 
-def test_a_head_that_needs_hidden_positions_refuses_dropped_ones(make_learner, make_batch):
-    learner = make_learner(LatentRegression(head=LinearHead()))
-    batch = make_batch(torch.arange(7).expand(3, 2, 7) < 3, dropped=True)
+@pytest.mark.parametrize("head", [LinearHead(), MLPHead()])
+def test_a_head_that_needs_hidden_positions_refuses_dropped_ones(head):
+    network = tiny_network()
+    network.masking = Masking.of("drop")
     with pytest.raises(SpecError, match="the masker drops the positions"):
-        learner(batch, learner.objective.num_targets(batch))
+        head.build(network, 8)
+    network.masking = Masking.of("hide", "replace")
+    head.build(network, 8)

@@ -9,6 +9,7 @@ from torch.nn.functional import instance_norm, layer_norm
 from didact import BackboneOutput, HiddenState, Layout, SpecError, Teacher, TeacherModule, Tokens
 from didact_distill import EMATeacher, TopKTargets
 from didact_kit import tiny_preflight
+from didact_kit.tiny import passes_batch
 
 
 def features_of(network, view):
@@ -27,7 +28,7 @@ def test_targets_are_the_mean_of_the_normalised_top_layers(make_network, make_ba
     spec = TopKTargets(k=3, normalize="instance", normalize_average="layer", teacher=EMATeacher(share="nothing"))
     builder = spec.build(network)
     batch = make_batch(torch.rand(2, 2, 9) < 0.5)
-    (target,) = builder(tuple(network(view) for view in batch.views), network)
+    (target,) = builder(batch, tuple(network(view) for view in batch.views), network)
     layers = features_of(network, batch.views[0])[-3:]
     mean = sum(instance_norm(layer.transpose(1, 2)).transpose(1, 2) for layer in layers) / 3
     torch.testing.assert_close(target.values, layer_norm(mean, (8,)))
@@ -39,7 +40,7 @@ def test_targets_do_not_depend_on_the_masks(make_network, make_batch):
     network = make_network()
     builder = TopKTargets(k=2).build(network)
     of = [make_batch(torch.rand(2, 1, 9, generator=torch.Generator().manual_seed(s)) < 0.5) for s in (1, 2)]
-    first, second = (builder((network(batch.views[0]),), network)[0].values for batch in of)
+    first, second = (builder(batch, (network(batch.views[0]),), network)[0].values for batch in of)
     assert torch.equal(first, second)
 
 
@@ -47,7 +48,7 @@ def test_only_the_layers_asked_for_matter(make_network, make_batch):
     network = make_network(depth=4)
     batch = make_batch(torch.rand(2, 1, 9) < 0.5)
     ones = TopKTargets(k=1, normalize="none", teacher=EMATeacher(share="nothing")).build(network)
-    (target,) = ones((network(batch.views[0]),), network)
+    (target,) = ones(batch, (network(batch.views[0]),), network)
     torch.testing.assert_close(target.values, features_of(network, batch.views[0])[-1])
 
 
@@ -73,7 +74,7 @@ def test_averaging_without_normalisation_leaves_what_the_teacher_returned_as_it_
     network = make_network()
     builder = TopKTargets(k=2, normalize="none", teacher=Expanded()).build(network)
     student = network(make_batch(torch.rand(2, 1, 3) < 0.5).views[0])
-    (target,) = builder((student,), network)
+    (target,) = builder(passes_batch((student,)), (student,), network)
     assert target.values.tolist() == [[[5.5, 11.0]] * 3] * 2
     assert builder.teacher.features.tolist() == [[1.0, 2.0], [10.0, 20.0]]
 
@@ -83,7 +84,7 @@ def test_features_that_stand_for_other_positions_are_refused(make_network, make_
     builder = TopKTargets(k=2, normalize="none", teacher=Expanded()).build(network)
     student = network(make_batch(torch.rand(2, 1, 5) < 0.5).views[0])
     with pytest.raises(SpecError, match=r"the encoder's 5 positions, but the teacher's features stand for 3"):
-        builder((student,), network)
+        builder(passes_batch((student,)), (student,), network)
 
 
 @pytest.mark.parametrize("field", ["normalize", "normalize_average"])
@@ -104,7 +105,7 @@ def test_the_released_text_teacher_sees_masked_content_alone(make_network, make_
     seen = []
     builder.teacher.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].padding))
     batch = make_batch(torch.rand(2, 1, 9) < 0.5)
-    builder((network(batch.views[0]),), network)
+    builder(batch, (network(batch.views[0]),), network)
     assert torch.equal(seen[0], ~batch.views[0].mask.predicted[:, 0])
 
 
@@ -113,7 +114,7 @@ def test_a_teacher_that_sees_masked_content_alone_refuses_several_masks(make_net
     builder = TopKTargets(k=1, teacher_sees="masked").build(network)
     student = network(make_batch(torch.rand(2, 2, 9) < 0.5).views[0])
     with pytest.raises(SpecError, match="the masker draws 2 masks for each sample") as caught:
-        builder((student,), network)
+        builder(passes_batch((student,)), (student,), network)
     assert caught.value.where == "experiment.targets.teacher_sees"
 
 

@@ -28,6 +28,7 @@ from didact import (
     Loss,
     Mask,
     Masker,
+    Masking,
     Network,
     Objective,
     ObjectiveModule,
@@ -210,6 +211,8 @@ class MixerModule(BackboneModule):
 @attrs.frozen(kw_only=True)
 class Stretches(Masker):
     """Hides the first half of a sample behind one mask and the second behind the other."""
+
+    masking = Masking.of("hide", masks=2)
 
     def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
         first = torch.arange(layout.positions) < layout.positions // 2

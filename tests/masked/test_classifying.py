@@ -11,10 +11,23 @@ import torch
 from torch import Tensor, nn
 from transformers import RobertaConfig, RobertaForMaskedLM
 
-from didact import Batch, BatchMask, Corruption, Learner, Mask, Network, Signal, SpecError, StudentPass, Target, collate
+from didact import (
+    Batch,
+    BatchMask,
+    Corruption,
+    Learner,
+    Mask,
+    Masking,
+    Network,
+    Signal,
+    SpecError,
+    StudentPass,
+    Target,
+    collate,
+)
 from didact_distill import LinearHead
 from didact_kit import TinyMasker, TinySource, TinyWords, tiny_batch, tiny_network
-from didact_kit.tiny import batch_of
+from didact_kit.tiny import passes_batch
 from didact_masked import CosineHead, FeatureTargets, InputIds, MaskedCrossEntropy, MaskTokenDecoder, TiedHead
 from didact_masked.classifying import MaskedCrossEntropyModule
 from didact_text import TokenEmbeddings, TokenMasker
@@ -67,7 +80,7 @@ def test_it_is_the_mean_of_minus_the_log_of_the_true_classs_share_at_masked_posi
     batch = tiny_batch(masker=TinyMasker(masks=2), views=views)
     assert batch.views[0].padding is not None
     objective, passes, targets = build(network), passes_of(network, batch), ids_for(batch)
-    loss = objective(batch_of(passes), passes, targets)
+    loss = objective(passes_batch(passes), passes, targets)
     weight, bias = objective.head.layers.weight, objective.head.layers.bias
     total, right, count = 0.0, 0, 0
     for student, target in zip(passes, targets, strict=True):
@@ -102,11 +115,11 @@ def test_what_is_predicted_of_other_positions_costs_nothing() -> None:
     network, batch = tiny_network(), tiny_batch(masker=TinyMasker(masks=2))
     objective, (ids,) = build(network), ids_for(batch)
     passes = passes_of(network, batch)
-    before = objective(batch_of(passes), passes, (ids,)).terms["cross_entropy"]
+    before = objective(passes_batch(passes), passes, (ids,)).terms["cross_entropy"]
     read = batch.views[0].mask.predicted.any(1)  # (B, T): behind one mask at least
     assert not read.all()
     other = attrs.evolve(ids, values=torch.where(read, ids.values, (ids.values + 1) % CLASSES))
-    assert torch.equal(objective(batch_of(passes), passes, (other,)).terms["cross_entropy"], before)
+    assert torch.equal(objective(passes_batch(passes), passes, (other,)).terms["cross_entropy"], before)
 
 
 def test_a_view_that_nothing_is_known_of_is_not_taken_for_perfect() -> None:
@@ -115,7 +128,7 @@ def test_a_view_that_nothing_is_known_of_is_not_taken_for_perfect() -> None:
         SpecError,
         match=r"MaskedCrossEntropy predicts one target for each view, but the target builder makes 0 for view 1",
     ):
-        build(network)(passes_of(network, batch), ids_for(batch)[:1])
+        build(network)(batch, passes_of(network, batch), ids_for(batch)[:1])
 
 
 class Other(Classes):
@@ -154,9 +167,10 @@ def test_without_a_masker_it_says_so_before_and_while_it_counts() -> None:
 
 @pytest.mark.parametrize("head", [LinearHead(), CosineHead(width=6)])
 def test_heads_that_read_the_output_there_refuse_dropped_positions(head) -> None:
-    network, batch = tiny_network(), tiny_batch(masker=TinyMasker(corruption="drop"))
+    network = tiny_network()
+    network.masking = Masking.of("drop")
     with pytest.raises(SpecError, match="the masker drops the positions"):
-        build(network, head)(passes_of(network, batch), ids_for(batch))
+        build(network, head)
 
 
 def test_a_head_that_does_not_fit_is_named_by_its_field() -> None:
@@ -178,7 +192,7 @@ def test_decoded_from_what_was_not_dropped_a_sample_costs_the_same_alone_as_besi
         generators = [torch.Generator().manual_seed(number) for number in numbers]
         view = collate([contents[number] for number in numbers], TinyWords(), masker, generators)
         passes = (network(view),)
-        loss = objective(batch_of(passes), passes, targets(batch_of(passes), passes, network))
+        loss = objective(passes_batch(passes), passes, targets(passes_batch(passes), passes, network))
         count = objective.num_targets(Batch(views=(view,), ids=torch.tensor(numbers)))["cross_entropy"]
         right = float(loss.scalars["predict/accuracy"]) * count
         return float(loss.terms["cross_entropy"].detach()), right, count

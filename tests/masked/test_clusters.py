@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from didact import Layout, SpecError, View
 from didact_kit import tiny_batch, tiny_network, tiny_preflight
+from didact_kit.tiny import passes_batch
 from didact_masked import MFCC, ClusterTargets, PatchPixels
 from didact_masked.clusters import read_codebook, write_codebook
 
@@ -36,7 +37,8 @@ def test_a_target_is_the_nearest_centroid(tmp_path_factory, seed, clusters):
     module = targets_of(tmp_path_factory.mktemp("codebook"), centroids)
     view = tiny_batch([seed % 16, (seed + 5) % 16], uneven=False).views[0]
     network = tiny_network(uneven=False)
-    (target,) = module((network(view),), network)
+    passes = (network(view),)
+    (target,) = module(passes_batch(passes), passes, network)
     columns = view.content.transpose(1, 2)  # (B, T, 3)
     distances = (columns[:, :, None] - centroids).square().sum(-1)  # (B, T, C)
     assert torch.equal(target.values, distances.argmin(-1))
@@ -48,10 +50,11 @@ def test_each_view_has_its_own_targets_and_masks_change_none(tmp_path):
     module, network = targets_of(tmp_path, torch.randn(4, 3)), tiny_network(uneven=False)
     views = tiny_batch([0, 4, 8], uneven=False, views=2).views
     views = (views[0], attrs.evolve(views[1], content=views[1].content.flip(-1)))
-    first, second = module(tuple(network(view) for view in views), network)
+    passes = tuple(network(view) for view in views)
+    first, second = module(passes_batch(passes), passes, network)
     assert [target.view for target in (first, second)] == [0, 1]
     assert not torch.equal(first.values, second.values)
-    assert torch.equal(second.values, module((network(views[1]),), network)[0].values)
+    assert torch.equal(second.values, module(passes_batch(passes[1:]), passes[1:], network)[0].values)
 
 
 def test_targets_are_the_same_under_autocast(tmp_path):

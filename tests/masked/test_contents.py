@@ -14,7 +14,7 @@ from transformers.models.vit_mae.modeling_vit_mae import build_2d_sinusoidal_pos
 from didact import Batch, BatchMask, Layout, Learner, Mask, Network, Signal, SpecError, View, collate
 from didact_distill import LatentRegression
 from didact_kit import TinyBackbone, TinySource, TinyWords, tiny_batch, tiny_network
-from didact_kit.tiny import batch_of
+from didact_kit.tiny import passes_batch
 from didact_masked import FeatureTargets, InputIds, MaskTokenDecoder, PatchPixels
 from didact_transformer import Transformer
 from didact_vision import Patches
@@ -243,7 +243,7 @@ def test_every_view_is_described_by_itself() -> None:
     batch = tiny_batch(range(3), uneven=False, views=2)
     network = tiny_network(uneven=False)
     passes = tuple(network(view) for view in batch.views)
-    for target, view in zip(FeatureTargets().build(network)(passes, network), batch.views, strict=True):
+    for target, view in zip(FeatureTargets().build(network)(batch, passes, network), batch.views, strict=True):
         assert batch.views[target.view] is view
         assert target.level == "position"
         columns = view.content.transpose(1, 2)  # (B, F, T) -> (B, T, F): a position is a column
@@ -263,7 +263,7 @@ def test_the_ids_to_predict_are_those_that_stand_in_each_view_before_any_mask() 
     hidden = BatchMask.collate([Mask.hide(torch.ones(1, size, dtype=torch.bool)) for size in (5, 3)], 5)
     views[0] = attrs.evolve(views[0], mask=hidden)
     passes = tuple(network(view) for view in views)
-    found = targets(batch_of(passes), passes, network)
+    found = targets(passes_batch(passes), passes, network)
     assert targets.width == 11
     assert [(target.view, target.level) for target in found] == [(0, "position"), (1, "position")]
     for target, view in zip(found, views, strict=True):
@@ -277,7 +277,7 @@ def test_ids_that_share_a_position_are_refused() -> None:
     view = collate([torch.randint(11, (8,))], TinyWords())
     one = attrs.evolve(network(view), view=attrs.evolve(view, layout=Layout((4,))))
     with pytest.raises(SpecError, match=r"a sample of \(8,\) ids has 4 positions"):
-        InputIds().build(network)((one,), network)
+        InputIds().build(network)(passes_batch((one,)), (one,), network)
 
 
 def test_ids_of_samples_that_are_numbers_are_refused() -> None:

@@ -24,7 +24,7 @@ from didact.randomness import key
 from didact.training import Training
 from didact_distill import EMATeacher, MLPHead, TopKTargets
 from didact_kit import TinyBackbone, TinyEncoder, TinyMasker, TinySource, TinyTargets, tiny_preflight
-from didact_kit.tiny import batch_of
+from didact_kit.tiny import passes_batch
 from didact_masked import Contrastive, QuantizedTargets
 from didact_masked.contrasting import draw_distractors
 
@@ -219,8 +219,8 @@ def test_the_loss_is_transformers(theirs_like, monkeypatch, predicted, diversity
     batch = batch_of(*predicted)
     view, mask = batch.views[0], batch.views[0].mask
     student = learner.network(view)
-    targets = learner.targets(batch_of((student,)), (student,), learner.network)
-    loss = learner.objective(batch_of((student,)), (student,), targets)
+    targets = learner.targets(passes_batch((student,)), (student,), learner.network)
+    loss = learner.objective(passes_batch((student,)), (student,), targets)
 
     others, _ = draw_distractors(mask, view.keys, 7)
     theirs = with_head(
@@ -268,7 +268,7 @@ def test_the_logits_are_transformers_and_a_distractor_that_is_the_target_is_none
     with torch.no_grad():
         learner.targets.logits.bias[0] = learner.targets.logits.bias[5] = 2.0  # so that codes are the same now and then
         student = learner.network(view)
-        (target,) = learner.targets(batch_of((student,)), (student,), learner.network)
+        (target,) = learner.targets(passes_batch((student,)), (student,), learner.network)
         predictions = learner.objective.head(student.backbone_output, mask, None)
         found = learner.objective._logits(predictions, target, view)
     others, _ = draw_distractors(mask, view.keys, 9)
@@ -286,9 +286,9 @@ def test_the_accuracy_is_the_share_of_positions_whose_own_target_is_the_most_ali
     batch = batch_of(*UNEVEN)
     view, mask = batch.views[0], batch.views[0].mask
     student = learner.network(view)
-    (target,) = learner.targets(batch_of((student,)), (student,), learner.network)
+    (target,) = learner.targets(passes_batch((student,)), (student,), learner.network)
     logits = learner.objective._logits(learner.objective.head(student.backbone_output, mask, None), target, view)
-    loss = learner.objective(batch_of((student,)), (student,), (target,))
+    loss = learner.objective(passes_batch((student,)), (student,), (target,))
     expected = sum(max(row) == row[0] for row in logits.tolist()) / len(logits)
     assert 0 < expected < 1
     assert float(loss.scalars["predict/accuracy"]) == pytest.approx(expected)
@@ -301,7 +301,7 @@ def by_hand(learner: Learner, batch: Batch, spec: Contrastive) -> float:
     view, mask = batch.views[0], batch.views[0].mask
     with torch.no_grad():
         student = learner.network(view)
-        (target,) = learner.targets(batch_of((student,)), (student,), learner.network)
+        (target,) = learner.targets(passes_batch((student,)), (student,), learner.network)
         predicted = learner.objective.head.layers(student.backbone_output.output)  # (R, T, D)
     others, _ = draw_distractors(mask, view.keys, spec.distractors)
     total = 0.0

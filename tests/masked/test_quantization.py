@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from didact import BackboneOutput, Layout, Network, SpecError, StudentPass, Tokens, View
 from didact_kit import NoiseSource, TinyBackbone, TinyWords, tiny_batch, tiny_network
+from didact_kit.tiny import passes_batch
 from didact_masked import QuantizedTargets
 
 SMALL = QuantizedTargets(width=6, groups=2, codes=5, start=1.5, end=0.5, decay=0.9, noise=0.0, dropout=0.0)
@@ -55,7 +56,7 @@ def test_in_evaluation_the_values_are_transformers_quantised_and_projected_ones(
     theirs = theirs_like(module).eval()
 
     student = network(tiny_batch().views[0])
-    (target,) = module((student,), network)
+    (target,) = module(passes_batch((student,)), (student,), network)
     with torch.no_grad():
         codevectors, _ = theirs.quantizer(student.tokens.latents)
         expected = theirs.project_q(codevectors)
@@ -77,7 +78,8 @@ def test_there_is_one_id_for_every_pair_of_codes():
         for first, second in pairs.tolist():  # … and a bias that outvotes it in the second
             module.logits.bias.zero_()
             module.logits.bias[3 + second] = 9.0
-            (target,) = module((pass_of(F.one_hot(torch.tensor([[first]]), 3).float()),), tiny_network())
+            passes = (pass_of(F.one_hot(torch.tensor([[first]]), 3).float()),)
+            (target,) = module(passes_batch(passes), passes, tiny_network())
             found.append(int(target.ids))
     assert len(set(found)) == 9
     assert all(0 <= one < 9 for one in found)
@@ -87,7 +89,7 @@ def test_probabilities_are_those_without_noise_at_temperature_1():
     network = tiny_network()
     module = SMALL.evolve(noise=1.0, start=3.0).build(network).train()
     student = network(tiny_batch().views[0])
-    (target,) = module((student,), network)
+    (target,) = module(passes_batch((student,)), (student,), network)
     torch.testing.assert_close(target.probabilities, probabilities_of(module, student.tokens.latents))
     assert target.probabilities.requires_grad
 
@@ -96,10 +98,10 @@ def test_every_view_has_its_own_target():
     network = tiny_network()
     module = SMALL.build(network).eval()
     passes = tuple(network(view) for view in tiny_batch(views=2).views)
-    targets = module(passes, network)
+    targets = module(passes_batch(passes), passes, network)
     assert [target.view for target in targets] == [0, 1]
     for target, one in zip(targets, passes, strict=True):
-        torch.testing.assert_close(target.values, module((one,), network)[0].values)
+        torch.testing.assert_close(target.values, module(passes_batch((one,)), (one,), network)[0].values)
 
 
 # ── Training ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -113,7 +115,8 @@ def test_in_training_the_value_is_the_hard_choices_and_the_gradient_the_soft_one
         module.after_step(network, steps, 10)
     temperature = 1.5 * 0.9**steps
     latents = torch.randn(3, 7, 3, requires_grad=True)
-    (target,) = module((pass_of(latents),), network)
+    passes = (pass_of(latents),)
+    (target,) = module(passes_batch(passes), passes, network)
 
     logits = (latents @ module.logits.weight.T).unflatten(-1, (2, 5))
     hard = F.one_hot(logits.argmax(-1), 5).float()
@@ -143,7 +146,8 @@ def test_the_frequencies_of_choices_follow_the_softmax(noise, temperature):
         module.codebooks.copy_(torch.eye(5).expand(2, 5, 5))
         module.projection.weight.copy_(torch.eye(10))
         module.projection.bias.zero_()
-        (target,) = module((pass_of(torch.zeros(2, 20_000, 3)),), network)
+        passes = (pass_of(torch.zeros(2, 20_000, 3)),)
+        (target,) = module(passes_batch(passes), passes, network)
     choices = target.values.unflatten(-1, (2, 5)).flatten(0, 1)  # (P, G, V)
     torch.testing.assert_close(choices.amax(-1), torch.ones(40_000, 2))
     first, second = choices.argmax(-1).T
@@ -157,8 +161,8 @@ def test_dropout_takes_latents_away_in_training_alone():
     module = SMALL.evolve(dropout=0.5).build(network)
     student = pass_of(torch.ones(1, 4_000, 3))
     plain = probabilities_of(module, student.tokens.latents)
-    torch.testing.assert_close(module.eval()((student,), network)[0].probabilities, plain)
-    (target,) = module.train()((student,), network)
+    torch.testing.assert_close(module.eval()(passes_batch((student,)), (student,), network)[0].probabilities, plain)
+    (target,) = module.train()(passes_batch((student,)), (student,), network)
     # each of the three latents is 0 or 2, so there are eight different outcomes, equally frequent
     outcomes, counts = target.probabilities.detach().round(decimals=5).flatten(2).unique(dim=1, return_counts=True)
     assert outcomes.shape[1] == 8

@@ -45,7 +45,7 @@ from didact_kit import (
     tiny_batch,
     tiny_network,
 )
-from didact_kit.tiny import batch_of
+from didact_kit.tiny import passes_batch
 from didact_masked import MFCC, EarlierLayer, FeatureTargets
 from didact_speech import ConvWaveform, MelFilterbank
 from didact_vision import Patches
@@ -322,7 +322,7 @@ def test_the_network_stays_as_it_is_through_training_steps(earlier):
     trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=0.1)
     student = learner.network(batch.views[0])
-    (target,) = learner.targets(batch_of((student,)), (student,), learner.network)
+    (target,) = learner.targets(passes_batch((student,)), (student,), learner.network)
     assert not target.values.requires_grad
     torch.testing.assert_close(target.values, module(batch.views[0]))
     losses = []

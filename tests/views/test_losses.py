@@ -9,7 +9,7 @@ from lightly.loss import NegativeCosineSimilarity as LightlyNegativeCosineSimila
 from didact import BackboneOutput, Layout, Learner, SpecError, StudentPass, Target, Tokens, View
 from didact_distill import EMATeacher
 from didact_kit import TinySource, tiny_batch, tiny_preflight
-from didact_kit.tiny import batch_of
+from didact_kit.tiny import passes_batch
 from didact_views import (
     MLP,
     NegativeCosineSimilarity,
@@ -36,7 +36,7 @@ def passes_of(*projections: torch.Tensor) -> tuple[StudentPass, ...]:
 
 def total(module, passes, targets, samples: int) -> dict[str, torch.Tensor]:
     """Each term's mean over the batch."""
-    return {name: term / samples for name, term in module(batch_of(passes), passes, targets).terms.items()}
+    return {name: term / samples for name, term in module(passes_batch(passes), passes, targets).terms.items()}
 
 
 def test_vicreg_is_lightlys_and_the_papers(network):
@@ -45,7 +45,7 @@ def test_vicreg_is_lightlys_and_the_papers(network):
     released = VICReg(variance=12.5).build(tiny, targets).eval()  # the mean over the views, where the paper adds
     one, other = torch.randn(12, 6, requires_grad=True), (torch.randn(12, 6) * 0.3).requires_grad_()
     passes = passes_of(one, other)
-    mine = torch.stack(list(total(released, passes, targets(batch_of(passes), passes, tiny), 12).values())).sum()
+    mine = torch.stack(list(total(released, passes, targets(passes_batch(passes), passes, tiny), 12).values())).sum()
     theirs = VICRegLoss()(one, other)
     torch.testing.assert_close(mine, theirs)
     for found, expected in zip(
@@ -53,7 +53,7 @@ def test_vicreg_is_lightlys_and_the_papers(network):
     ):
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
-    terms = total(VICReg().build(tiny, targets), passes, targets(batch_of(passes), passes, tiny), 12)
+    terms = total(VICReg().build(tiny, targets), passes, targets(passes_batch(passes), passes, tiny), 12)
     with torch.no_grad():
         torch.testing.assert_close(terms["invariance"], 25 * ((one - other) ** 2).mean())
         lack = [torch.relu(1 - torch.sqrt(z.var(0) + 1e-4)).mean() for z in (one, other)]
@@ -67,13 +67,13 @@ def test_vicregs_covariance_is_float32_under_autocast(network):
     targets = StudentProjections(gradient="flow").build(tiny)
     module = VICReg().build(tiny, targets)
     passes = passes_of(torch.randn(12, 6), torch.randn(12, 6))
-    plain = module(batch_of(passes), passes, targets(batch_of(passes), passes, tiny)).terms
+    plain = module(passes_batch(passes), passes, targets(passes_batch(passes), passes, tiny)).terms
     with torch.autocast("cpu", torch.bfloat16):
-        cast = module(batch_of(passes), passes, targets(batch_of(passes), passes, tiny)).terms
+        cast = module(passes_batch(passes), passes, targets(passes_batch(passes), passes, tiny)).terms
     assert all(torch.equal(plain[name], cast[name]) for name in plain)
 
 
-def test_a_batch_of_one_is_refused_before_the_run_for_it_has_no_variance():
+def test_a_passes_batch_one_is_refused_before_the_run_for_it_has_no_variance():
     preflight = attrs.evolve(
         tiny_preflight(), samples_per_step=attrs.evolve(tiny_preflight().samples_per_step, smallest=1)
     )
@@ -87,7 +87,7 @@ def test_negative_cosine_similarity_is_lightlys(network):
     module = NegativeCosineSimilarity(hidden=8).build(tiny, targets).eval()
     one, other = torch.randn(5, 6), torch.randn(5, 6)
     passes = passes_of(one, other)
-    mine = total(module, passes, targets(batch_of(passes), passes, tiny), 5)["cosine"]
+    mine = total(module, passes, targets(passes_batch(passes), passes, tiny), 5)["cosine"]
     negative = LightlyNegativeCosineSimilarity()
     symmetric = (negative(module.predictor(one), other) + negative(module.predictor(other), one)) / 2
     torch.testing.assert_close(mine, 2 + 2 * symmetric)
@@ -116,7 +116,7 @@ def test_dino_is_lightlys_over_several_steps(network):
         ids = range(4 * step, 4 * step + 4)
         passes = tuple(tiny(view) for view in tiny_batch(ids, views=3).views)
         teacher = [targets.teacher(one, tiny).pooled for one in passes[:2]]
-        made = targets(batch_of(passes), passes, tiny)
+        made = targets(passes_batch(passes), passes, tiny)
         assert [target.view for target in made] == [1, 2, 0, 2]
         mine = total(objective, passes, made, 4)["cross_entropy"]
         temperature = spec.temperature(step)
@@ -135,7 +135,7 @@ def test_dinos_centre_moves_once_a_step_however_the_batch_is_split(network):
         targets = PrototypeTargets(teacher=EMATeacher(share="nothing")).build(tiny)
         for ids in splits:
             passes = tuple(tiny(view) for view in tiny_batch(ids, views=3).views)
-            targets(batch_of(passes), passes, tiny)
+            targets(passes_batch(passes), passes, tiny)
         assert not targets.centre.any()
         targets.after_step(tiny, 1, 10)
         centres.append(targets.centre.clone())
@@ -147,7 +147,7 @@ def test_nothing_moves_in_evaluation(network):
     tiny = network(PrototypeHead(hidden=8, bottleneck=4, prototypes=10))
     targets = PrototypeTargets(teacher=EMATeacher(share="nothing")).build(tiny).eval()
     passes = tuple(tiny(view) for view in tiny_batch(views=2).views)
-    targets(batch_of(passes), passes, tiny)
+    targets(passes_batch(passes), passes, tiny)
     assert float(targets.count) == 0
 
 
@@ -190,7 +190,7 @@ def test_gradients_reach_projector_and_predictor_and_no_teacher(network):
 def test_the_students_own_projections_are_constants_or_not(network, gradient, flows):
     tiny = network(FLAT)
     passes = tuple(tiny(view) for view in tiny_batch(views=2).views)
-    for target in StudentProjections(gradient=gradient).build(tiny)(passes, tiny):
+    for target in StudentProjections(gradient=gradient).build(tiny)(passes_batch(passes), passes, tiny):
         assert target.values.requires_grad == flows
 
 
@@ -203,7 +203,7 @@ def test_every_view_predicts_every_other():
 def test_one_view_alone_and_a_backbone_without_projection_are_told(network, builder):
     tiny = network(FLAT)
     with pytest.raises(SpecError, match="the source gives one view of each sample"):
-        builder.build(tiny)((tiny(tiny_batch().views[0]),), tiny)
+        builder.build(tiny)(tiny_batch(), (tiny(tiny_batch().views[0]),), tiny)
     tiny.backbone.pooled_width = None
     with pytest.raises(SpecError, match="compares projections, and the backbone Projected gives none"):
         builder.build(tiny)

@@ -83,7 +83,7 @@ def _require_corruptions(masker: Masker, encoder: FeatureEncoder, backbone: Back
         raise SpecError(
             f"{_name(masker)} {words} positions, which {_name(encoder)} does not support",
             where="masker",
-            hint=f"use an encoder or a masker that fits; {_name(encoder)} supports {supported or 'no masking'} as it is set",
+            hint=f"{_name(encoder)} supports {supported or 'no masking'} as it is set; use another masker or encoder",
         )
     if Corruption.DROP in wanted and not backbone.supports_dropping:
         raise SpecError(

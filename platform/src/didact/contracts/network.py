@@ -144,9 +144,12 @@ class Masker(Spec, abc.ABC):
     """Draws masks, sample by sample, in the loader's workers."""
 
     @property
-    @abc.abstractmethod
     def masking(self) -> Masking:
-        """What the masker does to the student's input; encoders, backbones and heads check that they support it."""
+        """What the masker does to the student's input; by default, it hides positions, with one mask for each sample.
+
+        Encoders, backbones and heads declare or check what they support when the parts are built.
+        """
+        return Masking.of("hide")
 
     @abc.abstractmethod
     def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:

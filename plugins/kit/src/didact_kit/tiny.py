@@ -207,7 +207,7 @@ def tiny_batch(
     return Batch(views=tuple(made), ids=torch.tensor(list(ids)))
 
 
-def batch_of(passes: Sequence[StudentPass]) -> Batch:
+def passes_batch(passes: Sequence[StudentPass]) -> Batch:
     """Returns the batch of some passes: their views, with the samples numbered from 0."""
     return Batch(views=tuple(one.view for one in passes), ids=torch.arange(len(passes[0].view.content)))
 
