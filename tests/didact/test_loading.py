@@ -87,7 +87,7 @@ def sources(tmp_path_factory) -> Any:
 
 def experiment(
     source: TinySource | None = None, *, batch: BatchSize = BatchSize.samples(4), **training: Any
-) -> Experiment:  # noqa: B008
+) -> Experiment:
     settings = {"steps": 9, "learning_rate": 0.0, "num_workers": 0} | training
     return Experiment(
         name="loaded",

@@ -20,7 +20,7 @@ from didact_distill import EMATeacher, LatentRegression, TopKTargets
 from didact_doctor import Doctor, examination, resources, trial
 from didact_doctor.cli.doctor import doctor_command
 from didact_evaluate import Probe
-from didact_kit import TinyBackbone, TinyEncoder, TinyMasker, TinySource
+from didact_kit import TinyBackbone, TinyEncoder, TinyMasker, TinyObjective, TinySource
 from didact_text import ByteBPE, Sentences
 from didact_vision import Images, RandomMasker
 
@@ -92,7 +92,7 @@ def of_sequences(source: TinySource, masker: Masker | None = None, **training: o
         masker=masker,
         backbone=TinyBackbone(),
         targets=TopKTargets(k=2, teacher=EMATeacher(start=0.5, end=0.5, anneal_steps=0)),
-        objective=LatentRegression(),
+        objective=TinyObjective() if masker is None else LatentRegression(),
         training=Training(
             **{"steps": 100, "batch": BatchSize.samples(4), "learning_rate": 1e-3, "num_workers": 0, **training}
         ),

@@ -160,13 +160,13 @@ class Steps:
             keys = torch.tensor([key(seed, "step", number, step, sample) for sample in ids])
             views.append(attrs.evolve(view, keys=keys, student=number in student))
         fields = {
-            name: _join([opened.field(sample, name) for sample in ids]) for name in self.experiment.targets.fields()
+            name: join([opened.field(sample, name) for sample in ids]) for name in self.experiment.targets.fields()
         }
         return Batch(views=tuple(views), ids=torch.tensor(ids), key=key(seed, "batch", step), fields=fields)
 
 
-def _join(values: Sequence[Tensor]) -> Tensor:
-    """Stacks a field of several samples (*axes), each padded to the largest: (B, *axes)."""
+def join(values: Sequence[Tensor]) -> Tensor:
+    """Stacks a field of several samples (*axes), padded with -1 for ids and NaN for numbers: (B, *axes)."""
     sizes = [max(each) for each in zip(*(value.shape for value in values), strict=True)]
     filler = float("nan") if values[0].is_floating_point() else -1
     joined = values[0].new_full((len(values), *sizes), filler)

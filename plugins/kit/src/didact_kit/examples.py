@@ -17,7 +17,7 @@ from didact.contracts.network import Backbone, FeatureEncoder, Masker, Network
 from didact.contracts.targets import Objective, TargetBuilder
 from didact.experiment import Experiment
 from didact.learner import Learner
-from didact.loading import collate
+from didact.loading import collate, join
 from didact.randomness import generator, key
 from didact.tensors import Batch, Layout, View
 from didact.training import BatchSize, Training
@@ -170,16 +170,19 @@ class Case:
             masked: whether the experiment's masker is applied.
             draw: the index of the draw; other indices give other masks.
         """
-        masker = self.experiment.of_view(0)[1] if masked else None
         source, ids = self.experiment.source, [index % len(self.samples.lengths) for index in ids]
         length = float(self.samples.lengths.min()) if source.crops else None
         contents = [self.samples.views(i, length=length, generator=generator(SEED, "view", i)) for i in ids]
         views: list[View] = []
+        student = self.experiment.targets.student_views(len(contents[0]))
         for number, of_view in enumerate(zip(*contents, strict=True)):
             drawn = [generator(SEED, "mask", number, i, draw) for i in ids]
-            view = collate(of_view, self.experiment.of_view(0)[0], masker, drawn)
-            views.append(attrs.evolve(view, keys=torch.tensor([key(SEED, "step", number, i) for i in ids])))
-        return Batch(views=tuple(views), ids=torch.tensor(ids))
+            encoder, masker, _ = self.experiment.of_view(number)
+            view = collate(of_view, encoder, masker if masked and number in student else None, drawn)
+            keys = torch.tensor([key(SEED, "step", number, i) for i in ids])
+            views.append(attrs.evolve(view, keys=keys, student=number in student))
+        fields = {name: join([self.samples.field(i, name) for i in ids]) for name in self.experiment.targets.fields()}
+        return Batch(views=tuple(views), ids=torch.tensor(ids), key=key(SEED, "batch", draw), fields=fields)
 
 
 FIELDS = {
