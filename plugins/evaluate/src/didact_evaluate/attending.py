@@ -39,7 +39,7 @@ class Watched:
 
     @torch.no_grad()
     def attention(self, shown: Shown, block: int) -> tuple[Attention, Tokens] | None:
-        """Returns a block's attention in one unmasked sample, weights (1, H, Q, V), and the V vectors; None if unknown."""
+        """Returns a block's attention in one unmasked sample, weights (1, H, Q, V), and its V vectors, or None."""
         with autocast(self.device, choose_precision(self.experiment.training.precision, self.device)):
             view = self._whole(shown)
             tokens = self.network.encoder.place(self.network.encoder.embed(view), None)
