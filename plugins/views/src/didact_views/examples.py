@@ -1,4 +1,4 @@
-"""Small instances of the components of didact-views, for the contract's checks."""
+"""Small instances of the components of didact-views, for the contract's rules."""
 
 from __future__ import annotations
 
