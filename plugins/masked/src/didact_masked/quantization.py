@@ -150,5 +150,5 @@ class QuantizedTargetsModule(TargetBuilderModule):
 
 
 def _one_hot(chosen: Tensor, like: Tensor) -> Tensor:
-    """One-hot vectors (*, V) of ``chosen`` (*), in the dtype of ``like``. PyTorch's `one_hot` waits for the device."""
+    """One-hot vectors (*, V) of ``chosen`` (*), in the dtype of ``like``. PyTorch's ``one_hot`` waits for the device."""
     return torch.zeros_like(like).scatter(-1, chosen[..., None], 1.0)
