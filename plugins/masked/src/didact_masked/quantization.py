@@ -150,5 +150,6 @@ class QuantizedTargetsModule(TargetBuilderModule):
 
 
 def _one_hot(chosen: Tensor, like: Tensor) -> Tensor:
-    """One-hot vectors (*, V) of ``chosen`` (*), in the dtype of ``like``. PyTorch's ``one_hot`` waits for the device."""
+    """Returns one-hot vectors (*, V) of ``chosen`` (*) in the dtype of ``like``."""
+    # PyTorch's one_hot reads the values, and so waits for the device
     return torch.zeros_like(like).scatter(-1, chosen[..., None], 1.0)
