@@ -1,4 +1,4 @@
-"""What tests of several distributions need: commands in processes of their own, and plugins for a test alone."""
+"""Fixtures for the tests of several distributions: commands in separate processes, and plugins for one test."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Ablation on CIFAR-10: where the smooth L1 loss turns from quadratic to linear.
 
-Claim: the published setting is 2 for data2vec on images and 0, the squared error, for data2vec 2.0; the accuracy hardly depends
-    on it.
+Claim: the published setting is 2 for data2vec on images and 0, the squared error, for data2vec 2.0; the accuracy hardly
+    depends on it.
 Cost: 6 variants × 3 seeds = 18 runs of 450 steps, about 0.9 hours of one core, at the step time of
     experiments/small/images.py.
 Expected: not run yet.

@@ -4,9 +4,9 @@ Claim: the method of experiments/small/images.py, applied to frames of audio ins
     2,000 spoken digits whose nearest neighbours are of the same digit more often than those of raw features or of the
     same network at random initialisation, for a speaker without any training sample. No gain of the linear probe over
     the random network is claimed: it depends on the speaker. `experiment` holds out theo; `george`, `jackson`, `lucas`
-    and `nicolas` hold out another speaker each. Evaluate a change on all five. The settings were chosen with each of the
-    five held out in turn. A few minutes do not train the first convolutions of a waveform (linear stayed below 70), so
-    frames start as filter banks. Targets are outputs of blocks, not of feed-forward layers. The teacher averages the
+    and `nicolas` hold out another speaker each. Evaluate a change on all five. The settings were chosen with each of
+    the five held out in turn. A few minutes do not train the first convolutions of a waveform (linear stayed below 70),
+    so frames start as filter banks. Targets are outputs of blocks, not of feed-forward layers. The teacher averages the
     encoder too: with a shared encoder the targets collapse to what convolutional positions encode about the borders of
     a short crop.
 Cost: eight minutes for each speaker on one core of an AMD EPYC with bfloat16 instructions, seven on two (0.156 and

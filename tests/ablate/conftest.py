@@ -1,4 +1,4 @@
-"""Studies of tiny experiments, whose parts are a plugin that other processes find too."""
+"""Studies of tiny experiments, whose components are in a plugin that other processes find too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ablation as a value: its variants, their names, what is equal between them."""
+"""The ablation as a value: its variants, their names, and their common settings."""
 
 from __future__ import annotations
 

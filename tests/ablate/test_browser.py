@@ -1,4 +1,4 @@
-"""A study in Aim's own browser, as a researcher sees it: through a headless Chromium."""
+"""A study in Aim's web interface, viewed with a headless Chromium."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparing any runs from the command line, and saying what differs between two."""
+"""Comparing runs from the command line, and reporting the differences between two runs."""
 
 from __future__ import annotations
 

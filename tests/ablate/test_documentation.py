@@ -1,4 +1,4 @@
-"""The how-to on ablations is followed to the letter, on its data in miniature; the paper's ablations fit their data."""
+"""The how-to on ablations works as written on small data, and the paper's ablations fit their data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The statistics, against their definition, SciPy's own, and simulated studies."""
+"""The statistics against their definitions, SciPy and simulated studies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Studies as their user runs them: what is done is not done again, faults stay where they are, kills change nothing."""
+"""Studies: completed runs are not repeated, faults affect only their own run, and kills change no result."""
 
 from __future__ import annotations
 

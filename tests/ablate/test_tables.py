@@ -1,4 +1,4 @@
-"""What is written of a comparison is read back as it was."""
+"""Comparisons are read back as they were written."""
 
 from __future__ import annotations
 

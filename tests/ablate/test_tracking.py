@@ -1,4 +1,4 @@
-"""A study in Aim: read by other processes, seen through Aim's own server, and after runs were killed."""
+"""A study in Aim: read by other processes and by Aim's server, also after runs were killed."""
 
 from __future__ import annotations
 

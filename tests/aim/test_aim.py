@@ -1,4 +1,4 @@
-"""What Aim holds of a run, read back by another process as a user would."""
+"""The data that Aim stores about a run, read by another process."""
 
 from __future__ import annotations
 

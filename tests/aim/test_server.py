@@ -1,4 +1,4 @@
-"""A real Aim server: runs that are tracked by its address, killed, resumed, and left alone by it."""
+"""A real Aim server: runs are tracked by address, killed and resumed, and survive the server's failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The source tree, read as text: nothing here imports what it judges."""
+"""The source tree, read as text: no test here imports the code that it checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The core is minimal: its size, its public names, its imports, and what it needs."""
+"""The core stays minimal: its size, public names, imports and dependencies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each distribution needs is its own, declared, and nobody else's."""
+"""Each distribution declares exactly the dependencies that it uses."""
 
 from __future__ import annotations
 

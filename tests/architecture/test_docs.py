@@ -1,4 +1,4 @@
-"""What the documentation says is so: commands exist, code runs, links lead somewhere, names are documented."""
+"""The documentation is correct: commands exist, code runs, links resolve, and names are documented."""
 
 from __future__ import annotations
 

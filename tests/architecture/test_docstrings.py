@@ -1,4 +1,4 @@
-"""A tensor that crosses a public boundary states its shape there."""
+"""Docstrings state the shape of every tensor that crosses a public boundary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports run one way: experiments → plugins → didact."""
+"""Imports only go from experiments to plugins to didact."""
 
 from __future__ import annotations
 

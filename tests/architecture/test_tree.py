@@ -1,4 +1,4 @@
-"""What lies where, and how it is called."""
+"""The places and names of files."""
 
 from __future__ import annotations
 

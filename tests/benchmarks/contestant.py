@@ -1,4 +1,4 @@
-"""One contestant's process: builds its step, then takes as many as it is asked for."""
+"""The process of one contestant: it builds the contestant's step and runs the requested number of steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both contestants learn from: the published experiment's own masks over noise."""
+"""The data of both contestants: noise with the masks of the published experiment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of first-party plugins by their registered names, so that nothing here imports a plugin."""
+"""Components of first-party plugins by their registered names, so that no test here imports a plugin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What parts compute over all processes, where the others do something else."""
+"""Statistics over all processes, when other processes do not take part."""
 
 from __future__ import annotations
 

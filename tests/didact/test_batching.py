@@ -1,4 +1,4 @@
-"""The batch plan: every sample, within the budget, and the same whoever asks for which batch first."""
+"""The batch plan: all samples are used, the budget is kept, and the order of requests does not matter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors that a user can hint: what, where, how."""
+"""Errors with a message, a place and a hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading: the same batches from any number of workers, from any step, in any number of parts; errors as they are."""
+"""Loading: equal batches for any number of workers, any first step and any number of parts; errors unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much values vary over a global batch, computed from parts of it."""
+"""The variance of values over a global batch, computed from parts of the batch."""
 
 from __future__ import annotations
 

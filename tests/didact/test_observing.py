@@ -1,4 +1,4 @@
-"""Observing: the record of a run on disk, and observers that cannot harm it."""
+"""Observers: the record of a run on disk, and runs that continue when an observer fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks that are computed again in the backward pass."""
+"""Blocks with activation checkpointing."""
 
 from __future__ import annotations
 

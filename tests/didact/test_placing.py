@@ -1,4 +1,4 @@
-"""Hiding, replacing, repeating, dropping and prepending, against what each does to one position."""
+"""Hiding, replacing, repeating, dropping and prepending, tested at single positions."""
 
 from __future__ import annotations
 

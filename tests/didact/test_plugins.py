@@ -1,4 +1,4 @@
-"""Discovery: what loads, loads; what does not is named with the reason and a hint."""
+"""Plugin discovery: working plugins are loaded, and broken ones are reported with the reason and a hint."""
 
 from __future__ import annotations
 

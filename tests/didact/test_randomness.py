@@ -1,4 +1,4 @@
-"""Numbers that follow from keys."""
+"""Random numbers derived from keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which checkpoints are kept."""
+"""Retention of checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a failed step must put back: exactly what a forward pass changed, without copying what it cannot change."""
+"""Snapshots of a step: exactly the changes of a forward pass are undone, and nothing else is copied."""
 
 from __future__ import annotations
 

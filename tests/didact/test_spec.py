@@ -1,4 +1,4 @@
-"""Specs: checked when made, plain data and back, changed by dotted fields."""
+"""Specs: validation at construction, conversion to plain data and back, and changes by dotted field names."""
 
 from __future__ import annotations
 

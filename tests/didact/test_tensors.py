@@ -1,4 +1,4 @@
-"""Masks of samples joined to those of a batch, against the definitions read off one position at a time."""
+"""Batch masks collated from samples' masks, tested against the definitions at single positions."""
 
 from __future__ import annotations
 

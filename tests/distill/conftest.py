@@ -1,4 +1,4 @@
-"""A network small enough to compute by hand: one linear embedding, blocks that are one linear layer each."""
+"""A network small enough to compute by hand: a linear embedding, and blocks of one linear layer each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Latent regression by hand: distances, scale, normaliser, class token (reference §6, §12 point 6)."""
+"""Latent regression computed by hand: distances, scale, normaliser, class token (reference §6, §12 point 6)."""
 
 from __future__ import annotations
 

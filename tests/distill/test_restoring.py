@@ -1,4 +1,4 @@
-"""Restoring what was dropped, against what it does to one position."""
+"""Restoring dropped positions, tested at single positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bundles: a batch goes to disk and comes back as it was; a sample taken out of a batch is that sample's own batch."""
+"""Bundles: a batch is saved and loaded unchanged, and a sample of a batch becomes a batch of its own."""
 
 from __future__ import annotations
 

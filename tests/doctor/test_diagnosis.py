@@ -1,4 +1,4 @@
-"""The first tensor of a step that is not finite is found, whatever computes it."""
+"""Finding the first tensor of a step that is not finite, for any kind of operation."""
 
 from __future__ import annotations
 

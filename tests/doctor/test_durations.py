@@ -1,4 +1,4 @@
-"""Findings, and those about schedules and intervals in a run of a given length."""
+"""Findings, including those about schedules and intervals in a run of a given length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes forked from a server: what they find around them, what they answer, that they end with their starter."""
+"""Processes forked from a server: their environment, their answers, and their end with the parent."""
 
 from __future__ import annotations
 

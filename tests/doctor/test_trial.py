@@ -1,4 +1,4 @@
-"""Which batches a trial takes."""
+"""The batches that a trial uses."""
 
 from __future__ import annotations
 

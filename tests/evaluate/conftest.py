@@ -1,4 +1,4 @@
-"""A small world to judge: sequences of uneven length with labels, and a network in which padding would be felt."""
+"""Small labelled sequences of uneven length, and a network whose output would change if it read padding."""
 
 from __future__ import annotations
 

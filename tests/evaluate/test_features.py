@@ -1,4 +1,4 @@
-"""One path from samples to features, on which a sample's neighbours in the batch leave no trace."""
+"""Feature extraction: a sample's features do not depend on the other samples in its batch."""
 
 import attrs
 import pytest

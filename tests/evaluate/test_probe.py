@@ -1,4 +1,4 @@
-"""The probe: accuracies of what was trained and of its controls, and what makes it refuse."""
+"""The probe: accuracies of the trained network and of the controls, and the errors."""
 
 import attrs
 import numpy as np

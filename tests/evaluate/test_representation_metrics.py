@@ -1,4 +1,4 @@
-"""Health tells kinds of collapse apart."""
+"""Representation metrics distinguish kinds of collapse."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Pictures show what is masked, fill it from where the prediction points, and what a network attends to."""
+"""Visualizations: masked inputs, reconstructions and attention."""
 
 import attrs
 import numpy as np

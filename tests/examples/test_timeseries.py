@@ -1,4 +1,4 @@
-"""The example distribution as its reader uses it: installed into a fresh environment, checked, trained, evaluated."""
+"""The example distribution is installed into a fresh environment, checked, trained and evaluated."""
 
 from __future__ import annotations
 

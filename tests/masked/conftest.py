@@ -1,4 +1,4 @@
-"""transformers' wav2vec 2.0 with the codebooks of ours."""
+"""The wav2vec 2.0 model of transformers with the codebooks of didact's."""
 
 from __future__ import annotations
 

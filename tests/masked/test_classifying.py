@@ -1,4 +1,4 @@
-"""Masked cross-entropy: by definition, and as RoBERTa's loss and gradients in transformers."""
+"""Masked cross-entropy against its definition and against RoBERTa's loss and gradients in transformers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`didact cluster`: what it finds, what it refuses, and the runs that are built from what it wrote."""
+"""`didact cluster`: its results, its errors, and runs that use its codebooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Targets that are clusters, and the codebooks that say where these are."""
+"""Clusters as targets, and their codebooks."""
 
 from __future__ import annotations
 

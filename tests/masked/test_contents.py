@@ -1,4 +1,4 @@
-"""Targets that are the input itself: pixels against transformers' ViTMAE, a whole MAE included, and ids."""
+"""Targets from the input: pixels and a whole MAE against transformers' ViTMAE, and ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""wav2vec 2.0's loss, against transformers' and the paper's formulas; which distractors a position gets."""
+"""wav2vec 2.0's loss against transformers and the paper's formulas, and the distractors of a position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MAE's decoder, BERT's tied head against transformers', and HuBERT's code vectors by definition."""
+"""MAE's decoder, BERT's tied head against transformers, and HuBERT's cosine head against its definition."""
 
 from __future__ import annotations
 

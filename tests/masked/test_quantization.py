@@ -1,4 +1,4 @@
-"""wav2vec 2.0's quantised targets, against transformers', and the Gumbel softmax against its definition."""
+"""wav2vec 2.0's quantised targets against transformers, and the Gumbel softmax against its definition."""
 
 from __future__ import annotations
 

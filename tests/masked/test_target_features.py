@@ -1,4 +1,4 @@
-"""Target features of audio, against Kaldi's coefficients and the definition of their differences; earlier runs."""
+"""Target features of audio against Kaldi's coefficients and the definition of differences; earlier runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The encoder of any array, on waveforms, images, sensors and bytes."""
+"""The encoder of arrays, tested on waveforms, images, sensors and bytes."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Cells: spans of a sequence and blocks of an image, by one setting."""
+"""Cells: one setting gives spans of a sequence and blocks of an image."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Perceiver IO, against Hugging Face's on shared weights."""
+"""Perceiver IO against Hugging Face's implementation with the same weights."""
 
 import attrs
 import pytest

@@ -1,4 +1,4 @@
-"""Digits as files."""
+"""The files of the handwritten digits."""
 
 import numpy as np
 from PIL import Image

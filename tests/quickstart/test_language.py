@@ -1,4 +1,4 @@
-"""The invented language: repeatable, and no easier than it says."""
+"""The invented language: it is reproducible, and as difficult as documented."""
 
 import collections
 

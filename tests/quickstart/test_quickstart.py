@@ -1,4 +1,4 @@
-"""The command from end to end, in miniature; and its behaviour when it is called again."""
+"""The quickstart command on a small scale, and repeated calls of it."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""The synthetic voices: sound, repeatable, and no easier than they say."""
+"""The synthetic voices: they are reproducible, and as difficult as documented."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Small sound files and stores, made on the spot."""
+"""Small audio files and stores, generated for the tests."""
 
 import io
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Sound files: which are taken, and what is wrong with those that are not."""
+"""Audio files: supported files, and the faults of the others."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""The filter bank: against torchaudio, its layout, and what one frame hears."""
+"""The filter bank against torchaudio, its layout, and the receptive field of a frame."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Span masks against a plain NumPy account of the released code's rules, and the shares it was measured to give."""
+"""Span masks against a NumPy implementation of the released code's rules, and measured shares."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The waveform encoder: its layout, what it sees, what it must not see."""
+"""The waveform encoder: its layout, its receptive field, and padding."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Sound from a store, as training and evaluations hear it."""
+"""Audio from a store, in training and in evaluations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ingestion: every file once, in one order, whatever kills it; and what people read when something is wrong."""
+"""Ingestion: every file is ingested once and in order, also after a kill, and errors are clear."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ingestion of the files that their user lists: in his order, with his fields; a mistake is told by its line."""
+"""Ingestion from a manifest: its order and fields are kept, and errors name its line."""
 
 from __future__ import annotations
 

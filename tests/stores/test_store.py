@@ -1,4 +1,4 @@
-"""Stores: what is written is what is read, in any process, and what is wrong with a folder is said."""
+"""Stores: records are read as they were written, in any process, and faults of a folder are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A large text file is read in pieces, and gives what it would give as a whole."""
+"""A large text file that is read in pieces gives the same documents as when it is read at once."""
 
 import gzip
 import os

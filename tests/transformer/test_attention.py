@@ -1,4 +1,4 @@
-"""Attention that is computed a cacheful at a time is attention."""
+"""Attention that is computed in parts equals attention that is computed at once."""
 
 from __future__ import annotations
 

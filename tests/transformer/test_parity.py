@@ -1,4 +1,4 @@
-"""The Transformer against an independent implementation: the data2vec 1 models of transformers, weight for weight."""
+"""The Transformer against an independent implementation: the data2vec 1 models of transformers."""
 
 from __future__ import annotations
 

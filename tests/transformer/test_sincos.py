@@ -1,4 +1,4 @@
-"""Sines and cosines; of a grid, they are compared with other implementations in tests/vision."""
+"""Sines and cosines; tests/vision compares those of grids with other implementations."""
 
 from __future__ import annotations
 

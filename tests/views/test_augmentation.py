@@ -1,4 +1,4 @@
-"""Views: torchvision's operations, drawn from the sample's generator and key alone, as the papers have them."""
+"""Augmentations: torchvision's operations as in the papers, drawn only from the sample's generator and key."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Losses, against lightly's and the papers' formulas."""
+"""Losses against lightly's and the papers' formulas."""
 
 import attrs
 import pytest

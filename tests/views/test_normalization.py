@@ -1,4 +1,4 @@
-"""Batch normalisation, against PyTorch's."""
+"""Batch normalisation against PyTorch's."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Statistics of the whole batch are those of all processes together: two processes, started by torchrun, equal one."""
+"""Statistics of the global batch: two processes started by torchrun give the results of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Projectors, against lightly's, and the backbone that ends in one."""
+"""Projectors against lightly's, and the backbone with a projector."""
 
 import attrs
 import pytest

@@ -1,4 +1,4 @@
-"""timm's models as backbones."""
+"""Timm models as backbones."""
 
 import copy
 

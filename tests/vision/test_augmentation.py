@@ -1,4 +1,4 @@
-"""Views of images, against torchvision where it says the same."""
+"""Views of images, compared with torchvision where both define the same operation."""
 
 import math
 

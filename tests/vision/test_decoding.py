@@ -1,4 +1,4 @@
-"""Decoding: every colour mode, orientation and way of being broken."""
+"""Decoding of images: colour modes, orientations and damaged files."""
 
 import io
 

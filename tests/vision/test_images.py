@@ -1,4 +1,4 @@
-"""The source: what training and evaluations see of a store's images."""
+"""The image source: samples in training and in evaluations."""
 
 import io
 import pickle

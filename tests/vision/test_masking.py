@@ -1,4 +1,4 @@
-"""Maskers of patches, against what their papers and released code state."""
+"""Maskers of patches, tested against the papers and the released code."""
 
 import math
 import random

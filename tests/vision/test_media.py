@@ -1,4 +1,4 @@
-"""Image files on their way into a store."""
+"""Ingestion of image files."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""The patch encoder: its layout, its weights, and the order in which it hides, places and drops."""
+"""The patch encoder: its layout, its weights, and the order of hiding, adding positions and dropping."""
 
 import attrs
 import pytest

@@ -1,4 +1,4 @@
-"""Small experiments on generated data, fast enough to be run many times."""
+"""Small experiments on generated data, fast enough to run many times."""
 
 from __future__ import annotations
 

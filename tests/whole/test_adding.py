@@ -1,4 +1,4 @@
-"""``didact plugin add``: the new component's file is written, and the printed lines, once pasted, keep the contract."""
+"""``didact plugin add`` writes a component's file; with the printed lines pasted, the plugin keeps the contract."""
 
 from __future__ import annotations
 

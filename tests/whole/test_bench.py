@@ -1,4 +1,4 @@
-"""The speed of an experiment is measured; no test depends on its value."""
+"""The measurement of an experiment's speed; no test depends on the measured value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmarks run: they are of use only while they follow what they measure."""
+"""The benchmarks run with the current code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Targets or predictions that cease to vary are reported once, or end the run, as the experiment says."""
+"""Collapse of targets or predictions is reported once or ends the run, as the experiment specifies."""
 
 from __future__ import annotations
 

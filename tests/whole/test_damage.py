@@ -1,4 +1,4 @@
-"""Checkpoints that the disk damaged: named in a warning, and the one before is used; the curve stays the same."""
+"""Damaged checkpoints: a warning names them, the previous one is used, and the curve stays the same."""
 
 from __future__ import annotations
 

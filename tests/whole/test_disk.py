@@ -1,4 +1,4 @@
-"""A full disk: one message, nothing half-written, and the run goes on where there is space again."""
+"""A full disk: one error, no partial files, and the run resumes when there is space."""
 
 from __future__ import annotations
 

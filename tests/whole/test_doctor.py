@@ -1,4 +1,4 @@
-"""Every finding of the doctor, provoked and not."""
+"""The doctor's findings, each with a case that causes it and one that does not."""
 
 from __future__ import annotations
 

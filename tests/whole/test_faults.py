@@ -1,4 +1,4 @@
-"""Faults of a long run: each ends in one message, without a traceback."""
+"""Faults of a long run: each ends with one message, without a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The core alone, and each modality alone, in a fresh environment: nothing depends on what is not installed."""
+"""The core and each modality work alone in a fresh environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad input on the command line: one message that says what, where and how to mend; exit code 1; no traceback."""
+"""Invalid input on the command line: one message with a place and a hint, exit code 1, and no traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Installing a plugin changes no existing experiment; a broken one does not either, and is named."""
+"""Installing a plugin changes no existing experiment; a broken plugin changes none either and is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A loss or gradient that is not finite is explained and kept for a replay, and the experiment says what follows."""
+"""A loss or gradient that is not finite is explained and saved for a replay; the experiment sets the reaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs on several processes, started by torchrun as their user starts them: the curve is that of one process."""
+"""Runs on several processes started by torchrun: the loss curve equals that of one process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One seed, one curve: runs are killed at random moments, with a checkpoint being written after every step."""
+"""Determinism: runs that are killed at random moments give the same curve, with a checkpoint at every step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's folder read back, what may be changed of a run that is over, and the end of one that could not end itself."""
+"""Run records: reading a run's folder, changing a finished run, and runs that ended without a record."""
 
 from __future__ import annotations
 

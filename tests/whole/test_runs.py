@@ -1,4 +1,4 @@
-"""Runs as their user starts, stops and resumes them."""
+"""Starting, stopping and resuming runs from the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``didact plugin new``: every kind is found, keeps the contract and trains as it is written."""
+"""``didact plugin new``: every generated component is found, keeps the contract and can be trained unchanged."""
 
 from __future__ import annotations
 

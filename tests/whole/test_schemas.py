@@ -1,4 +1,4 @@
-"""Run folders and experiment files of earlier versions are refused by one clear error that names the new names."""
+"""Run folders and experiment files of earlier versions are rejected with an error that names the new names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a checkpoint, a way to go on, and nothing lost."""
+"""Ctrl-C and SIGTERM: a checkpoint is written, the command to resume is printed, and nothing is lost."""
 
 from __future__ import annotations
 

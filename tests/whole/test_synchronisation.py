@@ -1,4 +1,4 @@
-"""A step never waits for the device, but once: to see whether all is finite before it touches the weights."""
+"""A step waits for the device only once: to check that all values are finite before it changes the weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tutorial on plugins, run from its own text in a fresh environment: commands, files and output."""
+"""The tutorial on plugins: its commands, files and output are tested in a fresh environment."""
 
 from __future__ import annotations
 

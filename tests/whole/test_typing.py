@@ -1,4 +1,4 @@
-"""What editors know of experiments: their files type-check, and a mistake is found before anything runs."""
+"""Typing of experiments: files type-check, and mistakes are found without running them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weight decay: which parameters of the registered components are exempt, apart from biases and norms."""
+"""Weight decay: the parameters of the registered components that are exempt besides biases and norms."""
 
 from __future__ import annotations
 

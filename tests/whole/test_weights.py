@@ -1,4 +1,4 @@
-"""Runs that start from what another run has trained."""
+"""Runs that start from the weights of another run."""
 
 from __future__ import annotations
 

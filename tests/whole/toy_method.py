@@ -1,4 +1,4 @@
-"""A whole method in one file, a plugin that needs the core alone: a linear network predicts its own input's mean."""
+"""A complete method in one file, as a plugin that only needs the core: it predicts the mean of its input."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Watched:
 
     @torch.no_grad()
     def attention(self, shown: Shown, block: int) -> tuple[Attention, Tokens] | None:
-        """Returns a block's attention in one unmasked sample, weights (1, H, Q, V), and the V vectors; None if unknown."""
+        """Returns a block's attention in one unmasked sample, weights (1, H, Q, V), and its V vectors, or None."""
         with autocast(self.device, choose_precision(self.experiment.training.precision, self.device)):
             view = self._whole(shown)
             tokens = self.network.encoder.place(self.network.encoder.embed(view), None)
@@ -82,8 +82,8 @@ def attention_sheet(watched: Watched, samples: Sequence[Shown], block: int | Non
         drawn, who = _maps(shown, *found, query) if shown.is_grid else _matrices(shown, *found)
         rows.append(drawn)
     about = (
-        f"What block {index} (of 0 to {depth - 1}) of the {watched.name} attends to, head by head, in samples that it "
-        f"sees whole: {who}. From the smallest share of a map, black, to its largest; both stand above it."
+        f"Attention of each head of block {index} (of 0 to {depth - 1}) of the {watched.name} in unmasked samples: "
+        f"{who}. Black is the smallest weight of a map, white the largest; the title gives both."
     )
     return headed(flowed(rows, APART), about)
 
@@ -100,8 +100,8 @@ def features_sheet(watched: Watched, samples: Sequence[Shown]) -> Tensor | None:
         canvas = shown.picture if shown.is_grid else shown.picture[: 2 * STRIP]
         rows.append(shown.row([("", shown.picture), ("features", paint(layout, colour, canvas))]))
     about = (
-        f"What the {watched.name} makes of samples that it sees whole: the first three principal components of its "
-        f"output at all positions shown, as red, green and blue ({share:.0%} of the variance). Like colours, like "
+        f"Features of the {watched.name} for unmasked samples: the first three principal components of its output at "
+        f"all positions shown, as red, green and blue ({share:.0%} of the variance). Similar colours mean similar "
         f"features."
     )
     return headed(flowed(rows, APART), about)
@@ -142,9 +142,9 @@ def _matrices(shown: Shown, attention: Attention, tokens: Tokens) -> tuple[Tenso
     if shown.picture is not None:
         side = panels[0].shape[1]
         columns = torch.arange(side) * shown.picture.shape[1] // side
-        panels.insert(0, titled(shown.picture[:, columns], "what is read"))
-    reader = "latent" if attention.latent else "position, the first at the top,"
-    who = f"each row of a map is what one {reader} reads, each column what is read of one, the first on the left"
+        panels.insert(0, titled(shown.picture[:, columns], "input"))
+    reader = "latent" if attention.latent else "position (the first at the top)"
+    who = f"each row of a map is one attending {reader}, each column one attended position (the first on the left)"
     block = flowed(panels)
     return stacked([caption(shown.title, block.shape[1]), block], 0), who
 

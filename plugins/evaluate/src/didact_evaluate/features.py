@@ -15,9 +15,7 @@ from didact import Experiment, FeatureEncoder, HiddenState, Network, Samples, So
 from didact.machine.devices import autocast, choose_precision
 from didact.tensors import mean_over_positions, move
 
-POSITIONS_PER_BATCH = (
-    4_096  # about 1 GiB in the widest convolutions of wav2vec 2.0's encoder, which needs the most memory
-)
+POSITIONS_PER_BATCH = 4_096  # about 1 GiB in wav2vec 2.0's convolutions, which need the most memory
 READ_AHEAD = 64  # samples
 
 

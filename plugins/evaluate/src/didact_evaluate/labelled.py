@@ -56,9 +56,9 @@ def open_pair(train: Source, test: Source, limit: int | None) -> tuple[Labelled,
     if strange:
         raise DataError(
             f"no training sample has {'the class' if len(strange) == 1 else 'the classes'} "
-            f"{', '.join(repr(name) for name in strange[:5])}{' …' if len(strange) > 5 else ''} that `test` asks for",
+            f"{', '.join(repr(name) for name in strange[:5])}{' …' if len(strange) > 5 else ''} of `test`",
             where="test",
-            hint=f"label both alike; the training samples have {', '.join(repr(name) for name in known_names[:10])}"
+            hint=f"use the same labels; the training samples have {', '.join(repr(name) for name in known_names[:10])}"
             f"{' …' if len(known_names) > 10 else ''}",
         )
     names = tuple(known_names)

@@ -1,4 +1,4 @@
-"""The linear probe: multinomial logistic regression, solved to convergence, with L2 strength chosen on held-out data."""
+"""The linear probe: logistic regression solved to convergence, with L2 strength chosen on held-out data."""
 
 from __future__ import annotations
 
@@ -173,9 +173,7 @@ class _Problem:
         if self.covariance is None:
             return None
         hessian = self.covariance / self.classes
-        ridge = max(
-            strength, 1e-4
-        )  # relative to features of variance 1; below it, the factorisation often fails in float32
+        ridge = max(strength, 1e-4)  # relative to variance 1; below it, the factorisation often fails in float32
         while True:
             root: Tensor
             root, failed = torch.linalg.cholesky_ex(hessian + ridge * torch.eye(len(hessian)).to(hessian))

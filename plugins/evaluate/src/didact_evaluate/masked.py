@@ -14,10 +14,10 @@ from didact_evaluate.mosaic import hide
 from didact_evaluate.sheets import APART, flowed, headed
 from didact_evaluate.shown import Shown
 
-MARKS = "[[word]] is hidden, [[word → other]] replaced by another, [[word =]] left as it is and to be predicted."
+MARKS = "[[word]] is hidden, [[word → other]] is replaced, [[word =]] is unchanged but must be predicted."
 FILLED = (
-    "[[word → other]]: of all targets in other samples, that of other is nearest to the prediction; "
-    "[[word =]]: that of the same word is."
+    "[[word → other]]: among all targets in other samples, the target of other is nearest to the prediction; "
+    "[[word =]]: the target of the same word is nearest."
 )
 
 
@@ -28,10 +28,10 @@ def inputs_sheet(batch: Batch, views: Sequence[Sequence[Shown]], samples: int, m
         for index in range(min(samples, len(batch.ids)))
         for view, one in zip(batch.views, [shown[index] for shown in views], strict=True)
     ]
-    about = "What training sees of each sample."
+    about = "The input of training for each sample."
     if any(view.mask is not None for view in batch.views):
         red = "" if views[0][0].is_grid else ", and red in the strips"
-        about = f"What training sees of each sample, and what its masks leave. Covered in grey{red}: hidden."
+        about = f"The input of training for each sample, before and after masking. Grey{red}: hidden."
     return headed(flowed(rows, APART), about)
 
 
@@ -42,8 +42,8 @@ def reconstruction_sheet(batch: Batch, shown: Sequence[Shown], found: Found) -> 
         one, mask = shown[index], batch.views[0].mask
         rows.append(one.row([*_panels(one, mask, index, 1)[:2], ("filled", filled(shown, index, fillings))]))
     about = (
-        "Each position behind mask 1 is filled with the place of another sample whose target is nearest to what the "
-        "student predicts there."
+        "Each position hidden by mask 1 is filled with the position of another sample whose target is nearest to the "
+        "student's prediction."
     )
     return headed(flowed(rows, APART), about)
 

@@ -46,9 +46,7 @@ def hide(picture: Tensor, layout: Layout, hidden: Tensor) -> Tensor:
     drawn = picture.clone()
     for position in hidden.nonzero().flatten().tolist():
         place = cell(layout, position, picture)
-        drawn[place] = (picture[place].float() * 0.2 + GREY * 0.8).to(
-            torch.uint8
-        )  # the hidden content stays faintly visible
+        drawn[place] = (picture[place].float() * 0.2 + GREY * 0.8).to(torch.uint8)  # still faintly visible
     return drawn
 
 

@@ -120,7 +120,7 @@ def _require_fitting(signal: Signal, experiment: Experiment, field: str) -> None
     differing = [name for name in attrs.fields_dict(Signal) if getattr(fitted, name) != getattr(wanted, name)]
     if differing:
         raise SpecError(
-            f"the probe's samples are of another signal than the experiment's: "
+            f"the signal of the probe's samples differs from the experiment's: "
             f"{', '.join(f'{name} {getattr(signal, name)!r}, not {getattr(wanted, name)!r}' for name in differing)}",
             where=field,
             hint="give the probe's source the settings of the experiment's (size, sample rate, tokenizer)",

@@ -52,9 +52,7 @@ class RepresentationMetrics(Evaluation):
         samples = source.open()
         total = len(samples.lengths)
         count = min(self.samples, total)
-        indices = (
-            torch.linspace(0, total - 1, count).long().tolist()
-        )  # evenly spaced, because a store may be sorted by class
+        indices = torch.linspace(0, total - 1, count).long().tolist()  # evenly spaced: stores may be sorted by class
         networks = {"student": state.student(), "teacher": state.teacher()}
         if networks["teacher"] is networks["student"]:
             del networks["teacher"]

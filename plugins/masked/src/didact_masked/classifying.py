@@ -17,15 +17,15 @@ from didact_masked.fitting import require_own_positions, require_position_target
 
 @attrs.frozen(kw_only=True)
 class MaskedCrossEntropy(Objective):
-    """The cross-entropy of the true class at the masked positions, a mean over those of the whole global batch.
+    """The cross-entropy of the true class at the masked positions, averaged over the global batch.
 
     BERT (Devlin et al. 2019, section 3.1), BEiT (Bao et al. 2022, eq. 1) and HuBERT with α = 1 (Hsu et al. 2021,
-    eq. 1), which predicts masked frames alone. Besides the loss it logs ``predict/accuracy``, the share of masked
+    eq. 1), which predicts only masked frames. Besides the loss it logs ``predict/accuracy``, the share of masked
     positions where the true class has the largest logit.
 
     Attributes:
-        head: whose outputs are the logits, one for each class: `TiedHead` for ids of text, `CosineHead` for HuBERT's
-            clusters, ``LinearHead(initialization="truncated")`` for BEiT's, `MaskTokenDecoder` where positions are
+        head: the head that computes one logit for each class: `TiedHead` for ids of text, `CosineHead` for HuBERT's
+            clusters, ``LinearHead(initialization="truncated")`` for BEiT's, `MaskTokenDecoder` if positions are
             dropped.
     """
 

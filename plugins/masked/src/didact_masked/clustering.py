@@ -1,4 +1,4 @@
-"""k-means of an experiment's target features: the centroids of `ClusterTargets`."""
+"""k-means clustering of an experiment's target features, which gives the centroids of `ClusterTargets`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Clustering:
 
     Attributes:
         vectors: number of clustered vectors.
-        samples: number of samples that they are from.
+        samples: number of samples that the vectors come from.
         explained: share of the vectors' variance that the clusters explain.
         used: effective number of clusters: the exponential of the entropy of their sizes.
     """
@@ -52,18 +52,18 @@ def describe(
     device: torch.device,
     watch: Callable[[int], None] = lambda done: None,
 ) -> tuple[np.ndarray, int]:
-    """The target features of positions, of whole samples in random order.
+    """Computes the target features of the positions of samples in random order.
 
     Args:
-        experiment: with the source and the encoder.
-        feature: of positions.
+        experiment: the experiment, for its source and encoder.
+        feature: the target feature to compute.
         vectors: largest number of positions; fewer if the source has fewer.
-        seed: of the order.
-        device: of ``feature``.
-        watch: called with the number of positions after every few samples.
+        seed: seed of the order.
+        device: the device of ``feature``.
+        watch: called with the number of positions so far, after every few samples.
 
     Returns:
-        (P, F) float32, and the number of samples that they are from.
+        The features (P, F) float32, and the number of samples that they come from.
     """
     samples = experiment.source.open()
     order = torch.randperm(len(samples.lengths), generator=generator(seed, "cluster")).tolist()

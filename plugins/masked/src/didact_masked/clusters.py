@@ -1,4 +1,4 @@
-"""Targets that are clusters, and the codebooks with their centroids (HuBERT; BEiT, with clusters of patches)."""
+"""Clusters as targets, and the codebooks with their centroids (HuBERT, and BEiT with clusters of patches)."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ from didact_masked.target_features import TargetFeature, TargetFeatureModule
 
 @attrs.frozen(kw_only=True)
 class ClusterTargets(TargetBuilder):
-    """The cluster of a position's target feature, as an id below ``clusters``.
+    """The cluster of each position's target feature, as an id below ``clusters``.
 
-    Hsu et al. 2021, HuBERT, section II.A, with `MFCC` for its first iteration and `EarlierLayer` for the later ones. Of
-    `PatchPixels`, or of an earlier run's layer, the clusters are a visual vocabulary, as BEiT predicts (Bao et al.
-    2022, whose own is a trained discrete VAE). ``didact cluster FILE`` finds the centroids for the experiment in FILE.
+    Hsu et al. 2021, HuBERT, section II.A, with `MFCC` for the first iteration and `EarlierLayer` for later ones. With
+    `PatchPixels`, or with an earlier run's layer on images, the clusters are a visual vocabulary, as in BEiT (Bao et
+    al. 2022, whose vocabulary is a trained discrete VAE). ``didact cluster FILE`` computes the centroids for the
+    experiment in FILE.
 
     Attributes:
-        feature: of a position.
-        clusters: C; 100 of MFCCs and 500 of later layers in HuBERT, 8192 words in BEiT.
-        codebook: the file with the centroids, written by ``didact cluster``; a relative path is resolved where didact
-            was started. It must stay in place: a resumed run is built from it.
+        feature: the target feature that is clustered.
+        clusters: C, the number of clusters; in HuBERT 100 for MFCCs and 500 for later layers, in BEiT 8192.
+        codebook: the file with the centroids, written by ``didact cluster``. A relative path is relative to the current
+            folder. The file must be kept, because a resumed run reads it again.
     """
 
     codebook: str
@@ -72,11 +73,11 @@ class ClusterTargetsModule(TargetBuilderModule):
 
     @torch.no_grad()
     def forward(self, batch: Batch, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
-        """One target for each view: the nearest centroids, ids (B, T) int64."""
+        """Returns one target for each view: the ids (B, T) int64 of the nearest centroids."""
         return tuple(Target(view=index, values=self.nearest(one.view)) for index, one in enumerate(passes))
 
     def nearest(self, view: View) -> Tensor:
-        """The ids (B, T) int64 of the centroids nearest to each position's feature."""
+        """Returns the ids (B, T) int64 of the centroids that are nearest to each position's feature."""
         described = self.feature(view)  # (B, T, F)
         with torch.autocast(described.device.type, enabled=False):
             products = described @ self.centroids.T  # (B, T, C)
@@ -85,10 +86,10 @@ class ClusterTargetsModule(TargetBuilderModule):
 
 
 def read_codebook(spec: ClusterTargets, width: int) -> Tensor:
-    """The centroids (C, F) of the codebook that a spec names.
+    """Reads the centroids (C, F) from the codebook of a spec.
 
     Raises:
-        SpecError: there is none, it is damaged, or it was made for other settings.
+        SpecError: the codebook is missing or damaged, or was made for other settings.
     """
     path, hint = Path(spec.codebook), "create it with `didact cluster FILE`, on the experiment's file"
     again = f"{hint}; --replace writes it again"
@@ -112,7 +113,7 @@ def read_codebook(spec: ClusterTargets, width: int) -> Tensor:
 
 
 def write_codebook(spec: ClusterTargets, centroids: np.ndarray) -> None:
-    """Writes the centroids (C, F) float32 to the spec's file in one step."""
+    """Writes the centroids (C, F) float32 to the spec's file atomically."""
     path = Path(spec.codebook)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")

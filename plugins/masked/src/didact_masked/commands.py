@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from didact.errors import DidactError
 
 
-@click.command("cluster", short_help="Find the clusters that an experiment predicts.")
+@click.command("cluster", short_help="Compute the clusters that an experiment predicts.")
 @click.argument("reference", metavar="FILE[:NAME]")
 @click.option(
     "--set",
@@ -27,16 +27,16 @@ from didact.errors import DidactError
     type=click.IntRange(min=2),
     help="Largest number of positions to cluster, from samples in random order. They are held in memory.",
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of that order and of the initial clusters.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the sample order and of the initial clusters.")
 @click.option("--replace", is_flag=True, help="Replace an existing codebook.")
 @click.option("--device", default="auto", show_default=True, help="Device for the features: auto, cpu or cuda.")
 def cluster_command(
     reference: str, assignments: tuple[str, ...], vectors: int, seed: int, replace: bool, device: str
 ) -> None:
-    """Find the clusters that the experiment in FILE predicts, and write them to its `targets.codebook`.
+    """Compute the clusters that the experiment in FILE predicts, and write them to its `targets.codebook`.
 
-    The experiment's targets must be ClusterTargets. Mini-batch k-means (Sculley 2010) with 20 initialisations by
-    k-means++ clusters the target features of the positions, as for HuBERT.
+    The experiment's targets must be ClusterTargets. The target features of the positions are clustered as in HuBERT, by
+    mini-batch k-means (Sculley 2010) with 20 initialisations by k-means++.
     """
     from didact.building import build_network
     from didact.errors import of_field

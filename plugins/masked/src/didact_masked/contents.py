@@ -1,4 +1,4 @@
-"""Targets from the input itself: its ids, or a fixed feature of each position."""
+"""Targets computed from the input: its ids, or a fixed feature of each position."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class InputIdsModule(TargetBuilderModule):
         self.width = vocabulary
 
     def forward(self, batch: Batch, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
-        """One target for each view: its content, ids (B, T) int64.
+        """Returns one target for each view: its content, ids (B, T) int64.
 
         Raises:
-            SpecError: the encoder gives several ids one position.
+            SpecError: the encoder combines several ids into one position.
         """
         for one in passes:
             ids, positions = tuple(one.view.content.shape[1:]), one.view.layout.positions
@@ -53,13 +53,14 @@ class InputIdsModule(TargetBuilderModule):
 
 @attrs.frozen(kw_only=True)
 class FeatureTargets(TargetBuilder):
-    """A fixed feature of each position, to be regressed.
+    """A fixed feature of each position, for regression.
 
-    With `PatchPixels` the targets are MAE's (He et al. 2022, section 3, reconstruction target); with `EarlierLayer`
-    they are a trained network's, as in methods that distil a frozen teacher through a mask.
+    With `PatchPixels` the targets are those of MAE (He et al. 2022, section 3, reconstruction target). With
+    `EarlierLayer` they are hidden states of a trained network, as in methods that distil a frozen teacher by masked
+    prediction.
 
     Attributes:
-        feature: of a position.
+        feature: the target feature.
     """
 
     feature: TargetFeature = PatchPixels()
@@ -79,5 +80,5 @@ class FeatureTargetsModule(TargetBuilderModule):
 
     @torch.no_grad()
     def forward(self, batch: Batch, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
-        """One target for each view: values (B, T, F) float32."""
+        """Returns one target for each view: values (B, T, F) float32."""
         return tuple(Target(view=index, values=self.feature(one.view)) for index, one in enumerate(passes))

@@ -1,4 +1,4 @@
-"""wav2vec 2.0's objective: find the target of a position among those of other positions."""
+"""wav2vec 2.0's objective: identify a position's target among the targets of other positions."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ from didact_masked.quantization import QuantizedTarget, QuantizedTargetsModule
 
 @attrs.frozen(kw_only=True)
 class Contrastive(Objective):
-    """Finding the target of a masked position among those of other masked positions of the same sample.
+    """Identifies the target of a masked position among the targets of other masked positions of the same sample.
 
-    Baevski et al. 2020, wav2vec 2.0, section 3.2, eq. 2 to 4. It takes any continuous targets; only `QuantizedTargets`,
-    the paper's own, have a diversity. The distractors of a position follow from the sample's key
-    (`View.keys`), so no split of the batch changes them. A distractor with the same codes as the target is left out.
+    Baevski et al. 2020, wav2vec 2.0, section 3.2, eq. 2 to 4. Any continuous targets are supported; the diversity
+    requires `QuantizedTargets`, as in the paper. Distractors are drawn from each sample's key (`View.keys`), so they do
+    not depend on how the batch is split. A distractor with the same codes as the target is left out.
 
-    The diversity is a function of the whole batch, on all processes, so ``gradient_accumulation_steps`` must be 1 with
-    it. (The released code computes one for each device.) ``quantizer/perplexity`` is logged with it.
+    The diversity is a function of the global batch, so it requires ``gradient_accumulation_steps`` of 1. (The released
+    code computes it for each device.) ``quantizer/perplexity`` is logged with it.
 
     Attributes:
-        head: that predicts, of the targets' width.
-        distractors: K; 100. A masked position of a sample may be drawn more than once.
+        head: the head that predicts vectors of the targets' width.
+        distractors: K, the number of distractors; 100. The same position may be drawn more than once.
         temperature: κ; 0.1.
-        diversity: α, weight of the share of codes that are not used; 0.1. It must be 0 for other targets.
+        diversity: α, weight of the share of codes that are not used; 0.1. It must be 0 for targets without codebooks.
     """
 
     head: Head = LinearHead()
@@ -65,12 +65,12 @@ class Contrastive(Objective):
         return self.diversity == 0
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
-        """Whether there are enough positions for the distractors."""
+        """Checks that there are enough positions for the distractors."""
         shortest = preflight.layouts[0].positions
         if shortest <= self.distractors:
             yield Finding.warning(
-                f"the shortest sample has {shortest} positions, no more than the {self.distractors} distractors of "
-                f"each, which are then the same few over and over",
+                f"the shortest sample has {shortest} positions, not enough for {self.distractors} different "
+                f"distractors of each position",
                 where="distractors",
                 hint=f"at most {max(1, shortest // 2)}, or longer samples",
             )
@@ -109,10 +109,10 @@ class ContrastiveModule(ObjectiveModule):
         return {"contrast": masked, "diversity": masked} if self.spec.diversity else {"contrast": masked}
 
     def forward(self, batch: Batch, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
-        """Compares the head's predictions (N, D) with the targets (B, T, D) of their own and of other positions.
+        """Compares the head's predictions (N, D) with the targets (B, T, D) of the same and of other positions.
 
-        The diversity counts as often as this process has masked positions, so that the division by the global count
-        gives it back.
+        The diversity is multiplied by this process's number of masked positions, because the sum over all processes is
+        later divided by the global number.
         """
         require_targets(passes, targets, "Contrastive")
         contrast, right, predicted, expected, usage = [], [], [], [], []
@@ -137,10 +137,10 @@ class ContrastiveModule(ObjectiveModule):
         return Loss(terms=terms, predictions=torch.cat(predicted), targets=torch.cat(expected), scalars=scalars)
 
     def _logits(self, predictions: Tensor, target: Target, view: View) -> Tensor:
-        """How alike each prediction (N, D) and its candidates are: (N, 1 + K), its own target first.
+        """Computes the similarity of each prediction (N, D) to its candidates, its own target first: (N, 1 + K).
 
-        The similarities of all pairs of a row's positions are one product, of which the candidates are taken: K + 1
-        vectors for each position would be a hundred times the memory.
+        The similarities of all pairs of positions in a row are computed as one product, and those of the candidates are
+        selected from it. Gathering K + 1 vectors for each position would need a hundred times the memory.
         """
         mask = require_mask(view, "Contrastive")
         rows, t = mask.predicted.shape[0] * mask.masks, view.layout.positions
@@ -160,7 +160,7 @@ class ContrastiveModule(ObjectiveModule):
         return torch.where(F.pad(same, (1, 0)), float("-inf"), logits)
 
     def _perplexity(self, probabilities: Tensor) -> tuple[Tensor, int]:
-        """How many codes the mean of probabilities (N, G, V) uses, in all groups together, and how many there are."""
+        """Computes the effective number of codes, over all groups, of probabilities (N, G, V), and the largest one."""
         _, groups, codes = probabilities.shape
         total, count = probabilities.sum(0), torch.full((), float(len(probabilities)), device=probabilities.device)
         if self.training:
@@ -171,29 +171,29 @@ class ContrastiveModule(ObjectiveModule):
 
 
 def draw_distractors(mask: BatchMask, keys: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
-    """Other masked positions of the same row, uniformly, for every masked position.
+    """Draws other masked positions of the same row, uniformly, for every masked position.
 
     Args:
-        mask: of B samples and M masks each, of N masked positions in all.
-        keys: (B,) int64 on the CPU; see `View.keys`. None, outside training: each sample's place in the batch.
-        count: K.
+        mask: M masks for each of B samples, with N masked positions in total.
+        keys: (B,) int64 on the CPU; see `View.keys`. None, outside training: each sample's index in the batch.
+        count: K, the number of distractors.
 
     Returns:
-        (N, K) int64, which of the N they are, and (N,) bool; true = its row has another one at all. Where it has not, a
-        position is its own distractor.
+        (N, K) int64, indices into the N masked positions, and (N,) bool; true = the position's row has another masked
+        position. Otherwise the position is its own distractor.
     """
     samples, masks, t = mask.predicted.shape
     keys = torch.arange(samples) if keys is None else keys
     drawn = uniform(keys, t * masks * count).to(mask.mask_indices.device, non_blocking=True)  # (B, T·M·K)
-    # (B, T·M·K) -> (R·T, K), position by position: what the first ones get is the same whatever T
+    # (B, T·M·K) -> (R·T, K), position by position, so that the draws of the first positions do not depend on T
     drawn = drawn.view(samples, t, masks, count).transpose(1, 2).flatten(0, 2)
     drawn = drawn.index_select(0, mask.mask_indices)  # (N, K)
     row = mask.mask_indices // t  # (N,)
     held = mask.predicted.flatten(0, 1).sum(1)  # (R,)
-    first = held.cumsum(0) - held  # (R,), of the row's in N
+    first = held.cumsum(0) - held  # (R,), index into N of each row's first position
     place = torch.arange(len(row), device=row.device)
     others = (held - 1).index_select(0, row)[:, None]  # (N, 1)
-    choice = (drawn * others).long().minimum((others - 1).clamp(min=0))  # (N, K), among the others
+    choice = (drawn * others).long().minimum((others - 1).clamp(min=0))  # (N, K), among the row's other positions
     choice = first.index_select(0, row)[:, None] + choice
-    choice = choice + (choice >= place[:, None])  # leaves out itself
+    choice = choice + (choice >= place[:, None])  # skips the position itself
     return torch.where(others > 0, choice, place[:, None]), (others > 0).squeeze(1)

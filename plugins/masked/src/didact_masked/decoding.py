@@ -1,4 +1,4 @@
-"""Heads of methods that predict content: MAE's decoder, BERT's tied head, HuBERT's code vectors."""
+"""Heads of masked prediction: MAE's decoder, BERT's tied head, and HuBERT's cosine head."""
 
 from __future__ import annotations
 
@@ -23,20 +23,19 @@ from didact_distill.heads import require_all_positions
 from didact_distill.restoring import restore
 from didact_transformer.sincos import sincos_positions
 
-STD = 0.02  # of the first weights, in BERT and in MAE
+STD = 0.02  # standard deviation of initial weights, in BERT and in MAE
 
 
 @attrs.frozen(kw_only=True)
 class MaskTokenDecoder(Head):
-    """MAE's decoder: the visible outputs in their places, a mask token in all others, positions, and a few blocks.
+    """MAE's decoder: a small backbone over the visible outputs and mask tokens, with position codes.
 
-    He et al. 2022, section 3: it sees the whole sequence and is discarded after pretraining.
+    He et al. 2022, section 3. The decoder sees the whole sequence and is discarded after pretraining.
 
     Attributes:
-        width: of its vectors; 512 in MAE.
-        backbone: of that width; in MAE eight blocks of 16 heads with norms before them:
-            ``Transformer(width=512, depth=8, heads=16, norm="pre", norm_epsilon=1e-6, dropout=0.0,
-            attention_dropout=0.0)``.
+        width: width of the decoder's vectors; 512 in MAE.
+        backbone: a backbone of that width; in MAE eight pre-norm blocks of 16 heads: ``Transformer(width=512, depth=8,
+            heads=16, norm="pre", norm_epsilon=1e-6, dropout=0.0, attention_dropout=0.0)``.
     """
 
     backbone: Backbone
@@ -48,7 +47,7 @@ class MaskTokenDecoder(Head):
     def build(self, network: Network, target_width: int) -> MaskTokenDecoderModule:
         with of_field("backbone"):
             backbone = self.backbone.build(self.width, network.layout)
-        layout = network.layout if network.layout is not None else Layout((1,))  # else each view has its own
+        layout = network.layout if network.layout is not None else Layout((1,))  # sizes differ: computed for each view
         return MaskTokenDecoderModule(network.backbone.width, self.width, backbone, layout, target_width)
 
 
@@ -56,10 +55,10 @@ class MaskTokenDecoderModule(HeadModule):
     """The decoder's weights.
 
     Attributes:
-        embed: from the student's outputs to the decoder's width.
-        mask_token: (1, D'); decayed, as in the released code.
-        positions: (T, D'); fixed, of the layout that it was built for.
-        predict: from the decoder's outputs to the targets' width.
+        embed: maps the student's outputs to the decoder's width.
+        mask_token: (1, D'); subject to weight decay, as in the released code.
+        positions: (T, D'); the fixed position codes of the layout that the decoder was built for.
+        predict: maps the decoder's outputs to the targets' width.
     """
 
     positions: Tensor
@@ -78,7 +77,7 @@ class MaskTokenDecoderModule(HeadModule):
             nn.init.zeros_(layer.bias)
 
     def forward(self, context: BackboneOutput, mask: BatchMask, padding: Tensor | None) -> Tensor:
-        """Predictions (N, F) from the visible outputs (R, V, D), prefix tokens included."""
+        """Computes predictions (N, F) from the visible outputs (R, V, D), which include prefix tokens."""
         sequence, prefix = context.tokens, context.tokens.num_prefix_tokens
         x = self.embed(context.output)  # (R, E + V, D')
         rows, t = x.shape[0], sequence.layout.positions
@@ -87,7 +86,7 @@ class MaskTokenDecoderModule(HeadModule):
         if padding is not None and prefix:
             padding = torch.cat([padding.new_zeros(rows, prefix), padding], 1)  # (R, E + T)
         tokens = Tokens(
-            features=torch.cat([x[:, :prefix].to(placed.dtype), placed], 1),  # float32, as positions need
+            features=torch.cat([x[:, :prefix].to(placed.dtype), placed], 1),  # float32, for the position codes
             layout=sequence.layout,
             padding=padding,
             num_prefix_tokens=prefix,
@@ -105,12 +104,12 @@ class MaskTokenDecoderModule(HeadModule):
 
 @attrs.frozen(kw_only=True)
 class TiedHead(Head):
-    """BERT's head: a linear layer, GELU and a norm, and the table of the encoder's own embeddings as the last layer.
+    """BERT's head: a linear layer, GELU, a layer norm, and a last layer that shares the encoder's embedding table.
 
-    Devlin et al. 2019; each id has a bias of its own.
+    Devlin et al. 2019. Each id has a learned bias.
 
     Attributes:
-        epsilon: of the norm; 1e-5 in RoBERTa, 1e-12 in BERT.
+        epsilon: epsilon of the norm; 1e-5 in RoBERTa, 1e-12 in BERT.
     """
 
     epsilon: float = 1e-5
@@ -131,11 +130,11 @@ class TiedHead(Head):
 
 
 class TiedLayers(nn.Module):
-    """The layers of `TiedHead`; the table is the encoder's, and is in its state alone."""
+    """The layers of `TiedHead`. The embedding table belongs to the encoder and is saved only with the encoder."""
 
     def __init__(self, encoder: FeatureEncoderModule, width: int, table: nn.Parameter, epsilon: float) -> None:
         super().__init__()
-        # in a tuple, so that it is not a submodule; read at each use, because a sharded table is another tensor
+        # in a tuple, so that it is not a submodule; the table is read at each use, because sharding replaces the tensor
         self.encoder = (encoder,)
         classes, inner = table.shape
         self.dense = nn.Linear(width, inner)
@@ -145,7 +144,7 @@ class TiedLayers(nn.Module):
         nn.init.zeros_(self.dense.bias)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Outputs (N, D) to logits (N, C)."""
+        """Maps outputs (N, D) to logits (N, C)."""
         table = self.encoder[0].input_embeddings()
         assert table is not None
         return nn.functional.linear(self.norm(nn.functional.gelu(self.dense(rows))), table, self.bias)
@@ -153,13 +152,13 @@ class TiedLayers(nn.Module):
 
 @attrs.frozen(kw_only=True)
 class CosineHead(Head):
-    """HuBERT's head: cosines of a projected output with each cluster's learned vector, over a temperature.
+    """HuBERT's head: cosines of the projected output with a learned vector for each cluster, divided by a temperature.
 
-    Hsu et al. 2021, section II.E, eq. 3; the projection has a bias, as released.
+    Hsu et al. 2021, section II.E, eq. 3. The projection has a bias, as released.
 
     Attributes:
-        width: of the vectors that are compared; 256 for base models.
-        temperature: τ, over which the cosines are divided; 0.1.
+        width: width of the compared vectors; 256 for base models.
+        temperature: τ, by which the cosines are divided; 0.1.
     """
 
     width: int = 256
@@ -178,8 +177,8 @@ class CosineLayers(nn.Module):
     """The layers of `CosineHead`.
 
     Attributes:
-        projection: of the outputs.
-        codes: (C, width); a vector for each cluster.
+        projection: maps the outputs to ``width``.
+        codes: (C, width); the vector of each cluster.
     """
 
     def __init__(self, inputs: int, width: int, classes: int, temperature: float) -> None:
@@ -189,7 +188,7 @@ class CosineLayers(nn.Module):
         self.codes = nn.Parameter(torch.rand(classes, width))  # uniform in [0, 1), as released
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Outputs (N, D) to logits (N, C) float32."""
+        """Maps outputs (N, D) to logits (N, C) float32."""
         projected = nn.functional.normalize(self.projection(rows).float(), dim=-1)
         codes = nn.functional.normalize(self.codes.float(), dim=-1)
         with torch.autocast(rows.device.type, enabled=False):  # bfloat16 has too few digits for cosines near 1

@@ -16,18 +16,18 @@ from didact_masked.target_features import TargetFeature, TargetFeatureModule
 
 @attrs.frozen(kw_only=True)
 class EarlierLayer(TargetFeature):
-    """A hidden state of a network that another run trained, on the whole input; the network is not trained.
+    """A hidden state of the network of an earlier run, computed on the unmasked input; that network stays frozen.
 
-    HuBERT's later iterations cluster the sixth block of the one before (Hsu et al. 2021, section IV.B). The other run's
-    folder must stay where it is: this run's parts are built from it, also when resumed. It computes in this run's
-    precision.
+    HuBERT's later iterations cluster the sixth block of the previous network (Hsu et al. 2021, section IV.B). The
+    earlier run's folder must not be moved, because this run reads it when it starts and when it resumes. The earlier
+    network computes in this run's precision.
 
     Attributes:
-        run: the other run's folder.
-        block: whose feature it is, from 1 for the lowest.
-        feature: of it.
-        network: the ``student`` or the ``teacher``.
-        step: of the checkpoint; None for the newest there is.
+        run: the earlier run's folder.
+        block: the block whose hidden state is used, counted from 1 for the lowest.
+        feature: which feature of the block is used.
+        network: the ``student`` or the ``teacher`` of the earlier run.
+        step: the step of the checkpoint. None: the newest checkpoint.
     """
 
     run: str
@@ -48,14 +48,14 @@ class EarlierLayer(TargetFeature):
             raise SpecError(
                 f"the run in {self.run} learned from {theirs}, and the source gives {ours}",
                 where="run",
-                hint="take a run of the same kind of samples",
+                hint="use a run on the same kind of samples",
             )
         depth = len(earlier.backbone.blocks)
         if self.block > depth:
             raise SpecError(
                 f"EarlierLayer.block must be at most {depth}, the depth of the network in {self.run}, got {self.block}",
                 where="block",
-                hint="HuBERT takes the middle one",
+                hint="HuBERT uses the middle block",
             )
         return EarlierLayerModule(earlier, HiddenState(block=self.block - 1, feature=self.feature))
 
@@ -66,7 +66,7 @@ def _said(signal: Signal) -> str:
 
 
 class EarlierLayerModule(TargetFeatureModule):
-    """The other network; always in evaluation mode."""
+    """The earlier network, always in evaluation mode."""
 
     def __init__(self, network: Network, wanted: HiddenState) -> None:
         super().__init__()
@@ -75,15 +75,15 @@ class EarlierLayerModule(TargetFeatureModule):
         self.train(False)
 
     def train(self, mode: bool = True) -> Self:
-        """Stays in evaluation mode."""
+        """Keeps evaluation mode."""
         return super().train(False)
 
     @torch.no_grad()
     def forward(self, view: View) -> Tensor:
-        """The block's feature at every position: (B, T, D) float32.
+        """Computes the block's feature at every position: (B, T, D) float32.
 
         Raises:
-            SpecError: the other network has other positions.
+            SpecError: the earlier network has a different number of positions.
         """
         tokens = self.network.encoder.embed(view)
         positions, expected = tokens.features.shape[1], view.layout.positions
@@ -91,7 +91,7 @@ class EarlierLayerModule(TargetFeatureModule):
             raise SpecError(
                 f"the other network has {positions} positions where this one has {expected}",
                 where="experiment.targets.feature.run",
-                hint="take a run whose encoder has the same patches or strides",
+                hint="use a run whose encoder has the same patches or strides",
             )
         context = self.network.contextualize(tokens, None, (self.wanted,))
         return context.positions_only(context.hidden_states[0]).float()

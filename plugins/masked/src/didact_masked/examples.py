@@ -1,4 +1,4 @@
-"""Small instances of what didact-masked registers, for the contract's rules."""
+"""Small instances of the components of didact-masked, for the contract's rules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from didact_masked.pixels import PatchPixels
 from didact_masked.quantization import QuantizedTargets
 
 words = NoiseSource(kind="tokens", axes=(12,), uneven=True, vocabulary=11)
-even = TinySource()  # of one size, so that a layout is known
+even = TinySource()  # samples of one size, so that the layout is known
 text: dict[str, Any] = {"source": words, "encoder": TinyWords()}
 decoder = MaskTokenDecoder(width=6, backbone=TinyBackbone(depth=2))
 quantized = QuantizedTargets(width=6, groups=2, codes=5, noise=0.0, dropout=0.0)
@@ -29,7 +29,7 @@ dropping = TinyMasker(masks=2, corruption="drop")
 
 
 def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
-    """The examples, and in ``folder`` the codebook that one reads."""
+    """Returns the examples, and writes the codebook that one of them reads to ``folder``."""
     clusters = ClusterTargets(codebook=str(folder / "walks.npz"), feature=PatchPixels(normalize=False), clusters=4)
     drawn = torch.randn(4, even.channels, generator=torch.Generator().manual_seed(0))
     write_codebook(clusters, drawn.numpy())

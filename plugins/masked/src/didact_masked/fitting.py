@@ -1,4 +1,4 @@
-"""Checks that the parts of a method fit the objectives of this package."""
+"""Checks that the components of an experiment fit the objectives of this package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def require_position_targets(
     """Checks, when an objective is built, that the targets are of one kind and that each position has one.
 
     Raises:
-        SpecError: they are not; names the objective and the targets.
+        SpecError: the targets do not fit; the error names the objective and the targets.
     """
     if (targets.kind, targets.level) != (kind, "position"):
         builder = type(targets).__name__.removesuffix("Module")
@@ -24,7 +24,7 @@ def require_position_targets(
 
 
 def require_own_positions(student: StudentPass, objective: str) -> None:
-    """Checks that the student's outputs stand for the positions of its view, which the mask numbers.
+    """Checks that the student's outputs have the positions of the view, to which the mask refers.
 
     Raises:
         SpecError: the backbone changed the positions, as convolutional networks do.

@@ -10,19 +10,19 @@ from torch import Tensor, nn
 from didact import Network, SpecError, View
 from didact_masked.target_features import TargetFeature, TargetFeatureModule
 
-WINDOW_MS, HOP_MS = 25, 10  # of a frame of `MFCC`, and from one to the next: Kaldi's
-DELTA_FRAMES = 5  # that a difference of `MFCC` is taken over: the recipe's
+WINDOW_MS, HOP_MS = 25, 10  # length of a frame and distance between frames, as in Kaldi
+DELTA_FRAMES = 5  # frames for a difference, as in HuBERT's recipe
 
 
 @attrs.frozen(kw_only=True)
 class MFCC(TargetFeature):
-    """Mel-frequency cepstral coefficients with their first and second differences: what HuBERT's first clusters are of.
+    """Mel-frequency cepstral coefficients with first and second differences, as in HuBERT's first iteration.
 
-    Hsu et al. 2021, HuBERT, section IV.B: 13 coefficients, computed as Kaldi does, 25 ms every 10 ms, and the
-    differences over five frames: 39 numbers. A position takes the frame that begins with it.
+    Hsu et al. 2021, HuBERT, section IV.B: 13 coefficients, computed as in Kaldi for 25 ms every 10 ms, and differences
+    over five frames, which makes 39 numbers. Each position uses the frame that starts at the same time.
 
     Attributes:
-        coefficients: of each frame, of 23 mel bands.
+        coefficients: number of coefficients of each frame, from 23 mel bands.
     """
 
     coefficients: int = 13
@@ -41,7 +41,7 @@ class MFCC(TargetFeature):
         if stride is None or stride % hop:
             said = "the encoder has no stride" if stride is None else f"the encoder's stride is {stride}"
             raise SpecError(
-                f"MFCC has a frame every {hop} values ({HOP_MS} ms), of which a position is to take one: {said}",
+                f"MFCC has a frame every {hop} values ({HOP_MS} ms), and each position uses one: {said}",
                 hint=f"use an encoder of frames whose stride is a multiple of {hop}, or another target feature",
             )
         return MFCCModule(self, signal.rate_hz, stride // hop)
@@ -51,7 +51,7 @@ class MFCCModule(TargetFeatureModule):
     """No weights.
 
     Attributes:
-        frames: from one position to the next.
+        frames: number of frames from one position to the next.
     """
 
     def __init__(self, spec: MFCC, rate_hz: int, frames: int) -> None:
@@ -61,7 +61,7 @@ class MFCCModule(TargetFeatureModule):
 
     @torch.no_grad()
     def forward(self, view: View) -> Tensor:
-        """Waveforms (B, S) to (B, T, 3 · coefficients)."""
+        """Computes (B, T, 3 · coefficients) from waveforms (B, S)."""
         waveforms = view.content
         with torch.autocast(waveforms.device.type, enabled=False):
             frames = self._coefficients(waveforms.float())  # (B, C, T')
@@ -73,13 +73,14 @@ class MFCCModule(TargetFeatureModule):
         return described[:, taken.clamp(max=described.shape[1] - 1)]  # (B, T, F)
 
     def _coefficients(self, waveforms: Tensor) -> Tensor:
-        """Of waveforms (B, S), padding included: (B, C, T').
+        """Computes the coefficients of waveforms (B, S), padding included: (B, C, T').
 
-        Kaldi's frames know nothing of each other, so the waveforms are told as one: a call takes half the time of many.
+        Kaldi's frames are independent of each other, so the waveforms are concatenated: one call takes half the time of
+        a call for each waveform.
         """
         samples, size = waveforms.shape
         size = max(size, self.window)
-        room = -(-size // self.hop) * self.hop  # so that each begins with a frame
+        room = -(-size // self.hop) * self.hop  # so that each waveform starts with a frame
         line = nn.functional.pad(waveforms, (0, room - waveforms.shape[1])).flatten()
         frames: Tensor = torchaudio.compliance.kaldi.mfcc(
             nn.functional.pad(line, (0, self.window - self.hop))[None],
@@ -89,13 +90,13 @@ class MFCCModule(TargetFeatureModule):
             frame_shift=HOP_MS,
             use_energy=False,
         )  # (B · room / hop, C)
-        own = (size - self.window) // self.hop + 1  # the others reach into the next waveform
+        own = (size - self.window) // self.hop + 1  # later frames reach into the next waveform
         return frames.view(samples, room // self.hop, -1)[:, :own].transpose(1, 2)
 
     def _held(self, view: View, frames: int) -> Tensor:
-        """Which frame stands at each place, (B, 1, T') int64: beyond a sample's end its last one.
+        """Returns the index of the frame to use at each place, (B, 1, T') int64: beyond a sample's end its last frame.
 
-        So its differences there are those that it has when it is alone.
+        A sample's differences are therefore the same with and without padding.
         """
         places = torch.arange(frames, device=view.content.device).expand(len(view.content), -1)  # (B, T')
         if view.lengths is None:
@@ -104,6 +105,6 @@ class MFCCModule(TargetFeatureModule):
         return places.minimum(last.clamp(min=0)[:, None])[:, None]
 
     def _differences(self, values: Tensor, held: Tensor) -> Tensor:
-        """Of neighbouring frames: (B, C, T') to (B, C, T')."""
+        """Computes the differences of neighbouring frames: (B, C, T') to (B, C, T')."""
         differences: Tensor = torchaudio.functional.compute_deltas(values, win_length=DELTA_FRAMES)
         return differences.gather(2, held.expand_as(differences))

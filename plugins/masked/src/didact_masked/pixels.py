@@ -1,4 +1,4 @@
-"""MAE's target features: the values themselves."""
+"""MAE's target features: the values of each patch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from didact_masked.target_features import TargetFeature, TargetFeatureModule
 
 @attrs.frozen(kw_only=True)
 class PatchPixels(TargetFeature):
-    """The values themselves of the piece of the sample that a position stands for, as MAE predicts them.
+    """The values of the patch at each position, as MAE predicts them.
 
-    Serves images and every other array (C, *axes) that the layout's positions divide evenly, axis by axis.
+    It supports images and all other arrays (C, *axes) that the layout's positions divide evenly along each axis.
 
     Attributes:
-        normalize: whether each piece's values get mean 0 and variance 1, which improves what is learned (He et al.
-            2022, table 1d).
-        epsilon: added to that variance; 1e-6 as released.
+        normalize: whether the values of each patch are normalised to mean 0 and variance 1, which improves the
+            representations (He et al. 2022, table 1d).
+        epsilon: added to the variance; 1e-6 as released.
     """
 
     normalize: bool = True
@@ -45,9 +45,9 @@ class PatchPixels(TargetFeature):
             width *= side // parts
         if width == 1 and self.normalize:
             raise SpecError(
-                "a position stands for one value, which has no variance to be normalised by",
+                "each position holds one value, which has no variance to normalise by",
                 where="normalize",
-                hint="False, or an encoder whose positions stand for more",
+                hint="False, or an encoder with larger patches",
             )
         return PatchPixelsModule(self, width)
 
@@ -60,7 +60,7 @@ class PatchPixelsModule(TargetFeatureModule):
         self.spec, self.width = spec, width
 
     def forward(self, view: View) -> Tensor:
-        """Content (B, C, H·p, W·p) to (B, T, p·p·C), rows of a piece first, channels last, as MAE's."""
+        """Cuts content (B, C, H·p, W·p) into patches (B, T, p·p·C), row by row with channels last, as in MAE."""
         content, layout = view.content.float(), view.layout.shape
         samples, channels, *sides = content.shape
         cut = [size for parts, side in zip(layout, sides, strict=True) for size in (parts, side // parts)]
@@ -69,5 +69,5 @@ class PatchPixelsModule(TargetFeatureModule):
         values = content.reshape(samples, channels, *cut).permute(order).reshape(samples, -1, self.width)  # (B, T, F)
         if not self.spec.normalize:
             return values
-        variance, mean = torch.var_mean(values, -1, keepdim=True)  # of F - 1, as released
+        variance, mean = torch.var_mean(values, -1, keepdim=True)  # unbiased (F - 1), as released
         return (values - mean) / (variance + self.spec.epsilon).sqrt()

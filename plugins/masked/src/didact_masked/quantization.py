@@ -15,21 +15,21 @@ from didact.preflight import Finding, Preflight
 
 @attrs.frozen(kw_only=True)
 class QuantizedTargets(TargetBuilder):
-    """The encoder's latents, quantised by a product of codebooks that a Gumbel softmax chooses from.
+    """The encoder's latents, quantised by product quantisation with a Gumbel softmax.
 
     Baevski et al. 2020, wav2vec 2.0, section 2; Jegou et al. 2011 for product quantisation, Jang et al. 2016 for the
-    softmax. A gradient flows to the codebooks, and through them to the encoder.
+    softmax. Gradients flow to the codebooks, and through the choice of codes to the encoder.
 
     Attributes:
-        width: of a target; 256 for base models, 768 for large ones.
-        groups: G, codebooks, of each of which a code is chosen; 2.
-        codes: V, of each codebook; 320.
+        width: width of a target; 256 for base models, 768 for large ones.
+        groups: G, the number of codebooks; one code is chosen from each; 2.
+        codes: V, the number of codes in each codebook; 320.
         start: temperature of the Gumbel softmax before the first step; 2.
-        end: below which it does not fall; 0.5 for base models, 0.1 for large ones.
-        decay: its factor for every optimizer step; 0.999995, which takes 277 000 steps from 2 to 0.5.
-        noise: scale of the Gumbel noise, which is drawn anew in every pass; 1. With 0 the likeliest code is taken
-            always.
-        dropout: of the latents on their way here; 0.1.
+        end: smallest temperature; 0.5 for base models, 0.1 for large ones.
+        decay: factor of the temperature for each optimizer step; 0.999995, which takes 277 000 steps from 2 to 0.5.
+        noise: scale of the Gumbel noise, which is drawn anew in every pass; 1. With 0 the most probable code is always
+            chosen.
+        dropout: dropout of the latents before quantisation; 0.1.
     """
 
     width: int = 256
@@ -58,7 +58,7 @@ class QuantizedTargets(TargetBuilder):
         return max(self.end, self.start * self.decay**step)
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
-        """Whether the temperature reaches ``end``."""
+        """Checks that the temperature reaches ``end``."""
         last = self.temperature(preflight.steps)
         if last > self.end:
             yield Finding.warning(
@@ -83,8 +83,9 @@ class QuantizedTarget(Target):
     """A target of `QuantizedTargets`, with its codes.
 
     Attributes:
-        ids: (B, T) int64; one number for the codes that were chosen together.
-        probabilities: (B, T, G, V) float32, with gradient; of the codes, without noise and at temperature 1.
+        ids: (B, T) int64; one number for each combination of chosen codes.
+        probabilities: (B, T, G, V) float32, with gradient; the probabilities of the codes, without noise and at
+            temperature 1.
     """
 
     ids: Tensor
@@ -95,9 +96,9 @@ class QuantizedTargetsModule(TargetBuilderModule):
     """The codebooks.
 
     Attributes:
-        logits: from a position's latents to the logits of all codes.
+        logits: maps a position's latents to the logits of all codes.
         codebooks: (G, V, D / G).
-        projection: of the chosen codes, side by side.
+        projection: maps the concatenated chosen codes to the target.
         temperature: a scalar.
     """
 
@@ -115,7 +116,7 @@ class QuantizedTargetsModule(TargetBuilderModule):
         nn.init.zeros_(self.logits.bias)
 
     def forward(self, batch: Batch, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
-        """One target for each view: values (B, T, D), with gradient."""
+        """Returns one target for each view: values (B, T, D), with gradient."""
         return tuple(self._quantize(index, one.tokens.latents) for index, one in enumerate(passes))
 
     def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float]:
@@ -124,7 +125,7 @@ class QuantizedTargetsModule(TargetBuilderModule):
         return {"quantizer/temperature": temperature}
 
     def _quantize(self, view: int, latents: Tensor | None) -> QuantizedTarget:
-        """Latents (B, T, F) as codes, straight through: the choice forward, its probabilities backward."""
+        """Quantises latents (B, T, F) with a straight-through gradient: hard choice forward, softmax backward."""
         assert latents is not None, "an encoder with a latent_width gives latents"
         spec = self.spec
         samples, t, _ = latents.shape
@@ -149,5 +150,6 @@ class QuantizedTargetsModule(TargetBuilderModule):
 
 
 def _one_hot(chosen: Tensor, like: Tensor) -> Tensor:
-    """1 where ``chosen`` (*) says, 0 elsewhere: (*, V), as ``like`` is. PyTorch's own looks at values, and waits."""
+    """Returns one-hot vectors (*, V) of ``chosen`` (*) in the dtype of ``like``."""
+    # PyTorch's one_hot reads the values, and so waits for the device
     return torch.zeros_like(like).scatter(-1, chosen[..., None], 1.0)

@@ -1,4 +1,4 @@
-"""Target features: numbers that describe each position without the network that is trained."""
+"""Target features: fixed descriptions of each position, computed without the network that is trained."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ class TargetFeature(Spec, abc.ABC):
 
     @abc.abstractmethod
     def build(self, network: Network) -> TargetFeatureModule:
-        """The module, for the samples that ``network`` reads.
+        """Builds the module for the samples that ``network`` reads.
 
         Raises:
-            SpecError: it is not defined for such samples.
+            SpecError: the feature is not defined for such samples.
         """
 
 
 class TargetFeatureModule(nn.Module, abc.ABC):
-    """The module of a target feature; nothing in it is trained.
+    """The module of a target feature. It is never trained.
 
     Attributes:
-        width: F.
+        width: F, the number of values for each position.
     """
 
     width: int
 
     @abc.abstractmethod
     def forward(self, view: View) -> Tensor:
-        """The feature of every position of a view: (B, T, F) float32, without gradient.
+        """Computes the feature of every position of a view: (B, T, F) float32, without gradient.
 
-        It does not depend on the other samples of the batch. At padding it is finite and has no meaning.
+        A sample's feature must not depend on the other samples of the batch. At padding it must be finite; its value is
+        not used.
         """

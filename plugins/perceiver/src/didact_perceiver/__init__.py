@@ -1,4 +1,4 @@
-"""Perceiver IO for didact, and an encoder of any array: one experiment for images, speech and text."""
+"""Perceiver IO and an encoder for arrays of any modality, for didact: one experiment for images, speech and text."""
 
 from lazy_loader import attach_stub
 

@@ -1,4 +1,4 @@
-"""An encoder of any array: bytes, pixels, samples. It knows shapes and ids, and no modality."""
+"""An encoder of arrays of any modality, such as bytes, pixels or audio samples."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from didact_perceiver.positions import FourierPositions
 
 @attrs.frozen(kw_only=True)
 class Arrays(FeatureEncoder):
-    """Patches of an array as vectors: one linear map of the values, and one of the place's Fourier features, added.
+    """Encodes patches of an array: a linear map of the values plus a linear map of the position's Fourier features.
 
-    That is a linear map of the two side by side, which Perceiver feeds its cross-attention. An array of one axis is a
-    sequence of values; of several, the first are its channels and the others its grid: a waveform (S,), an image
-    (3, H, W), sensors (C, S). Ids, such as a text's bytes, are values as one-hot vectors.
+    The sum equals one linear map of values and Fourier features concatenated, which is the input of Perceiver's
+    cross-attention. An array with one axis is a sequence of values. With several axes, the first axis holds the
+    channels and the others form a grid: a waveform (S,), an image (3, H, W), sensors (C, S). Ids, such as the bytes of
+    a text, are treated as one-hot vectors.
 
     Attributes:
-        width: D of each vector.
-        patch: positions of the array along each axis that make one vector; 1 in Perceiver, where every pixel and byte
-            is one. What is left over at the end of an axis is cut off.
-        positions: how a place is coded; give the backbone the same.
+        width: D, the width of each vector.
+        patch: size of a patch along each axis; 1 in Perceiver, where every pixel or byte is a position. Values left
+            over at the end of an axis are dropped.
+        positions: the position codes; use the same for the backbone.
     """
 
     width: int = 768
@@ -57,11 +58,12 @@ class Arrays(FeatureEncoder):
 
 
 class ArraysModule(FeatureEncoderModule):
-    """The two maps, and what stands at hidden positions.
+    """The two linear maps and the mask embedding.
 
     Attributes:
-        values: of a patch's values; of ids, a vector for each id at each place of a patch, which are added.
-        places: of Fourier features.
+        values: maps a patch's values. For ids it is a table with a vector for each id at each place in a patch, and the
+            vectors of a patch are added.
+        places: maps Fourier features.
         mask_embedding: (D,).
     """
 
@@ -75,7 +77,7 @@ class ArraysModule(FeatureEncoderModule):
             self.values: nn.Module = nn.Linear(channels * spec.patch**axes, spec.width)
         else:
             table = nn.Embedding(spec.patch * self.vocabulary, spec.width)
-            nn.init.normal_(table.weight, std=(3 * spec.patch) ** -0.5)  # as large as the linear map's of unit variance
+            nn.init.normal_(table.weight, std=(3 * spec.patch) ** -0.5)  # the linear map's scale for unit variance
             self.values = table
         self.places = nn.Linear(spec.positions.width(axes), spec.width, bias=False)
         self.mask_embedding = nn.Parameter(torch.randn(spec.width) * 3**-0.5)
@@ -85,7 +87,7 @@ class ArraysModule(FeatureEncoderModule):
         return {"mask_embedding"}
 
     def embed(self, view: View) -> Tokens:
-        """Content (B, C, *axes), or (B, S) without channels, to features (B, T, D)."""
+        """Encodes content (B, C, *axes), or (B, S) without channels, as features (B, T, D)."""
         content = view.content if view.content.ndim > 2 else view.content[:, None]  # (B, S) -> (B, 1, S)
         patches = cut(content, self.spec.patch)  # (B, T, C·patch^A)
         if self.vocabulary is not None:
@@ -96,7 +98,7 @@ class ArraysModule(FeatureEncoderModule):
         return Tokens(features=features, layout=view.layout, padding=view.padding)
 
     def place(self, tokens: Tokens, mask: BatchMask | None) -> Tokens:
-        """Hides, adds where each position is, drops: features (B, T, D) to (R, V, D)."""
+        """Hides positions, adds position codes and drops positions: features (B, T, D) to (R, V, D)."""
         features = corrupt(tokens.features, mask, self.mask_embedding, padding=tokens.padding)  # (R, T, D)
         features = features + self.places(self.spec.positions.of_tokens(tokens, self.fixed))
         return drop(attrs.evolve(tokens, features=features, padding=repeat(tokens.padding, mask)), mask)
@@ -107,7 +109,7 @@ def cut(content: Tensor, patch: int) -> Tensor:
 
     Args:
         content: (B, C, *axes), with A axes.
-        patch: values along each axis of a patch; what is left over is cut off.
+        patch: size of a patch along each axis; values left over are dropped.
 
     Returns:
         (B, T, C·patch^A), patches row by row.

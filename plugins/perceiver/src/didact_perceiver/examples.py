@@ -1,4 +1,4 @@
-"""Small instances of what didact-perceiver registers, for the contract's rules."""
+"""Small instances of the components of didact-perceiver, for the contract's rules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ grid = TinySource(height=3, length=4)
 
 
 def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
-    """The examples of each component, by short name."""
+    """Returns the examples of each component, by short name."""
     return {
         "arrays": [
             Example(spec=spec, source=source)

@@ -1,4 +1,4 @@
-"""The layer that a Perceiver is made of: vectors read from an array, or from each other, and are transformed."""
+"""The layer of a Perceiver: cross-attention to an array, or self-attention, and a feed-forward network."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from torch import Tensor, nn
 
 from didact.tensors import Feature
 
-# stands for -inf at padding: exp(LOWEST - max) is exactly 0 beside any real key, and only padding gives no NaN
+# used instead of -inf at padding: exp(LOWEST - max) is exactly 0 beside any real key, and rows of padding give no NaN
 LOWEST = torch.finfo(torch.bfloat16).min
 
 
 class AttentionLayer(nn.Module):
-    """Attention and a feed-forward network, each behind a layer norm (Jaegle et al. 2022, Perceiver IO, appendix E).
+    """Pre-norm attention and a pre-norm feed-forward network (Jaegle et al. 2022, Perceiver IO, appendix E).
 
     Args:
-        width: of the vectors that read.
-        read_width: of the array that is read from; None: they read from each other.
-        heads: of the attention.
-        key_width: of queries and keys, all heads together.
-        ffn_ratio: width of the feed-forward network's inner layer, in widths.
-        residual: whether what is read is added to what reads. Not where that only says what is asked for.
+        width: width of the attending vectors.
+        read_width: width of the array that they attend to. None: self-attention.
+        heads: number of attention heads.
+        key_width: width of queries and keys, over all heads.
+        ffn_ratio: width of the feed-forward network's inner layer, as a multiple of ``width``.
+        residual: whether the attention has a residual connection. Use False if the attending vectors hold only
+            positions.
     """
 
     def __init__(
@@ -45,16 +46,16 @@ class AttentionLayer(nn.Module):
     def forward(
         self, x: Tensor, read: Tensor | None = None, padding: Tensor | None = None, wanted: Sequence[Feature] = ()
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """One turn of the residual stream.
+        """Applies the layer.
 
         Args:
-            x: (R, L, D), what reads.
-            read: (R, V, D') from which; None: from itself.
-            padding: (R, V) bool or None; true = is not read.
+            x: (R, L, D), the attending vectors.
+            read: (R, V, D'), the array that they attend to. None: ``x``.
+            padding: (R, V) bool or None; true = not attended to.
             wanted: the features to return as well.
 
         Returns:
-            the stream after the layer (R, L, D) float32, and the wanted features, (R, L, D) each.
+            The output of the layer (R, L, D) float32, and the wanted features, (R, L, D) each.
         """
         normed = self.norm(x)
         source = normed if read is None or self.read_norm is None else self.read_norm(read)
@@ -66,12 +67,12 @@ class AttentionLayer(nn.Module):
         return x, tuple(features[feature] for feature in wanted)
 
     def weights(self, x: Tensor, read: Tensor, padding: Tensor | None = None) -> Tensor:
-        """The shares by which `forward` adds up the values, computed anew, in float32.
+        """Recomputes the attention weights of `forward` in float32.
 
         Args:
-            x: (R, L, D), what reads.
-            read: (R, V, D') from which.
-            padding: (R, V) bool or None; true = is not read.
+            x: (R, L, D), the attending vectors.
+            read: (R, V, D'), the array that they attend to.
+            padding: (R, V) bool or None; true = not attended to.
 
         Returns:
             (R, H, L, V).
@@ -85,13 +86,13 @@ class AttentionLayer(nn.Module):
             return logits.softmax(-1)
 
     def _attend(self, normed: Tensor, source: Tensor, padding: Tensor | None) -> Tensor:
-        """What x reads from the array, all heads side by side: (R, L, D)."""
+        """Computes the attention's output, with all heads concatenated: (R, L, D)."""
         query, key, value = (
             self._split(layer, values)
             for layer, values in ((self.query, normed), (self.key, source), (self.value, source))
         )
         bias = None if padding is None else _closed(padding, query.dtype)
-        if query.device.type == "cpu" and not torch.compiler.is_compiling():  # quicker in steps there
+        if query.device.type == "cpu" and not torch.compiler.is_compiling():  # faster on CPUs than the fused call
             logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)  # (R, H, L, V)
             read = (logits if bias is None else logits + bias).softmax(-1) @ value
         else:
@@ -106,5 +107,5 @@ class AttentionLayer(nn.Module):
 
 
 def _closed(padding: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to logits so that nothing reads of ``padding`` (R, V): (R, 1, 1, V)."""
+    """Returns the bias (R, 1, 1, V) of attention logits that excludes ``padding`` (R, V)."""
     return torch.zeros_like(padding, dtype=dtype).masked_fill(padding, LOWEST)[:, None, None]

@@ -1,4 +1,4 @@
-"""Masks of whole cells of a sample, whatever its axes: spans of a sequence, blocks of an image."""
+"""Masks of cells of a sample with any number of axes: spans of a sequence, blocks of an image."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from didact.preflight import Finding, Preflight
 class RandomMasker(Masker):
     """Cuts a sample into equal cells and hides some of them.
 
-    Neighbouring positions resemble each other in every modality, on a scale that differs: a cell is a share of the
-    sample, so that one setting serves all. Sixteen cells are 4 × 4 blocks of an image and sixteen spans of a sequence.
-    Where they begin is drawn for each sample; a cell that reaches beyond the end continues at the beginning.
+    Neighbouring positions are similar in every modality, but on different scales. The size of a cell is a share of the
+    sample, so one setting works for all modalities. Sixteen cells are 4 × 4 blocks of an image or sixteen spans of a
+    sequence. The offset of the cells is drawn for each sample; a cell that exceeds the end wraps around to the start.
 
     Attributes:
-        cells: about how many there are; k along each of A axes, k the root that comes nearest.
+        cells: approximate number of cells. Each of A axes has k cells, where k is the A-th root, rounded.
         ratio: share of the cells that are hidden; data2vec hides 0.6 of an image, 0.49 of speech, 0.15 of a text.
     """
 
@@ -32,7 +32,7 @@ class RandomMasker(Masker):
         self.require(0 < self.ratio < 1, "ratio", "above 0 and below 1")
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
-        """How large a cell is."""
+        """Reports the size of a cell."""
         for layout in preflight.layouts:
             along = self._along(layout)
             sizes = " × ".join(f"{size / count:.3g}" for size, count in zip(layout.shape, along, strict=True))
@@ -43,14 +43,14 @@ class RandomMasker(Masker):
         return Masking.of("hide")
 
     def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
-        """One mask over T positions: predicted (1, T)."""
+        """Draws one mask over T positions: predicted (1, T)."""
         if layout.positions < 2:
             raise SpecError(
-                "RandomMasker would hide everything or nothing of a sample of one position",
+                "RandomMasker would hide all or nothing of a sample with one position",
                 where="cells",
                 hint="make the samples longer, or their patches smaller",
             )
-        cell = torch.zeros(layout.shape, dtype=torch.int64)  # of each position
+        cell = torch.zeros(layout.shape, dtype=torch.int64)  # the cell of each position
         total = 1
         for axis, (size, count) in enumerate(zip(layout.shape, self._along(layout), strict=True)):
             start = torch.randint(size, (), generator=generator)
@@ -62,7 +62,7 @@ class RandomMasker(Masker):
         return Mask.hide(chosen[cell.flatten()][None])
 
     def _along(self, layout: Layout) -> list[int]:
-        """How many cells there are along each axis; two at least in all."""
+        """Returns the number of cells along each axis; there are at least two cells in total."""
         wanted = max(1, round(self.cells ** (1 / len(layout.shape))))
         counts = [min(wanted, size) for size in layout.shape]
         if all(count == 1 for count in counts):

@@ -17,27 +17,27 @@ from didact_perceiver.positions import FourierPositions
 
 @attrs.frozen(kw_only=True)
 class PerceiverIO(Backbone):
-    """Latents that read the input, a stack of self-attention among them, and a query for each position.
+    """Latents that cross-attend to the input, a stack of self-attention over the latents, and one query per position.
 
-    Jaegle et al. 2022, Perceiver IO, section 3 and appendix E; the defaults are those of its language model on bytes.
-    Cost is linear in the input's length, both ways, and the stack's does not depend on it.
+    Jaegle et al. 2022, Perceiver IO, section 3 and appendix E; the defaults are those of the language model on bytes.
+    The cost of encoding and decoding is linear in the input's length; the cost of the stack does not depend on it.
 
-    A block's feature at a position is what the same queries read from the latents behind that block. Extra tokens are
-    read and asked for like the others; they have no place.
+    A block's feature at a position is decoded by the same queries from the latents after that block. Prefix tokens are
+    encoded and decoded like the others, but have no position.
 
     Attributes:
-        width: D of what it gives for each position; 768 in the language model. The encoder's may be another.
-        latents: L, how many there are; 256, and 512 on ImageNet.
-        latent_width: of each; 1280, and 1024 on ImageNet.
-        depth: blocks of self-attention among the latents; 26.
-        heads: of every attention; 8. They divide width, latent_width and key_width.
-        key_width: of queries and keys; 256.
-        ffn_ratio: width of a feed-forward network's inner layer, in widths; 1.
-        queries: what asks for a position. ``positions``: its place, so that all that is known of its content comes
-            through the latents (the language model). ``content``: what the encoder gives there, its place included, to
-            which the answer is added (optical flow); at a hidden position that is the mask embedding. For data2vec's
-            targets use ``content``: with ``positions``, they came to depend on the position and on little else.
-        positions: how a place is coded in a query of ``positions``; give the encoder the same.
+        width: D, the width of the output; 768 in the language model. It may differ from the encoder's width.
+        latents: L, the number of latents; 256, and 512 on ImageNet.
+        latent_width: width of each latent; 1280, and 1024 on ImageNet.
+        depth: number of self-attention blocks; 26.
+        heads: number of heads of every attention; 8. It must divide width, latent_width and key_width.
+        key_width: width of queries and keys; 256.
+        ffn_ratio: width of a feed-forward network's inner layer, as a multiple of its input's width; 1.
+        queries: how the query of a position is made. ``positions``: from its position only, so its content can only
+            come from the latents (the language model). ``content``: from the encoder's output, position included, with
+            a residual connection (optical flow); at a hidden position this is the mask embedding. Use ``content`` for
+            data2vec's targets: with ``positions``, the targets depended on the position and on little else.
+        positions: the position codes of queries made from positions; use the same for the encoder.
     """
 
     width: int = 768
@@ -65,10 +65,10 @@ class PerceiverIOModule(BackboneModule):
     """The weights of a `PerceiverIO`.
 
     Attributes:
-        latents: (L, latent_width), what the latents are before they have read.
-        encode: their reading of the input.
-        queries: from a place's Fourier features, or from what the encoder gives, to a query.
-        decode: the queries' reading of the latents.
+        latents: (L, latent_width), the initial latents.
+        encode: the cross-attention of the latents to the input.
+        queries: maps a position's Fourier features, or the encoder's output, to a query.
+        decode: the cross-attention of the queries to the latents.
     """
 
     def __init__(self, spec: PerceiverIO, width: int, layout: Layout | None) -> None:
@@ -90,14 +90,14 @@ class PerceiverIOModule(BackboneModule):
         """Contextualises (R, V, D').
 
         Args:
-            tokens: features (R, V, D'), padding (R, V) or None; padding is never read.
-            hidden_states: inner features of the latents' blocks to decode as well.
+            tokens: features (R, V, D'), padding (R, V) or None; latents do not attend to padding.
+            hidden_states: features of blocks to decode as well.
 
         Returns:
-            output (R, V, D) float32; hidden states, (R, V, D) each.
+            The output (R, V, D) float32 and the hidden states, (R, V, D) each.
 
         Raises:
-            SpecError: there is no such block.
+            SpecError: a requested block does not exist.
         """
         wanted = HiddenState.by_block(hidden_states, len(self.blocks))
         found: dict[HiddenState, Tensor] = {}
@@ -113,17 +113,19 @@ class PerceiverIOModule(BackboneModule):
         return BackboneOutput(output=self._ask(queries, x), tokens=tokens, hidden_states=states)
 
     def attention(self, tokens: Tokens, block: int) -> Attention:
-        """What the latents read of the input: weights (R, H, L, V). They read once, so it is the same for every block.
+        """Returns the latents' attention to the input, weights (R, H, L, V).
+
+        The latents attend to the input only once, so the weights are the same for every block.
 
         Args:
             tokens: features (R, V, D'), padding (R, V) or None.
-            block: any; the blocks themselves attend to latents, which have no place.
+            block: ignored; the blocks attend only to latents, which have no position.
         """
         latents = self.latents.expand(tokens.features.shape[0], -1, -1)
         return Attention(weights=self.encode.weights(latents, tokens.features, tokens.padding), latent=True)
 
     def _ask(self, queries: Tensor, latents: Tensor) -> Tensor:
-        """What the queries (1 or R, V, D) read from latents (R, L, latent_width): (R, V, D) float32."""
+        """Decodes latents (R, L, latent_width) with queries (1 or R, V, D): (R, V, D) float32."""
         answers: Tensor
         answers, _ = self.decode(queries.expand(latents.shape[0], -1, -1), latents)
         return answers
@@ -134,6 +136,6 @@ class PerceiverIOModule(BackboneModule):
             codes = self.positions.of_tokens(tokens, self.fixed)  # (1 or R, V - extra, F)
             codes = torch.nn.functional.pad(
                 codes, (0, 0, tokens.num_prefix_tokens, 0)
-            )  # extra ones have no place: all zeros
+            )  # prefix tokens have no position: all zeros
         queries: Tensor = self.queries(codes)
         return queries

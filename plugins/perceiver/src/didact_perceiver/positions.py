@@ -1,4 +1,4 @@
-"""Where a position lies, as Fourier features: the same for sequences, images and anything else on a grid."""
+"""Fourier features of positions in sequences, images and other grids."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from didact import Layout, Spec, Tokens
 
 @attrs.frozen(kw_only=True)
 class FourierPositions(Spec):
-    """Sines and cosines of a position's coordinates, and the coordinates themselves.
+    """Position codes made of a position's coordinates and their sines and cosines.
 
-    Jaegle et al. 2021, Perceiver, section 3.2: along each axis a coordinate x from -1 to 1, sin(π f x) and cos(π f x)
-    for frequencies f evenly spaced from 1 to half the axis's size, where neighbours differ most.
+    Jaegle et al. 2021, Perceiver, section 3.2. For each axis they contain the coordinate x from -1 to 1, sin(π f x) and
+    cos(π f x). The frequencies f are evenly spaced from 1 to half the axis's size, the Nyquist frequency.
 
     Attributes:
-        bands: how many frequencies along each axis; 64 in Perceiver, on ImageNet.
-        longest: the size for which sequences of varying length are coded, so that what a sample looks like does not
-            depend on the others in its batch. Longer ones go on beyond 1. Where all samples have one size, that is it.
+        bands: number of frequencies for each axis; 64 in Perceiver, on ImageNet.
+        longest: the size to which the coordinates of sequences of varying length are scaled, so that a sample's codes
+            do not depend on the other samples in its batch. Coordinates of longer sequences exceed 1. It is not used if
+            all samples have the same size.
     """
 
     bands: int = 64
@@ -32,11 +33,11 @@ class FourierPositions(Spec):
         self.require(self.longest >= 2, "longest", "at least 2")
 
     def width(self, axes: int) -> int:
-        """F, how many features there are of positions with so many coordinates."""
+        """F, the number of features for positions with this number of axes."""
         return axes * (2 * self.bands + 1)
 
     def of_tokens(self, tokens: Tokens, fixed: bool) -> Tensor:
-        """The features (1 or R, V, F) of what tokens but extra ones stand for; ``fixed`` as for `at`."""
+        """Computes the features (1 or R, V, F) of all tokens except prefix tokens; for ``fixed`` see `at`."""
         device = tokens.features.device
         places = tokens.positions  # (R, V) or None
         if places is None:
@@ -44,12 +45,12 @@ class FourierPositions(Spec):
         return self.at(places, tokens.layout, fixed)
 
     def at(self, places: Tensor, layout: Layout, fixed: bool) -> Tensor:
-        """The features of positions.
+        """Computes the features of positions.
 
         Args:
             places: (…) int64, positions in the layout, row by row.
-            layout: with A axes.
-            fixed: whether all samples have this layout; else the last axis is coded for `longest`.
+            layout: a layout with A axes.
+            fixed: whether all samples have this layout. If not, the last axis is scaled to `longest`.
 
         Returns:
             (…, F) float32.
@@ -61,11 +62,11 @@ class FourierPositions(Spec):
             frequencies = torch.linspace(1, max(1, size / 2), self.bands, dtype=torch.float64, device=places.device)
             angles = math.pi * x[..., None] * frequencies  # (…, bands)
             coded += [angles.sin(), angles.cos(), x[..., None]]
-        return torch.cat(coded, -1).float()  # coded in float64: π f x of a long sequence has few digits left
+        return torch.cat(coded, -1).float()  # computed in float64: float32 is too coarse for π f x of a long sequence
 
 
 def _unravel(places: Tensor, shape: tuple[int, ...]) -> list[Tensor]:
-    """The coordinates (…) along each axis of places (…) in a grid."""
+    """Returns the coordinates (…) along each axis of places (…) in a grid."""
     coordinates = []
     for size in reversed(shape):
         coordinates.append(places % size)

@@ -1,6 +1,6 @@
 """didact in four minutes: one algorithm on images, speech and text.
 
-The distribution brings the command ``didact quickstart`` and its data; it has no public names.
+The distribution contains the command ``didact quickstart`` and its data. It has no public names.
 """
 
 from lazy_loader import attach_stub

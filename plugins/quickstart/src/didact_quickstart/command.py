@@ -11,7 +11,7 @@ import click
 INTERRUPTED = 130  # exit status of a command that SIGINT ended
 
 
-@click.command("quickstart", short_help="Pretrain one algorithm on images, speech and text, and judge it.")
+@click.command("quickstart", short_help="Pretrain and evaluate one algorithm on images, speech and text.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

@@ -1,7 +1,7 @@
 """Handwritten digits: the 1,797 grey images of 8×8 pixels that come with scikit-learn.
 
-Thirty people wrote them (Alpaydin & Kaynak 1998); scikit-learn has those of the thirteen writers of the original test
-set, one after the other. So the last fifth, the test set here, is by other writers than the rest.
+The original dataset is by 43 writers (Alpaydin & Kaynak 1998). Scikit-learn contains its test set, by thirteen of them,
+in the order of the writers. The last fifth, which is the test set here, is therefore by other writers than the rest.
 
 The scans are centred and scaled to the same size, so raw pixels are a good metric for them: nearest neighbours of raw
 pixels classify 95 % correctly, and a minute of pretraining does not reach that.

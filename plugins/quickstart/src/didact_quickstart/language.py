@@ -1,8 +1,8 @@
 """An invented language, whose words are related by the contexts in which they occur.
 
-No real text is small enough to be learned in a minute, so this one is generated. Its words belong to ten subjects, and
-each paragraph has one subject. That two words share a subject shows only in their occurring together (Harris 1954). The
-labelled sentences alone do not solve the task:
+A minute is too short to learn from real text, so this text is generated. Its words belong to ten subjects, and each
+paragraph has one subject. Only co-occurrence shows that two words share a subject (Harris 1954). The labelled sentences
+alone do not solve the task:
 
 - the test sentences contain no subject word of the labelled training sentences, so a bag of words scores at chance;
 - linking words, a third of all words and distributed by Zipf's law, and stray words of other subjects are noise;
@@ -42,7 +42,7 @@ class Language:
 
     @classmethod
     def invent(cls, seed: int = 0) -> Language:
-        """The vocabulary of a seed; all words differ."""
+        """Generates a vocabulary from a seed; all words differ."""
         generator = np.random.default_rng(key(seed, "language"))
         syllables = [consonant + vowel for consonant in CONSONANTS for vowel in VOWELS]
         linking = generator.choice(syllables, LINKING_WORDS, replace=False)
@@ -53,12 +53,12 @@ class Language:
         return cls(linking=tuple(str(word) for word in linking), subjects=subjects)
 
     def sentence(self, words: tuple[str, ...], stray_share: float, generator: np.random.Generator) -> str:
-        """One sentence.
+        """Generates one sentence.
 
         Args:
-            words: the words of its subject that it may contain.
-            stray_share: share of these that are replaced with a word of any subject.
-            generator: of the choice of words.
+            words: the subject words that the sentence may contain.
+            stray_share: share of subject words that are replaced with a word of any subject.
+            generator: random generator of the choice of words.
         """
         weights = 1 / np.arange(1, len(self.linking) + 1)  # Zipf's law
         chosen = generator.choice(self.linking, SENTENCE_WORDS, p=weights / weights.sum())
@@ -79,7 +79,7 @@ def write_texts(folder: Path, *, paragraphs: int = 5_000, sentences: int = 1_000
         folder: created if it is missing.
         paragraphs: number of unlabelled paragraphs of six sentences; every subject has the same number.
         sentences: number of labelled sentences in each table.
-        seed: of everything random.
+        seed: seed of all random choices.
     """
     folder.mkdir(parents=True, exist_ok=True)
     language = Language.invent(seed)

@@ -14,7 +14,7 @@ from didact_quickstart.voices import write_voices
 
 @attrs.frozen(kw_only=True)
 class Ingestion:
-    """The command that makes one store of files.
+    """The arguments of the command that makes one store from files.
 
     Attributes:
         kind: kind of media, as ``didact ingest`` names it.
@@ -31,7 +31,7 @@ class Ingestion:
 
 @attrs.frozen(kw_only=True)
 class Lesson:
-    """One modality: its files, its stores, its experiment.
+    """One modality, with its files, stores and experiment.
 
     Attributes:
         modality: ``images``, ``speech`` or ``text``; also the name of its experiment's file.
@@ -53,7 +53,7 @@ class Lesson:
 
     @property
     def experiment(self) -> Path:
-        """The file of its experiment."""
+        """The file of the experiment."""
         return Path(__file__).parent / "experiments" / f"{self.modality}.py"
 
 

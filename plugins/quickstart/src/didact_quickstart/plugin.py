@@ -1,4 +1,4 @@
-"""The registrations of didact-quickstart: a command, and no component."""
+"""The registration of the command of didact-quickstart. It has no components."""
 
 from __future__ import annotations
 

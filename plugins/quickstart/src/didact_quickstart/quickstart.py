@@ -1,4 +1,4 @@
-"""The quickstart: files, stores, pretraining and verdict for each modality, by the commands that a user would type."""
+"""The quickstart: writes files, ingests them, pretrains and evaluates each modality with the commands of a user."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def quickstart(out: Path, settings: Mapping[str, str], didact: Command, console:
         console.print(f"$ export DIDACT_STORES={shlex.quote(str(out / 'stores'))}", style="bold")
         for number, lesson in enumerate(LESSONS, 1):
             console.rule(f"{number}/{len(LESSONS)}  {lesson.modality}: {lesson.data}", align="left")
-            console.print(f"data    {lesson.origin}\njudged  {lesson.judged}")
+            console.print(f"data    {lesson.origin}\ntask    {lesson.judged}")
             verdicts.append(teach(lesson, out, settings, didact))
     console.rule("verdict", align="left")
     console.print(table(verdicts))
@@ -57,7 +57,7 @@ def quickstart(out: Path, settings: Mapping[str, str], didact: Command, console:
 
 
 def teach(lesson: Lesson, out: Path, settings: Mapping[str, str], didact: Command) -> Verdict:
-    """Runs one modality, from its files to its verdict."""
+    """Runs one modality, from its files to its result."""
     started = time.monotonic()
     files = out / "data" / lesson.modality
     _write_once(files, lesson.write)
@@ -79,12 +79,12 @@ def teach(lesson: Lesson, out: Path, settings: Mapping[str, str], didact: Comman
 
 
 def read_verdict(lesson: Lesson, run: Path, seconds: float | None) -> Verdict:
-    """The verdict recorded in the folder of a complete run.
+    """Reads the result from the folder of a complete run.
 
     Args:
         lesson: the run's lesson.
         run: the run's folder.
-        seconds: its duration; None where it was complete before.
+        seconds: the run's duration; None if an earlier quickstart completed it.
     """
     metrics = json.loads(_verdict_file(run).read_text())["metrics"]
     suffixes = {"pretrained": "", "random": "_random", "raw": "_raw"}
@@ -105,7 +105,7 @@ def read_verdict(lesson: Lesson, run: Path, seconds: float | None) -> Verdict:
 
 
 def _write_once(folder: Path, write: Callable[[Path], None]) -> None:
-    """Writes files beside their place and moves them there at the end, so an existing folder is complete."""
+    """Writes files to a temporary folder and renames it at the end, so an existing folder is complete."""
     if folder.exists():
         return
     beside = folder.with_name(folder.name + ".writing")
@@ -136,7 +136,7 @@ def _require_same_settings(run: Path, settings: Mapping[str, str]) -> None:
 
 @contextlib.contextmanager
 def _stores_in(folder: Path) -> Iterator[None]:
-    """Makes experiments find their stores by name in a folder."""
+    """Sets the folder in which experiments find their stores by name."""
     before = os.environ.get("DIDACT_STORES")
     os.environ["DIDACT_STORES"] = str(folder)
     try:

@@ -15,7 +15,7 @@ CONTENDERS = {"raw": "raw features", "random": "random init", "pretrained": "pre
 CLASSIFIERS = {"linear": "linear", "knn": "20-NN"}
 REASONS = {
     "raw": "the raw features already place samples of one class close together",
-    "random": "pretraining added nothing to what the architecture gives at its random initialisation",
+    "random": "the pretrained network is no better than its random initialisation",
 }
 NOTICEABLE = 2.0  # points; the standard error of 90 % on the 300 test samples of the smallest lesson is 1.7
 COLOURS = {"raw": "#c9c5bd", "random": "#8fa3b5", "pretrained": "#d1495b"}
@@ -33,7 +33,7 @@ class Verdict:
         classes: number of classes.
         steps: (L,) the optimizer steps whose loss is known.
         losses: (L,) the loss at each.
-        seconds: duration of pretraining and evaluation; None where an earlier quickstart did both.
+        seconds: duration of pretraining and evaluation; None if an earlier quickstart did both.
     """
 
     modality: str
@@ -45,9 +45,9 @@ class Verdict:
     seconds: float | None
 
     def sentence(self) -> str:
-        """Where pretraining beats the better of both controls, by how much, and the reason where it does not.
+        """Reports the gain of pretraining over the better control, or the reason why there is none.
 
-        A difference below `NOTICEABLE` is no gain.
+        A difference below `NOTICEABLE` does not count as a gain.
         """
         gains, failures = [], []
         for classifier, name in CLASSIFIERS.items():
@@ -65,7 +65,7 @@ class Verdict:
 
 
 def table(verdicts: list[Verdict]) -> Table:
-    """Accuracy on held-out samples: three rows for each modality, the best of them in bold."""
+    """Returns a table of accuracies on held-out samples, with the best of each modality's three rows in bold."""
     result = Table(title="accuracy on held-out samples, %", title_style="", title_justify="left")
     for heading in ("modality", "features"):
         result.add_column(heading)
@@ -86,7 +86,7 @@ def _cell(verdict: Verdict, classifier: str, contender: str) -> str:
 
 
 def draw(verdicts: list[Verdict], path: Path) -> None:
-    """Writes a figure: the loss curves above, the accuracies beside their controls below."""
+    """Writes a figure with the loss curves in the top row and the accuracies and controls in the bottom row."""
     figure = Figure(figsize=(4.0 * len(verdicts), 6.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, len(verdicts), squeeze=False, height_ratios=(1, 1.25))
@@ -134,6 +134,6 @@ def _strip(axes: Axes) -> None:
 
 
 def _smooth(values: np.ndarray, reach: int = 3) -> np.ndarray:
-    """A running mean of (L,) values over ``reach`` neighbours on either side, fewer at both ends."""
+    """Computes a running mean of (L,) values over ``reach`` neighbours on either side, fewer at both ends."""
     parts = [values[max(0, place - reach) : place + reach + 1] for place in range(len(values))]
     return np.array([part.mean() for part in parts])

@@ -1,6 +1,6 @@
 """Synthetic voices: a source-filter synthesiser of vowels and diphthongs.
 
-No speech corpus is small and free enough to be distributed with this package, so this data is generated. A glottal
+No speech corpus is both small enough and freely licensed for this package, so this data is generated. A glottal
 pulse train (Rosenberg 1971) with vibrato and jitter, mixed with breath noise, is filtered by a cascade of formant
 resonators (Klatt 1980) that glide from one vowel to another. An average spectrum does not solve the task:
 
@@ -75,7 +75,7 @@ def write_voices(folder: Path, *, per_class: int = 15, seed: int = 0) -> None:
     Args:
         folder: created if it is missing.
         per_class: number of utterances of each syllable by each speaker.
-        seed: of everything random.
+        seed: seed of all random choices.
     """
     for name, speaker in SPEAKERS.items():
         split = folder / ("test" if speaker.held_out else "train")
@@ -88,12 +88,12 @@ def write_voices(folder: Path, *, per_class: int = 15, seed: int = 0) -> None:
 
 
 def speak(syllables: list[str], speaker: Speaker, *, generator: np.random.Generator) -> Array:
-    """Utterances of one speaker.
+    """Synthesises utterances of one speaker.
 
     Args:
-        syllables: N of `SYLLABLES`.
-        speaker: the voice of all of them.
-        generator: of everything that differs between two utterances of one syllable.
+        syllables: N syllables from `SYLLABLES`.
+        speaker: the speaker of all utterances.
+        generator: random generator of all differences between utterances of one syllable.
 
     Returns:
         (N, SAMPLES) float64 sound pressure between -1 and 1.
@@ -130,7 +130,7 @@ def _glottal_pulses(pitch_hz: Array, seconds: Array, generator: np.random.Genera
 
 
 def _formants(syllables: list[str], speaker: Speaker, through: Array, generator: np.random.Generator) -> list[Array]:
-    """Each formant's frequency in Hz over time, (S, N), gliding from the first vowel to the last."""
+    """Computes each formant's frequency in Hz over time, (S, N), as a glide from the first vowel to the last."""
     n = len(syllables)
     middle, width = generator.uniform(0.38, 0.62, n), generator.uniform(0.10, 0.25, n)
     glide = _ramp(through, middle - width, middle + width)  # (S, N)
@@ -146,7 +146,7 @@ def _formants(syllables: list[str], speaker: Speaker, through: Array, generator:
 
 
 def _resonate(sound: Array, formant_hz: Array, bandwidth_hz: float) -> Array:
-    """Klatt's second-order resonator with a frequency for each sample; both arrays (S, N)."""
+    """Applies Klatt's second-order resonator with a formant frequency for each sample; both arrays are (S, N)."""
     radius = math.exp(-math.pi * bandwidth_hz / SAMPLE_RATE_HZ)
     back = 2 * radius * np.cos(2 * np.pi * formant_hz / SAMPLE_RATE_HZ)  # (S, N)
     gain = 1 - back + radius**2  # unit gain at 0 Hz, as in a cascade
@@ -159,7 +159,7 @@ def _resonate(sound: Array, formant_hz: Array, bandwidth_hz: float) -> Array:
 
 
 def _onsets(since: Array, generator: np.random.Generator) -> Array:
-    """Consonant-like bursts of coloured noise at the starts of the syllables; every fourth syllable has none.
+    """Generates consonant-like bursts of coloured noise at the starts of about three in four syllables.
 
     Args:
         since: (S, N) seconds since the syllable's start.
@@ -201,7 +201,7 @@ def _between_knots(knots: Array, s: int) -> Array:
 
 
 def _ramp(values: Array, low: Array | float, high: Array | float) -> Array:
-    """0 below ``low``, 1 above ``high``, smooth between."""
+    """A smooth step: 0 below ``low``, 1 above ``high``."""
     share = np.clip((values - low) / (high - low), 0, 1)
     return share * share * (3 - 2 * share)
 

@@ -69,9 +69,10 @@ class Tokenizer(Spec, abc.ABC):
 
 @attrs.frozen(kw_only=True)
 class ByteBPE(Tokenizer):
-    """Byte-level BPE learned from a store, with merges only within GPT-2's words (Radford et al. 2019; Liu et al. 2019).
+    """Byte-level BPE learned from a store, with merges only within GPT-2's words.
 
-    It is learned once and kept in the store's folder. The text is neither lower-cased nor normalised.
+    Radford et al. 2019; Liu et al. 2019. The tokenizer is learned once and kept in the store's folder. The text is
+    neither lower-cased nor normalised.
 
     Attributes:
         store: the name or path of the text store from whose records it is learned.

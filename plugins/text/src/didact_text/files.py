@@ -29,12 +29,12 @@ class TextFiles(Divisible):
     """Text files in UTF-8: ``.txt``, ``.tsv`` and ``.csv`` with a document per row, ``.jsonl`` with one per line.
 
     Files may be compressed with gzip, such as ``.txt.gz``. A large ``.txt`` or ``.jsonl`` is read in pieces, unless it
-    is a single document. An unreadable row or line is listed and skipped; a file with no readable ones is.
+    is a single document. An unreadable row or line is listed and skipped, and so is a file without any readable row.
 
     Options:
-        split: how a ``.txt`` is divided. ``blank`` (the default): blank lines separate documents, so a paragraph or a WikiText
-            heading such as ``= Homarus gammarus =`` between blank lines is a document. ``line``: each line is a
-            document. ``file``: the whole file is one document.
+        split: how a ``.txt`` is divided. ``blank`` (the default): blank lines separate documents, so a paragraph or a
+            WikiText heading such as ``= Homarus gammarus =`` between blank lines is a document. ``line``: each line is
+            a document. ``file``: the whole file is one document.
         text: the column or field with the text. In a table, its name or its number, counted from 1; default 1. In a
             ``.jsonl``, a field of each line's object; default ``text``.
         label: the column or field that becomes the field ``label``. Default: none.

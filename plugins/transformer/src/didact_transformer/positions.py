@@ -49,8 +49,9 @@ class RelativePositionsModule(nn.Module, abc.ABC):
 class BEiTBias(RelativePositions):
     """A learned bias for every offset between two patches of a grid (BEiT, Bao et al. 2021), shared by all blocks.
 
-    All biases start at 0. Class tokens have three further biases: for attending to patches, for being
-    attended to by patches, and for attention among themselves. A sample's grid may be smaller than the one that the table was built for.
+    All biases start at 0. Class tokens have three further biases: for attending to patches, for being attended to by
+    patches, and for attention among themselves. A sample's grid may be smaller than the one that the table was built
+    for.
     """
 
     def build(self, heads: int, layout: Layout | None) -> BEiTBiasModule:

@@ -54,8 +54,8 @@ class Transformer(Backbone):
             logits of a query equally; BEiT has none.
         positions: relative positions in the attention, `BEiTBias` or `ALiBi`. None: no relative positions; the encoder
             adds positions to the vectors.
-        initialization: how linear layers are initialised: `NormalInitialization` as in BERT, or `DepthScaledInitialization` as in
-            BEiT.
+        initialization: how linear layers are initialised: `NormalInitialization` as in BERT, or
+            `DepthScaledInitialization` as in BEiT.
     """
 
     width: int = 768

@@ -1,7 +1,7 @@
-"""Views of an image: crops with other colours, blur and solarisation, each way of making one written as a recipe.
+"""Views of an image: random crops with changed colours, blur and solarisation, each described by a recipe.
 
-What depends on the image's own size, the crop, is made in the loader's workers; the rest for whole batches, on the GPU
-where there is one: of two views of 224 pixels, the crops are a fifteenth of the work.
+Crops depend on the size of each image, so they are made in the loader's workers. The other steps run on whole batches,
+on the GPU if there is one. For two views of 224 pixels, the crops are a fifteenth of the work.
 """
 
 from __future__ import annotations
@@ -19,30 +19,31 @@ from didact import Spec
 from didact.randomness import seeded, uniform
 from didact_vision import Augmentation
 
-BLUR_SHARE = 10  # of an image's side is the blur's kernel: 23 of 224 pixels (SimCLR, appendix A)
-SOLARIZE_FROM = 0.5  # what is as bright as that is inverted (BYOL, appendix B)
+BLUR_SHARE = 10  # the blur's kernel is a tenth of the image's side: 23 of 224 pixels (SimCLR, appendix A)
+SOLARIZE_FROM = 0.5  # solarisation inverts values from here on (BYOL, appendix B)
 
 
 @attrs.frozen(kw_only=True)
 class ViewRecipe(Spec):
-    """How one view is made: SimCLR's chain (Chen et al. 2020, appendix A) with BYOL's solarisation; BYOL's first view.
+    """Describes how one view is made: SimCLR's augmentations (Chen et al. 2020, appendix A) and BYOL's solarisation.
 
-    A random part of the image, mirrored or not, by torchvision; then, each with its probability: brightness, contrast,
-    saturation and hue in random order; grey; blur; solarisation, by Kornia.
+    The defaults are BYOL's first view. Torchvision crops a random part of the image and flips it at random. Kornia then
+    applies the following steps, each with its own probability: brightness, contrast, saturation and hue in random
+    order; grey; blur; solarisation.
 
     Attributes:
-        size: side of the view in pixels; None: as large as the source says.
+        size: side of the view in pixels. None: the source's size.
         scale: smallest and largest share of the image's area; BYOL and VICReg (0.08, 1), SimSiam (0.2, 1), DINO
             (0.4, 1) and (0.05, 0.4) for local views.
-        flip: probability of being mirrored left to right.
-        jitter: by how much brightness, contrast, saturation and hue change at most; BYOL (0.4, 0.4, 0.2, 0.1), SimSiam
+        flip: probability of a horizontal flip.
+        jitter: largest changes of brightness, contrast, saturation and hue; BYOL (0.4, 0.4, 0.2, 0.1), SimSiam
             (0.4, 0.4, 0.4, 0.1).
-        jitter_probability: of any such change.
-        grey: probability of losing all colour.
+        jitter_probability: probability that these four are changed.
+        grey: probability of conversion to grey.
         blur: probability of a Gaussian blur, whose kernel is a tenth of the view; BYOL 1 for one view and 0.1 for the
-            other, SimSiam 0.5, and none on images as small as CIFAR's.
+            other, SimSiam 0.5. Use 0 for images as small as CIFAR's.
         blur_sigma: smallest and largest standard deviation of the blur, in pixels.
-        solarize: probability of inverting what is brighter than half; BYOL 0 for one view and 0.2 for the other.
+        solarize: probability of inverting all values above 0.5; BYOL 0 for one view and 0.2 for the other.
     """
 
     size: int | None = None
@@ -67,11 +68,13 @@ class ViewRecipe(Spec):
 
 @attrs.frozen(kw_only=True)
 class MultiViewAugmentation(Augmentation):
-    """Several views of an image, one for each recipe. `byol`, `simsiam`, `vicreg` and `dino` are the papers'.
+    """Makes several views of an image, one for each recipe.
+
+    `byol`, `simsiam`, `vicreg` and `dino` create the augmentations of these papers.
 
     Attributes:
-        recipes: of the views, in the order in which a batch holds them; methods with a teacher that sees some of them
-            only take the first.
+        recipes: the recipes of the views, in the order of the views in a batch. If a method's teacher sees only some
+            views, it sees the first ones.
     """
 
     finishes: ClassVar[bool] = True
@@ -83,41 +86,41 @@ class MultiViewAugmentation(Augmentation):
 
     @classmethod
     def byol(cls, **changes: Any) -> Self:
-        """BYOL's two (Grill et al. 2020, appendix B, table 6); ``changes`` are made in both."""
+        """BYOL's two views (Grill et al. 2020, appendix B, table 6), with ``changes`` in both."""
         return cls(recipes=_changed((ViewRecipe(), ViewRecipe(blur=0.1, solarize=0.2)), changes))
 
     @classmethod
     def simsiam(cls, **changes: Any) -> Self:
-        """SimSiam's two (Chen & He 2021, section 3, "Baseline settings"); ``changes`` are made in both."""
+        """SimSiam's two views (Chen & He 2021, section 3, "Baseline settings"), with ``changes`` in both."""
         recipe = ViewRecipe(scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), blur=0.5)
         return cls(recipes=_changed((recipe, recipe), changes))
 
     @classmethod
     def vicreg(cls, **changes: Any) -> Self:
-        """VICReg's two, BYOL's made alike (Bardes et al. 2022, appendix C.1); ``changes`` are made in both."""
+        """VICReg's two views, which share one recipe (Bardes et al. 2022, appendix C.1), with ``changes`` in both."""
         recipe = ViewRecipe(blur=0.5, solarize=0.1)
         return cls(recipes=_changed((recipe, recipe), changes))
 
     @classmethod
     def dino(cls, *, local_views: int = 8, local_size: int = 96, **changes: Any) -> Self:
-        """DINO's two global views and its local ones (Caron et al. 2021, section 3.1 and the released code).
+        """DINO's two global views and its local views (Caron et al. 2021, section 3.1 and the released code).
 
         Args:
-            local_views: how many; 8 in the paper's best runs, 0 for no multi-crop.
-            local_size: side of a local view in pixels, which the encoder's patches must divide; 96 beside 224.
-            changes: fields to change in all of them.
+            local_views: number of local views; 8 in the paper's best runs, 0 for no multi-crop.
+            local_size: side of a local view in pixels, a multiple of the encoder's patch; 96 with global views of 224.
+            changes: fields to change in all recipes.
         """
         first, local = ViewRecipe(scale=(0.4, 1.0)), ViewRecipe(scale=(0.05, 0.4), size=local_size, blur=0.5)
         return cls(recipes=_changed((first, first.evolve(blur=0.1, solarize=0.2), *(local,) * local_views), changes))
 
     def views(self, sample: Tensor, size: int, *, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """A crop (3, size, size) uint8 for each recipe, of an image (3, H, W) uint8."""
+        """Crops an image (3, H, W) uint8 once for each recipe: (3, size, size) uint8 each."""
         seed = int(torch.randint(2**62, (), generator=generator))
-        with seeded(seed, "views"):  # torchvision's transforms know PyTorch's global generator alone
+        with seeded(seed, "views"):  # torchvision's transforms only use PyTorch's global generator
             return tuple(_crop(recipe.scale, recipe.flip, recipe.size or size)(sample) for recipe in self.recipes)
 
     def finish(self, content: Tensor, view: int, keys: Tensor) -> Tensor:
-        """The crops (B, 3, size, size) of one recipe, distorted as it says; from 0 to 1, as what comes back."""
+        """Distorts the crops (B, 3, size, size) of one recipe, with values from 0 to 1 before and after."""
         return distort(content, self.recipes[view], keys)
 
     def shortest(self, size: int) -> int:
@@ -131,8 +134,8 @@ def _changed(recipes: tuple[ViewRecipe, ...], changes: dict[str, Any]) -> tuple[
 
 @functools.cache
 def _crop(scale: tuple[float, float], flip: float, size: int) -> Callable[[Tensor], Tensor]:
-    """From an image (3, H, W) uint8 to a part of it (3, size, size) uint8, mirrored or not."""
-    # Here and not above: it takes seconds, and who composes an experiment need not wait.
+    """Returns a function that crops an image (3, H, W) uint8 to (3, size, size) uint8 and flips it at random."""
+    # imported here because it takes seconds, and composing an experiment does not need it
     from torchvision.transforms import v2 as transforms
 
     bicubic = transforms.InterpolationMode.BICUBIC
@@ -145,17 +148,17 @@ def _crop(scale: tuple[float, float], flip: float, size: int) -> Callable[[Tenso
 
 
 def distort(pixels: Tensor, recipe: ViewRecipe, keys: Tensor) -> Tensor:
-    """Colours, grey, blur and solarisation of a recipe, each image's drawn from its own key.
+    """Applies a recipe's colour changes, blur and solarisation, drawn for each image from its own key.
 
     Args:
         pixels: (B, 3, H, W) float32 from 0 to 1.
-        recipe: what is done, how much of it, and how often.
+        recipe: the recipe.
         keys: (B,) int64, on the CPU.
 
     Returns:
         (B, 3, H, W), from 0 to 1.
     """
-    # Here and not above: it takes seconds.
+    # imported here because it takes seconds
     from kornia import color, enhance, filters
 
     low = torch.tensor([*(max(0.0, 1 - most) for most in recipe.jitter[:3]), -2 * math.pi * recipe.jitter[3]])
@@ -166,7 +169,7 @@ def distort(pixels: Tensor, recipe: ViewRecipe, keys: Tensor) -> Tensor:
         enhance.adjust_saturation_with_gray_subtraction,
         enhance.adjust_hue,
     )
-    # drawn on the CPU, where it is known which images are changed without a wait for the device
+    # drawn on the CPU, so that the indices of the changed images are known without waiting for the device
     draws = uniform(keys, 13)  # (B, 13)
     odds = torch.tensor([recipe.jitter_probability, recipe.grey, recipe.blur, recipe.solarize])
     jittered, greyed, blurred, solarized = (draws[:, :4] < odds).unbind(1)  # (B,) each
@@ -185,12 +188,12 @@ def distort(pixels: Tensor, recipe: ViewRecipe, keys: Tensor) -> Tensor:
 
 
 def _change(pixels: Tensor, chosen: Tensor, change: Callable[[Tensor, Tensor], Tensor], amounts: Tensor) -> None:
-    """Puts what ``change`` makes of the chosen images and their amounts in their place.
+    """Applies ``change`` to the chosen images, in place.
 
     Args:
         pixels: (B, 3, H, W).
         chosen: (B,) bool, on the CPU.
-        change: from images (b, 3, H, W) and amounts (b, …), on the CPU, to images.
+        change: maps images (b, 3, H, W) and amounts (b, …), on the CPU, to images.
         amounts: (B, …), on the CPU.
     """
     rows = chosen.nonzero()[:, 0]  # (b,)

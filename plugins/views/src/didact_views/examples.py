@@ -1,4 +1,4 @@
-"""Small instances of what didact-views registers, for the contract's rules."""
+"""Small instances of the components of didact-views, for the contract's rules."""
 
 from __future__ import annotations
 

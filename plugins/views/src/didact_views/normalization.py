@@ -13,17 +13,17 @@ from didact.machine.distributed import World, connected
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation (Ioffe & Szegedy 2015) whose statistics are those of all processes together.
+    """Batch normalisation (Ioffe & Szegedy 2015) with the statistics of the global batch, over all processes.
 
-    In evaluation mode it takes the running averages. PyTorch's `SyncBatchNorm` does the same on GPUs and has no kernel
+    In evaluation mode it uses the running averages. PyTorch's `SyncBatchNorm` does the same on GPUs and has no kernel
     for CPUs. Parameters and buffers have the names of `torch.nn.BatchNorm1d`.
 
     Attributes:
-        batch_statistics: whether it takes the batch's statistics in evaluation mode too, and leaves the averages alone.
+        batch_statistics: whether it uses the batch's statistics in evaluation mode too, without updating the averages.
 
     Args:
         channels: C.
-        affine: whether there are a learned factor and summand for each channel.
+        affine: whether to learn a scale and a shift for each channel.
         epsilon: added to the variance.
         momentum: weight of a batch in the running averages.
     """
@@ -41,7 +41,7 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def no_weight_decay(self) -> set[str]:
-        """Factor and summand of each channel, as of every norm."""
+        """The scale and shift of each channel, as in every norm."""
         return {"weight", "bias"} if self.weight is not None else set()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class BatchNorm(nn.Module):
             return F.batch_norm(x, mean, variance, self.weight, self.bias, of_batch, self.momentum, self.epsilon)
         dims = [0, *range(2, x.ndim)]
         shape = [1, -1, *[1] * (x.ndim - 2)]
-        # one sum over processes for each moment: the second one around the first loses no digits
+        # one all-reduce for each moment: centring on the mean before squaring avoids cancellation
         count = world.all_reduce(torch.full((), x.numel() / x.shape[1], device=x.device))
         mean = world.all_reduce(x.sum(dims)) / count  # (C,)
         variance = world.all_reduce((x - mean.view(shape)).square().sum(dims)) / count  # (C,)
@@ -71,9 +71,9 @@ class BatchNorm(nn.Module):
 
 @contextlib.contextmanager
 def of_this_batch(module: nn.Module) -> Iterator[None]:
-    """Has each `BatchNorm` in a module take the batch's statistics inside the ``with``, without remembering them.
+    """Makes each `BatchNorm` in a module use the batch's statistics inside the ``with``, without updating averages.
 
-    A teacher's weights are averages, and its running averages would be the student's, which belong to other weights.
+    Teachers need it: their running averages are copied from the student, and do not fit the teacher's weights.
     """
     norms = [part for part in module.modules() if isinstance(part, BatchNorm)]
     for norm in norms:
@@ -86,9 +86,9 @@ def of_this_batch(module: nn.Module) -> Iterator[None]:
 
 
 def synchronize(module: nn.Module) -> nn.Module:
-    """Puts a `BatchNorm` in the place of each of PyTorch's inside a module, which keeps names and weights.
+    """Replaces each of PyTorch's batch norms in a module with a `BatchNorm`; the module keeps its names and weights.
 
-    What a subclass adds around it, such as timm's activation, stays where it is.
+    Layers that a subclass adds, such as timm's activation, are kept.
     """
     for name, child in module.named_children():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):

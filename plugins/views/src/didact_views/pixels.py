@@ -1,4 +1,4 @@
-"""An image as it is: every pixel a position, for backbones that cut it up themselves."""
+"""An encoder of raw pixels, one position each, for backbones that make patches or strides themselves."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from didact.placing import corrupt, drop, repeat
 
 @attrs.frozen(kw_only=True)
 class Pixels(FeatureEncoder):
-    """The pixels of an image as vectors of their channels, row by row; what `TimmModel` takes.
+    """Encodes each pixel of an image as the vector of its channels, row by row, as `TimmModel` expects.
 
-    Positions are hidden behind a learned colour, which starts as the normalised images' mean.
+    A learned colour replaces hidden pixels. It starts as the mean of the normalised images.
 
     Attributes:
-        width: channels of the image; 3.
+        width: number of channels of the image; 3.
     """
 
     width: int = 3
@@ -48,7 +48,7 @@ class PixelsModule(FeatureEncoderModule):
     """The learned colour.
 
     Attributes:
-        mask_embedding: (D,); what stands at hidden pixels.
+        mask_embedding: (D,); the colour of hidden pixels.
     """
 
     def __init__(self, width: int) -> None:

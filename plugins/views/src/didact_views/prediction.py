@@ -16,14 +16,14 @@ from didact_views.projections import pooled, pooled_width, require_sample_vector
 
 @attrs.frozen(kw_only=True)
 class NegativeCosineSimilarity(Objective):
-    """2 - 2·cosine of predicted and true projections, a mean over samples and ordered pairs of views.
+    """2 - 2·cosine of predicted and target projections, averaged over samples and ordered pairs of views.
 
-    BYOL (Grill et al. 2020, eq. 2, whose sum over both directions is twice this) and SimSiam (Chen & He 2021, eq. 2,
-    which is this minus 2, halved). AdamW is invariant to the factor.
+    BYOL (Grill et al. 2020, eq. 2) sums both directions, so its loss is twice this one. SimSiam's loss (Chen & He 2021,
+    eq. 2) is half of this one, minus 1. AdamW is invariant to the factor.
 
     Attributes:
         hidden: width of the predictor's hidden layer; BYOL 4096, SimSiam 512.
-        norm: behind that layer; see `MLP.norm`.
+        norm: the normalisation after that layer; see `MLP.norm`.
     """
 
     hidden: int = 4096

@@ -1,4 +1,4 @@
-"""A backbone that ends in one pooled and projected vector for each row, for methods that compare views."""
+"""A backbone with a pooled and projected vector for each row, for methods that compare views."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from didact_views.normalization import BatchNorm
 
 @attrs.frozen(kw_only=True)
 class Projector(Spec, abc.ABC):
-    """Maps a pooled vector to the projection that is compared."""
+    """Maps a pooled vector to the projection that the objective compares."""
 
     @property
     def supports_accumulation(self) -> bool:
-        """Whether a row's projection does not depend on the other rows."""
+        """Whether a row's projection is independent of the other rows."""
         return True
 
     @abc.abstractmethod
     def build(self, width: int) -> ProjectorModule:
-        """The module, from vectors of ``width``."""
+        """Builds the module for inputs of ``width``."""
 
 
 class ProjectorModule(nn.Module, abc.ABC):
-    """A projector's weights.
+    """The module of a projector.
 
     Attributes:
-        width: P of what it gives.
+        width: P, the width of its output.
     """
 
     width: int
@@ -51,12 +51,13 @@ class MLP(Projector):
     VICReg's expander (section 4.2): 3 layers of 8192 to 8192.
 
     Attributes:
-        layers: how many linear layers.
-        hidden: width of all but the last.
-        out: P, width of the last.
-        norm: behind each layer but the last. ``batch`` goes over the whole global batch, on all processes; with it a
-            batch cannot be computed in parts.
-        output_norm: behind the last layer; SimSiam ``batch``, which learns no factor and summand (as released).
+        layers: number of linear layers.
+        hidden: output width of all layers but the last.
+        out: P, output width of the last layer.
+        norm: the normalisation after each layer but the last. ``batch`` normalises over the global batch, on all
+            processes, and does not support gradient accumulation.
+        output_norm: the normalisation after the last layer; SimSiam ``batch``, which has no learned scale and shift (as
+            released).
     """
 
     layers: int = 2
@@ -85,7 +86,7 @@ class MLPModule(ProjectorModule):
         self.width = spec.out
         layers: list[nn.Module] = []
         for _ in range(spec.layers - 1):
-            layers.append(nn.Linear(width, spec.hidden, bias=spec.norm == "none"))  # a mean is taken off: no bias
+            layers.append(nn.Linear(width, spec.hidden, bias=spec.norm == "none"))  # the norm subtracts the mean
             if spec.norm == "batch":
                 layers.append(BatchNorm(spec.hidden))
             layers.append(nn.ReLU(inplace=True))
@@ -103,18 +104,18 @@ class MLPModule(ProjectorModule):
 
 @attrs.frozen(kw_only=True)
 class PrototypeHead(Projector):
-    """DINO's head: linear layers with GELU, a bottleneck of length 1, and its likeness to each prototype.
+    """DINO's head: linear layers with GELU, a bottleneck normalised to length 1, and its cosine with each prototype.
 
-    Caron et al. 2021, section 3.1 and appendix C. A prototype is a vector of length 1 too (the released code's
+    Caron et al. 2021, section 3.1 and appendix C. Prototypes are normalised to length 1 too (the released code's
     ``norm_last_layer``), so a projection holds C cosines.
 
     Attributes:
-        layers: how many linear layers lead to the bottleneck.
-        hidden: width of all but the last of them.
-        bottleneck: width of the last.
-        prototypes: C; DINO 65 536. Fewer do for fewer images.
-        norm: before each GELU. ``none`` with Vision Transformers; ``batch``, the released code's ``use_bn``, goes over
-            the whole global batch, and helps where the projections of all images are nearly equal at first.
+        layers: number of linear layers, including the bottleneck.
+        hidden: output width of all linear layers but the last.
+        bottleneck: output width of the last linear layer.
+        prototypes: C, the number of prototypes; DINO 65 536. Fewer suffice for fewer images.
+        norm: the normalisation before each GELU. ``none``: for Vision Transformers. ``batch``: the released code's
+            ``use_bn``, over the global batch; it helps if the projections of all images are nearly equal at first.
     """
 
     layers: int = 3
@@ -139,7 +140,7 @@ class PrototypeHeadModule(ProjectorModule):
     """The weights of a `PrototypeHead`.
 
     Attributes:
-        prototypes: (C, bottleneck); only their directions count.
+        prototypes: (C, bottleneck); only their directions matter.
     """
 
     def __init__(self, spec: PrototypeHead, width: int) -> None:
@@ -157,7 +158,7 @@ class PrototypeHeadModule(ProjectorModule):
         self.prototypes = nn.Parameter(nn.Linear(spec.bottleneck, spec.prototypes, bias=False).weight.detach().clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Cosines (R, C) of x (R, D), projected, with every prototype."""
+        """Projects x (R, D) and returns its cosine with every prototype: (R, C)."""
         directions = nn.functional.normalize(self.layers(x).float(), dim=-1)  # (R, bottleneck)
         cosines: Tensor = nn.functional.linear(directions, nn.functional.normalize(self.prototypes, dim=-1))
         return cosines
@@ -165,16 +166,16 @@ class PrototypeHeadModule(ProjectorModule):
 
 @attrs.frozen(kw_only=True)
 class Projected(Backbone):
-    """A backbone, its output pooled over the positions and projected: `BackboneOutput.pooled`.
+    """A backbone whose output is also pooled over the positions and projected, as `BackboneOutput.pooled`.
 
-    The projector belongs to the backbone, so that a teacher averages it with the rest. Output, blocks and features are
-    those of the backbone inside.
+    The projector is part of the backbone, so a teacher averages its weights too. The output, blocks and hidden states
+    are those of the inner backbone.
 
     Attributes:
-        backbone: any.
-        pooling: of the output's positions. ``mean`` over all that are no padding, ``class``: the first extra token,
-            as DINO on Vision Transformers.
-        projector: from there on; `MLP` or `PrototypeHead`.
+        backbone: the inner backbone, of any kind.
+        pooling: how positions are pooled. ``mean``: the mean over all positions except padding. ``class``: the first
+            prefix token, as in DINO on Vision Transformers.
+        projector: the projector of the pooled vector; `MLP` or `PrototypeHead`.
     """
 
     backbone: Backbone
@@ -200,7 +201,7 @@ class Projected(Backbone):
 
 
 class ProjectedModule(BackboneModule):
-    """The backbone inside, and the projector."""
+    """The inner backbone and the projector."""
 
     def __init__(self, spec: Projected, inner: BackboneModule) -> None:
         super().__init__()
@@ -213,16 +214,16 @@ class ProjectedModule(BackboneModule):
 
     @property
     def blocks(self) -> nn.ModuleList:  # type: ignore[override]  # a second reference would be a second name of each weight
-        """The inner backbone's."""
+        """The blocks of the inner backbone."""
         return self.inner.blocks
 
     def forward(self, tokens: Tokens, hidden_states: Sequence[HiddenState] = ()) -> BackboneOutput:
-        """Contextualises (R, V, D), with the projection (R, P)."""
+        """Contextualises (R, V, D) and adds the projection (R, P)."""
         context: BackboneOutput = self.inner(tokens, hidden_states)
         return attrs.evolve(context, pooled=self.projector(self._pool(context)))
 
     def _pool(self, context: BackboneOutput) -> Tensor:
-        """One vector (R, D) for each row."""
+        """Pools the positions of each row: (R, D)."""
         if self.pooling == "class":
             if not context.tokens.num_prefix_tokens:
                 raise SpecError(

@@ -1,4 +1,4 @@
-"""Targets that are projections: each view of a sample must predict the projections of its other views."""
+"""Projections as targets: each view of a sample must predict the projections of the sample's other views."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from didact_views.normalization import of_this_batch
 
 @attrs.frozen(kw_only=True)
 class TeacherProjections(TargetBuilder):
-    """A teacher's projection of each other view (BYOL, Grill et al. 2020, section 3.1).
+    """The teacher's projections of the other views (BYOL, Grill et al. 2020, section 3.1).
 
     In training the teacher's batch normalisation uses the batch's statistics, as the student's does.
 
     Attributes:
-        teacher: that averages encoder, backbone and projector; in BYOL τ rises from 0.996 to 1 in half a cosine over
-            the whole run.
+        teacher: the teacher, which averages encoder, backbone and projector; in BYOL τ rises from 0.996 to 1 along half
+            a cosine over the whole run.
     """
 
     teacher: Teacher
@@ -40,12 +40,12 @@ class TeacherProjectionsModule(TargetBuilderModule):
         self.teacher = teacher.build(network)
 
     def forward(self, batch: Batch, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
-        """A target (B, P) for each ordered pair of views, without gradient."""
+        """Returns a target (B, P) for each ordered pair of views, without gradient."""
         require_views(passes)
         return across(self.projections(passes, network), len(passes))
 
     def projections(self, passes: Sequence[StudentPass], network: Network) -> list[Tensor]:
-        """The teacher's projection of each view, (B, P)."""
+        """Returns the teacher's projection of each view, (B, P)."""
         if not self.training:
             return [_projection(self.teacher(one, network).pooled) for one in passes]
         with of_this_batch(self.teacher):
@@ -60,11 +60,11 @@ class TeacherProjectionsModule(TargetBuilderModule):
 
 @attrs.frozen(kw_only=True)
 class StudentProjections(TargetBuilder):
-    """The student's own projection of each other view, without a teacher (SimSiam, VICReg).
+    """The student's own projections of the other views, without a teacher (SimSiam, VICReg).
 
     Attributes:
-        gradient: ``stop``: targets are constants, without which SimSiam collapses (Chen & He 2021, section 4.1).
-            ``flow``: both sides of a comparison learn, for objectives that prevent collapse themselves (VICReg).
+        gradient: whether gradients flow through the targets. ``stop``: no; without the stop SimSiam collapses (Chen &
+            He 2021, section 4.1). ``flow``: yes, for objectives that prevent collapse themselves (VICReg).
     """
 
     gradient: Literal["stop", "flow"] = "stop"
@@ -84,7 +84,7 @@ class StudentProjectionsModule(TargetBuilderModule):
         self.gradient = gradient
 
     def forward(self, batch: Batch, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
-        """A target (B, P) for each ordered pair of views, with or without gradient."""
+        """Returns a target (B, P) for each ordered pair of views, with or without gradient."""
         require_views(passes)
         projections = [pooled(one, "StudentProjections") for one in passes]
         if self.gradient == "stop":
@@ -93,10 +93,10 @@ class StudentProjectionsModule(TargetBuilderModule):
 
 
 def across(projections: Sequence[Tensor], views: int) -> tuple[Target, ...]:
-    """A target for each ordered pair of different views.
+    """Returns a target for each ordered pair of different views.
 
     Args:
-        projections: (B, P) of each of the first views, for all views to predict.
+        projections: (B, P) for each of the first views; every other view must predict them.
         views: number of views.
     """
     return tuple(
@@ -108,11 +108,11 @@ def across(projections: Sequence[Tensor], views: int) -> tuple[Target, ...]:
 
 
 def pooled(student: StudentPass, part: str) -> Tensor:
-    """The student's projection (B, P) of a view.
+    """Returns the student's projection (B, P) of a view.
 
     Args:
-        student: the view's pass.
-        part: that needs it, for the error.
+        student: the student's pass of the view.
+        part: name of the component that needs the projection, for the error.
 
     Raises:
         SpecError: there is not one row per sample.
@@ -128,14 +128,14 @@ def pooled(student: StudentPass, part: str) -> Tensor:
 
 
 def pooled_width(network: Network, part: str) -> int:
-    """P of the backbone's projections.
+    """Returns P, the width of the backbone's projections.
 
     Args:
         network: the student.
-        part: that needs them, for the error.
+        part: name of the component that needs the projections, for the error.
 
     Raises:
-        SpecError: the backbone gives none.
+        SpecError: the backbone gives no projections.
     """
     width = network.backbone.pooled_width
     if width is None:
@@ -151,11 +151,11 @@ def require_sample_vectors(targets: TargetBuilderModule, objective: str) -> None
     """Checks that the targets are one vector per sample.
 
     Args:
-        targets: that an objective is built for.
-        objective: its name, for the error.
+        targets: the targets that an objective is built for.
+        objective: the objective's name, for the error.
 
     Raises:
-        SpecError: they are ids, or there is one per position.
+        SpecError: the targets are ids, or there is one per position.
     """
     if (targets.kind, targets.level) != ("vectors", "sample"):
         builder = type(targets).__name__.removesuffix("Module")

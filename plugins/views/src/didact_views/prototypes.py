@@ -1,4 +1,4 @@
-"""DINO: the student must find the prototypes that the centred and sharpened teacher finds in another view."""
+"""DINO's targets and objective: the student predicts the teacher's prototype probabilities for another view."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from didact_views.projections import TeacherProjectionsModule, across, pooled, p
 
 @attrs.frozen(kw_only=True)
 class PrototypeTargets(TargetBuilder):
-    """The teacher's probabilities of the prototypes in the first views, centred and sharpened.
+    """The teacher's prototype probabilities for the first views, centred and sharpened.
 
-    It logs ``collapse/prototypes`` over the global batch: how many prototypes the targets use between them, the
-    exponential of their mean's entropy. 1 means collapse to one prototype.
+    ``collapse/prototypes`` is logged: the effective number of prototypes that the targets of the global batch use. It
+    is the exponential of the entropy of their mean. 1 means collapse to one prototype.
 
     Caron et al. 2021, Emerging Properties in Self-Supervised Vision Transformers, section 3.1, algorithm 1 and eq. 4.
 
     Attributes:
-        teacher: that averages encoder, backbone and head; in DINO τ rises from 0.996 to 1 in half a cosine over the
-            whole run.
-        teacher_views: number of views that the teacher sees, the first ones; 2 are DINO's global crops.
+        teacher: the teacher, which averages encoder, backbone and head; in DINO τ rises from 0.996 to 1 along half a
+            cosine over the whole run.
+        teacher_views: number of views that the teacher sees, counted from the first; 2, DINO's global crops.
         start: temperature of the first step; 0.04. Lower is sharper.
-        end: temperature after the warm-up; 0.07 in the paper, 0.04 where the loss does not fall.
+        end: temperature after the warm-up; 0.07 in the paper. Use 0.04 if the loss does not fall.
         warmup_steps: optimizer steps over which the temperature rises linearly; 30 epochs in the paper.
-        momentum: m of the centre, which moves once per optimizer step by the mean over the global batch: c ← m·c +
-            (1 - m)·mean.
+        momentum: m of the centre, which is updated once per optimizer step with the mean over the global batch: c ←
+            m·c + (1 - m)·mean.
     """
 
     teacher: Teacher
@@ -67,7 +67,7 @@ class PrototypeTargets(TargetBuilder):
         return self.start + (self.end - self.start) * step / self.warmup_steps
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
-        """Whether the temperature reaches ``end``."""
+        """Checks that the temperature reaches ``end``."""
         if self.start != self.end and self.warmup_steps > preflight.steps:
             yield Finding.warning(
                 f"the teacher's temperature rises over {self.warmup_steps:,} steps, of which the run takes "
@@ -108,7 +108,7 @@ class PrototypeTargetsModule(TeacherProjectionsModule):
 
     @torch.no_grad()
     def forward(self, batch: Batch, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
-        """A target (B, C), probabilities, for each pair of one of the teacher's views and another view."""
+        """Returns probabilities (B, C) as the target of each pair of one of the teacher's views and another view."""
         require_views(passes)
         projections = [p.float() for p in self.projections(passes[: self.spec.teacher_views], network)]  # (B, C) each
         targets = [((p - self.centre) / self.temperature).softmax(-1) for p in projections]
@@ -136,11 +136,11 @@ class PrototypeTargetsModule(TeacherProjectionsModule):
 
 @attrs.frozen(kw_only=True)
 class PrototypeCrossEntropy(Objective):
-    """The cross-entropy of the student's probabilities under the teacher's, a mean over samples and pairs of views.
+    """The cross-entropy of the student's probabilities under the teacher's, averaged over samples and pairs of views.
 
     Caron et al. 2021, eq. 2 and 3. It has no weights. Besides the loss it logs ``collapse/target_entropy``, the mean
-    entropy of a target, which is log C where the teacher prefers no prototype; `PrototypeTargets` logs the other
-    sign of collapse.
+    entropy of the targets. It is log C if the teacher prefers no prototype, which is one form of collapse;
+    `PrototypeTargets` logs a metric of the other form.
 
     Attributes:
         temperature: the student's; 0.1.
@@ -183,6 +183,6 @@ class PrototypeCrossEntropyModule(ObjectiveModule):
 
 
 def _entropy(probabilities: Tensor) -> Tensor:
-    """The entropy of ``probabilities`` (*, C), in nats: (*)."""
+    """Computes the entropy of ``probabilities`` (*, C) in nats: (*)."""
     entropy: Tensor = torch.special.entr(probabilities).sum(-1)
     return entropy

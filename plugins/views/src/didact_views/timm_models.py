@@ -1,4 +1,4 @@
-"""Any timm model that gives features of an image, as a backbone."""
+"""Timm models with image features, as backbones."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from torch import Tensor, nn
 from didact import Backbone, BackboneModule, BackboneOutput, HiddenState, Layout, SpecError, Tokens
 from didact_views.normalization import BatchNorm, synchronize
 
-STAGES = re.compile(r"blocks|stages|layers|features|layer\d+")  # where timm's models keep what repeats
+STAGES = re.compile(r"blocks|stages|layers|features|layer\d+")  # names of the repeated parts in timm's models
 
 
 @attrs.frozen(kw_only=True)
 class TimmModel(Backbone):
-    """A model of timm's (Wightman 2019) behind `Pixels`, at its random initialisation, without its classifier.
+    """A timm model (Wightman 2019) for `Pixels`, randomly initialised and without its classifier.
 
-    Its vectors stand for the grid of its last stage, which is mostly coarser than the image. It gives no hidden
-    states, so targets that average blocks refuse it. Batch normalisation goes over the whole global batch.
+    The output vectors belong to the grid of the model's last stage, which is usually coarser than the image. The model
+    has no hidden states, so it cannot be used with targets that average blocks. Batch normalisation uses the statistics
+    of the global batch.
 
     Attributes:
-        name: as ``timm.list_models()`` gives it: ``resnet50``, ``vit_small_patch16_224``, ``convnext_tiny``.
+        name: name in ``timm.list_models()``, such as ``resnet50``, ``vit_small_patch16_224`` or ``convnext_tiny``.
         drop_path: probability that a row skips a residual branch in training (stochastic depth).
-        normalizes_batches: whether it has batch normalisation, as ResNets have and Vision Transformers and ConvNeXts
-            have not. With it a batch cannot be computed in parts, and where ``training.activation_checkpointing``
-            computes it again, its running averages, which evaluations use, move twice.
+        normalizes_batches: whether the model has batch normalisation, as ResNets do, unlike Vision Transformers and
+            ConvNeXts. Batch normalisation does not support gradient accumulation. With
+            ``training.activation_checkpointing`` it runs twice per step, so the running averages that evaluations use
+            are updated twice.
     """
 
     name: str = "resnet50"
@@ -67,26 +69,26 @@ class TimmModel(Backbone):
 
 
 class TimmModelModule(BackboneModule):
-    """The model.
+    """The timm model.
 
     Attributes:
-        model: timm's.
+        model: the module that timm created.
     """
 
     def __init__(self, name: str, model: Any) -> None:
         super().__init__()
         self.name = name
         self.model = model
-        model.forward = model.forward_features  # so that a call of it is what is sharded, computed anew or compiled
+        model.forward = model.forward_features  # so that sharding, checkpointing and compiling apply to it
         self.width = int(model.num_features)
 
     def no_weight_decay(self) -> set[str]:
-        """The names that timm's own optimizers exempt: parameters of one dimension; the model itself names others."""
+        """The names that timm's own optimizers exempt: all parameters of one dimension."""
         return {f"model.{name}" for name, parameter in self.model.named_parameters() if parameter.ndim <= 1}
 
     @property
     def blocks(self) -> nn.ModuleList:  # type: ignore[override]  # a second reference would be a second name of each weight
-        """Its stages or blocks, where it keeps them in one place; else the whole of it."""
+        """The model's stages or blocks if they can be found by name; otherwise the whole model."""
         stages = [child for name, child in self.model.named_children() if STAGES.fullmatch(name)]
         repeated = [child for stage in stages if isinstance(stage, (nn.Sequential, nn.ModuleList)) for child in stage]
         return nn.ModuleList(repeated or [self.model])
@@ -95,7 +97,7 @@ class TimmModelModule(BackboneModule):
         """Contextualises the pixels (R, H·W, C) of whole images: output (R, h·w, D).
 
         Raises:
-            SpecError: pixels are padding or dropped, or inner features are asked for.
+            SpecError: pixels are padding or dropped, or hidden states are requested.
         """
         if tokens.padding is not None or tokens.positions is not None or tokens.num_prefix_tokens:
             raise SpecError(
@@ -105,7 +107,7 @@ class TimmModelModule(BackboneModule):
         if hidden_states:
             raise SpecError(
                 f"{self.name} has no inner features, and the {hidden_states[0].feature} of its blocks is asked for",
-                hint="average blocks of a didact_transformer.Transformer; judge a timm model by its output",
+                hint="use targets that do not average blocks, or a didact_transformer.Transformer",
             )
         rows, _, channels = tokens.features.shape
         height, width = tokens.layout.shape
@@ -113,7 +115,7 @@ class TimmModelModule(BackboneModule):
         return self._context(self.model(pixels))
 
     def _context(self, features: Tensor) -> BackboneOutput:
-        """Features as timm gives them, (R, N, D), (R, D, h, w) or (R, h, w, D), as vectors that stand for a grid."""
+        """Converts timm's features, (R, N, D), (R, D, h, w) or (R, h, w, D), to vectors on a grid."""
         prefix = 0
         if features.ndim == 3:
             prefix = int(getattr(self.model, "num_prefix_tokens", 0))
@@ -126,7 +128,7 @@ class TimmModelModule(BackboneModule):
 
 
 def _create(name: str, channels: int, layout: Layout, drop_path: float) -> Any:
-    # Here and not above: it takes seconds, and a loader's worker, which never builds a module, need not wait.
+    # imported here because it takes seconds, and the loader's workers never build a module
     import timm
 
     if not timm.is_model(name):
@@ -134,14 +136,14 @@ def _create(name: str, channels: int, layout: Layout, drop_path: float) -> Any:
         raise SpecError(
             f"timm has no model {name!r}", where="name", hint=f"{', '.join(near) or 'any'} of timm.list_models()"
         )
-    options: dict[str, Any] = {"drop_path_rate": drop_path}  # told also where it is 0, which is not every default
+    options: dict[str, Any] = {"drop_path_rate": drop_path}  # passed even if 0: some models have another default
     configuration = timm.get_pretrained_cfg(name)
-    if configuration is not None and configuration.fixed_input_size:  # Vision Transformers have a vector for each place
+    if configuration is not None and configuration.fixed_input_size:  # Vision Transformers have position embeddings
         options |= {"img_size": layout.shape, "dynamic_img_size": True}
     while True:
         try:
             return timm.create_model(name, num_classes=0, in_chans=channels, **options)
-        except TypeError as error:  # not every model knows every option
+        except TypeError as error:  # not every model has every option
             known = [option for option in ("dynamic_img_size", "drop_path_rate") if option in options]
             refused = next((option for option in known if f"'{option}'" in str(error)), None)
             if refused is None:

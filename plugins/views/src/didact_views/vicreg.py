@@ -1,4 +1,4 @@
-"""VICReg's objective: projections that agree, vary, and are not correlated (Bardes et al. 2022)."""
+"""VICReg's objective: invariance, variance and covariance of projections (Bardes et al. 2022)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from didact_views.prototypes import PrototypeTargetsModule
 class VICReg(Objective):
     """Invariance, variance and covariance of projections (Bardes et al. 2022, section 4.1, eq. 1 to 6).
 
-    Variance and covariance are those of the whole global batch, on any number of processes. A part of a batch has no
-    loss of its own, so ``gradient_accumulation_steps`` must be 1.
+    Variance and covariance are computed over the global batch, on any number of processes. The loss of a batch is not a
+    sum over its parts, so ``gradient_accumulation_steps`` must be 1.
 
     Attributes:
-        invariance: λ, of the mean squared difference between the views' projections.
-        variance: μ, of the amount by which each view's standard deviations fall short of 1. The paper adds the views;
-            the released code averages the two, which is 12.5 here.
-        covariance: ν, of the squared covariances of different channels, summed and divided by their number.
+        invariance: λ, weight of the mean squared difference between the projections of two views.
+        variance: μ, weight of the amount by which each view's standard deviations fall short of 1. The paper sums over
+            the two views; the released code averages them, which corresponds to 12.5 here.
+        covariance: ν, weight of the squared covariances of different channels, summed and divided by the number of
+            channels.
     """
 
     invariance: float = 25.0
@@ -42,7 +43,7 @@ class VICReg(Objective):
         return False
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
-        """Whether a batch is large enough for a covariance."""
+        """Checks that a batch is large enough for a covariance."""
         if preflight.samples_per_step.smallest < 2:
             yield Finding(
                 severity="error",
@@ -76,10 +77,10 @@ class VICRegModule(ObjectiveModule):
         return dict.fromkeys(("invariance", "variance", "covariance"), batch.ids.shape[0])
 
     def forward(self, batch: Batch, passes: tuple[StudentPass, ...], targets: tuple[Target, ...]) -> Loss:
-        """Compares the projections (B, P) of the views, and measures the spread of each.
+        """Compares the projections (B, P) of the views, and computes the variance and covariance of each view.
 
-        A function of the whole batch is multiplied by this process's number of samples, so that the division by the
-        global number restores it.
+        Terms of the global batch are multiplied by this process's number of samples, because the sum over all processes
+        is later divided by the global number of samples.
         """
         projections = [pooled(one, "VICReg").float() for one in passes]  # (B, P) each
         pairs = [(projections[target.view], target.values.float()) for target in targets]
@@ -98,24 +99,24 @@ class VICRegModule(ObjectiveModule):
 
 
 def covariance_matrix(projections: Tensor, *, everywhere: bool) -> Tensor:
-    """The unbiased covariance (P, P) of projections (B, P); over all processes where ``everywhere``."""
+    """Computes the unbiased covariance (P, P) of projections (B, P), over all processes if ``everywhere``."""
     world = connected()
     count = torch.full((), float(len(projections)), device=projections.device)
     total = projections.sum(0)
     if everywhere:
         count, total = world.all_reduce(count), world.all_reduce(total)
     centred = projections - total / count
-    with torch.autocast(projections.device.type, enabled=False):  # float32: bfloat16 has no digits for 1 - deviation
+    with torch.autocast(projections.device.type, enabled=False):  # float32: bfloat16 is too coarse for 1 - deviation
         products = centred.T @ centred  # (P, P)
     return (world.all_reduce(products) if everywhere else products) / (count - 1).clamp(min=1)
 
 
 def variance_lack(covariance: Tensor, epsilon: float = 1e-4) -> Tensor:
-    """The mean shortfall to 1 of the standard deviations of a covariance (P, P), a scalar: v of eq. 1 and 2."""
+    """Computes by how much the standard deviations of a covariance (P, P) fall short of 1 on average (eq. 1 and 2)."""
     return torch.relu(1 - (covariance.diagonal() + epsilon).sqrt()).mean()
 
 
 def redundancy(covariance: Tensor) -> Tensor:
-    """The sum of the squares of a covariance (P, P) off its diagonal, over P, a scalar: c of eq. 4."""
+    """Computes the sum of the squared off-diagonal values of a covariance (P, P), divided by P (eq. 4)."""
     squares = covariance.square()
     return (squares.sum() - squares.diagonal().sum()) / len(covariance)

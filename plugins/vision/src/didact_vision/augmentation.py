@@ -19,8 +19,8 @@ LUMA = (0.2989, 0.587, 0.114)  # ITU-R 601, as torchvision and Pillow weigh red,
 class Augmentation(Spec, abc.ABC):
     """Makes the views of an image for training. It is a field of `Images`, so a method can define its own views.
 
-    An augmentation has two halves, like an encoder. `views` runs in the loader's workers, sample by sample. `finish` runs on the
-    device, on a view of a whole batch.
+    An augmentation has two halves, like an encoder. `views` runs in the loader's workers, sample by sample. `finish`
+    runs on the device, on a view of a whole batch.
 
     Class attributes:
         finishes: whether `finish` does anything.

@@ -30,8 +30,8 @@ def decode(data: bytes, name: str, *, shortest: int | None = None) -> Tensor:
 def decode_pixels(data: bytes, name: str, *, shortest: int | None = None) -> np.ndarray:
     """Decodes an image file.
 
-    Grey images become RGB, transparent pixels are composited onto white, 16 bits are reduced to 8, and an animation gives its
-    first frame.
+    Grey images become RGB, transparent pixels are composited onto white, 16 bits are reduced to 8, and only the first
+    frame of an animation is decoded.
 
     Args:
         data: the file's bytes.

@@ -162,9 +162,9 @@ class BlockMasker(RatioMasker):
     """Hides rectangular blocks of patches, one after another, until enough patches are hidden.
 
     Bao et al. 2022, BEiT, algorithm 1, as released. The area and aspect of each block are random. A block has ten
-    attempts to cover new patches without exceeding the ratio. The first block that fails all attempts ends the mask. The number
-    of hidden patches is therefore at most that of the ratio, and differs between masks: for 120 of 14 × 14 patches it
-    is 119.5 on average, and exactly 120 in 70 % of masks.
+    attempts to cover new patches without exceeding the ratio. The first block that fails all attempts ends the mask.
+    The number of hidden patches is therefore at most that of the ratio, and differs between masks: for 120 of 14 × 14
+    patches it is 119.5 on average, and exactly 120 in 70 % of masks.
 
     Attributes:
         ratio: largest share of hidden patches; 120 of 196 in data2vec, 75 of 196 in BEiT.

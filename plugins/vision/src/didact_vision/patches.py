@@ -32,8 +32,8 @@ class Patches(FeatureEncoder):
         mask_token: whether there is a learned vector for hidden patches. Maskers that hide need it; maskers that drop
             do not use it.
         initialization: how weights are drawn. ``data2vec2``: the projection is Xavier-uniform as one matrix, the class
-            token N(0, 1), the other tokens N(0, 0.02²) (data2vec 2.0). ``beit``: all weights are N(0, 0.02²), truncated at
-            one standard deviation, and biases are 0 (BEiT, data2vec 1).
+            token N(0, 1), the other tokens N(0, 0.02²) (data2vec 2.0). ``beit``: all weights are N(0, 0.02²), truncated
+            at one standard deviation, and biases are 0 (BEiT, data2vec 1).
     """
 
     width: int = 768
