@@ -26,6 +26,21 @@ def check_shapes(case: Case) -> None:
         assert len(counts) == 1, f"M differs from sample to sample over {layout.shape}: {sorted(counts)}"
 
 
+def check_declaration(case: Case) -> None:
+    """Checks that masks do what `Masker.masking` declares."""
+    declared = case.spec.masking
+    contexts = declared.contexts if declared.contexts is not None else declared.masks
+    for _, masks in _drawn(case):
+        for mask in masks:
+            found = (mask.predicted.shape[0], mask.corruption.shape[0])
+            assert found == (declared.masks, contexts), (
+                f"masking declares M={declared.masks} and C={contexts}, and there are M={found[0]} and C={found[1]}"
+            )
+            used = {Corruption(int(kind)) for kind in mask.corruption.unique()} - {Corruption.NONE}
+            extra = ", ".join(kind.name.lower() for kind in sorted(used - declared.corruptions))
+            assert not extra, f"positions have a corruption that masking does not declare: {extra}"
+
+
 def check_prediction(case: Case) -> None:
     """Checks that every mask predicts some positions, leaves some, and hides only predicted ones."""
     for _, masks in _drawn(case):
@@ -73,7 +88,10 @@ def check_mask_shapes(mask: Mask, positions: int) -> None:
     assert corruption.dtype == torch.uint8, f"corruption must be uint8, got {corruption.dtype}"
     assert predicted.ndim == 2, f"predicted must be (M, T), got {tuple(predicted.shape)}"
     assert predicted.shape[1] == positions, f"predicted must be (M, T={positions}), got {tuple(predicted.shape)}"
-    assert corruption.shape == predicted.shape, "corruption must have the shape of predicted"
+    assert corruption.ndim == 2, f"corruption must be (C, T), got {tuple(corruption.shape)}"
+    assert corruption.shape[1] == positions, f"corruption must be (C, T={positions}), got {tuple(corruption.shape)}"
+    masks, contexts = predicted.shape[0], corruption.shape[0]
+    assert masks % contexts == 0, f"the number of contexts must divide the number of masks, got C={contexts}, M={masks}"
     assert predicted.device.type == "cpu", (
         f"masks must be on the CPU, where the loader's workers draw them, got {predicted.device}"
     )
@@ -81,7 +99,7 @@ def check_mask_shapes(mask: Mask, positions: int) -> None:
     if bool((corruption == Corruption.REPLACE).any()):
         assert mask.replacement is not None, "positions are replaced, and replacement is None"
         assert mask.replacement.dtype == torch.int64, f"replacement must be int64, got {mask.replacement.dtype}"
-        assert mask.replacement.shape == predicted.shape, "replacement must have the shape of predicted"
+        assert mask.replacement.shape == corruption.shape, "replacement must have the shape of corruption"
         assert int(mask.replacement.min()) >= 0, "replacement numbers must not be negative"
 
 
@@ -93,7 +111,8 @@ def check_mask_prediction(mask: Mask, *, hides_more: bool = False) -> None:
     short = "raise a SpecError for a layout too short for the settings"
     assert bool(predicted.any(1).all()), f"a mask over {positions} positions predicts nothing: {short}"
     assert not bool(hidden.all(1).any()), f"a mask over {positions} positions hides everything: {short}"
-    lost = bool((hidden & ~predicted).any())
+    shared = predicted.unflatten(0, (hidden.shape[0], -1)).any(1)  # (M, T) -> (C, T)
+    lost = bool((hidden & ~shared).any())
     assert hides_more or not lost, "a position is hidden or dropped and not predicted"
 
 

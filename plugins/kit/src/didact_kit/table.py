@@ -275,6 +275,13 @@ RULES: tuple[Rule, ...] = (
         hint="predict what is hidden, refuse layouts that are too short (SpecError), or set hides_more=True",
         look=maskers.check_prediction,
     ),
+    Rule(
+        name="declaration",
+        kinds=MASKER,
+        promise="masks have the number of masks, the number of contexts and the corruptions that masking declares",
+        hint="return Masking.of(…) with these numbers and corruptions from the property masking",
+        look=maskers.check_declaration,
+    ),
     # ── randomness ────────────────────────────────────────────────────────────────────────────────────────────────────
     Rule(
         name="determinism",

@@ -1,3 +1,4 @@
+from .block_prediction import BlockPredictor as BlockPredictor
 from .classifying import MaskedCrossEntropy as MaskedCrossEntropy
 from .clusters import ClusterTargets as ClusterTargets
 from .contents import FeatureTargets as FeatureTargets

@@ -10,6 +10,7 @@ import torch
 
 from didact_distill import LinearHead
 from didact_kit import Example, NoiseSource, TinyBackbone, TinyMasker, TinySource, TinyWords
+from didact_masked.block_prediction import BlockPredictor
 from didact_masked.classifying import MaskedCrossEntropy
 from didact_masked.clusters import ClusterTargets, write_codebook
 from didact_masked.contents import FeatureTargets, InputIds
@@ -51,6 +52,7 @@ def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
             Example(spec=Contrastive(distractors=3, diversity=0.0), targets=quantized, learns=True),
             Example(spec=Contrastive(distractors=3, diversity=0.0, head=LinearHead(initialization="normal"))),
         ],
+        "block-predictor": [Example(spec=BlockPredictor(width=6, backbone=TinyBackbone(depth=2)))],
         "mask-token-decoder": [Example(spec=decoder)],
         "tied-head": [Example(spec=TiedHead())],
         "cosine-head": [Example(spec=CosineHead())],

@@ -28,6 +28,7 @@ def didact_objectives() -> Mapping[str, str]:
 @hookimpl
 def didact_components() -> Mapping[str, str]:
     return {
+        "block-predictor": "didact_masked.block_prediction:BlockPredictor",
         "mask-token-decoder": "didact_masked.decoding:MaskTokenDecoder",
         "tied-head": "didact_masked.decoding:TiedHead",
         "cosine-head": "didact_masked.decoding:CosineHead",

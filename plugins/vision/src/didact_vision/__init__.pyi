@@ -6,6 +6,7 @@ from .images import Images as Images
 from .images import ImageSamples as ImageSamples
 from .masking import BlockMasker as BlockMasker
 from .masking import InverseBlockMasker as InverseBlockMasker
+from .masking import MultiBlockMasker as MultiBlockMasker
 from .masking import RandomMasker as RandomMasker
 from .media import ImageMedium as ImageMedium
 from .patches import Patches as Patches

@@ -11,7 +11,7 @@ from didact_stores import Record
 from didact_stores.ingest import write_store
 from didact_vision.augmentation import BEiTAugmentation, RandomCrop
 from didact_vision.images import Images
-from didact_vision.masking import BlockMasker, InverseBlockMasker, RandomMasker
+from didact_vision.masking import BlockMasker, InverseBlockMasker, MultiBlockMasker, RandomMasker
 from didact_vision.media import ImageMedium
 from didact_vision.patches import Patches
 
@@ -33,6 +33,7 @@ def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
         ],
         "random": [Example(spec=RandomMasker(masks=2)), Example(spec=RandomMasker(ratio=0.5, corruption="hide"))],
         "block": [Example(spec=BlockMasker(), layouts=grids), Example(spec=BlockMasker(min_area=4), layouts=grids)],
+        "multi-block": [Example(spec=MultiBlockMasker(), layouts=grids, hides_more=True)],
         "inverse-block": [Example(spec=InverseBlockMasker(masks=3), layouts=[*grids, Layout((6, 9))])],
         "stored-images": [
             Example(spec=images),

@@ -11,8 +11,10 @@ import attrs
 import numpy as np
 import torch
 
-from didact import Layout, Mask, Masker, Masking, SpecError
+from didact import Corruption, Layout, Mask, Masker, Masking, SpecError
 from didact.preflight import Finding, Preflight
+
+ATTEMPTS = 20  # draws of a MultiBlockMasker before its settings are rejected, as in the released code
 
 
 @attrs.frozen(kw_only=True)
@@ -246,6 +248,69 @@ class BlockMasker(RatioMasker):
         return new
 
 
+@attrs.frozen(kw_only=True)
+class MultiBlockMasker(Masker):
+    """Predicts several blocks of patches from one context, from which the blocks are removed.
+
+    Assran et al. 2023, I-JEPA, section 3. The context is a large block without the patches of the target blocks. The
+    student sees only the context. Patches outside the context block and the target blocks are neither seen nor
+    predicted. Samples that are collated together keep equally many context patches, as in the released code; there, the
+    last ones are removed, here random ones.
+
+    Attributes:
+        blocks: M, the number of target blocks of each image; 4 in I-JEPA.
+        block_scale: smallest and largest share of the image that a target block covers; all blocks of an image have
+            the same size.
+        block_aspect: smallest and largest ratio of a target block's height to its width.
+        context_scale: smallest and largest share of the image that the square context block covers.
+        min_context: smallest number of patches in a context; blocks are drawn again until this many remain.
+    """
+
+    blocks: int = 4
+    block_scale: tuple[float, float] = (0.15, 0.2)
+    block_aspect: tuple[float, float] = (0.75, 1.5)
+    context_scale: tuple[float, float] = (0.85, 1.0)
+    min_context: int = 10
+
+    def validate(self) -> None:
+        self.require(self.blocks >= 1, "blocks", "at least 1")
+        self.require(self.min_context >= 1, "min_context", "at least 1")
+        for field in ("block_scale", "context_scale"):
+            low, high = getattr(self, field)
+            self.require(0 < low <= high <= 1, field, "two shares above 0 and at most 1, the smaller one first")
+        low, high = self.block_aspect
+        self.require(0 < low <= high, "block_aspect", "two ratios above 0, the smaller one first")
+
+    @property
+    def masking(self) -> Masking:
+        return Masking.of("drop", masks=self.blocks, contexts=1)
+
+    def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
+        if len(layout.shape) != 2:
+            raise SpecError(
+                f"MultiBlockMasker masks blocks of a grid, but the layout of the samples is {layout.shape}",
+                hint="use an encoder whose positions form a grid, such as didact_vision.Patches",
+            )
+        for _ in range(ATTEMPTS):
+            block = _size(layout, self.block_scale, self.block_aspect, generator)
+            predicted = torch.stack([_place(layout, block, generator) for _ in range(self.blocks)])  # (M, T)
+            context = _place(layout, _size(layout, self.context_scale, (1.0, 1.0), generator), generator)  # (T,)
+            seen = context & ~predicted.any(0)
+            if int(seen.sum()) >= self.min_context:
+                dropped = (~seen).to(torch.uint8) * int(Corruption.DROP)
+                return Mask(predicted=predicted, corruption=dropped[None])
+        raise SpecError(
+            f"MultiBlockMasker leaves fewer than {self.min_context} of {layout.positions} patches as the context, in "
+            f"{ATTEMPTS} draws",
+            where="min_context",
+            hint="use fewer or smaller blocks, a smaller min_context, or smaller patches",
+        )
+
+    def equalize(self, masks: tuple[Mask, ...], *, generator: torch.Generator) -> tuple[Mask, ...]:
+        fewest = min(int((mask.corruption == Corruption.NONE).sum()) for mask in masks)
+        return tuple(_keep(mask, fewest, generator) for mask in masks)
+
+
 def all_but_highest(order: torch.Tensor, count: int) -> torch.Tensor:
     """Marks all values except the ``count`` highest of each row.
 
@@ -264,3 +329,37 @@ def _uniforms(generator: torch.Generator) -> Iterator[list[float]]:
     """Yields rows of four numbers in [0, 1), drawn 64 rows at a time: single draws would cost more than the blocks."""
     while True:
         yield from torch.rand(64, 4, generator=generator, dtype=torch.float64).tolist()
+
+
+def _size(
+    layout: Layout, scale: tuple[float, float], aspect: tuple[float, float], generator: torch.Generator
+) -> tuple[int, int]:
+    """Draws the height and the width of a block, in patches."""
+    draws = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+    area = layout.positions * (scale[0] + draws[0] * (scale[1] - scale[0]))
+    ratio = aspect[0] + draws[1] * (aspect[1] - aspect[0])
+    height, width = layout.shape
+    return (
+        min(max(1, round(math.sqrt(area * ratio))), height),
+        min(max(1, round(math.sqrt(area / ratio))), width),
+    )
+
+
+def _place(layout: Layout, size: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
+    """Places a block at random; (T,) bool, true = in the block."""
+    (height, width), (h, w) = layout.shape, size
+    top = int(torch.randint(height - h + 1, (), generator=generator))
+    left = int(torch.randint(width - w + 1, (), generator=generator))
+    block = torch.zeros(height, width, dtype=torch.bool)
+    block[top : top + h, left : left + w] = True
+    return block.flatten()
+
+
+def _keep(mask: Mask, count: int, generator: torch.Generator) -> Mask:
+    """Keeps ``count`` random patches of a mask's context and drops the others."""
+    seen = mask.corruption == Corruption.NONE  # (1, T)
+    if int(seen.sum()) == count:
+        return mask
+    order = torch.rand(seen.shape, generator=generator) + seen  # patches of the context are at least 1
+    dropped = all_but_highest(order, count).to(torch.uint8) * int(Corruption.DROP)
+    return attrs.evolve(mask, corruption=dropped)

@@ -19,6 +19,7 @@ def didact_maskers() -> Mapping[str, str]:
     return {
         "random": "didact_vision.masking:RandomMasker",
         "block": "didact_vision.masking:BlockMasker",
+        "multi-block": "didact_vision.masking:MultiBlockMasker",
         "inverse-block": "didact_vision.masking:InverseBlockMasker",
     }
 
