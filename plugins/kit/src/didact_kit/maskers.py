@@ -36,7 +36,7 @@ def check_declaration(case: Case) -> None:
             assert found == (declared.masks, contexts), (
                 f"masking declares M={declared.masks} and C={contexts}, and there are M={found[0]} and C={found[1]}"
             )
-            used = {Corruption(int(kind)) for kind in mask.corruption.unique()} - {Corruption.NONE}
+            used = {Corruption(kind) for kind in set(mask.corruption.flatten().tolist())} - {Corruption.NONE}
             extra = ", ".join(kind.name.lower() for kind in sorted(used - declared.corruptions))
             assert not extra, f"positions have a corruption that masking does not declare: {extra}"
 
@@ -111,7 +111,7 @@ def check_mask_prediction(mask: Mask, *, hides_more: bool = False) -> None:
     short = "raise a SpecError for a layout too short for the settings"
     assert bool(predicted.any(1).all()), f"a mask over {positions} positions predicts nothing: {short}"
     assert not bool(hidden.all(1).any()), f"a mask over {positions} positions hides everything: {short}"
-    shared = predicted.unflatten(0, (hidden.shape[0], -1)).any(1)  # (M, T) -> (C, T)
+    shared = predicted.view(hidden.shape[0], -1, positions).any(1)  # (M, T) -> (C, T)
     lost = bool((hidden & ~shared).any())
     assert hides_more or not lost, "a position is hidden or dropped and not predicted"
 
