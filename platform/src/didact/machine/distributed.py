@@ -87,6 +87,11 @@ class World:
             dist.all_gather_object(values, value)
         return values
 
+    def counts(self, here: int) -> list[int]:
+        """Returns every process's number, by rank; computed on the host."""
+        everywhere = self.all_reduce_counts({f"{rank:06d}": here * (rank == self.rank) for rank in range(self.size)})
+        return [everywhere[rank] for rank in sorted(everywhere)]
+
     def gather(self, values: Tensor) -> Tensor:
         """Returns the rows (N, …) of all processes, by rank; the numbers of rows may differ.
 
@@ -94,7 +99,7 @@ class World:
         """
         if self.size == 1:
             return values
-        counts = self.all_gather(len(values))
+        counts = self.counts(len(values))
         rows = values.new_zeros(sum(counts), *values.shape[1:])
         before = sum(counts[: self.rank])
         # a sum of rows at separate places; its gradient is a sum over processes of the gradients of these rows

@@ -130,8 +130,10 @@ class EMATeacherModule(TeacherModule):
         with record_function("teacher"):
             encoder = self._own_encoder(network)
             with _evaluating(encoder):
-                if self.spec.share == "nothing":  # own features; the student's padding, which targets may extend
-                    tokens = attrs.evolve(encoder.embed(student.view), padding=student.tokens.padding)
+                if self.spec.share == "nothing" or not student.encoded:
+                    tokens = encoder.embed(student.view)
+                    if student.encoded:  # the student's padding, which targets may extend
+                        tokens = attrs.evolve(tokens, padding=student.tokens.padding)
                 else:
                     tokens = attrs.evolve(student.tokens, features=student.tokens.features.detach())
                 placed = encoder.place(tokens, None)

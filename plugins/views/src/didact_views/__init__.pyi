@@ -1,5 +1,6 @@
 from .augmentation import MultiViewAugmentation as MultiViewAugmentation
 from .augmentation import ViewRecipe as ViewRecipe
+from .contrast import InfoNCE as InfoNCE
 from .normalization import BatchNorm as BatchNorm
 from .pixels import Pixels as Pixels
 from .prediction import NegativeCosineSimilarity as NegativeCosineSimilarity
@@ -12,5 +13,6 @@ from .projections import StudentProjections as StudentProjections
 from .projections import TeacherProjections as TeacherProjections
 from .prototypes import PrototypeCrossEntropy as PrototypeCrossEntropy
 from .prototypes import PrototypeTargets as PrototypeTargets
+from .sigreg import SIGReg as SIGReg
 from .timm_models import TimmModel as TimmModel
 from .vicreg import VICReg as VICReg

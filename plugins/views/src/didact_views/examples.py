@@ -8,11 +8,13 @@ from typing import Any
 
 from didact_kit import Example, NoiseSource, TinyBackbone, TinyEncoder, TinySource, TinyTargets, TinyTeacher
 from didact_views.augmentation import MultiViewAugmentation, ViewRecipe
+from didact_views.contrast import InfoNCE
 from didact_views.pixels import Pixels
 from didact_views.prediction import NegativeCosineSimilarity
 from didact_views.projection import MLP, Projected, PrototypeHead
 from didact_views.projections import StudentProjections, TeacherProjections
 from didact_views.prototypes import PrototypeCrossEntropy, PrototypeTargets
+from didact_views.sigreg import SIGReg
 from didact_views.timm_models import TimmModel
 from didact_views.vicreg import VICReg
 
@@ -64,6 +66,22 @@ def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
             Example(spec=predictor, backbone=projected, targets=TeacherProjections(teacher=TinyTeacher()), **views)
             for predictor in (NegativeCosineSimilarity(hidden=8), cosine)
         ],
+        "info-nce": [
+            Example(spec=InfoNCE(candidates="views", temperature=0.1), backbone=projected, targets=flow, **views),
+            Example(
+                spec=InfoNCE(predictor=mlp, scale=0.4),
+                backbone=projected,
+                targets=TeacherProjections(teacher=TinyTeacher()),
+                **views,
+            ),
+            Example(
+                spec=InfoNCE(candidates="queue", queue=10),
+                backbone=projected,
+                targets=TeacherProjections(teacher=TinyTeacher(), symmetric=False),
+                **views,
+            ),
+        ],
+        "sigreg": [Example(spec=SIGReg(directions=8), backbone=projected, targets=flow, **views)],
         "vicreg": [Example(spec=VICReg(), backbone=projected, targets=flow, learns=True, **views)],
         "prototype-cross-entropy": [Example(spec=PrototypeCrossEntropy(), backbone=prototypes, targets=dino, **views)],
         "multi-view-augmentation": [

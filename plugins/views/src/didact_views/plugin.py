@@ -35,6 +35,8 @@ def didact_target_builders() -> Mapping[str, str]:
 def didact_objectives() -> Mapping[str, str]:
     return {
         "negative-cosine-similarity": "didact_views.prediction:NegativeCosineSimilarity",
+        "info-nce": "didact_views.contrast:InfoNCE",
+        "sigreg": "didact_views.sigreg:SIGReg",
         "vicreg": "didact_views.vicreg:VICReg",
         "prototype-cross-entropy": "didact_views.prototypes:PrototypeCrossEntropy",
     }

@@ -21,12 +21,19 @@ class TeacherProjections(TargetBuilder):
     Attributes:
         teacher: the teacher, which averages encoder, backbone and projector; in BYOL τ rises from 0.996 to 1 along half
             a cosine over the whole run.
+        symmetric: whether each view predicts every other view. False: the student encodes only the first view, and the
+            teacher the others, as in MoCo v1 and v2 (He et al. 2020).
     """
 
     teacher: Teacher
+    symmetric: bool = True
+
+    def student_views(self, views: int) -> Sequence[int]:
+        return range(views) if self.symmetric else range(1)
 
     def build(self, network: Network) -> TeacherProjectionsModule:
-        return TeacherProjectionsModule(pooled_width(network, "TeacherProjections"), self.teacher, network)
+        width = pooled_width(network, "TeacherProjections")
+        return TeacherProjectionsModule(width, self.teacher, network, symmetric=self.symmetric)
 
 
 class TeacherProjectionsModule(TargetBuilderModule):
@@ -34,14 +41,17 @@ class TeacherProjectionsModule(TargetBuilderModule):
 
     level = "sample"
 
-    def __init__(self, width: int, teacher: Teacher, network: Network) -> None:
+    def __init__(self, width: int, teacher: Teacher, network: Network, *, symmetric: bool = True) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.symmetric = width, symmetric
         self.teacher = teacher.build(network)
 
     def forward(self, batch: Batch, passes: tuple[StudentPass, ...], network: Network) -> tuple[Target, ...]:
         """Returns a target (B, P) for each ordered pair of views, without gradient."""
         require_views(passes)
+        if not self.symmetric:
+            values = self.projections(passes[1:], network)
+            return tuple(Target(view=0, values=value.float(), level="sample") for value in values)
         return across(self.projections(passes, network), len(passes))
 
     def projections(self, passes: Sequence[StudentPass], network: Network) -> list[Tensor]:
