@@ -275,6 +275,7 @@ class Judged:
         self.experiment = experiment
         self.device = torch.device("cpu")
         self.step = experiment.training.steps if step is None else step
+        self.finished = self.step == experiment.training.steps
         training = attrs.evolve(experiment.training, seed=experiment.training.seed + 1)
         self.learner = build_learner(attrs.evolve(experiment, training=training)).eval()
 

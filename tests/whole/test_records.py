@@ -64,7 +64,7 @@ def test_what_a_run_trained_is_a_module_for_something_else(project, experiment):
     assert not any(torch.equal(one, other) for one, other in itertools.combinations(weights, 2))
     assert not student.training
     assert student.backbone.width == experiment.backbone.width
-    state = SimpleNamespace(experiment=experiment, student=lambda: student, step=2, device=torch.device("cpu"))
+    state = SimpleNamespace(experiment=experiment, student=lambda: student, finished=False, device=torch.device("cpu"))
     judged = experiment.evaluations["probe"].evaluate(state)
     assert judged.metrics == result.reports["probe"].metrics
 

@@ -92,7 +92,7 @@ def test_the_random_control_stays_random(project, first, experiment, second):
     fresh = build_network(experiment).state_dict()
     again = attrs.evolve(experiment, weights=second.weights)
     learner = build_learner(again, find_origin(again.weights).load())
-    state = LearnerState(again, learner, torch.device("cpu"), torch.float32, 0)
+    state = LearnerState(again, learner, torch.device("cpu"), torch.float32, 0, False)
     control, student = state.untrained().state_dict(), state.student().state_dict()
     assert all(torch.equal(tensor, fresh[name]) for name, tensor in control.items())
     assert any(not torch.equal(tensor, fresh[name]) for name, tensor in student.items())

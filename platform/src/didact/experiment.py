@@ -21,7 +21,7 @@ from didact.training import Training
 
 # fields that do not affect the weights, or only affect how they are computed
 BESIDE_THE_METHOD = ("name", "evaluations", "observers", "labels")
-KEPT = ("checkpoint_every", "keep_checkpoints", "keep_every", "keep_best")
+KEPT = ("checkpoint_every", "keep_checkpoints", "keep_every", "keep_best", "patience")
 BESIDE_THE_STEPS = (*KEPT, "num_workers", "log_every", "evaluate_every", "collapse")
 HOW_COMPUTED = ("gradient_accumulation_steps", "strategy", "activation_checkpointing", "compile")
 NONFINITE = ("nonfinite", "nonfinite_limit")
@@ -129,6 +129,7 @@ class RunState(Protocol):
 
     experiment: Experiment
     step: int
+    finished: bool  # whether training has ended; an evaluation may leave its controls to then
     device: torch.device
 
     def student(self) -> Network:

@@ -23,6 +23,7 @@ class LearnerState(RunState):
     device: torch.device
     precision: torch.dtype
     step: int
+    finished: bool
 
     def student(self) -> Network:
         return self.learner.network.eval()

@@ -151,13 +151,16 @@ class RunFolder:
                 self.write("overrides.json", {**self._read("overrides.json"), **overrides})
             self.write(EXPERIMENT, data)
 
-    def found(self, step: int) -> dict[str, Report]:
-        """Returns the metrics of the experiment's evaluations at a step, if their settings have not changed."""
+    def found(self, step: int, final: bool = False) -> dict[str, Report]:
+        """Returns the metrics of the experiment's evaluations at a step, if their settings have not changed.
+
+        ``final`` returns only evaluations after the end of training, which may include controls.
+        """
         reports = {}
         for name, spec in self.experiment_data()["evaluations"].items():
             file = self.path / "evaluations" / f"{name.replace('/', '-')}-{step:08d}.json"
             stored = json.loads(file.read_text()) if file.exists() else {}
-            if stored.get("spec") == spec:
+            if stored.get("spec") == spec and (stored["final"] or not final):
                 reports[name] = Report(metrics=stored["metrics"])
         return reports
 
@@ -179,6 +182,9 @@ class RunFolder:
         for name, metrics in ((name, report.metrics) for name, report in reports.items() if report.metrics):
             rows = [f"| {metric} | {value:.4g} |" for metric, value in metrics.items()]
             lines += [f"## {name}", "", "| metric | value |", "| --- | ---: |", *rows, ""]
+        if outcome == "finished" and step < data["training"]["steps"]:
+            best, patience = data["training"]["keep_best"], data["training"]["patience"]
+            lines += [f"It ended early: `{best}` did not improve for {patience} values (`training.patience`).", ""]
         if outcome != "finished":
             condition = "If no process is running it, resume" if outcome == "started" else "Resume"
             lines += [f"{condition} it with `didact resume {shlex.quote(str(self.path))}`.", ""]

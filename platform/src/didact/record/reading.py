@@ -97,6 +97,12 @@ class RunRecord:
         """The number of steps of the whole run."""
         return int(self.data["training"]["steps"])
 
+    @property
+    def end(self) -> int:
+        """The step at which the run ended or will end: the last, or an earlier one if it finished early."""
+        ends = [event["step"] for event in self.events if event["event"] == "finished"]
+        return int(ends[-1]) if self.state == "finished" and ends else self.steps
+
     @functools.cached_property
     def state(self) -> State:
         """The state of the run; ``killed`` if the run did not end and no process is running it."""
@@ -123,14 +129,14 @@ class RunRecord:
 
     @functools.cached_property
     def found(self) -> dict[str, float]:
-        """The metrics of the experiment's evaluations after the last step, as ``evaluation/metric``."""
-        reports = RunFolder(self.folder).found(self.steps)
+        """The metrics of the experiment's evaluations after the end of training, as ``evaluation/metric``."""
+        reports = RunFolder(self.folder).found(self.end)
         return {f"{name}/{metric}": value for name, one in reports.items() for metric, value in one.metrics.items()}
 
     @property
     def evaluated(self) -> bool:
-        """Whether every evaluation of the experiment has a result for the last step."""
-        return set(RunFolder(self.folder).found(self.steps)) == set(self.data["evaluations"])
+        """Whether every evaluation of the experiment has a result for the end of training."""
+        return set(RunFolder(self.folder).found(self.end, final=True)) == set(self.data["evaluations"])
 
 
 def find_runs(folder: Path) -> list[RunRecord]:

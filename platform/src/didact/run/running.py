@@ -41,7 +41,7 @@ class RunResult:
 
     Attributes:
         folder: the run's folder.
-        outcome: ``finished``, or ``stopped`` by a signal (the run can be resumed).
+        outcome: ``finished``, perhaps early (``training.patience``), or ``stopped`` by a signal (it can be resumed).
         step: the last step that was taken.
         reports: the last result of each evaluation.
         warnings: problems that did not end the run.
@@ -210,7 +210,7 @@ def _run(ready: _Ready, folder: RunFolder, warnings: Sequence[str] = ()) -> RunR
             for warning in (*warnings, *damaged, *watching.unfit) if world.main else ():
                 watching.warn(warning, trainer.step)
             fit(trainer, ready.plan, folder, watching, stop, partial(_evaluate, trainer, folder, watching, reports))
-            outcome = "finished" if trainer.step == experiment.training.steps else "stopped"
+            outcome = "finished" if trainer.finished else "stopped"
         except BaseException:
             with contextlib.suppress(RunError):  # the disk may be full; the original error is reported
                 end()
@@ -233,8 +233,8 @@ def _evaluate(
     learner = trainer.gather()
     failed: list[str] = []
     with world.main_first():
-        state = LearnerState(experiment, learner, trainer.device, trainer.precision, step)
-        known = folder.found(step) if world.main else {}  # from a process that was killed
+        state = LearnerState(experiment, learner, trainer.device, trainer.precision, step, trainer.finished)
+        known = folder.found(step, final=trainer.finished) if world.main else {}  # from a process that was killed
         reports.update(known)
         for name, evaluation in experiment.evaluations.items() if world.main else ():
             if name in known:
@@ -250,9 +250,11 @@ def _evaluate(
                 text = f"the evaluation {name!r} failed after step {step}: {type(error).__name__}: {error}"
                 observers.warn(text, step, traceback.format_exc())
             else:
-                observers.notify("evaluation_finished", step=step, name=name, report=reports[name])
+                observers.notify(
+                    "evaluation_finished", step=step, name=name, report=reports[name], final=trainer.finished
+                )
     failed = world.broadcast(failed)
-    if failed and step == experiment.training.steps:
+    if failed and trainer.finished:
         raise RunError(
             f"training is complete, but not evaluated: {', '.join(map(repr, failed))} failed",
             where=str(folder.path),

@@ -63,7 +63,7 @@ class Probe(Evaluation):
     def evaluate(self, state: RunState) -> Report:
         experiment = state.experiment
         networks = {"": state.student() if self.network == "student" else state.teacher()}
-        finished = state.step >= experiment.training.steps
+        finished = state.finished
         if self.controls and finished:
             networks["_random"] = state.untrained()
         train, test = open_pair(self.train, self.test, self.limit)

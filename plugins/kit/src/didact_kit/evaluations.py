@@ -56,7 +56,7 @@ def _evaluate(case: Case) -> Report:
 def _state(case: Case) -> LearnerState:
     learner = case.learner()
     case.spec.prepare(case.experiment)
-    return LearnerState(case.experiment, learner, torch.device("cpu"), torch.float32, step=0)
+    return LearnerState(case.experiment, learner, torch.device("cpu"), torch.float32, step=0, finished=False)
 
 
 def _same(one: float, other: float | None) -> bool:
