@@ -45,6 +45,7 @@ from didact import (
     build_learner,
 )
 from didact.building import build_network
+from didact.machine.distributed import World
 from didact.placing import corrupt, drop, prepend, repeat
 
 FRAME = 4
@@ -273,6 +274,7 @@ class Judged:
 
     def __init__(self, experiment: Experiment, step: int | None = None) -> None:
         self.experiment = experiment
+        self.world = World()
         self.device = torch.device("cpu")
         self.step = experiment.training.steps if step is None else step
         self.finished = self.step == experiment.training.steps

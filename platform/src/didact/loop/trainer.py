@@ -177,19 +177,18 @@ class Trainer:
         }
 
     def gather(self) -> Learner:
-        """Returns the learner with all weights on the main process, for evaluations; all processes must call this.
+        """Returns the learner with all weights on each process, for evaluations; all processes must call this.
 
-        Other processes get their own sharded learner and hold one whole tensor at a time.
+        Evaluations call parts of a network, and each process calls them on its own number of batches. A sharded
+        network allows neither: its forward passes exchange weights, which all processes must do together.
         """
         if not self.engine.sharded:
             return self.learner
-        gathered = build_learner(self.experiment).to(self.device) if self.world.main else self.learner
+        gathered = build_learner(self.experiment).to(self.device)
         full = dict(named_tensors(gathered))
         with torch.no_grad():
             for name, mine in named_tensors(self.learner):
-                tensor = whole(mine)
-                if self.world.main:
-                    full[name].copy_(tensor)
+                full[name].copy_(whole(mine))
         return gathered
 
     def _decide(self, metrics: Mapping[str, float]) -> None:
