@@ -35,7 +35,7 @@ def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
         "block": [Example(spec=BlockMasker(), layouts=grids), Example(spec=BlockMasker(min_area=4), layouts=grids)],
         "inverse-block": [Example(spec=InverseBlockMasker(masks=3), layouts=[*grids, Layout((6, 9))])],
         "stored-images": [
-            Example(spec=images),
+            Example(spec=images, files={picture.name: picture.data for picture in pictures[:3]}),
             Example(spec=images.evolve(views=2, augmentation=BEiTAugmentation())),
         ],
         "images": [
