@@ -12,9 +12,9 @@ import torch
 
 from didact import Experiment, Network, Pretrained, RunError, SpecError, build_learner, run
 from didact.building import build_network
+from didact.evaluating import LearnerState
 from didact.experiment import continues
 from didact.experiment_file import load_experiment
-from didact.loop.evaluating import LearnerState
 from didact.plugins import registry
 from didact.record import RunFolder, RunRecord, checkpoint
 from didact.record.pretrained import find_origin

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
 import attrs
@@ -53,6 +55,17 @@ class Source(Spec, abc.ABC):
     def whole(self) -> Source:
         """Returns this source without conditions, length filters, crops and augmentation, for use after training."""
         raise SpecError(f"{type(self).__name__} has no form for use after training", hint="define `whole` in it")
+
+    def assets(self) -> Mapping[str, Path]:
+        """Returns the files that `signal` and `read` need, such as a tokenizer, by file name; a run keeps copies.
+
+        Called after `prepare`.
+        """
+        return {}
+
+    def with_assets(self, assets: Mapping[str, Path]) -> Source:
+        """Returns this source with the files of `assets` in other places, such as a run's folder."""
+        return self
 
     def finish(self, batch: Batch) -> Batch:
         """Completes a batch on the device before the network sees it, with operations that are faster on whole batches.

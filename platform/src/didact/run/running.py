@@ -16,9 +16,9 @@ from didact.building import build_learner
 from didact.contracts.data import Samples
 from didact.contracts.running import RunInfo
 from didact.errors import RunError, of_field
+from didact.evaluating import LearnerState
 from didact.experiment import Experiment, Report
 from didact.loading import Steps
-from didact.loop.evaluating import LearnerState
 from didact.loop.trainer import Trainer
 from didact.machine.devices import choose_device
 from didact.machine.distributed import SharedError, World, joined, require_gpus, restarts
@@ -190,6 +190,7 @@ def _run(ready: _Ready, folder: RunFolder, warnings: Sequence[str] = ()) -> RunR
     }
     if world.main:
         folder.write("environment.json", place)
+        folder.keep(experiment.source.assets())
     recorded, reports = folder.experiment_data(), dict[str, Report]()
     info = RunInfo(folder=folder.path, experiment=experiment, data=recorded, step=trainer.step, environment=place)
     outcome: Outcome = "failed"

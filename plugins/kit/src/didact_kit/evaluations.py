@@ -6,8 +6,8 @@ import math
 
 import torch
 
+from didact.evaluating import LearnerState
 from didact.experiment import Report
-from didact.loop.evaluating import LearnerState
 from didact_kit.closeness import assert_states, persistent, untouched_randomness
 from didact_kit.examples import Case
 from didact_kit.sources import check_audio

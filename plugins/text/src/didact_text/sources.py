@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
-from typing import ClassVar
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Self
 
 import attrs
 import numpy as np
@@ -13,8 +15,10 @@ from torch import Tensor
 from didact import DataError, Signal, Source
 from didact.serialization import fingerprint
 from didact_stores import Store, StoredSamples
-from didact_text.bpe import END, FIRST_WORD, START, Tokenizer
+from didact_text.bpe import END, FIRST_WORD, START, Tokenizer, TokenizerFile
 from didact_text.corpus import Corpus
+
+TOKENIZER = "tokenizer.json"
 
 
 @attrs.frozen(kw_only=True)
@@ -34,11 +38,21 @@ class TokenSource(Source, abc.ABC):
     where: str | None = None
 
     def signal(self) -> Signal:
-        return Signal(kind="tokens", axes=(None,), vocabulary=self.tokenizer.vocabulary, coding=repr(self.tokenizer))
+        return Signal(kind="tokens", axes=(None,), vocabulary=self.tokenizer.vocabulary, coding=self.tokenizer.coding)
 
     def prepare(self) -> None:
         """Learns the vocabulary and tokenizes the store, unless done before. Results are in ``STORE/derived``."""
         Corpus.prepare(Store.open(self.store, "text"), self.tokenizer)
+
+    def assets(self) -> Mapping[str, Path]:
+        """The tokenizer's file."""
+        return {TOKENIZER: self.tokenizer.file()}
+
+    def with_assets(self, assets: Mapping[str, Path]) -> Self:
+        """The source with a tokenizer that is read from a file."""
+        if TOKENIZER not in assets:
+            return self
+        return attrs.evolve(self, tokenizer=TokenizerFile(path=str(assets[TOKENIZER]), copy_of=self.tokenizer.coding))
 
     def ids(self, data: bytes, name: str) -> np.ndarray:
         """The ids (I,) int64 of a record's bytes, with ``</s>`` after each line, as in its store's corpus.
