@@ -43,7 +43,7 @@ INNER = {
     "didact.cli.progress",
     "didact.cli.run",
     "didact.loop.engine",
-    "didact.loop.evaluating",
+    "didact.evaluating",
     "didact.loop.faults",
     "didact.loop.trainer",
     "didact.optimization",

@@ -23,7 +23,9 @@ from didact.record.recorder import Recorder
 
 def info(step: int) -> Any:
     """What the recorder reads of a run."""
-    return SimpleNamespace(step=step, data={"evaluations": {"probe": {"spec": "evaluate/probe", "limit": 5}}})
+    return SimpleNamespace(
+        step=step, data={"evaluations": {"probe": {"spec": "evaluate/probe", "limit": 5}}, "training": {"steps": 8}}
+    )
 
 
 def test_a_line_that_was_cut_off_hides_none_that_follow(tmp_path):
@@ -55,7 +57,7 @@ def full_disk(monkeypatch):
 def test_an_evaluation_leaves_its_metrics_and_its_pictures(tmp_path):
     picture = torch.arange(4 * 5 * 3, dtype=torch.uint8).reshape(4, 5, 3)
     report = Report(metrics={"probe/accuracy": 0.5}, images={"inputs": picture, "layers/last": picture.flip(0)})
-    Recorder(tmp_path).evaluation_finished(step=12, name="speech/pictures", report=report)
+    Recorder(tmp_path).evaluation_finished(step=12, name="speech/pictures", report=report, final=True)
     folder = tmp_path / "evaluations" / "speech-pictures-00000012"
     assert sorted(path.name for path in folder.iterdir()) == ["inputs.png", "layers-last.png"]
     assert np.array_equal(np.asarray(Image.open(folder / "inputs.png")), picture.numpy())
@@ -64,6 +66,7 @@ def test_an_evaluation_leaves_its_metrics_and_its_pictures(tmp_path):
         "step": 12,
         "evaluation": "speech/pictures",
         "spec": None,
+        "final": True,
         "metrics": {"probe/accuracy": 0.5},
     }
 
@@ -71,7 +74,7 @@ def test_an_evaluation_leaves_its_metrics_and_its_pictures(tmp_path):
 def test_an_evaluation_leaves_its_sounds_and_its_texts(tmp_path):
     sound = Audio(samples=torch.tensor([0.0, 0.5, -1.0, 3.0]), rate_hz=8_000)
     report = Report(metrics={}, audio={"sound-1": sound}, texts={"inputs": "the [[cat → Hündin]] sat"})
-    Recorder(tmp_path).evaluation_finished(step=12, name="pictures", report=report)
+    Recorder(tmp_path).evaluation_finished(step=12, name="pictures", report=report, final=True)
     folder = tmp_path / "evaluations" / "pictures-00000012"
     assert (folder / "inputs.txt").read_text(encoding="utf-8") == "the [[cat → Hündin]] sat\n"
     with wave.open(str(folder / "sound-1.wav")) as file:
@@ -81,7 +84,9 @@ def test_an_evaluation_leaves_its_sounds_and_its_texts(tmp_path):
 
 
 def test_an_evaluation_without_pictures_leaves_no_folder(tmp_path):
-    Recorder(tmp_path).evaluation_finished(step=3, name="probe", report=Report(metrics={"probe/accuracy": 0.5}))
+    Recorder(tmp_path).evaluation_finished(
+        step=3, name="probe", report=Report(metrics={"probe/accuracy": 0.5}), final=True
+    )
     assert [path.name for path in (tmp_path / "evaluations").iterdir()] == ["probe-00000003.json"]
 
 
@@ -105,7 +110,8 @@ def test_resuming_forgets_what_was_found_after_the_restored_step(tmp_path):
     recorder.run_started(info(0))
     picture = torch.zeros(4, 5, 3, dtype=torch.uint8)
     for step in (2, 4):
-        recorder.evaluation_finished(step, "probe", Report(metrics={"accuracy": 0.5}, images={"inputs": picture}))
+        report = Report(metrics={"accuracy": 0.5}, images={"inputs": picture})
+        recorder.evaluation_finished(step, "probe", report, final=False)
     recorder.run_started(info(3))
     assert sorted(path.name for path in recorder.evaluations.iterdir()) == ["probe-00000002", "probe-00000002.json"]
     found = json.loads((recorder.evaluations / "probe-00000002.json").read_text())

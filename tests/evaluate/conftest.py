@@ -46,6 +46,7 @@ from didact import (
     build_learner,
 )
 from didact.building import build_network
+from didact.machine.distributed import World
 from didact.placing import corrupt, drop, prepend, repeat
 
 FRAME = 4
@@ -276,8 +277,10 @@ class Judged:
 
     def __init__(self, experiment: Experiment, step: int | None = None) -> None:
         self.experiment = experiment
+        self.world = World()
         self.device = torch.device("cpu")
         self.step = experiment.training.steps if step is None else step
+        self.finished = self.step == experiment.training.steps
         training = attrs.evolve(experiment.training, seed=experiment.training.seed + 1)
         self.learner = build_learner(attrs.evolve(experiment, training=training)).eval()
 

@@ -6,6 +6,7 @@ import torch
 
 from didact import DataError, SpecError, collate
 from didact.building import build_network
+from didact.machine.distributed import World
 from didact.tensors import mean_over_positions
 from didact_evaluate import features
 from didact_evaluate.features import chunks, pooled, raw, vectors
@@ -147,3 +148,25 @@ def test_statistics_pooling_is_mean_and_deviation_over_own_positions(world):
     alone = vectors(network, chunk.view, experiment=experiment)[0]  # (T, D): nothing is padded
     expected = torch.cat([alone.mean(0), alone.std(0, correction=0)])
     torch.testing.assert_close(pooled_both[7], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_the_chunks_of_several_processes_are_those_of_one(world, monkeypatch, size):
+    """In other hands: so each sample's features are the same to the bit."""
+    monkeypatch.setattr(features, "SAMPLES_PER_BLOCK", 8)
+    monkeypatch.setattr(features, "POSITIONS_PER_BATCH", 30)
+    experiment = world.experiment()
+    opened = experiment.source.open()
+    one = {chunk.places for chunk in chunks(opened, list(range(60)), experiment)}
+    shares = [
+        {chunk.places for chunk in chunks(opened, list(range(60)), experiment, World(rank=rank, size=size))}
+        for rank in range(size)
+    ]
+    assert set.union(*shares) == one
+    assert sum(map(len, shares)) == len(one)
+    assert max(len(places) for places in one) <= 8
+
+
+def test_processes_without_a_sample_yield_nothing(world):
+    experiment = world.experiment()
+    assert list(chunks(experiment.source.open(), [1, 2], experiment, World(rank=1, size=2))) == []

@@ -174,3 +174,20 @@ def test_an_image_shows_low_bands_at_the_bottom(store: str) -> None:
 def test_settings_out_of_range_are_named(change: dict[str, object], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         Waveforms(**{"store": "any", **change})
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 8_000])
+def test_one_file_is_read_as_its_sample_is(make_store, tone, encode, rate_hz):
+    files = [encode(tone(seconds, 16_000)) for seconds in (0.5, 1.5, 3.0)]
+    store = make_store([(data, {}) for data in files])
+    source = Waveforms(store=store, sample_rate_hz=rate_hz, min_seconds=1.0, max_seconds=2.0)
+    samples = source.open()
+    assert len(samples) == 2
+    for index, data in enumerate(files[1:]):
+        assert torch.equal(source.read(data, "one.wav"), samples.content(index))
+    whole = source.whole()
+    assert [len(whole.read(data, "one.wav")) for data in files] == [rate_hz // 2, 3 * rate_hz // 2, 3 * rate_hz]
+    everything = whole.open()
+    assert [torch.equal(whole.read(data, ""), everything.content(index)) for index, data in enumerate(files)] == [
+        True
+    ] * 3

@@ -197,3 +197,31 @@ def test_the_bag_of_tokens_counts_words(bpe, store):
 def test_samples_too_short_for_a_token_are_refused(make):
     with pytest.raises(SpecError, match="at least"):
         make(store="any", tokenizer=ByteBPE(store="any"))
+
+
+def test_one_text_is_read_as_its_sample_is(store, bpe, records):
+    source = Sentences(store=store, tokenizer=bpe, max_tokens=30)
+    source.prepare()
+    samples = source.open()
+    for index, record in enumerate(records):
+        assert torch.equal(source.read(record.data, record.name), samples.content(index))
+    with pytest.raises(DataError, match="it is not UTF-8"):
+        source.read(b"\xff\xfe", "latin.txt")
+
+
+def test_one_text_is_read_as_its_first_block_is(store, bpe, records):
+    source = TextBlocks(store=store, tokenizer=bpe, block_tokens=20)
+    source.prepare()
+    samples = source.open()
+    firsts = [next(index for index in range(len(samples)) if samples.place(index) == place) for place in range(60)]
+    for first, record in zip(firsts, records, strict=True):
+        assert torch.equal(source.read(record.data, record.name), samples.content(first))
+    contiguous = TextBlocks(store=store, tokenizer=bpe, block_tokens=20, breaks="none")
+    assert torch.equal(contiguous.read(records[0].data, ""), contiguous.open().content(0))
+
+
+def test_the_whole_source_of_blocks_has_a_sample_for_each_record(store, bpe, records):
+    whole = TextBlocks(store=store, tokenizer=bpe, block_tokens=20, breaks="none").whole()
+    assert whole == Sentences(store=store, tokenizer=bpe, max_tokens=20)
+    whole.prepare()
+    assert len(whole.open()) == len(records)

@@ -173,3 +173,22 @@ def test_a_store_of_another_kind_is_refused(tmp_path):
 def test_settings_out_of_range_are_refused_by_their_name(changes, message):
     with pytest.raises(SpecError, match=message):
         Images(store="none", **changes)
+
+
+def test_one_file_is_read_as_its_sample_is(store):
+    source = Images(store=store, size=16, where="split == train", mean=(0.1, 0.2, 0.3))
+    samples = source.open()
+    for index in range(len(samples)):
+        record = samples.record(index)
+        assert torch.equal(source.read(record.data, record.name), samples.content(index))
+    with pytest.raises(DataError) as caught:
+        source.read(b"GIF89a", "broken.gif")
+    assert caught.value.where == "broken.gif"
+
+
+def test_the_whole_source_has_all_images_and_no_augmentation(store):
+    source = Images(store=store, size=16, where="split == train", views=2)
+    whole = source.whole().open()
+    assert len(whole) == 9
+    (view,) = whole.views(0, length=None, generator=chance())
+    assert torch.equal(view, whole.content(0))

@@ -16,6 +16,7 @@ import torch
 
 from didact import DidactError, RunError, run
 from didact.experiment_file import load_experiment
+from didact.machine.distributed import World
 from didact.record import RunFolder, RunRecord, find_runs
 from didact.record.checkpoint import all_complete, read_tensors
 from didact_ablate import close
@@ -64,7 +65,8 @@ def test_what_a_run_trained_is_a_module_for_something_else(project, experiment):
     assert not any(torch.equal(one, other) for one, other in itertools.combinations(weights, 2))
     assert not student.training
     assert student.backbone.width == experiment.backbone.width
-    state = SimpleNamespace(experiment=experiment, student=lambda: student, step=2, device=torch.device("cpu"))
+    about = {"finished": False, "device": torch.device("cpu"), "world": World()}
+    state = SimpleNamespace(experiment=experiment, student=lambda: student, **about)
     judged = experiment.evaluations["probe"].evaluate(state)
     assert judged.metrics == result.reports["probe"].metrics
 

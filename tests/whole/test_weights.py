@@ -12,9 +12,9 @@ import torch
 
 from didact import Experiment, Network, Pretrained, RunError, SpecError, build_learner, run
 from didact.building import build_network
+from didact.evaluating import LearnerState
 from didact.experiment import continues
 from didact.experiment_file import load_experiment
-from didact.loop.evaluating import LearnerState
 from didact.plugins import registry
 from didact.record import RunFolder, RunRecord, checkpoint
 from didact.record.pretrained import find_origin
@@ -92,7 +92,7 @@ def test_the_random_control_stays_random(project, first, experiment, second):
     fresh = build_network(experiment).state_dict()
     again = attrs.evolve(experiment, weights=second.weights)
     learner = build_learner(again, find_origin(again.weights).load())
-    state = LearnerState(again, learner, torch.device("cpu"), torch.float32, 0)
+    state = LearnerState(again, learner, torch.device("cpu"), torch.float32, 0, False)
     control, student = state.untrained().state_dict(), state.student().state_dict()
     assert all(torch.equal(tensor, fresh[name]) for name, tensor in control.items())
     assert any(not torch.equal(tensor, fresh[name]) for name, tensor in student.items())

@@ -31,6 +31,7 @@ from .experiment import RunState as RunState
 from .hookspecs import hookimpl as hookimpl
 from .learner import Learner as Learner
 from .loading import collate as collate
+from .record.reading import RunRecord as RunRecord
 from .schedules import Constant as Constant
 from .schedules import Cosine as Cosine
 from .schedules import Schedule as Schedule

@@ -14,6 +14,7 @@ from didact.contracts.data import Source
 from didact.contracts.network import Backbone, FeatureEncoder, Masker, Network
 from didact.contracts.targets import Objective, TargetBuilder
 from didact.errors import SpecError, of_field
+from didact.machine.distributed import World
 from didact.serialization import fingerprint
 from didact.spec import Spec
 from didact.tensors import Audio, Batch, Loss, StudentPass, Target
@@ -21,7 +22,7 @@ from didact.training import Training
 
 # fields that do not affect the weights, or only affect how they are computed
 BESIDE_THE_METHOD = ("name", "evaluations", "observers", "labels")
-KEPT = ("checkpoint_every", "keep_checkpoints", "keep_every", "keep_best")
+KEPT = ("checkpoint_every", "keep_checkpoints", "keep_every", "keep_best", "patience")
 BESIDE_THE_STEPS = (*KEPT, "num_workers", "log_every", "evaluate_every", "collapse")
 HOW_COMPUTED = ("gradient_accumulation_steps", "strategy", "activation_checkpointing", "compile")
 NONFINITE = ("nonfinite", "nonfinite_limit")
@@ -134,11 +135,21 @@ class Report:
 
 
 class RunState(Protocol):
-    """The state that is evaluated: the networks of a run at one step."""
+    """The state that is evaluated: the networks of a run at one step, whole on each process.
+
+    Attributes:
+        experiment: the run's experiment.
+        step: number of optimizer steps taken.
+        finished: whether training has ended; an evaluation may leave its controls to then.
+        device: the device of the networks.
+        world: the processes that share the work of the evaluation.
+    """
 
     experiment: Experiment
     step: int
+    finished: bool
     device: torch.device
+    world: World
 
     def student(self) -> Network:
         """Returns the student in evaluation mode."""
@@ -150,10 +161,16 @@ class RunState(Protocol):
         """Returns the randomly initialised network, even if the run starts from trained weights, as a control."""
 
     def targets(self, batch: Batch) -> tuple[tuple[StudentPass, ...], tuple[Target, ...]]:
-        """Returns the student's passes over a batch and the batch's targets, as in training but in evaluation mode."""
+        """Returns the student's passes over a batch and the batch's targets, as in training but in evaluation mode.
+
+        All processes must call this together, each with its share of a global batch: parts may use collectives.
+        """
 
     def predict(self, batch: Batch) -> Loss:
-        """Returns the loss on a batch in evaluation mode, equal in every call, and the compared vectors (N, D)."""
+        """Returns the loss on a batch in evaluation mode, equal in every call, and the compared vectors (N, D).
+
+        All processes must call this together, as for ``targets``.
+        """
 
 
 @attrs.frozen(kw_only=True)
@@ -170,7 +187,13 @@ class Evaluation(Spec, abc.ABC):
 
     @abc.abstractmethod
     def evaluate(self, state: RunState) -> Report:
-        """Evaluates a run's state. Labels come from the evaluation's own sources."""
+        """Evaluates a run's state; labels come from the evaluation's own sources. The main process's report counts.
+
+        All processes call this together, and may share the work (``state.world``). An error of one process ends the
+        evaluation on all of them. They notice at once in ``state.world.all_gather``, ``broadcast`` and ``barrier``, in
+        ``state.targets`` and ``state.predict``, and at the end. A part that fails on one process between two
+        collectives of its own is only noticed after `didact.machine.distributed.PATIENCE`.
+        """
 
 
 @attrs.frozen(kw_only=True)

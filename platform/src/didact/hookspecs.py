@@ -79,7 +79,9 @@ class Lifecycle:
     @hookspec
     def checkpoint_written(self, step: int, folder: str) -> None: ...  # the checkpoint is complete
     @hookspec
-    def evaluation_finished(self, step: int, name: str, report: Report) -> None: ...  # for the network after ``step``
+    def evaluation_finished(self, step: int, name: str, report: Report, final: bool) -> None:
+        """Called with the result for the network after ``step``; ``final``: training has ended."""
+
     @hookspec
     def run_ended(self, outcome: str, step: int) -> None:
         """Ends a run: ``finished``, ``stopped`` (resumable), ``failed`` or ``killed`` (`didact_ablate.close`)."""

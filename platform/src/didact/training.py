@@ -117,6 +117,9 @@ class Training(Spec):
         keep_every: also keep the checkpoints of steps that are multiples of this; None keeps none of them.
         keep_best: also keep the checkpoint with the highest value of this metric, such as ``digits/linear``; a minus
             prefers the lowest, as in ``-train/loss``. None keeps none.
+        patience: the run ends early, as finished, after this many values in a row (one for each evaluation, or for each
+            logged step if ``keep_best`` is logged) that do not improve on the best value of ``keep_best``. A resumed
+            run may change it, for example to continue. None takes all steps.
         evaluate_every: number of steps between evaluations; None evaluates at the end.
         nonfinite: the reaction to a loss or gradient that is not finite. ``stop`` ends the run with a checkpoint of the
             step before. ``skip`` leaves the step out and counts it. ``rollback`` returns to the last checkpoint and
@@ -147,6 +150,7 @@ class Training(Spec):
     keep_checkpoints: int = 2
     keep_every: int | None = None
     keep_best: str | None = None
+    patience: int | None = None
     evaluate_every: int | None = None
     nonfinite: Literal["stop", "skip", "rollback"] = "stop"
     nonfinite_limit: int = 10
@@ -166,7 +170,7 @@ class Training(Spec):
                 where="checkpoint_every",
                 hint="set the number of steps between two checkpoints to go back to, such as 1000",
             )
-        for field in ("checkpoint_every", "keep_every", "evaluate_every"):
+        for field in ("checkpoint_every", "keep_every", "evaluate_every", "patience"):
             self.require(getattr(self, field) is None or getattr(self, field) >= 1, field, "at least 1, or None")
 
     @property
@@ -177,12 +181,22 @@ class Training(Spec):
     def require_what_is_kept(self, evaluations: Collection[str]) -> None:
         """Raises a `SpecError` if a checkpoint is to be kept of a step at which none is written.
 
+        Also raises one if ``patience`` has no values to count.
+
         Args:
             evaluations: the names of the experiment's evaluations.
         """
+        evaluated = (self.keep_best or "").removeprefix("-").partition("/")[0] in evaluations
+        missing = "keep_best" if self.keep_best is None else "evaluate_every"
+        if self.patience is not None and (self.keep_best is None or (evaluated and self.evaluate_every is None)):
+            raise SpecError(
+                f"training.patience={self.patience} needs training.{missing}, got None",
+                where=missing,
+                hint="patience counts the values of keep_best: name a metric, and evaluate during training",
+            )
         needed = [] if self.keep_every is None else [("keep_every", self.keep_every, "divisor")]
         if self.keep_best is not None:
-            if self.keep_best.removeprefix("-").partition("/")[0] not in evaluations:
+            if not evaluated:
                 needed.append(("log_every", self.log_every, "multiple"))
             elif self.evaluate_every is not None:
                 needed.append(("evaluate_every", self.evaluate_every, "divisor"))

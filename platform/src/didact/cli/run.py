@@ -86,7 +86,7 @@ def smoke_of(experiment: Experiment) -> Experiment:
     from didact import BatchSize
     from didact.machine.distributed import current
 
-    nothing = dict.fromkeys(("checkpoint_every", "keep_every", "keep_best", "evaluate_every"))
+    nothing = dict.fromkeys(("checkpoint_every", "keep_every", "keep_best", "patience", "evaluate_every"))
     batch = BatchSize.samples(max(2, current().size))
     training = experiment.training.evolve(
         steps=2, batch=batch, gradient_accumulation_steps=1, num_workers=0, log_every=1, nonfinite="stop", **nothing

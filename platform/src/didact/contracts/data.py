@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
 import attrs
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from didact.errors import SpecError
 from didact.spec import Spec
 from didact.tensors import Audio, Batch, Field, Signal
 
@@ -45,6 +47,29 @@ class Source(Spec, abc.ABC):
         Raises:
             DataError: the store is missing, incomplete, empty or of another kind.
         """
+
+    def read(self, data: bytes, name: str) -> Tensor:
+        """Returns the content (*axes) of a file, exactly as `Samples.content` gives it for a sample of these bytes.
+
+        Raises:
+            DataError: the file cannot be read; names the file, ``name``.
+        """
+        raise SpecError(f"{type(self).__name__} cannot read single files", hint="define `read` in it")
+
+    def whole(self) -> Source:
+        """Returns this source without conditions, length filters, crops and augmentation, for use after training."""
+        raise SpecError(f"{type(self).__name__} has no form for use after training", hint="define `whole` in it")
+
+    def assets(self) -> Mapping[str, Path]:
+        """Returns the files that `signal` and `read` need, such as a tokenizer, by file name; a run keeps copies.
+
+        Called after `prepare`.
+        """
+        return {}
+
+    def with_assets(self, assets: Mapping[str, Path]) -> Source:
+        """Returns this source with the files of `assets` in other places, such as a run's folder."""
+        return self
 
     def finish(self, batch: Batch) -> Batch:
         """Completes a batch on the device before the network sees it, with operations that are faster on whole batches.

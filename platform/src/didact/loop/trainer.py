@@ -23,6 +23,7 @@ from didact.learner import Learner, add_counts, named_tensors
 from didact.loading import StepBatch, load
 from didact.loop.engine import Engine, whole
 from didact.loop.faults import Faults, Moments, RollBack, Snapshot, ran_out_of_memory, standard_deviation
+from didact.loop.patience import Patience
 from didact.machine.devices import autocast, choose_precision, peak_memory
 from didact.machine.distributed import World
 from didact.machine.processes import StopRequest
@@ -35,7 +36,7 @@ from didact.tensors import Batch, Loss, move
 
 
 class Trainer:
-    """Trains a learner; holds the optimizer, the device, and the number of steps taken.
+    """Trains a learner; holds the optimizer, the device, the number of steps taken, and whether training has ended.
 
     The processes of a ``world`` share the work; each process has its own trainer.
     """
@@ -52,8 +53,9 @@ class Trainer:
         self.optimizer = build_optimizer(experiment.training, learner)
         self.before = Snapshot(learner, self.optimizer, spared=TeacherModule)
         self.faults = Faults(experiment, self.world)
+        self.patience = Patience(experiment)
         self.folder: Path | None = None
-        self.step = 0
+        self.step, self.finished = 0, False
 
     def fit(
         self,
@@ -65,6 +67,8 @@ class Trainer:
     ) -> None:
         """Trains to the end or until a stop request; ``evaluate`` returns the metrics of the network after a step.
 
+        The end is the last step, or earlier if ``training.patience`` is exhausted.
+
         Raises:
             RunError: the loss is not finite, or targets or predictions collapsed, and the experiment says to stop; a
                 step does not fit into memory; a checkpoint cannot be written.
@@ -74,14 +78,15 @@ class Trainer:
         training = self.experiment.training
         self.folder = folder.path
         self.faults.attach(folder, observers)
+        self.patience.attach(folder, self.step)
         meter = Meter(self.device)
         batches = load(self.experiment, plan, self.step, world=self.world, pin=self.device.type == "cuda")
         with closing(checkpoint.Writer(folder.checkpoints, training.retention, self.world)) as writer:
             stopping = self.world.any(bool(stop))
-            last = self.step == training.steps
-            if self.step > 0 and not stopping and (last or _due(self.step, training.evaluate_every)):
-                writer.annotate(self.step, evaluate(self.step))  # if the run was stopped before this evaluation
-            while self.step < training.steps and not stopping:
+            self._decide({})
+            if self.step > 0 and not stopping and (self.finished or _due(self.step, training.evaluate_every)):
+                writer.annotate(self.step, self._evaluated(evaluate))  # if the run was stopped before this evaluation
+            while not (self.finished or stopping):
                 with record_function("data wait"):
                     batch = next(batches)
                 metrics: dict[str, float] = {}
@@ -95,14 +100,14 @@ class Trainer:
                         metrics = meter.read(scalars)
                         observers.notify("step_finished", step=self.step, metrics=metrics)
                         self.faults.watch(self.step, metrics)
-                last = self.step == training.steps
+                self._decide(metrics)
                 stopping = self.world.any(bool(stop))
-                saved = last or stopping or _due(self.step, training.checkpoint_every)
+                saved = self.finished or stopping or _due(self.step, training.checkpoint_every)
                 if saved:
                     writer.begin(self.learner, self.optimizer, self.step, folder.experiment_data(), metrics)
-                if last or (not stopping and _due(self.step, training.evaluate_every)):
-                    announce(writer, observers, wait=last)  # save the weights before they are evaluated
-                    found = evaluate(self.step)
+                if self.finished or (not stopping and _due(self.step, training.evaluate_every)):
+                    announce(writer, observers, wait=self.finished)  # save the weights before they are evaluated
+                    found = self._evaluated(evaluate)
                     meter.restart()
                     stopping = self.world.any(bool(stop))
                     if stopping and not saved:
@@ -172,20 +177,35 @@ class Trainer:
         }
 
     def gather(self) -> Learner:
-        """Returns the learner with all weights on the main process, for evaluations; all processes must call this.
+        """Returns the learner with all weights on each process, for evaluations; all processes must call this.
 
-        Other processes get their own sharded learner and hold one whole tensor at a time.
+        Evaluations call parts of a network, and each process calls them on its own number of batches. A sharded
+        network allows neither: its forward passes exchange weights, which all processes must do together.
         """
         if not self.engine.sharded:
             return self.learner
-        gathered = build_learner(self.experiment).to(self.device) if self.world.main else self.learner
+        gathered = build_learner(self.experiment).to(self.device)
         full = dict(named_tensors(gathered))
         with torch.no_grad():
             for name, mine in named_tensors(self.learner):
-                tensor = whole(mine)
-                if self.world.main:
-                    full[name].copy_(tensor)
+                full[name].copy_(whole(mine))
         return gathered
+
+    def _decide(self, metrics: Mapping[str, float]) -> None:
+        """Decides whether training has ended after this step, whose metrics are new; the main process's record counts.
+
+        All processes must call this together.
+        """
+        self.patience.add(self.step, metrics)
+        self.finished = self.step == self.experiment.training.steps
+        if self.experiment.training.patience is not None:
+            self.finished |= self.world.any(self.world.main and self.patience.exhausted)
+
+    def _evaluated(self, evaluate: Callable[[int], Mapping[str, float]]) -> Mapping[str, float]:
+        """Evaluates the network; if the result ends training early, evaluates it again as that of a finished run."""
+        before, found = self.finished, evaluate(self.step)
+        self._decide(found)
+        return found if self.finished == before else evaluate(self.step)
 
     def _backward(self, part: Batch, num_targets: Mapping[str, int], last: bool, logged: bool) -> Loss:
         """Runs the forward and backward pass of one part; only the last part's gradient is summed over processes."""

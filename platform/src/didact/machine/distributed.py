@@ -6,15 +6,15 @@ Other values than gradients, such as counts and stop requests, are exchanged ove
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import datetime
 import os
 import signal
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import attrs
 import torch
@@ -22,14 +22,26 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from didact.errors import RunError
+from didact.errors import DidactError, RunError
 from didact.machine.processes import end_with_parent
 
-PATIENCE = datetime.timedelta(hours=2)  # timeout; the other processes wait while one process evaluates
+PATIENCE = datetime.timedelta(hours=2)  # timeout; the other processes wait while one prepares data
 RELEASE_SECONDS = 0.25  # time for gloo's threads to release their tensors at the end
 
 Value = TypeVar("Value")
-_alone: contextvars.ContextVar[bool] = contextvars.ContextVar("didact_alone", default=False)
+
+
+class SharedError(Exception):
+    """An error of one process inside `World.sharing_errors`, raised on all processes.
+
+    Attributes:
+        cause: the error, if it is a `DidactError`.
+        details: the traceback on that process.
+    """
+
+    def __init__(self, text: str, cause: DidactError | None = None, details: str = "") -> None:
+        super().__init__(text, cause, details)  # for pickle
+        self.text, self.cause, self.details = text, cause, details
 
 
 @attrs.frozen(kw_only=True)
@@ -37,7 +49,7 @@ class World:
     """The rank of this process and the number of processes.
 
     Attributes:
-        rank: this process's rank, from 0; rank 0 is the main process, which evaluates and writes the run's record.
+        rank: this process's rank, from 0; rank 0 is the main process, which writes the run's record.
         size: number of processes.
         local_rank: this process's rank among the processes of its machine; selects the GPU.
     """
@@ -75,17 +87,40 @@ class World:
 
     def broadcast(self, value: Value) -> Value:
         """Returns the main process's value on every process."""
-        values = [value]
-        if self.size > 1:
-            dist.broadcast_object_list(values)
-        return values[0]
+        values: list[Any] = self.all_gather(value if self.main else None)
+        return values[0]  # type: ignore[no-any-return]
 
     def all_gather(self, value: Value) -> list[Value]:
         """Returns every process's value, by rank."""
-        values: list[Any] = [value] * self.size
+        return self._exchange("value", value)
+
+    @contextlib.contextmanager
+    def sharing_errors(self) -> Iterator[None]:
+        """Raises a `SharedError` on all processes if one of them fails inside the ``with`` block.
+
+        The others notice in their next `all_gather`, `broadcast` or `barrier`, or at the end of the block. They do not
+        notice in `all_reduce`, which then fails after `PATIENCE`.
+        """
+        try:
+            yield
+            self._exchange("end", None)
+        except SharedError:
+            raise
+        except Exception as error:  # foreign code
+            cause = error if isinstance(error, DidactError) else None
+            failure = SharedError(f"{type(error).__name__}: {error}", cause, traceback.format_exc())
+            self._exchange("error", failure)
+
+    def _exchange(self, kind: Literal["value", "end", "error"], value: Any) -> list[Any]:
+        messages = [(kind, value)] * self.size
         if self.size > 1:
-            dist.all_gather_object(values, value)
-        return values
+            dist.all_gather_object(messages, (kind, value))
+        kinds, values = zip(*messages, strict=True)
+        if "error" in kinds:
+            raise values[kinds.index("error")]
+        if len(set(kinds)) > 1:
+            raise SharedError(f"processes {[rank for rank in range(self.size) if kinds[rank] == 'end']} ended early")
+        return list(values)
 
     def counts(self, here: int) -> list[int]:
         """Returns every process's number, by rank; computed on the host."""
@@ -116,7 +151,7 @@ class World:
 
     def barrier(self) -> None:
         """Returns when all processes have called it."""
-        self.any(False)
+        self.all_gather(None)
 
 
 def current() -> World:
@@ -162,22 +197,12 @@ def restarts() -> int:
 def connected() -> World:
     """Returns the processes that currently train together, for parts that compute statistics of the whole batch.
 
-    Returns one process if the others do not take part, as in an evaluation on the main process.
+    In an evaluation too, all processes compute together.
     """
-    if _alone.get() or not (dist.is_available() and dist.is_initialized()):
+    if not (dist.is_available() and dist.is_initialized()):
         return World()
     rank = dist.get_rank()
     return World(rank=rank, size=dist.get_world_size(), local_rank=int(os.environ.get("LOCAL_RANK", rank)))
-
-
-@contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Makes `connected` return this process alone inside the ``with`` block, while the others do something else."""
-    token = _alone.set(True)
-    try:
-        yield
-    finally:
-        _alone.reset(token)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ order of samples, the masks and the dropout depend only on the step, so they nee
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -33,7 +32,7 @@ from torch.distributed.tensor import DTensor
 
 from didact.errors import RunError
 from didact.learner import named_tensors
-from didact.machine.disk import write_text, writing
+from didact.machine.disk import digest, write_text, writing
 from didact.machine.distributed import PATIENCE, World
 from didact.optimization import named_optimizer_state, prepare_optimizer_state
 from didact.serialization import fingerprint
@@ -175,7 +174,7 @@ class Writer:
 
     def _complete(self, partial: Path, stored: Checkpoint) -> None:
         files = [path for path in sorted(partial.rglob("*")) if path.is_file()]
-        digests = {str(path.relative_to(partial)): _digest(path) for path in files}
+        digests = {str(path.relative_to(partial)): digest(path) for path in files}
         about = {"step": stored.step, "experiment": stored.experiment, "metrics": dict(stored.metrics)}
         _write_index(partial, {"schema": SCHEMA, **about, "files": digests})
         for path in (*files, partial / INDEX, partial / LEARNER, partial / OPTIMIZER, partial):
@@ -225,9 +224,9 @@ def fingerprint_of(checkpoint: Checkpoint) -> str:
 
 def verify(checkpoint: Checkpoint) -> None:
     """Raises a `DamageError` if a file differs from what was written."""
-    for name, digest in _index(checkpoint.folder)["files"].items():
+    for name, expected in _index(checkpoint.folder)["files"].items():
         try:
-            whole = _digest(checkpoint.folder / name) == digest
+            whole = digest(checkpoint.folder / name) == expected
         except OSError as error:
             raise _damaged(checkpoint.folder, f"{name} cannot be read: {error.strerror}") from error
         if not whole:
@@ -297,14 +296,14 @@ def _index(folder: Path) -> dict[str, Any]:
     """Reads a checkpoint's index and checks it against its digest."""
     try:
         index: dict[str, Any] = json.loads((folder / INDEX).read_bytes())
-        schema, digest = index["schema"], index.pop("digest", None)
+        schema, stored = index["schema"], index.pop("digest", None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder, f"{INDEX} cannot be read: {error}") from error
-    if isinstance(schema, int) and schema != SCHEMA and digest in (None, fingerprint(index)):
+    if isinstance(schema, int) and schema != SCHEMA and stored in (None, fingerprint(index)):
         hint = "update didact" if schema > SCHEMA else "resume the run with the version of didact that wrote it"
         what = f"the checkpoint has schema {schema}, and this didact reads schema {SCHEMA}"
         raise RunError(what, where=str(folder), hint=hint)
-    if digest != fingerprint(index):
+    if stored != fingerprint(index):
         raise _damaged(folder, f"{INDEX} is not what was written")
     return index
 
@@ -342,11 +341,6 @@ def _one_process_is_fine() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled")
         yield
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

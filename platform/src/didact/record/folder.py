@@ -22,18 +22,20 @@ import torch
 
 from didact.errors import RunError
 from didact.experiment import Experiment, Report, continues
-from didact.machine.disk import write_text, writing
+from didact.machine.disk import digest, write_text, writing
 from didact.machine.distributed import launch, restarts
 from didact.plugins import registry
 from didact.renamed import FIELDS
 from didact.serialization import fingerprint
 
 EXPERIMENT = "experiment.json"
+ASSETS, DIGESTS = "assets", "digests.json"
 ATTEMPTS = 10  # to lock a folder, within about a second
 ELSEWHERE = "choose another folder with --out, or free some space"
 FILES = """\
 `experiment.json` is the experiment that ran, `experiment.py` the file that it came from, `environment.json` where it
-ran, `metrics.jsonl` its curves, `evaluations/` their results, `checkpoints/` the newest weights.
+ran, `metrics.jsonl` its curves, `evaluations/` their results, `checkpoints/` the newest weights, `assets/` files of its
+source, such as a tokenizer.
 """
 
 
@@ -96,6 +98,11 @@ class RunFolder:
         experiment: Experiment = registry().from_data(data, Experiment)
         return experiment
 
+    def own_experiment(self) -> Experiment:
+        """Reads the experiment; its source takes its assets from this folder."""
+        experiment = self.experiment()
+        return experiment.evolve(source=experiment.source.with_assets(self.assets()))
+
     def experiment_data(self) -> Any:
         """Reads the experiment as plain data; raises a `RunError` if its file is damaged."""
         try:
@@ -151,13 +158,36 @@ class RunFolder:
                 self.write("overrides.json", {**self._read("overrides.json"), **overrides})
             self.write(EXPERIMENT, data)
 
-    def found(self, step: int) -> dict[str, Report]:
-        """Returns the metrics of the experiment's evaluations at a step, if their settings have not changed."""
+    def keep(self, assets: Mapping[str, Path]) -> None:
+        """Copies the assets of a run's source into the folder, unless it has them."""
+        place = self.path / ASSETS
+        if not assets or (place / DIGESTS).exists():
+            return
+        with writing("the source's assets", place, hint=ELSEWHERE):
+            place.mkdir(exist_ok=True)
+            for name, path in assets.items():
+                shutil.copyfile(path, place / name)
+        self.write(f"{ASSETS}/{DIGESTS}", {name: digest(place / name) for name in assets})
+
+    def assets(self) -> dict[str, Path]:
+        """Returns the kept assets by name; raises a `RunError` if one differs from what was kept."""
+        kept = self._read(f"{ASSETS}/{DIGESTS}") if (self.path / ASSETS / DIGESTS).exists() else {}
+        paths = {name: self.path / ASSETS / Path(name).name for name in kept}
+        for name, path in paths.items():
+            if not path.exists() or digest(path) != kept[name]:
+                raise RunError(f"{name} is not what the run kept", where=str(path), hint="restore a copy of the run")
+        return paths
+
+    def found(self, step: int, final: bool = False) -> dict[str, Report]:
+        """Returns the metrics of the experiment's evaluations at a step, if their settings have not changed.
+
+        ``final`` returns only evaluations after the end of training, which may include controls.
+        """
         reports = {}
         for name, spec in self.experiment_data()["evaluations"].items():
             file = self.path / "evaluations" / f"{name.replace('/', '-')}-{step:08d}.json"
             stored = json.loads(file.read_text()) if file.exists() else {}
-            if stored.get("spec") == spec:
+            if stored.get("spec") == spec and (stored["final"] or not final):
                 reports[name] = Report(metrics=stored["metrics"])
         return reports
 
@@ -179,6 +209,9 @@ class RunFolder:
         for name, metrics in ((name, report.metrics) for name, report in reports.items() if report.metrics):
             rows = [f"| {metric} | {value:.4g} |" for metric, value in metrics.items()]
             lines += [f"## {name}", "", "| metric | value |", "| --- | ---: |", *rows, ""]
+        if outcome == "finished" and step < data["training"]["steps"]:
+            best, patience = data["training"]["keep_best"], data["training"]["patience"]
+            lines += [f"It ended early: `{best}` did not improve for {patience} values (`training.patience`).", ""]
         if outcome != "finished":
             condition = "If no process is running it, resume" if outcome == "started" else "Resume"
             lines += [f"{condition} it with `didact resume {shlex.quote(str(self.path))}`.", ""]

@@ -12,6 +12,7 @@ from didact.building import build_learner
 from didact.contracts.network import Network
 from didact.errors import RunError, SpecError, of_field
 from didact.experiment import Experiment, Pretrained
+from didact.learner import Learner
 from didact.record import checkpoint
 from didact.record.checkpoint import Checkpoint
 from didact.record.folder import EXPERIMENT, RunFolder
@@ -48,7 +49,7 @@ class Origin:
         with of_field("weights.run"):
             try:
                 stored = checkpoint.of_step(folder.checkpoints, self.step)
-                return load_network(stored, folder.experiment(), self.network)
+                return load_network(stored, folder.own_experiment(), self.network)
             except SpecError as error:  # the error names a field of the other run's experiment
                 where = f"{folder.path / EXPERIMENT}, {error.where}"
                 raise RunError(error.what, where=where, hint=error.hint) from None
@@ -92,15 +93,19 @@ def find_origin(weights: Pretrained, begun: Mapping[str, Any] | None = None) -> 
 
 
 def load_network(stored: Checkpoint, experiment: Experiment, which: Literal["student", "teacher"]) -> Network:
-    """Loads a network from a checkpoint of an experiment: on the CPU, in evaluation mode.
+    """Loads a network from a checkpoint of an experiment; see `load_learner`. The ``teacher`` may be the student."""
+    learner = load_learner(stored, experiment)
+    return learner.network if which == "student" else learner.targets.evaluated_network(learner.network).eval()
 
-    The files are not verified; all processes must call this together. The ``teacher`` is the student if the method has
-    no teacher.
+
+def load_learner(stored: Checkpoint, experiment: Experiment) -> Learner:
+    """Loads the learner of a checkpoint: on the CPU, in evaluation mode.
+
+    The files are not verified; all processes must call this together.
 
     Raises:
         RunError: the checkpoint holds another network.
     """
     learner = build_learner(experiment)
     checkpoint.load(stored, learner)
-    network = learner.network if which == "student" else learner.targets.evaluated_network(learner.network)
-    return network.eval()
+    return learner.eval()

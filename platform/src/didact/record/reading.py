@@ -8,18 +8,25 @@ import functools
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import attrs
+import torch
+from torch import Tensor
 
 from didact.contracts.network import Network
 from didact.errors import RunError
-from didact.experiment import Experiment
+from didact.evaluating import LearnerState
+from didact.experiment import Experiment, RunState
+from didact.learner import Learner
+from didact.loading import collate
+from didact.machine.devices import autocast, choose_device, choose_precision
 from didact.record import checkpoint
 from didact.record.folder import EXPERIMENT, RunFolder
-from didact.record.pretrained import load_network
+from didact.record.pretrained import load_learner
+from didact.tensors import move
 
 TAIL_BYTES = 16_384  # enough for the last lines of metrics
 ENDS = ("stopped", "failed", "finished", "killed")
@@ -49,11 +56,20 @@ class RunRecord:
         """The run's experiment; requires the plugins of its parts."""
         return RunFolder(self.folder).experiment()
 
-    def network(self, which: Literal["student", "teacher"] = "student", *, step: int | None = None) -> Network:
-        """Loads a trained network, an ordinary PyTorch module: on the CPU, in evaluation mode.
+    @property
+    def checkpoints(self) -> tuple[int, ...]:
+        """The steps of the checkpoints."""
+        return tuple(one.step for one in checkpoint.all_complete(RunFolder(self.folder).checkpoints))
+
+    @functools.cached_property
+    def own_experiment(self) -> Experiment:
+        """The run's experiment with the assets in the run's folder, so that its network needs nothing else."""
+        return RunFolder(self.folder).own_experiment()
+
+    def learner(self, step: int | None = None) -> Learner:
+        """Loads all that was trained: on the CPU, in evaluation mode. The data of the run are not needed.
 
         Args:
-            which: the ``student``, or the ``teacher`` that averages it; the student if the method has no teacher.
             step: the step of the checkpoint to load; None loads the newest.
 
         Raises:
@@ -61,9 +77,54 @@ class RunRecord:
         """
         chosen = checkpoint.of_step(RunFolder(self.folder).checkpoints, step)
         checkpoint.verify(chosen)
-        experiment = self.experiment
-        experiment.source.prepare()
-        return load_network(chosen, experiment, which)
+        return load_learner(chosen, self.own_experiment)
+
+    def network(self, which: Literal["student", "teacher"] = "student", *, step: int | None = None) -> Network:
+        """Loads a trained network, an ordinary PyTorch module; see `learner`.
+
+        ``which``: the ``student``, or the ``teacher`` that averages it; the student if the method has no teacher.
+        """
+        learner = self.learner(step)
+        return learner.network if which == "student" else learner.targets.evaluated_network(learner.network).eval()
+
+    def run_state(self, step: int | None = None, *, device: str = "cpu") -> RunState:
+        """Loads the state of the run for any `Evaluation`; see `learner`. ``device``: ``auto``, ``cpu`` or ``cuda``."""
+        chosen = self.checkpoints[-1] if step is None and self.checkpoints else step
+        place, learner, experiment = choose_device(device), self.learner(chosen), self.own_experiment
+        precision = choose_precision(experiment.training.precision, place)
+        return LearnerState(experiment, learner.to(place), place, precision, chosen or 0, chosen == self.end)
+
+    def features(
+        self,
+        files: Iterable[Path | Tensor],
+        *,
+        network: Literal["student", "teacher"] = "student",
+        step: int | None = None,
+        pooled: bool = True,
+        device: str = "cpu",
+    ) -> Iterator[Tensor]:
+        """Yields the features of each file: (D,) float32, or (T, D) of its positions unless ``pooled``; on the CPU.
+
+        Args:
+            files: files as the source reads them (`Source.read`), or contents (*axes).
+            network: the network that computes the features.
+            step: see `learner`.
+            pooled: whether to average over the positions.
+            device: see `run_state`.
+
+        Raises:
+            DidactError: a file cannot be read, or does not fit the encoder.
+        """
+        state = self.run_state(step, device=device)
+        source, encoder = state.experiment.source.whole(), state.experiment.encoder
+        chosen = state.student() if network == "student" else state.teacher()
+        for file in files:
+            content = file if isinstance(file, Tensor) else source.read(Path(file).read_bytes(), str(file))
+            precision = choose_precision(state.experiment.training.precision, state.device)
+            with torch.no_grad(), autocast(state.device, precision):
+                output = chosen(move(collate([content], encoder), state.device)).backbone_output
+            values = output.positions_only(output.output)[0].float().cpu()  # (T, D)
+            yield values.mean(0) if pooled else values
 
     @functools.cached_property
     def environment(self) -> Mapping[str, Any]:
@@ -97,6 +158,12 @@ class RunRecord:
         """The number of steps of the whole run."""
         return int(self.data["training"]["steps"])
 
+    @property
+    def end(self) -> int:
+        """The step at which the run ended or will end: the last, or an earlier one if it finished early."""
+        ends = [event["step"] for event in self.events if event["event"] == "finished"]
+        return int(ends[-1]) if self.state == "finished" and ends else self.steps
+
     @functools.cached_property
     def state(self) -> State:
         """The state of the run; ``killed`` if the run did not end and no process is running it."""
@@ -123,14 +190,14 @@ class RunRecord:
 
     @functools.cached_property
     def found(self) -> dict[str, float]:
-        """The metrics of the experiment's evaluations after the last step, as ``evaluation/metric``."""
-        reports = RunFolder(self.folder).found(self.steps)
+        """The metrics of the experiment's evaluations after the end of training, as ``evaluation/metric``."""
+        reports = RunFolder(self.folder).found(self.end)
         return {f"{name}/{metric}": value for name, one in reports.items() for metric, value in one.metrics.items()}
 
     @property
     def evaluated(self) -> bool:
-        """Whether every evaluation of the experiment has a result for the last step."""
-        return set(RunFolder(self.folder).found(self.steps)) == set(self.data["evaluations"])
+        """Whether every evaluation of the experiment has a result for the end of training."""
+        return set(RunFolder(self.folder).found(self.end, final=True)) == set(self.data["evaluations"])
 
 
 def find_runs(folder: Path) -> list[RunRecord]:

@@ -29,11 +29,12 @@ class Recorder:
         self.events = folder / "events.jsonl"
         self.evaluations = folder / "evaluations"
         self._specs: Mapping[str, Any] = {}
+        self._steps = 0
 
     @hookimpl
     def run_started(self, run: RunInfo) -> None:
         """Discards records of steps after the step from which the run starts, because these steps are repeated."""
-        self._specs = run.data["evaluations"]
+        self._specs, self._steps = run.data["evaluations"], run.data["training"]["steps"]
         self._discard_after(run.step)
         self._event("started", run.step)
 
@@ -49,7 +50,7 @@ class Recorder:
         append_line(self.metrics, json.dumps({"step": step, **finite}))
 
     @hookimpl
-    def evaluation_finished(self, step: int, name: str, report: Report) -> None:
+    def evaluation_finished(self, step: int, name: str, report: Report, final: bool) -> None:
         folder = self.evaluations / f"{_file_name(name)}-{step:08d}"
         files = {f"{title}.png": png(pixels) for title, pixels in report.images.items()}
         files |= {f"{title}.wav": audio.wav() for title, audio in report.audio.items()}
@@ -59,7 +60,8 @@ class Recorder:
             for title, content in files.items():
                 folder.mkdir(exist_ok=True)
                 (folder / _file_name(title)).write_bytes(content)
-        found = {"step": step, "evaluation": name, "spec": self._specs.get(name), "metrics": dict(report.metrics)}
+        found = {"step": step, "evaluation": name, "spec": self._specs.get(name), "final": final}
+        found["metrics"] = dict(report.metrics)
         write_text(folder.with_name(f"{folder.name}.json"), json.dumps(found, indent=2) + "\n")
         self._event("evaluation", step, name=name)
 
@@ -73,7 +75,8 @@ class Recorder:
 
     @hookimpl
     def run_ended(self, outcome: str, step: int) -> None:
-        self._event(outcome, step)
+        early = outcome == "finished" and step < self._steps
+        self._event(outcome, step, **({"early": "training.patience was exhausted"} if early else {}))
 
     def _discard_after(self, step: int) -> None:
         if self.metrics.exists():

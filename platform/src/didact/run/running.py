@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import traceback
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,14 +15,14 @@ from didact.batching import BatchPlan
 from didact.building import build_learner
 from didact.contracts.data import Samples
 from didact.contracts.running import RunInfo
-from didact.errors import DidactError, RunError, of_field
+from didact.errors import RunError, of_field
+from didact.evaluating import LearnerState
 from didact.experiment import Experiment, Report
 from didact.fitting import require_fields
 from didact.loading import Steps
-from didact.loop.evaluating import LearnerState
 from didact.loop.trainer import Trainer
 from didact.machine.devices import choose_device
-from didact.machine.distributed import World, alone, joined, require_gpus, restarts
+from didact.machine.distributed import SharedError, World, joined, require_gpus, restarts
 from didact.machine.processes import stop_requests
 from didact.plugins import registry
 from didact.record.folder import RunFolder, environment_of
@@ -42,7 +41,7 @@ class RunResult:
 
     Attributes:
         folder: the run's folder.
-        outcome: ``finished``, or ``stopped`` by a signal (the run can be resumed).
+        outcome: ``finished``, perhaps early (``training.patience``), or ``stopped`` by a signal (it can be resumed).
         step: the last step that was taken.
         reports: the last result of each evaluation.
         warnings: problems that did not end the run.
@@ -193,6 +192,7 @@ def _run(ready: _Ready, folder: RunFolder, warnings: Sequence[str] = ()) -> RunR
     }
     if world.main:
         folder.write("environment.json", place)
+        folder.keep(experiment.source.assets())
     recorded, reports = folder.experiment_data(), dict[str, Report]()
     info = RunInfo(folder=folder.path, experiment=experiment, data=recorded, step=trainer.step, environment=place)
     outcome: Outcome = "failed"
@@ -212,7 +212,7 @@ def _run(ready: _Ready, folder: RunFolder, warnings: Sequence[str] = ()) -> RunR
             for warning in (*warnings, *damaged, *watching.unfit) if world.main else ():
                 watching.warn(warning, trainer.step)
             fit(trainer, ready.plan, folder, watching, stop, partial(_evaluate, trainer, folder, watching, reports))
-            outcome = "finished" if trainer.step == experiment.training.steps else "stopped"
+            outcome = "finished" if trainer.finished else "stopped"
         except BaseException:
             with contextlib.suppress(RunError):  # the disk may be full; the original error is reported
                 end()
@@ -225,36 +225,34 @@ def _run(ready: _Ready, folder: RunFolder, warnings: Sequence[str] = ()) -> RunR
 def _evaluate(
     trainer: Trainer, folder: RunFolder, observers: Observers, reports: dict[str, Report], step: int
 ) -> dict[str, float]:
-    """Evaluates the network after a step, into ``reports``; returns metrics by ``name/metric`` on the main process.
+    """Evaluates the network after a step, into ``reports``; returns metrics by ``name/metric``.
+
+    All processes take part. The reports of the main process are recorded.
 
     Raises:
         DidactError: an evaluation reports an error that the user can fix.
         RunError: an evaluation failed after the last step; before the last step, training continues without its result.
     """
-    experiment, world = trainer.experiment, trainer.world
-    learner = trainer.gather()
+    experiment, world, final = trainer.experiment, trainer.world, trainer.finished
+    state = LearnerState(experiment, trainer.gather(), trainer.device, trainer.precision, step, final, world)
+    known = world.broadcast(folder.found(step, final) if world.main else {})  # from a process that was killed
+    reports.update(known)
     failed: list[str] = []
-    with world.main_first():
-        state = LearnerState(experiment, learner, trainer.device, trainer.precision, step)
-        known = folder.found(step) if world.main else {}  # from a process that was killed
-        reports.update(known)
-        for name, evaluation in experiment.evaluations.items() if world.main else ():
-            if name in known:
-                continue
-            try:
-                with alone():
-                    reports[name] = evaluation.evaluate(state)
-            except DidactError:
-                raise
-            except Exception as error:  # foreign code: its errors must not lose the trained weights
-                failed.append(name)
-                reports.pop(name, None)  # a report of an earlier step
-                text = f"the evaluation {name!r} failed after step {step}: {type(error).__name__}: {error}"
-                observers.warn(text, step, traceback.format_exc())
-            else:
-                observers.notify("evaluation_finished", step=step, name=name, report=reports[name])
-    failed = world.broadcast(failed)
-    if failed and step == experiment.training.steps:
+    for name in [one for one in experiment.evaluations if one not in known]:
+        try:
+            with world.sharing_errors():
+                reports[name] = experiment.evaluations[name].evaluate(state)
+        except SharedError as error:
+            if error.cause is not None:
+                raise error.cause from error
+            failed.append(name)  # foreign code: its errors must not lose the trained weights
+            reports.pop(name, None)  # a report of an earlier step
+            if world.main:
+                observers.warn(f"the evaluation {name!r} failed after step {step}: {error.text}", step, error.details)
+        else:
+            if world.main:
+                observers.notify("evaluation_finished", step=step, name=name, report=reports[name], final=final)
+    if failed and trainer.finished:
         raise RunError(
             f"training is complete, but not evaluated: {', '.join(map(repr, failed))} failed",
             where=str(folder.path),

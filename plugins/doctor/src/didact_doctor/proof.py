@@ -142,6 +142,7 @@ def shortened(experiment: Experiment, steps: int) -> Experiment:
         keep_checkpoints=2,
         keep_every=None,
         keep_best=None,
+        patience=None,
         evaluate_every=max(1, steps // 2),
     )
     return attrs.evolve(experiment, training=training, observers=())

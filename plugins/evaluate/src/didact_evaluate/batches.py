@@ -10,9 +10,13 @@ import attrs
 from didact import Batch, BatchSize, Experiment, Source
 from didact.batching import BatchPlan
 from didact.loading import Steps
+from didact.machine.distributed import World
+from didact_evaluate.features import ONE_PROCESS
 
 
-def training_batches(experiment: Experiment, source: Source | None, count: int, per_batch: int) -> Iterator[Batch]:
+def training_batches(
+    experiment: Experiment, source: Source | None, count: int, per_batch: int, world: World = ONE_PROCESS
+) -> Iterator[Batch]:
     """Yields batches of the same samples on every call, with the experiment's views and masks.
 
     Args:
@@ -20,6 +24,7 @@ def training_batches(experiment: Experiment, source: Source | None, count: int, 
         source: source of the samples; None takes the experiment's own.
         count: total number of samples; fewer if the source has fewer.
         per_batch: largest number of samples in a batch.
+        world: the processes that share each batch, at most as many as there are samples; each yields its share.
     """
     experiment = attrs.evolve(
         experiment,
@@ -29,7 +34,7 @@ def training_batches(experiment: Experiment, source: Source | None, count: int, 
     lengths = experiment.source.open().lengths
     per_batch = min(per_batch, len(lengths))
     plan = BatchPlan(lengths, BatchSize.samples(per_batch), experiment.training.seed)
-    steps = Steps(experiment, plan)
+    steps = Steps(experiment, plan, world)
     for step in range(max(1, min(count, len(lengths)) // per_batch)):
         yield experiment.source.finish(steps[step].parts[0])
 

@@ -61,19 +61,21 @@ class Probe(Evaluation):
         open_pair(self.train, self.test, self.limit)
 
     def evaluate(self, state: RunState) -> Report:
-        experiment = state.experiment
         networks = {"": state.student() if self.network == "student" else state.teacher()}
-        finished = state.step >= experiment.training.steps
-        if self.controls and finished:
+        controls = self.controls and state.finished
+        if controls:
             networks["_random"] = state.untrained()
         train, test = open_pair(self.train, self.test, self.limit)
         known, asked = (self._features(part, networks, state) for part in (train, test))
-        if self.controls and finished:
-            known, asked = (_with_raw(part, features, experiment) for part, features in ((train, known), (test, asked)))
-        metrics: dict[str, float] = {}
-        for name, features in known.items():
-            metrics |= self._accuracies(name, (train, features), (test, asked[name]), state.device)
-        return Report(metrics=metrics)
+        if controls:
+            known, asked = (_with_raw(part, features, state) for part, features in ((train, known), (test, asked)))
+        world = state.world
+        found = {
+            name: self._accuracies(name, (train, known[name]), (test, asked[name]), state.device)
+            for name in list(known)[world.rank :: world.size]  # the classifiers of this process
+        }
+        found = {name: accuracies for share in world.all_gather(found) for name, accuracies in share.items()}
+        return Report(metrics={metric: value for name in known for metric, value in found[name].items()})
 
     def _features(self, part: Labelled, networks: dict[str, Network], state: RunState) -> dict[str, Tensor]:
         return pooled(
@@ -84,6 +86,7 @@ class Probe(Evaluation):
             device=state.device,
             blocks=self.blocks,
             spread=self.pooling == "mean+std",
+            world=state.world,
         )
 
     def _accuracies(
@@ -101,12 +104,11 @@ class Probe(Evaluation):
         return {key: 100 * float((guess.cpu() == test[0].labels).double().mean()) for key, guess in guesses.items()}
 
 
-def _with_raw(part: Labelled, features: dict[str, Tensor], experiment: Experiment) -> dict[str, Tensor]:
+def _with_raw(part: Labelled, features: dict[str, Tensor], state: RunState) -> dict[str, Tensor]:
     """Adds the raw features to the others, if the source defines any."""
+    threads = state.experiment.training.num_workers
     try:
-        return features | {
-            "_raw": raw(part.source, part.samples, part.indices.tolist(), experiment.training.num_workers)
-        }
+        return features | {"_raw": raw(part.source, part.samples, part.indices.tolist(), threads, state.world)}
     except NotImplementedError:
         return features
 

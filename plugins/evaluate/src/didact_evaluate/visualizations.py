@@ -71,6 +71,7 @@ class Visualizations(Evaluation):
         _require_something_to_show(source)
 
     def evaluate(self, state: RunState) -> Report:
+        # each process computes the same whole batch, because pictures need all of its targets
         experiment = state.experiment
         source = self.source or experiment.source
         _require_something_to_show(source)

@@ -6,8 +6,8 @@ import math
 
 import torch
 
+from didact.evaluating import LearnerState
 from didact.experiment import Report
-from didact.loop.evaluating import LearnerState
 from didact_kit.closeness import assert_states, persistent, untouched_randomness
 from didact_kit.examples import Case
 from didact_kit.sources import check_audio
@@ -56,7 +56,7 @@ def _evaluate(case: Case) -> Report:
 def _state(case: Case) -> LearnerState:
     learner = case.learner()
     case.spec.prepare(case.experiment)
-    return LearnerState(case.experiment, learner, torch.device("cpu"), torch.float32, step=0)
+    return LearnerState(case.experiment, learner, torch.device("cpu"), torch.float32, step=0, finished=False)
 
 
 def _same(one: float, other: float | None) -> bool:

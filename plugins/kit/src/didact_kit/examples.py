@@ -49,6 +49,7 @@ class Example:
         hides_more: whether a masker hides positions that it does not predict, as I-JEPA's contexts do.
         sees_mask: whether targets depend on the student's masked input.
         learns: whether a gradient flows through the targets (VICReg's other view, wav2vec 2.0's codebook).
+        files: ``name → bytes`` of files that a source under test has as samples of these names.
         good: ``name → bytes`` of files that a medium can read.
         bad: ``name → bytes`` of files that a medium must refuse.
         options: the command-line options of a medium.
@@ -66,6 +67,7 @@ class Example:
     hides_more: bool = False
     sees_mask: bool = False
     learns: bool = False
+    files: Mapping[str, bytes] = attrs.field(factory=dict)
     good: Mapping[str, bytes] = attrs.field(factory=dict)
     bad: Mapping[str, bytes] = attrs.field(factory=dict)
     options: Mapping[str, str] = attrs.field(factory=dict)

@@ -56,6 +56,19 @@ def check_determinism(case: Case) -> None:
         assert torch.equal(content, again), f"the content of sample {index} changes from one reading to the next"
 
 
+def check_reading(case: Case) -> None:
+    """Checks that `Source.read` of a file gives the sample's content, and that `Source.whole` keeps the signal."""
+    samples, source = case.samples, case.spec
+    if not case.example.files:
+        raise NotJudged("its examples name no files")
+    signal, whole = source.signal(), source.whole().signal()
+    assert signal == whole, f"the signal is {signal}, and that of `whole` is {whole}"
+    names = [samples.name(index) for index in range(len(samples.lengths))]
+    for name, data in case.example.files.items():
+        content, read = samples.content(names.index(name)), source.read(data, name)
+        assert torch.equal(content, read), f"read gives something else for {name} than content of its sample"
+
+
 def check_features(case: Case) -> None:
     """Checks raw features (F,), images (H, W, 3) uint8, audio (S,) in ±1, and one word per id."""
     samples, seen = case.samples, 0

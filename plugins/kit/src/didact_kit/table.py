@@ -184,6 +184,13 @@ RULES: tuple[Rule, ...] = (
         look=sources.check_finish,
     ),
     Rule(
+        name="reading",
+        kinds=SOURCE,
+        promise="`read` of a file gives the content of its sample, and `whole` keeps the signal",
+        hint="have content call read with the record's bytes; name files of the store in Example.files",
+        look=sources.check_reading,
+    ),
+    Rule(
         name="features",
         kinds=SOURCE,
         promise="raw features are (F,) and finite, images (H, W, 3) uint8, audio (S,) in ±1, words one for each id",

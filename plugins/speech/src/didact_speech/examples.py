@@ -52,7 +52,8 @@ def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
         ],
         "waveforms": [
             Example(
-                spec=Waveforms(store=str(folder / "audio"), sample_rate_hz=RATE_HZ, max_seconds=0.2, min_seconds=0.05)
+                spec=Waveforms(store=str(folder / "audio"), sample_rate_hz=RATE_HZ, max_seconds=0.2, min_seconds=0.05),
+                files={sound.name: sound.data for sound in sounds},
             )
         ],
         "audio": [

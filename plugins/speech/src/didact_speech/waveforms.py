@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import ClassVar
 
 import attrs
@@ -61,6 +62,25 @@ class Waveforms(Source):
     def open(self) -> WaveformSamples:
         return WaveformSamples(self)
 
+    def read(self, data: bytes, name: str) -> Tensor:
+        """The waveform (S,) of an audio file, or its first ``max_seconds``."""
+        waveform = self.waveform(data, name)
+        return waveform if self.max_seconds is None else waveform[: round(self.max_seconds * self.sample_rate_hz)]
+
+    def whole(self) -> Waveforms:
+        """All files, of any length, in full."""
+        return attrs.evolve(self, where=None, min_seconds=None, max_seconds=None)
+
+    def waveform(self, data: bytes, name: str) -> Tensor:
+        """Decodes an audio file: the whole waveform (S,) float32 at the source's sample rate."""
+        sound = decode(data, name)
+        waveform = sound.samples
+        if sound.rate_hz != self.sample_rate_hz:
+            waveform = _resampler(sound.rate_hz, self.sample_rate_hz)(waveform)
+        if self.normalize:
+            waveform = torch.nn.functional.layer_norm(waveform, waveform.shape, eps=NORMALIZE_EPSILON)
+        return waveform
+
     def raw_features(self, content: Tensor) -> Tensor:
         """Mean and standard deviation over time of 40 log-mel bands: (80,) from a waveform (S,).
 
@@ -92,7 +112,6 @@ class WaveformSamples(StoredSamples):
     def __init__(self, waveforms: Waveforms) -> None:
         super().__init__(Store.open(waveforms.store, "audio"), waveforms.where)
         self.waveforms = waveforms
-        self._resamplers: dict[int, torchaudio.transforms.Resample] = {}
         if waveforms.min_seconds is not None:
             self._leave_out_shorter_than(waveforms.min_seconds)
         if waveforms.max_seconds is not None:
@@ -100,14 +119,15 @@ class WaveformSamples(StoredSamples):
 
     def views(self, index: int, *, length: float | None, generator: torch.Generator) -> tuple[Tensor, ...]:
         """One view: ``length`` seconds of the waveform from a random position, (S,)."""
-        waveform, name = self._decode(index)
+        record = self.record(index)
+        waveform = self.waveforms.waveform(record.data, record.name)
         seconds = float(self.lengths[index]) if length is None else length
         samples = round(seconds * self.waveforms.sample_rate_hz)
         if samples > len(waveform):
             raise DataError(
                 f"the file has {len(waveform)} samples at {self.waveforms.sample_rate_hz} Hz, but according to its "
                 f"store it has at least {samples}",
-                where=name,
+                where=record.name,
                 hint="ingest the files again: they were decoded differently when the store was made",
             )
         start = int(torch.randint(len(waveform) - samples + 1, (), generator=generator))
@@ -115,10 +135,8 @@ class WaveformSamples(StoredSamples):
 
     def content(self, index: int) -> Tensor:
         """The whole waveform (S,), or its first ``max_seconds``."""
-        waveform, _ = self._decode(index)
-        if self.waveforms.max_seconds is None:
-            return waveform
-        return waveform[: round(self.waveforms.max_seconds * self.waveforms.sample_rate_hz)]
+        record = self.record(index)
+        return self.waveforms.read(record.data, record.name)
 
     def _leave_out_shorter_than(self, seconds: float) -> None:
         kept = np.flatnonzero(self.lengths >= seconds)
@@ -133,15 +151,7 @@ class WaveformSamples(StoredSamples):
             )
         self.keep(kept)
 
-    def _decode(self, index: int) -> tuple[Tensor, str]:
-        """Decodes a record: the whole waveform (S,) float32 at the source's sample rate, and its name."""
-        record, rate_hz = self.record(index), self.waveforms.sample_rate_hz
-        sound = decode(record.data, record.name)
-        waveform = sound.samples
-        if sound.rate_hz != rate_hz:
-            if sound.rate_hz not in self._resamplers:
-                self._resamplers[sound.rate_hz] = torchaudio.transforms.Resample(sound.rate_hz, rate_hz)
-            waveform = self._resamplers[sound.rate_hz](waveform)
-        if self.waveforms.normalize:
-            waveform = torch.nn.functional.layer_norm(waveform, waveform.shape, eps=NORMALIZE_EPSILON)
-        return waveform, record.name
+
+@functools.lru_cache(maxsize=8)
+def _resampler(from_hz: int, to_hz: int) -> torchaudio.transforms.Resample:
+    return torchaudio.transforms.Resample(from_hz, to_hz)

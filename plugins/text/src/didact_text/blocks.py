@@ -15,7 +15,7 @@ from didact_stores import Store, StoredSamples
 from didact_text import derived
 from didact_text.bpe import END, START
 from didact_text.corpus import Corpus
-from didact_text.sources import TokenSource
+from didact_text.sources import Sentences, TokenSource
 
 
 @attrs.frozen(kw_only=True)
@@ -46,6 +46,16 @@ class TextBlocks(TokenSource):
 
     def open(self) -> DocumentBlocks | ContiguousBlocks:
         return DocumentBlocks(self) if self.breaks == "document" else ContiguousBlocks(self)
+
+    def read(self, data: bytes, name: str) -> Tensor:
+        """The ids (T,) int64 of a text's first block, as in a store that holds only this text."""
+        ids, size = self.ids(data, name), self.block_tokens - 1
+        end = size if self.breaks == "none" else int(document_blocks(ids, np.array([0, len(ids)]), size)[0, 1])
+        return _behind_start(ids[:end])
+
+    def whole(self) -> Sentences:
+        """One sample for each record, cut to the length of a block, because encoders have no more positions."""
+        return Sentences(store=self.store, tokenizer=self.tokenizer, max_tokens=max(3, self.block_tokens))
 
 
 class _Blocks(StoredSamples):

@@ -38,6 +38,11 @@ class Tokenizer(Spec, abc.ABC):
     def vocabulary(self) -> int:
         """The number of ids, including special tokens."""
 
+    @property
+    def coding(self) -> str:
+        """Identifies the ids: weights that were trained on one coding are meaningless with another."""
+        return repr(self)
+
     @abc.abstractmethod
     def file(self) -> Path:
         """The ``tokenizer.json`` file, in the format of the `tokenizers` library.
@@ -137,9 +142,15 @@ class TokenizerFile(Tokenizer):
     Attributes:
         path: path of a ``tokenizer.json`` in the format of the `tokenizers` library. The ids of its ``<s>``, ``<pad>``,
             ``</s>`` and ``<unk>`` must be 0, 1, 2 and 3, and its ``<mask>`` must be the last id.
+        copy_of: the `Tokenizer.coding` of the tokenizer whose file was copied, as a run does; None: no copy.
     """
 
     path: str
+    copy_of: str | None = attrs.field(default=None, repr=False)
+
+    @property
+    def coding(self) -> str:
+        return self.copy_of or repr(self)
 
     @property
     def vocabulary(self) -> int:

@@ -34,7 +34,12 @@ def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
             Example(spec=TextBlocks(store=store, tokenizer=tokenizer, block_tokens=16, breaks=breaks))
             for breaks in ("document", "none")
         ],
-        "sentences": [Example(spec=Sentences(store=store, tokenizer=tokenizer, max_tokens=24))],
+        "sentences": [
+            Example(
+                spec=Sentences(store=store, tokenizer=tokenizer, max_tokens=24),
+                files={text.name: text.data for text in texts},
+            )
+        ],
         "byte-bpe": [Example(spec=tokenizer)],
         "tokenizer-file": [Example(spec=TokenizerFile(path="tokenizer.json"))],
         "text": [

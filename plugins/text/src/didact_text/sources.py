@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import abc
-from typing import ClassVar
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Self
 
 import attrs
 import numpy as np
 import torch
 from torch import Tensor
 
-from didact import Signal, Source
+from didact import DataError, Signal, Source
 from didact.serialization import fingerprint
 from didact_stores import Store, StoredSamples
-from didact_text.bpe import END, FIRST_WORD, START, Tokenizer
+from didact_text.bpe import END, FIRST_WORD, START, Tokenizer, TokenizerFile
 from didact_text.corpus import Corpus
+
+TOKENIZER = "tokenizer.json"
 
 
 @attrs.frozen(kw_only=True)
@@ -34,11 +38,34 @@ class TokenSource(Source, abc.ABC):
     where: str | None = None
 
     def signal(self) -> Signal:
-        return Signal(kind="tokens", axes=(None,), vocabulary=self.tokenizer.vocabulary, coding=repr(self.tokenizer))
+        return Signal(kind="tokens", axes=(None,), vocabulary=self.tokenizer.vocabulary, coding=self.tokenizer.coding)
 
     def prepare(self) -> None:
         """Learns the vocabulary and tokenizes the store, unless done before. Results are in ``STORE/derived``."""
         Corpus.prepare(Store.open(self.store, "text"), self.tokenizer)
+
+    def assets(self) -> Mapping[str, Path]:
+        """The tokenizer's file."""
+        return {TOKENIZER: self.tokenizer.file()}
+
+    def with_assets(self, assets: Mapping[str, Path]) -> Self:
+        """The source with a tokenizer that is read from a file."""
+        if TOKENIZER not in assets:
+            return self
+        return attrs.evolve(self, tokenizer=TokenizerFile(path=str(assets[TOKENIZER]), copy_of=self.tokenizer.coding))
+
+    def ids(self, data: bytes, name: str) -> np.ndarray:
+        """The ids (I,) int64 of a record's bytes, with ``</s>`` after each line, as in its store's corpus.
+
+        Raises:
+            DataError: the text is not UTF-8.
+        """
+        try:
+            lines = data.decode().split("\n")
+        except UnicodeDecodeError as error:
+            raise DataError(f"it is not UTF-8: {error.reason}", where=name, hint="convert the text to UTF-8") from None
+        encoded = self.tokenizer.load().encode_batch_fast(lines, add_special_tokens=False)
+        return np.concatenate([np.array([*encoding.ids, END], dtype=np.int64) for encoding in encoded])
 
     def raw_features(self, content: Tensor) -> Tensor:
         """The bag of a sample's tokens: log(1 + count) of every word of the vocabulary, scaled to length 1.
@@ -76,6 +103,20 @@ class Sentences(TokenSource):
     def open(self) -> SentenceSamples:
         return SentenceSamples(self)
 
+    def read(self, data: bytes, name: str) -> Tensor:
+        """The ids of a text, (T,) int64; at most ``max_tokens``."""
+        return self.sample(self.ids(data, name))
+
+    def whole(self) -> Sentences:
+        """All records; long ones are still cut to ``max_tokens``, because encoders have no more positions."""
+        return attrs.evolve(self, where=None)
+
+    def sample(self, ids: np.ndarray) -> Tensor:
+        """The sample (T,) int64 that holds the ids (I,) of a record."""
+        sample = np.concatenate([[START], ids], dtype=np.int64)[: self.max_tokens]
+        sample[-1] = END
+        return torch.from_numpy(sample)
+
 
 class SentenceSamples(StoredSamples):
     """The opened samples of `Sentences`."""
@@ -84,9 +125,9 @@ class SentenceSamples(StoredSamples):
         store = Store.open(source.store, "text")
         super().__init__(store, source.where)
         self._corpus = Corpus.open(store, source.tokenizer)
-        self._limit = source.max_tokens
+        self.source = source
         tokens = np.diff(self._corpus.offsets)[self.places] + 1  # (N,), including the <s> before each
-        self.lengths = np.minimum(tokens, self._limit).astype(np.float64)
+        self.lengths = np.minimum(tokens, source.max_tokens).astype(np.float64)
         self.fingerprint = fingerprint([self.fingerprint, source.tokenizer.fingerprint(), source.max_tokens])
 
     def views(self, index: int, *, length: float | None, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -96,6 +137,4 @@ class SentenceSamples(StoredSamples):
         """The ids of a record, (T,) int64."""
         record = self.place(index)
         start, end = self._corpus.offsets[record], self._corpus.offsets[record + 1]
-        ids = np.concatenate([[START], self._corpus.ids[start:end]], dtype=np.int64)[: self._limit]
-        ids[-1] = END
-        return torch.from_numpy(ids)
+        return self.source.sample(self._corpus.ids[start:end])

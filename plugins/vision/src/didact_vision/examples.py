@@ -36,7 +36,7 @@ def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
         "multi-block": [Example(spec=MultiBlockMasker(), layouts=grids, hides_more=True)],
         "inverse-block": [Example(spec=InverseBlockMasker(masks=3), layouts=[*grids, Layout((6, 9))])],
         "stored-images": [
-            Example(spec=images),
+            Example(spec=images, files={picture.name: picture.data for picture in pictures[:3]}),
             Example(spec=images.evolve(views=2, augmentation=BEiTAugmentation())),
         ],
         "images": [

@@ -55,6 +55,27 @@ class Images(Source):
     def open(self) -> ImageSamples:
         return ImageSamples(self)
 
+    def read(self, data: bytes, name: str) -> Tensor:
+        """The central square of an image file, (3, size, size)."""
+        # twice the needed size, which hides most of the loss from decoding a JPEG at reduced size
+        image = decode(data, name, shortest=2 * self.size)
+        height, width = image.shape[-2:]
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        return self.normalized(resize(image[:, top : top + side, left : left + side], self.size, "bicubic"))
+
+    def whole(self) -> Images:
+        """All images, without augmentation."""
+        return attrs.evolve(self, where=None, augmentation=None, views=1)
+
+    def normalized(self, pixels: Tensor) -> Tensor:
+        """Normalises pixels (3, H, W) from 0 to 255: float32 of the same shape."""
+        # (x / 255 - mean) / std as one product and one sum; (3, 1, 1)
+        std = torch.tensor(self.std, dtype=torch.float64)
+        factor = (1 / (255 * std)).float()[:, None, None]
+        shift = (-torch.tensor(self.mean, dtype=torch.float64) / std).float()[:, None, None]
+        return torch.addcmul(shift, pixels.contiguous().float(), factor)
+
     def finish(self, batch: Batch) -> Batch:
         """Runs the augmentation's steps for whole batches on each view, (B, 3, H, W), with pixels from 0 to 1."""
         augmentation = self.augmentation
@@ -99,36 +120,22 @@ class ImageSamples(StoredSamples):
     def __init__(self, images: Images) -> None:
         super().__init__(Store.open(images.store, "images"), images.where)
         self.images = images
-        # (x / 255 - mean) / std as one product and one sum; (3, 1, 1)
-        std = torch.tensor(images.std, dtype=torch.float64)
-        self._factor = (1 / (255 * std)).float()[:, None, None]
-        self._shift = (-torch.tensor(images.mean, dtype=torch.float64) / std).float()[:, None, None]
 
     def views(self, index: int, *, length: float | None, generator: torch.Generator) -> tuple[Tensor, ...]:
         """The views of an image, each (3, H, W) as the augmentation makes it; ``length`` is not used."""
         augmentation, size = self.images.augmentation, self.images.size
         if augmentation is None:
             return (self.content(index),) * self.images.views
-        image = self._decode(index, augmentation.shortest(size))
+        record, shortest = self.record(index), augmentation.shortest(size)
+        # twice the needed size, as in `Images.read`
+        image = decode(record.data, record.name, shortest=None if shortest is None else 2 * shortest)
         return tuple(
-            self._normalize(view)
+            self.images.normalized(view)
             for _ in range(self.images.views)
             for view in augmentation.views(image, size, generator=generator)
         )
 
     def content(self, index: int) -> Tensor:
         """The central square of an image, (3, size, size)."""
-        size = self.images.size
-        image = self._decode(index, size)
-        height, width = image.shape[-2:]
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        return self._normalize(resize(image[:, top : top + side, left : left + side], size, "bicubic"))
-
-    def _decode(self, index: int, shortest: int | None) -> Tensor:
         record = self.record(index)
-        # twice the needed size, which hides most of the loss from decoding a JPEG at reduced size
-        return decode(record.data, record.name, shortest=None if shortest is None else 2 * shortest)
-
-    def _normalize(self, pixels: Tensor) -> Tensor:
-        return torch.addcmul(self._shift, pixels.contiguous().float(), self._factor)  # (3, size, size) float32
+        return self.images.read(record.data, record.name)

@@ -10,6 +10,7 @@ from didact.contracts.network import Network
 from didact.experiment import Experiment, RunState
 from didact.learner import Learner
 from didact.machine.devices import autocast
+from didact.machine.distributed import World
 from didact.randomness import seeded
 from didact.tensors import Batch, Loss, StudentPass, Target, move
 
@@ -23,6 +24,8 @@ class LearnerState(RunState):
     device: torch.device
     precision: torch.dtype
     step: int
+    finished: bool
+    world: World = World()
 
     def student(self) -> Network:
         return self.learner.network.eval()
@@ -35,6 +38,7 @@ class LearnerState(RunState):
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> tuple[tuple[StudentPass, ...], tuple[Target, ...]]:
+        self.world.barrier()  # raises if a process has failed, before parts use collectives
         learner = self.learner.eval()
         batch = move(batch, self.device)
         with autocast(self.device, self.precision):
