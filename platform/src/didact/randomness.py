@@ -58,7 +58,7 @@ def permute(positions: np.ndarray, count: int, key: int) -> np.ndarray:
     2002, Ciphers with arbitrary finite domains, methods 1 to 3.
     """
     if count <= SHUFFLED:
-        return np.argsort(_splitmix64(np.uint64(key), np.arange(count)), kind="stable")[positions]
+        return np.argsort(_splitmix64(np.uint64(key), np.arange(count)), kind="stable").take(positions)
     rows = math.isqrt(count - 1) + 1  # √count, rounded up
     columns = math.ceil(count / rows)
     numbers, again = positions.astype(np.uint64), np.arange(len(positions))
