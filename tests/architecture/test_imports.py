@@ -26,7 +26,7 @@ PUBLIC = {
     "didact.placing": "the steps between an encoder's two halves",
     "didact.plugins": "the installed plugins",
     "didact.preflight": "what is known of a run before its first step",
-    "didact.randomness": "generators keyed by their use",
+    "didact.randomness": "generators and permutations keyed by their use",
     "didact.record": "a run's folder, read back",
     "didact.run": "running an experiment",
     "didact.schedules": "learning rates over a run",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import time
+import tracemalloc
 from collections import Counter
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -44,7 +47,6 @@ def test_no_padded_batch_is_more_than_its_budget(lengths, budget, seed):
         assert len(batch.samples) >= 1
         assert len(set(batch.samples.tolist())) == len(batch.samples)
         assert len(batch.samples) * lengths[batch.samples].max() <= budget * (1 + 1e-9)
-        assert batch.length == lengths[batch.samples].min()
         assert batch.step == step
 
 
@@ -95,7 +97,7 @@ def test_a_batch_is_a_function_of_the_seed_and_its_number(lengths, size, seed, a
     for step in asked:
         batch = sought.batch(step)
         assert batch.samples.tolist() == replay[step].samples.tolist()
-        assert (batch.epoch, batch.length) == (replay[step].epoch, replay[step].length)
+        assert batch.epoch == replay[step].epoch
 
 
 @pytest.mark.parametrize("size", [BatchSize.samples(16), BatchSize.seconds(40)])
@@ -151,3 +153,55 @@ def test_the_smallest_batch_of_samples_is_as_large_as_every_other(count, size, s
 def test_the_smallest_batch_of_a_length_budget_is_one_that_there_is(lengths, budget, seed):
     plan = BatchPlan(lengths, BatchSize.seconds(budget), seed)
     assert plan.smallest == min(map(len, epoch_of(plan, 0)))
+
+
+def test_a_plan_of_samples_holds_nothing_that_grows_with_their_number():
+    def plan_of(count: int) -> BatchPlan:
+        return BatchPlan(np.broadcast_to(np.float64(1), count), BatchSize.samples(256), 0)
+
+    plan_of(10).batch(0)  # loads what the first call loads
+    tracemalloc.start()
+    try:
+        plan = plan_of(10**8)
+        for step in range(0, 10**9, 10**8):
+            plan.batch(step)
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 20_000
+    assert peak < 500_000
+    assert abs(len(pickle.dumps(plan)) - len(pickle.dumps(plan_of(10)))) < 32
+    assert pickle.loads(pickle.dumps(plan)).batch(10**12).samples.tolist() == plan.batch(10**12).samples.tolist()
+
+    def milliseconds(step: int) -> float:
+        begun = time.perf_counter()
+        plan.batch(step)
+        return 1000 * (time.perf_counter() - begun)
+
+    assert min(milliseconds(step) for step in range(20)) < 5
+
+
+def test_lengths_on_disk_are_read_and_not_copied(tmp_path):
+    np.save(tmp_path / "lengths.npy", np.random.default_rng(0).uniform(1, 9, 10**6))
+    lengths = np.load(tmp_path / "lengths.npy", mmap_mode="r")
+    tracemalloc.start()
+    try:
+        BatchPlan(lengths, BatchSize.samples(4), 0)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+    plan = BatchPlan(lengths, BatchSize.seconds(90), 0)
+    assert (
+        plan.batch(7).samples.tolist()
+        == BatchPlan(np.array(lengths), BatchSize.seconds(90), 0).batch(7).samples.tolist()
+    )
+
+
+def test_a_worker_is_sent_no_order_of_lengths():
+    """It is in shared memory."""
+    plans = [
+        BatchPlan(np.random.default_rng(0).uniform(5, 9, count), BatchSize.seconds(90), 0) for count in (10**3, 10**6)
+    ]
+    few, many = (len(ForkingPickler.dumps(plan)) for plan in plans)
+    assert many - few < 500
+    assert plans[1].batch(5).samples.max() > 1000  # and is still there

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pickle
 import resource
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -24,8 +25,11 @@ from didact_kit.tiny import TinyBackbone, TinyEncoder, TinyMasker, TinySource
 SOURCES = '''
 import os
 import signal
+from pathlib import Path
 
 import attrs
+import numpy as np
+import torch
 
 from didact import DataError
 from didact_kit.tiny_sources import TinySamples, TinySource
@@ -73,6 +77,25 @@ class Cropped(TinySource):
 
     def open(self):
         return CroppedSamples(self)
+
+
+class WeighingSamples(TinySamples):
+    def __init__(self, source):
+        super().__init__(attrs.evolve(source, count=1))
+        self.lengths = np.broadcast_to(np.float64(1), source.count)
+
+    def views(self, index, *, length, generator):
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+        own = sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+        return (torch.tensor([[own]]),)
+
+
+@attrs.frozen(kw_only=True)
+class Weighing(TinySource):
+    """The content of a sample is the memory of its worker, in KiB."""
+
+    def open(self):
+        return WeighingSamples(self)
 '''
 
 
@@ -227,6 +250,19 @@ def test_cropping_sources_cut_to_the_shortest_of_their_batch(sources):
             assert [tuple(view.content.shape[1:]) for view in part.views] == [(3, shortest), (3, shortest // 2)]
             assert all(view.padding is None and view.lengths is None for view in part.views)
         assert batch.held == batch.cells
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="the system does not tell private memory")
+@pytest.mark.parametrize("size", [BatchSize.samples(4), BatchSize(amount=4, unit="values")])
+def test_a_worker_needs_no_more_memory_for_more_samples(sources, size):
+    """The order of 4,000,000 lengths takes 32 MB, which all processes share."""
+
+    def needed(count: int) -> int:
+        made = experiment(sources.Weighing(count=count), batch=size, num_workers=1, steps=40)
+        made.masker = None
+        return int(batches(made)[-1].parts[0].views[0].content.max())
+
+    assert abs(needed(4_000_000) - needed(1000)) < 1000
 
 
 def test_an_opened_source_stays_in_its_process():

@@ -22,6 +22,6 @@ def test_the_heaviest_batches_hold_the_most_and_the_longest(lengths, budget, see
         held = [lengths[plan.batch(step).samples] for step in range(steps)]
         longest = [batch.min() if crops else batch.max() for batch in held]
         content = [len(batch) * length for batch, length in zip(held, longest, strict=True)]
-        heaviest = heaviest_steps(plan, crops=crops)
+        heaviest = heaviest_steps(plan, lengths, crops=crops)
         assert max(content[step] for step in heaviest) == max(content)
         assert max(longest[step] for step in heaviest) == max(longest)

@@ -17,6 +17,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
     [
         (("step.py", "--modality", "images", "--batch", "1", "--rounds", "1"), "fastest against fastest"),
         (("step.py", "--batch", "1", "--rounds", "1", "--depth", "1", "--series", "processes=1,2"), "processes    2:"),
+        (("order.py", "--samples", "100000", "--by", "all"), "sought anew is the same"),
         (("study.py", "--runs", "4", "--steps", "2"), "a comparison of what Aim finds"),
     ],
 )

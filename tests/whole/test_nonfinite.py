@@ -79,25 +79,25 @@ def plain(folder: Path) -> list[dict[str, float]]:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_first_bad_tensor_and_its_sample_are_named(faulty, tmp_path, fault):
     curve, kind, tensor = FAULTS[fault]
-    experiment = faulty(fault, (5,), curve)
-    first = steps_with(5, experiment)[0]
+    experiment = faulty(fault, (8,), curve)
+    first = steps_with(8, experiment)[0]
     with pytest.raises(RunError) as caught:
         run.start(experiment, tmp_path / "r")
     error = caught.value
     assert error.what.startswith(f"{kind} of step {first} is not finite")
     assert f"first in {tensor}" in error.where
     bundle = tmp_path / "r" / "bundles" / f"step-{first:08d}"
-    assert error.where.endswith(f"; in samples 5 (walk 5) of the source; `didact replay {bundle}` runs the step again")
+    assert error.where.endswith(f"; in samples 8 (walk 8) of the source; `didact replay {bundle}` runs the step again")
 
 
 def test_without_a_doctor_the_terms_and_the_samples_of_the_batch_are_named(faulty, tmp_path):
-    experiment = attrs.evolve(faulty("huge", (5,)), observers=())
-    first = steps_with(5, experiment)[0]
+    experiment = attrs.evolve(faulty("huge", (8,)), observers=())
+    first = steps_with(8, experiment)[0]
     with pytest.raises(RunError) as caught:
         run.start(experiment, tmp_path / "r")
     assert caught.value.what == f"the loss of step {first} is not finite (regression nan)"
     assert caught.value.where.startswith("samples ")
-    assert "5 (walk 5)" in caught.value.where
+    assert "8 (walk 8)" in caught.value.where
     assert caught.value.where.count("(walk ") == 4
     assert not (tmp_path / "r" / "bundles").exists()
 
@@ -107,18 +107,18 @@ def test_a_doctor_that_fails_hides_nothing(faulty, tmp_path, monkeypatch):
         raise ZeroDivisionError("oh")
 
     monkeypatch.setattr("didact_doctor.observer.explain", fail)
-    result = run.start(faulty("huge", (5,), nonfinite="skip"), tmp_path / "r")
+    result = run.start(faulty("huge", (8,), nonfinite="skip"), tmp_path / "r")
     assert result.outcome == "finished"
-    assert "(walk 5)" in warnings_of(result)[0]
+    assert "(walk 8)" in warnings_of(result)[0]
     assert [text.startswith("the observer 'Doctor-0") for text in result.warnings].count(True) == 1
     assert any("failed in step_failed and is switched off: ZeroDivisionError: oh" in text for text in result.warnings)
 
 
 def test_a_bad_sample_is_found_in_any_part_of_a_batch(faulty, tmp_path):
     with pytest.raises(RunError) as caught:
-        run.start(faulty("huge", (5,), gradient_accumulation_steps=2), tmp_path / "r")
+        run.start(faulty("huge", (8,), gradient_accumulation_steps=2), tmp_path / "r")
     assert "the output of network.encoder.curve (2, 12, 8): 96 inf of 192 values" in caught.value.where
-    assert "; in samples 5 (walk 5) of the source; `didact replay " in caught.value.where
+    assert "; in samples 8 (walk 8) of the source; `didact replay " in caught.value.where
 
 
 def test_an_infinite_loss_is_found_although_its_gradient_is_finite(faulty, tmp_path, monkeypatch):
@@ -144,8 +144,8 @@ def test_an_infinite_loss_is_found_although_its_gradient_is_finite(faulty, tmp_p
 
 
 def test_stop_leaves_a_checkpoint_of_the_step_before(faulty, tmp_path):
-    experiment = faulty("nan", (5,))
-    first = steps_with(5, experiment)[0]
+    experiment = faulty("nan", (8,))
+    first = steps_with(8, experiment)[0]
     assert first > 1
     with pytest.raises(RunError) as caught:
         run.start(experiment, tmp_path / "r")
@@ -161,8 +161,8 @@ def test_stop_leaves_a_checkpoint_of_the_step_before(faulty, tmp_path):
 
 @pytest.mark.parametrize("curve", ["exp", "norm"])
 def test_skip_leaves_the_step_out_and_counts_it(faulty, tmp_path, curve):
-    experiment = faulty("nan", (5,), curve, nonfinite="skip")
-    bad = steps_with(5, experiment)
+    experiment = faulty("nan", (8,), curve, nonfinite="skip")
+    bad = steps_with(8, experiment)
     assert len(bad) == 2
     result = run.start(experiment, tmp_path / "r")
     assert result.outcome == "finished"
@@ -171,13 +171,13 @@ def test_skip_leaves_the_step_out_and_counts_it(faulty, tmp_path, curve):
     assert [m["train/skipped_steps"] for m in metrics] == [sum(b <= step for b in bad) for step in range(1, 9)]
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "r").values())  # running statistics too
     assert [warning.count("it is left out") for warning in warnings_of(result)] == [1, 1]
-    assert "in samples 5 (walk 5) of the source" in warnings_of(result)[0]
+    assert "in samples 8 (walk 8) of the source" in warnings_of(result)[0]
     assert json.loads((tmp_path / "r" / "left-out.json").read_text())["steps"] == bad
 
 
 def test_a_skipped_step_changes_nothing(faulty, tmp_path):
-    experiment = faulty("nan", (5,), "norm", nonfinite="skip")
-    bad = steps_with(5, experiment)[0]
+    experiment = faulty("nan", (8,), "norm", nonfinite="skip")
+    bad = steps_with(8, experiment)[0]
     for stop in (bad - 1, bad):
         run.start(experiment, tmp_path / str(stop), observers={"stopper": StopAt(stop)})
     before, after = weights(tmp_path / str(bad - 1)), weights(tmp_path / str(bad))
@@ -185,9 +185,9 @@ def test_a_skipped_step_changes_nothing(faulty, tmp_path):
 
 
 def test_a_run_that_skips_and_is_resumed_equals_an_uninterrupted_one(faulty, tmp_path):
-    experiment = faulty("nan", (5,), nonfinite="skip")
+    experiment = faulty("nan", (8,), nonfinite="skip")
     run.start(experiment, tmp_path / "whole")
-    bad = steps_with(5, experiment)[0]
+    bad = steps_with(8, experiment)[0]
     for stop in (bad - 1, bad, bad + 1):
         folder = tmp_path / f"stopped-{stop}"
         assert run.start(experiment, folder, observers={"stopper": StopAt(stop)}).outcome == "stopped"
@@ -248,8 +248,8 @@ def spoil(monkeypatch):
 
 
 def test_rollback_goes_back_and_leaves_the_batch_out(faulty, tmp_path):
-    experiment = faulty("nan", (5,), nonfinite="rollback")
-    bad = steps_with(5, experiment)
+    experiment = faulty("nan", (8,), nonfinite="rollback")
+    bad = steps_with(8, experiment)
     result = run.start(experiment, tmp_path / "r")
     assert result.outcome == "finished"
     assert [m["step"] for m in read_metrics(tmp_path / "r")] == [step for step in range(1, 9) if step not in bad]
@@ -258,14 +258,14 @@ def test_rollback_goes_back_and_leaves_the_batch_out(faulty, tmp_path):
     assert went == [3 * ((step - 1) // 3) for step in bad]  # the last checkpoint before
     assert read_metrics(tmp_path / "r")[-1]["train/skipped_steps"] == sum(step <= 8 for step in bad if step < 8)
     # all else being as it was, the weights are those of a run that skipped the same steps
-    run.start(faulty("nan", (5,), nonfinite="skip"), tmp_path / "skipped")
+    run.start(faulty("nan", (8,), nonfinite="skip"), tmp_path / "skipped")
     assert_equal_weights(tmp_path / "r", tmp_path / "skipped")
 
 
 def test_a_run_that_rolled_back_and_is_resumed_equals_an_uninterrupted_one(faulty, tmp_path):
-    experiment = faulty("nan", (5,), nonfinite="rollback")
+    experiment = faulty("nan", (8,), nonfinite="rollback")
     run.start(experiment, tmp_path / "whole")
-    bad = steps_with(5, experiment)
+    bad = steps_with(8, experiment)
     around = {step for b in bad for step in (b - 1, b + 1)} - set(bad)
     for stop in sorted(around & set(range(1, 8))):
         folder = tmp_path / f"stopped-{stop}"
@@ -313,7 +313,7 @@ from faulty_parts import Encoder, Walks, tiny
 
 experiment = Experiment(
     name="faulty",
-    source=Walks(fault="huge", faulty=(5,)),
+    source=Walks(fault="huge", faulty=(8,)),
     encoder=Encoder(curve="exp"),
     masker=tiny.TinyMasker(masks=2),
     backbone=tiny.TinyBackbone(),
@@ -334,7 +334,7 @@ experiment = Experiment(
 )
 def test_two_processes_agree_on_a_step_that_is_bad_on_one(faulty, tmp_path, didact, parallel, policy):
     (tmp_path / "bad.py").write_text(EXPERIMENT_FILE)
-    bad = steps_with(5, faulty("huge", (5,)))
+    bad = steps_with(8, faulty("huge", (8,)))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "didact"]
     settings = ["--set", f"training.nonfinite={policy}", "--set", f"training.strategy={parallel}"]
     result = subprocess.run(
@@ -343,7 +343,7 @@ def test_two_processes_agree_on_a_step_that_is_bad_on_one(faulty, tmp_path, dida
     assert (result.returncode == 0) == (policy != "stop"), result.stderr
     bundle = tmp_path / "r" / "bundles" / f"step-{bad[0]:08d}"
     assert "first in the output of network.encoder.curve (2, 12, 8)" in read_bundle(bundle).finding
-    assert read_bundle(bundle).finding.endswith("in samples 5 (walk 5) of the source")
+    assert read_bundle(bundle).finding.endswith("in samples 8 (walk 8) of the source")
     replayed = didact("replay", bundle)  # on one process
     assert "each sample alone: 1 of 2 not finite" in replayed.stdout
     steps = [m["step"] for m in read_metrics(tmp_path / "r")]
@@ -387,9 +387,9 @@ def test_a_process_that_is_killed_while_all_go_back_changes_nothing(faulty, tmp_
 
 @pytest.fixture
 def bundle(faulty, tmp_path) -> Path:
-    """Of a step in which sample 5 is too large, with the samples' own source gone."""
+    """Of a step in which sample 8 is too large, with the samples' own source gone."""
     with pytest.raises(RunError):
-        run.start(faulty("huge", (5,)), tmp_path / "r")
+        run.start(faulty("huge", (8,)), tmp_path / "r")
     (found,) = (tmp_path / "r" / "bundles").iterdir()
     moved = tmp_path / "elsewhere"
     shutil.move(found, moved)
@@ -403,13 +403,13 @@ def test_replay_names_the_tensor_and_the_sample_that_is_bad_alone(bundle, didact
     lines = result.stdout.splitlines()
     assert lines[0] == f"step {read_bundle(bundle).step} of faulty: 4 samples, in float32 on cpu"
     assert lines[1].startswith("then: first in the output of network.encoder.curve (4, 12, 8)")
-    assert lines[1].endswith("; in samples 5 (walk 5) of the source")
+    assert lines[1].endswith("; in samples 8 (walk 8) of the source")
     assert lines[2].startswith("now:  loss nan, regression nan, gradient norm nan")
     assert lines[3] == "      first in the output of network.encoder.curve (4, 12, 8): 96 inf of 384 values"
-    assert lines[4] == "      samples 5 (walk 5)"
+    assert lines[4] == "      samples 8 (walk 8)"
     assert "each sample alone: 1 of 4 not finite" in lines
     bad, *others = lines[lines.index("each sample alone: 1 of 4 not finite") + 1 :]
-    assert bad.startswith("  5 (walk 5): loss nan")
+    assert bad.startswith("  8 (walk 8): loss nan")
     assert len(others) == 3
     assert all("first in" not in line and math.isfinite(float(line.split("loss ")[1].split(",")[0])) for line in others)
 
@@ -419,7 +419,7 @@ def test_a_bundle_holds_the_step_and_no_code(bundle):
     assert {path.suffix for path in bundle.rglob("*") if path.is_file()} == {".json", ".safetensors"}
     assert held.state.step == held.step - 1
     assert held.experiment["source"]["spec"] == "faulty/walks"
-    assert 5 in held.ids
+    assert 8 in held.ids
 
 
 @pytest.mark.parametrize("file", ["bundle.json", "batch.safetensors"])

@@ -149,7 +149,7 @@ class Steps:
         if self._samples is None:
             self._samples = self.experiment.source.open()
         seed, step, opened = self.experiment.training.seed, batch.step, self._samples
-        length = batch.length if self.experiment.source.crops else None
+        length = float(opened.lengths[batch.samples].min()) if self.experiment.source.crops else None
         contents = [opened.views(i, length=length, generator=generator(seed, "view", step, i)) for i in ids]
         views, student = [], set(self.experiment.targets.student_views(len(contents[0])))
         for number, of_view in enumerate(zip(*contents, strict=True)):

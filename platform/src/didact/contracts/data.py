@@ -107,7 +107,7 @@ class Samples(abc.ABC):
     """The opened samples of a source.
 
     Attributes:
-        lengths: (N,) float64; every sample's length in the source's unit.
+        lengths: (N,) float64; every sample's length in the source's unit. May be memory-mapped.
         labels: (N,) int64 or None; each sample's class. Training reads them only if the target builder asks for them.
         classes: the names of the classes.
         fingerprint: SHA-256 of the samples; equal samples have equal fingerprints.

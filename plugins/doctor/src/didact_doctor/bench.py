@@ -114,8 +114,9 @@ class Bench:
         peak = peak_memory(device) / 2**30
         step_seconds = statistics.median(self._taken)
         ids = [int(index) for batch in self._trained for part in batch.parts for index in part.ids]
-        lengths = [self._plan.batch(batch.step).length for batch in self._trained for p in batch.parts for _ in p.ids]
-        length = sum(lengths) if self.source.crops else float(self._samples.lengths[ids].sum())
+        length = float(self._samples.lengths[ids].sum())
+        if self.source.crops:  # to the shortest sample of the batch
+            length = sum(self._shortest(batch.step) * len(part.ids) for batch in self._trained for part in batch.parts)
         return Speed(
             step_seconds=step_seconds,
             samples_per_second=len(ids) / steps / step_seconds,
@@ -135,6 +136,9 @@ class Bench:
         if self.trainer.device.type == "cuda":
             torch.cuda.synchronize(self.trainer.device)
         return batch
+
+    def _shortest(self, step: int) -> float:
+        return float(self._samples.lengths[self._plan.batch(step).samples].min())
 
     def _profile(self) -> dict[str, float]:
         """Measures the share of a step's time in each stage."""

@@ -133,7 +133,7 @@ def _examine(experiment: Experiment, folder: Path, samples: Samples, learner: Le
     yield from specimens.errors
     if not specimens.errors:
         plan = BatchPlan(samples.lengths, experiment.training.batch, experiment.training.seed)
-        batches = Batches.of_first_epoch(experiment, plan, specimens)
+        batches = Batches.of_first_epoch(experiment, plan, samples.lengths, specimens)
         preflight = Preflight(
             steps=experiment.training.steps,
             samples=len(samples.lengths),

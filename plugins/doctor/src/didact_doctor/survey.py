@@ -80,20 +80,21 @@ class Batches:
     waste: np.ndarray
 
     @classmethod
-    def of_first_epoch(cls, experiment: Experiment, plan: BatchPlan, specimens: Specimens) -> Batches:
-        """Plans the batches without reading any sample."""
+    def of_first_epoch(
+        cls, experiment: Experiment, plan: BatchPlan, lengths: np.ndarray, specimens: Specimens
+    ) -> Batches:
+        """Plans the batches without reading any sample; ``lengths`` (N,) are those of all samples."""
         epoch = max(1, round(steps_per_epoch(plan)))
         steps = np.unique(np.linspace(0, epoch - 1, min(STEPS_SAMPLED, epoch)).astype(int))
         rows = []
         for step in steps:
-            batch = plan.batch(int(step))
-            lengths = plan.lengths[batch.samples]
-            held = np.full_like(lengths, batch.length) if experiment.source.crops else lengths
-            whole = lengths.sum() if experiment.source.crops else len(lengths) * lengths.max()
-            rows.append((len(lengths), held.sum(), specimens.positions_at(held).sum(), 1 - held.sum() / whole))
+            own = lengths[plan.batch(int(step)).samples]
+            held = np.full_like(own, own.min()) if experiment.source.crops else own
+            whole = own.sum() if experiment.source.crops else len(own) * own.max()
+            rows.append((len(own), held.sum(), specimens.positions_at(held).sum(), 1 - held.sum() / whole))
         return cls(**dict(zip(("samples", "lengths", "positions", "waste"), np.array(rows).T, strict=True)))
 
 
 def steps_per_epoch(plan: BatchPlan) -> float:
     """The number of steps that use every sample once."""
-    return len(plan.lengths) / plan.size.amount if plan.size.unit == "samples" else float(plan.batches_per_epoch)
+    return plan.count / plan.size.amount if plan.size.unit == "samples" else float(plan.batches_per_epoch)

@@ -75,7 +75,7 @@ def measure(experiment: Experiment, device: torch.device) -> Trial:
     samples = experiment.source.open()
     plan = BatchPlan(samples.lengths, experiment.training.batch, experiment.training.seed)
     trainer = Trainer(experiment, build_learner(experiment), device)
-    heaviest = heaviest_steps(plan, crops=experiment.source.crops)
+    heaviest = heaviest_steps(plan, samples.lengths, crops=experiment.source.crops)
     batches = [Steps(experiment, plan)[step] for step in heaviest]
     for batch in batches * 2:  # twice, because the first step creates the state of the optimizer
         trainer.take_step(batch)
@@ -86,20 +86,23 @@ def measure(experiment: Experiment, device: torch.device) -> Trial:
     )
 
 
-def heaviest_steps(plan: BatchPlan, *, crops: bool) -> tuple[int, ...]:
+def heaviest_steps(plan: BatchPlan, lengths: np.ndarray, *, crops: bool) -> tuple[int, ...]:
     """Selects the steps of the first epoch that need the most memory: the one with the most content and the longest.
 
     Args:
         plan: the plan of the batches.
+        lengths: (N,) every sample's length.
         crops: whether samples are cut to the shortest of a batch; otherwise they are padded to the longest.
     """
+    if lengths.min() == lengths.max() and plan.size.unit == "samples":
+        return (0,)
     if plan.size.unit == "samples":  # the last batch of an epoch may contain samples of the next epoch
-        steps = range(max(1, len(plan.lengths) // int(plan.size.amount)))
+        steps = range(max(1, plan.count // int(plan.size.amount)))
     else:
         steps = range(plan.batches_per_epoch)
-    lengths = [plan.lengths[plan.batch(step).samples] for step in steps]
-    sizes = np.array([len(batch) for batch in lengths])
-    held = np.array([batch.min() if crops else batch.max() for batch in lengths])
+    batches = [lengths[plan.batch(step).samples] for step in steps]
+    sizes = np.array([len(batch) for batch in batches])
+    held = np.array([batch.min() if crops else batch.max() for batch in batches])
     return tuple(dict.fromkeys((int(np.argmax(sizes * held)), int(np.argmax(held)))))
 
 
