@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from didact import BatchSize, DataError, Layout, RunError, SpecError, Training, View, collate
+from didact import AdamW, BatchSize, DataError, Layout, RunError, SpecError, Training, View, collate
 from didact.batching import BatchPlan
 from didact.loading import StepBatch, Steps, load
 from didact.randomness import generator
@@ -87,7 +87,7 @@ def sources(tmp_path_factory) -> Any:
 
 def experiment(source: TinySource | None = None, *, batch: BatchSize = BatchSize.samples(4), **training: Any) -> Any:  # noqa: B008
     """What the loader reads of an experiment."""
-    settings = {"steps": 9, "learning_rate": 0.0, "num_workers": 0} | training
+    settings = {"steps": 9, "optimizer": AdamW(learning_rate=0.0), "num_workers": 0} | training
     return SimpleNamespace(
         source=source if source is not None else TinySource(uneven=True),
         encoder=TinyEncoder(),

@@ -8,6 +8,7 @@ from didact.contracts.network import Network
 from didact.errors import SpecError, of_field
 from didact.experiment import Experiment
 from didact.learner import Learner, named_tensors
+from didact.optimization import freeze
 from didact.randomness import seeded
 
 SHOWN = 3  # number of tensors that an error names; the others are counted
@@ -53,7 +54,8 @@ def build_learner(experiment: Experiment, pretrained: Network | None = None) -> 
         targets = experiment.targets.build(network)
     with of_field("objective"), seeded(seed, "initialise", "objective"):
         objective = experiment.objective.build(network, targets)
-    return Learner(network, targets, objective, experiment.source)
+    with of_field("training"):
+        return freeze(Learner(network, targets, objective, experiment.source), experiment.training)
 
 
 def _take_over(pretrained: Network, network: Network) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from didact.building import build_learner
 from didact.contracts.data import Samples, Source
 from didact.contracts.network import Backbone, FeatureEncoder, Masker, Network
+from didact.contracts.optimizer import AdamW
 from didact.contracts.targets import Objective, TargetBuilder
 from didact.experiment import Experiment
 from didact.learner import Learner
@@ -135,7 +136,7 @@ class Case:
         training = Training(
             steps=2,
             batch=BatchSize.samples(4),
-            learning_rate=1e-2,
+            optimizer=AdamW(learning_rate=1e-2),
             precision="float32",
             num_workers=0,
             log_every=1,

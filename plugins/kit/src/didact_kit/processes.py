@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from didact.contracts.optimizer import AdamW
 from didact.loop.engine import Engine
 from didact.machine.distributed import World, connected
 from didact.training import BatchSize, Training
@@ -159,7 +160,7 @@ def gradients(case: Case, ids: Sequence[int], world: World) -> dict[str, Tensor]
         The loss, a scalar; every gradient and, after the step, every state, each of any shape, by name.
     """
     learner, batch = case.learner().train(bool(case.experiment.needs_whole_batch())), case.batch(ids)
-    engine = Engine(learner, Training(steps=1, batch=BatchSize.samples(4), learning_rate=1e-2), world)
+    engine = Engine(learner, Training(steps=1, batch=BatchSize.samples(4), optimizer=AdamW(learning_rate=1e-2)), world)
     loss, _ = engine(batch, world.all_reduce_counts(learner.objective.num_targets(batch)))
     loss.backward()  # type: ignore[no-untyped-call]
     found = {"the loss": world.all_reduce(loss.detach() / world.size)}

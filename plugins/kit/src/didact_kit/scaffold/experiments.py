@@ -81,7 +81,7 @@ def experiment(name: str, kind: str, package: str, cls: str) -> str:
     evaluation = own if kind == "evaluation" else EVALUATION
     parts = {**PARTS, **({FIELDS[kind]: own} if kind in FIELDS else {})}
     observers = [own] if kind == "observer" else []
-    imports: dict[str, set[str]] = {"didact": {"BatchSize", "Experiment", "Training"}}
+    imports: dict[str, set[str]] = {"didact": {"AdamW", "BatchSize", "Experiment", "Training"}}
     for part in (source, evaluation, *parts.values(), *observers):
         for module, names in part.imports.items():
             imports.setdefault(module, set()).update(names)
@@ -104,7 +104,9 @@ def experiment(name: str, kind: str, package: str, cls: str) -> str:
         f'    name="{name}",',
         "    source=train,",
         *(f"    {field}={part.code}," for field, part in parts.items()),
-        "    training=Training(steps=200, batch=BatchSize.samples(32), learning_rate=2e-3, num_workers=0),",
+        "    training=Training(",
+        "        steps=200, batch=BatchSize.samples(32), optimizer=AdamW(learning_rate=2e-3), num_workers=0",
+        "    ),",
         f'    evaluations={{"classes": {evaluation.code}}},',
         *(f"    observers={observer.code}," for observer in observers),
         ")",
