@@ -20,6 +20,7 @@ from didact.experiment import Experiment
 from didact.learner import Learner
 from didact.loading import collate
 from didact.randomness import generator, key
+from didact.schedules import Constant
 from didact.tensors import Batch, Layout, View
 from didact.training import BatchSize, Training
 from didact_kit.tiny import TinyBackbone, TinyEncoder, TinyMasker
@@ -136,7 +137,8 @@ class Case:
         training = Training(
             steps=2,
             batch=BatchSize.samples(4),
-            optimizer=AdamW(learning_rate=1e-2),
+            optimizer=self.spec if self.kind == "optimizer" else AdamW(learning_rate=1e-2),
+            schedule=Constant(),
             precision="float32",
             num_workers=0,
             log_every=1,
