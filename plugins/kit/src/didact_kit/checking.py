@@ -9,11 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from didact.contracts.optimizer import Optimizer
 from didact.plugins import Plugin, Registry, registry
 from didact_kit.contracts import components_of, find, kind_of
 from didact_kit.distributions import RULES as OF_DISTRIBUTIONS
-from didact_kit.distributions import USABLE, Installed, is_example
+from didact_kit.distributions import USABLE, Installed, default, is_example
 from didact_kit.examples import Case, Example
 from didact_kit.rules import Check, checks
 from didact_kit.table import RULES
@@ -95,10 +94,7 @@ def _misfit(given: Any) -> str:
 
 
 def _examples(installed: Installed, name: str, component: Any) -> Sequence[Example]:
-    """Returns the component's examples; without any, an instance with its defaults, if that can be made.
-
-    An optimizer, whose learning rate has no default, gets one.
-    """
+    """Returns the component's examples; without any, an instance with its defaults, if that can be made."""
     if not isinstance(component, type):  # a command serves as its own example
         return [Example(spec=component)]
     if installed.error:  # the plugin's own examples failed, and defaults do not replace them
@@ -107,6 +103,6 @@ def _examples(installed: Installed, name: str, component: Any) -> Sequence[Examp
     if given:
         return given
     try:
-        return [Example(spec=component(**({"learning_rate": 0.01} if issubclass(component, Optimizer) else {})))]
+        return [Example(spec=default(component))]
     except Exception:  # foreign code; reported by the rule `examples`
         return []
