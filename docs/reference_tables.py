@@ -23,6 +23,7 @@ KIND_TITLES = {
     "didact.contracts.targets:Objective": "Objectives",
     "didact.contracts.data:Source": "Sources",
     "didact_vision:Augmentation": "Augmentations",
+    "didact.contracts.optimizer:Optimizer": "Optimizers",
     "didact.schedules:Schedule": "Schedules",
     "didact.experiment:Evaluation": "Evaluations",
     "didact.experiment:Observer": "Observers",
@@ -38,6 +39,7 @@ RULE_TITLES = {
     "objective": "An objective",
     "evaluation": "An evaluation",
     "observer": "An observer",
+    "optimizer": "An optimizer",
 }
 
 

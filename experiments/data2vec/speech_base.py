@@ -12,7 +12,7 @@ Command:
     didact run experiments/data2vec/speech_base.py
 """
 
-from didact import BatchSize, Experiment, Training
+from didact import AdamW, BatchSize, Experiment, Training
 from didact_distill import EMATeacher, LatentRegression, LinearHead, TopKTargets, TriStage
 from didact_doctor import Doctor
 from didact_evaluate import Visualizations
@@ -45,11 +45,8 @@ experiment = Experiment(
     training=Training(
         steps=400_000,
         batch=BatchSize.seconds(3_800),  # 16 × 3.8 million samples
-        learning_rate=5e-4,
+        optimizer=AdamW(learning_rate=5e-4, betas=(0.9, 0.98), epsilon=1e-6, weight_decay=0.01),
         schedule=TriStage(warmup=0.03, hold=0.9, initial=0.01, final=0.01),
-        betas=(0.9, 0.98),
-        epsilon=1e-6,
-        weight_decay=0.01,
         gradient_accumulation_steps=16,
         num_workers=16,
         checkpoint_every=10_000,

@@ -17,7 +17,7 @@ In the released code, masked tokens are hidden from the student's input as well 
 `--set targets.teacher_sees=masked` reproduces this.
 """
 
-from didact import BatchSize, Cosine, Experiment, Training
+from didact import AdamW, BatchSize, Cosine, Experiment, Training
 from didact_distill import EMATeacher, LatentRegression, MLPHead, TopKTargets, TriStage
 from didact_doctor import Doctor
 from didact_evaluate import Visualizations
@@ -46,11 +46,8 @@ experiment = Experiment(
     training=Training(
         steps=1_000_000,
         batch=BatchSize.tokens(16 * 8_192),
-        learning_rate=2e-4,
+        optimizer=AdamW(learning_rate=2e-4, betas=(0.9, 0.98), epsilon=1e-6, weight_decay=0.01),
         schedule=TriStage(warmup=0.05, hold=0.8),
-        betas=(0.9, 0.98),
-        epsilon=1e-6,
-        weight_decay=0.01,
         max_grad_norm=5.0,
         gradient_accumulation_steps=16,
         num_workers=8,

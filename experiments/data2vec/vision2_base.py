@@ -11,7 +11,7 @@ Command:
     didact run experiments/data2vec/vision2_base.py
 """
 
-from didact import BatchSize, Cosine, Experiment, Training
+from didact import AdamW, BatchSize, Cosine, Experiment, Training
 from didact_distill import ConvDecoder, EMATeacher, LatentRegression, TopKTargets
 from didact_doctor import Doctor
 from didact_evaluate import Visualizations
@@ -52,11 +52,8 @@ experiment = Experiment(
     training=Training(
         steps=375_300,
         batch=BatchSize.samples(256),
-        learning_rate=1e-3,
+        optimizer=AdamW(learning_rate=1e-3, betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.05),
         schedule=Cosine(warmup_steps=50_040),
-        betas=(0.9, 0.95),
-        epsilon=1e-8,
-        weight_decay=0.05,
         max_grad_norm=4.0,
         gradient_accumulation_steps=16,
         num_workers=16,

@@ -9,7 +9,7 @@ Command:
     didact run experiments/data2vec/vision_base.py
 """
 
-from didact import BatchSize, Cosine, Experiment, Training
+from didact import AdamW, BatchSize, Cosine, Experiment, Training
 from didact_distill import EMATeacher, LatentRegression, LinearHead, TopKTargets
 from didact_doctor import Doctor
 from didact_evaluate import Visualizations
@@ -50,11 +50,8 @@ experiment = Experiment(
     training=Training(
         steps=EPOCHS * STEPS_PER_EPOCH,
         batch=BatchSize.samples(BATCH),
-        learning_rate=2e-3,
+        optimizer=AdamW(learning_rate=2e-3, betas=(0.9, 0.999), epsilon=1e-8, weight_decay=0.05),
         schedule=Cosine(warmup_steps=WARMUP_EPOCHS * STEPS_PER_EPOCH, final=1e-5 / 2e-3),
-        betas=(0.9, 0.999),
-        epsilon=1e-8,
-        weight_decay=0.05,
         max_grad_norm=3.0,
         gradient_accumulation_steps=16,
         num_workers=16,

@@ -25,7 +25,7 @@ Command:
     didact run experiments/small/speech.py:george
 """
 
-from didact import BatchSize, Cosine, Experiment, Training
+from didact import AdamW, BatchSize, Cosine, Experiment, Training
 from didact_aim import Aim
 from didact_distill import ConvDecoder, EMATeacher, LatentRegression, TopKTargets
 from didact_doctor import Doctor
@@ -60,11 +60,8 @@ def without(speaker: str) -> Experiment:
         training=Training(
             steps=3_000,
             batch=BatchSize.seconds(8),
-            learning_rate=1e-3,
+            optimizer=AdamW(learning_rate=1e-3, betas=(0.9, 0.98), epsilon=1e-6, weight_decay=0.01),
             schedule=Cosine(warmup_steps=50),
-            betas=(0.9, 0.98),
-            epsilon=1e-6,
-            weight_decay=0.01,
             max_grad_norm=4.0,
         ),
         evaluations={

@@ -16,7 +16,7 @@ Command:
     didact run experiments/variants/bert_text.py
 """
 
-from didact import BatchSize, Cosine, Experiment, Training
+from didact import AdamW, BatchSize, Cosine, Experiment, Training
 from didact_aim import Aim
 from didact_doctor import Doctor
 from didact_evaluate import Probe, RepresentationMetrics
@@ -37,11 +37,8 @@ experiment = Experiment(
     training=Training(
         steps=1_000,
         batch=BatchSize.samples(32),
-        learning_rate=1e-3,
+        optimizer=AdamW(learning_rate=1e-3, betas=(0.9, 0.98), epsilon=1e-6, weight_decay=0.01),
         schedule=Cosine(warmup_steps=100),
-        betas=(0.9, 0.98),
-        epsilon=1e-6,
-        weight_decay=0.01,
         max_grad_norm=5.0,
     ),
     evaluations={

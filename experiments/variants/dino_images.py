@@ -16,7 +16,7 @@ Command:
     didact run experiments/variants/dino_images.py
 """
 
-from didact import BatchSize, Cosine, Experiment, Training
+from didact import AdamW, BatchSize, Cosine, Experiment, Training
 from didact_aim import Aim
 from didact_distill import EMATeacher
 from didact_doctor import Doctor
@@ -55,11 +55,8 @@ experiment = Experiment(
     training=Training(
         steps=800,
         batch=BatchSize.samples(64),
-        learning_rate=5e-4,
+        optimizer=AdamW(learning_rate=5e-4, betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.05),
         schedule=Cosine(warmup_steps=70),
-        betas=(0.9, 0.95),
-        epsilon=1e-8,
-        weight_decay=0.05,
         max_grad_norm=4.0,
     ),
     evaluations={

@@ -15,7 +15,7 @@ Command:
     didact run experiments/variants/mae_images.py
 """
 
-from didact import BatchSize, Cosine, Experiment, Training
+from didact import AdamW, BatchSize, Cosine, Experiment, Training
 from didact_aim import Aim
 from didact_distill import LatentRegression
 from didact_doctor import Doctor
@@ -49,11 +49,8 @@ experiment = Experiment(
     training=Training(
         steps=1_500,
         batch=BatchSize.samples(192),
-        learning_rate=1e-3,
+        optimizer=AdamW(learning_rate=1e-3, betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.05),
         schedule=Cosine(warmup_steps=100),
-        betas=(0.9, 0.95),
-        epsilon=1e-8,
-        weight_decay=0.05,
         max_grad_norm=4.0,
     ),
     evaluations={

@@ -24,7 +24,7 @@ Command:
     didact run experiments/variants/perceiver.py:text
 """
 
-from didact import BatchSize, Cosine, Experiment, Source, Training
+from didact import AdamW, BatchSize, Cosine, Experiment, Source, Training
 from didact_aim import Aim
 from didact_distill import EMATeacher, LatentRegression, LinearHead, TopKTargets
 from didact_doctor import Doctor
@@ -66,11 +66,8 @@ def data2vec(name: str, source: Source, train: Source, test: Source) -> Experime
         training=Training(
             steps=3_200,
             batch=BatchSize.samples(48),
-            learning_rate=1e-3,
+            optimizer=AdamW(learning_rate=1e-3, betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.05),
             schedule=Cosine(warmup_steps=100),
-            betas=(0.9, 0.95),
-            epsilon=1e-8,
-            weight_decay=0.05,
             max_grad_norm=4.0,
         ),
         evaluations={"classes": Probe(train=train, test=test), "health": RepresentationMetrics()},

@@ -16,7 +16,7 @@ Command:
     didact run experiments/variants/simsiam_images.py
 """
 
-from didact import BatchSize, Cosine, Experiment, Training
+from didact import AdamW, BatchSize, Cosine, Experiment, Training
 from didact_aim import Aim
 from didact_doctor import Doctor
 from didact_evaluate import Probe, RepresentationMetrics
@@ -48,11 +48,8 @@ experiment = Experiment(
     training=Training(
         steps=1_750,
         batch=BatchSize.samples(64),
-        learning_rate=3e-4,
+        optimizer=AdamW(learning_rate=3e-4, betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.05),
         schedule=Cosine(warmup_steps=70),
-        betas=(0.9, 0.95),
-        epsilon=1e-8,
-        weight_decay=0.05,
         max_grad_norm=4.0,
     ),
     evaluations={

@@ -14,7 +14,7 @@ Command:
     didact run experiments/variants/wav2vec2_speech.py
 """
 
-from didact import BatchSize, Cosine, Experiment, Training
+from didact import AdamW, BatchSize, Cosine, Experiment, Training
 from didact_aim import Aim
 from didact_doctor import Doctor
 from didact_evaluate import Probe, RepresentationMetrics
@@ -38,11 +38,8 @@ experiment = Experiment(
     training=Training(
         steps=2_000,
         batch=BatchSize.seconds(24),
-        learning_rate=1e-3,
+        optimizer=AdamW(learning_rate=1e-3, betas=(0.9, 0.98), epsilon=1e-6, weight_decay=0.01),
         schedule=Cosine(warmup_steps=50),
-        betas=(0.9, 0.98),
-        epsilon=1e-6,
-        weight_decay=0.01,
         max_grad_norm=4.0,
     ),
     evaluations={

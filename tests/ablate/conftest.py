@@ -105,7 +105,7 @@ def didact_components():
 """
 
 STUDY = """
-from didact import BatchSize, Cosine, Experiment, Training
+from didact import AdamW, BatchSize, Cosine, Experiment, Training
 from didact_ablate import Ablation
 from didact_distill import EMATeacher, LatentRegression, TopKTargets
 from toy_parts import Fails, Judge, Notes, tiny
@@ -121,7 +121,7 @@ base = Experiment(
     training=Training(
         steps=60,
         batch=BatchSize.samples(4),
-        learning_rate=1e-2,
+        optimizer=AdamW(learning_rate=1e-2),
         schedule=Cosine(warmup_steps=2),
         precision="float32",
         num_workers=0,

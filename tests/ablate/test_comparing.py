@@ -24,7 +24,7 @@ def record(folder: Path, score: float, *, name: str = "toy", seed: int = 0, tags
     data = {
         "name": name,
         "targets": {"k": 2, "feature": "ffn"},
-        "training": {"steps": 20, "seed": seed, "learning_rate": 1e-3, "num_workers": seed},
+        "training": {"steps": 20, "seed": seed, "optimizer": {"learning_rate": 1e-3}, "num_workers": seed},
         "evaluations": {"probe": {"spec": "toy/probe"}},
         "observers": [{"spec": "toy/tracker", "tags": list(tags)}],
         "labels": {},

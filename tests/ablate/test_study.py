@@ -175,7 +175,7 @@ def test_a_new_variant_and_a_new_seed_leave_the_others_alone(copied, didact):
 
 def test_another_base_makes_other_runs_and_keeps_those_that_were(copied, didact):
     before = checkpoints(copied / "runs")
-    done = didact(*COMMAND, "--set", "base.training.learning_rate=0.02", "--set", "seeds=[0]")
+    done = didact(*COMMAND, "--set", "base.training.optimizer.learning_rate=0.02", "--set", "seeds=[0]")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 variants × 1 seeds = 4 runs; 0 done, 0 to go on with, 4 new" in done.stdout
     after = checkpoints(copied / "runs")

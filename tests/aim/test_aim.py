@@ -23,7 +23,7 @@ from didact_aim import repository as repositories
 
 DATA = {
     "name": "tracked",
-    "training": {"learning_rate": 1e-3, "betas": [0.9, 0.98], "max_grad_norm": None},
+    "training": {"optimizer": {"learning_rate": 1e-3, "betas": [0.9, 0.98]}, "max_grad_norm": None},
     "observers": [],
 }
 
@@ -84,8 +84,8 @@ def found(query):
     return [run.run.hash for run in repository.query_runs(query, report_mode=0).iter_runs()]
 runs = list(repository.iter_runs())
 print(json.dumps({
-    "by learning rate": found("run.hparams.training.learning_rate < 1e-2"),
-    "by another learning rate": found("run.hparams.training.learning_rate > 1e-2"),
+    "by learning rate": found("run.hparams.training.optimizer.learning_rate < 1e-2"),
+    "by another learning rate": found("run.hparams.training.optimizer.learning_rate > 1e-2"),
     "by group": found("run.experiment == 'tracked'"),
     "by tag": found("'short' in run.tags"),
     "by label": found("run.study == 'layers' and run.seed == 3"),

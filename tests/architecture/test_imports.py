@@ -11,6 +11,7 @@ PUBLIC = {
     "didact.cli": "the command line, in this process",
     "didact.contracts.data": "sources, samples and augmentations",
     "didact.contracts.network": "encoders, maskers and backbones",
+    "didact.contracts.optimizer": "optimizers, and groups of parameters",
     "didact.contracts.running": "what observers are given, studies, run finders",
     "didact.contracts.targets": "target builders, teachers and objectives",
     "didact.errors": "a user's mistakes, each with a hint",

@@ -36,10 +36,10 @@ class Assembled:
             (decayed if parameter.ndim > 1 else spared).append(parameter)
         self.optimizer = torch.optim.AdamW(
             [{"params": decayed}, {"params": spared, "weight_decay": 0.0}],
-            lr=self.training.learning_rate,
-            betas=self.training.betas,
-            eps=self.training.epsilon,
-            weight_decay=self.training.weight_decay,
+            lr=self.training.optimizer.learning_rate,
+            betas=self.training.optimizer.betas,
+            eps=self.training.optimizer.epsilon,
+            weight_decay=self.training.optimizer.weight_decay,
         )
 
     def __call__(self, workload: Workload) -> None:

@@ -96,7 +96,7 @@ def weigh(source: Scale, size: BatchSize) -> None:
     begun, opened = time.perf_counter(), source.open()  # stays open, as in a run
     plan = TimedPlan(opened.lengths, size, 0)
     made = time.perf_counter() - begun
-    training = Training(steps=TIMED, batch=size, learning_rate=0.0, num_workers=1)
+    training = Training(steps=TIMED, batch=size, optimizer=AdamW(learning_rate=0.0), num_workers=1)
     experiment: Any = SimpleNamespace(source=source, encoder=TinyEncoder(), masker=None, training=training)
     found = list(load(experiment, plan, 0, pin=False))
     sent = len(ForkingPickler.dumps(Steps(experiment, plan)))

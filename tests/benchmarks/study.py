@@ -27,7 +27,7 @@ from didact_stores.ingest.writing import write_store
 STUDY = '''
 """Images of noise: how many layers to average?"""
 
-from didact import BatchSize, Cosine, Experiment, Training
+from didact import AdamW, BatchSize, Cosine, Experiment, Training
 from didact_ablate import Ablation
 from didact_aim import Aim
 from didact_distill import EMATeacher, LatentRegression, TopKTargets
@@ -48,8 +48,8 @@ study = Ablation(
         targets=TopKTargets(k=2, teacher=EMATeacher(start=0.9, end=0.99, anneal_steps={steps})),
         objective=LatentRegression(),
         training=Training(
-            steps={steps}, batch=BatchSize.samples(8), learning_rate=1e-3, schedule=Cosine(warmup_steps=10),
-            checkpoint_every=500
+            steps={steps}, batch=BatchSize.samples(8), optimizer=AdamW(learning_rate=1e-3),
+            schedule=Cosine(warmup_steps=10), checkpoint_every=500
         ),
         evaluations={{"health": RepresentationMetrics(samples=16)}},
         observers=(Aim(),),

@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from didact import Batch, BatchSize, Experiment, Learner, Objective, SpecError, TargetBuilder, Training, build_learner
+from didact import (
+    AdamW,
+    Batch,
+    BatchSize,
+    Experiment,
+    Learner,
+    Objective,
+    SpecError,
+    TargetBuilder,
+    Training,
+    build_learner,
+)
 from didact.batching import BatchPlan
 from didact.building import build_network
 from didact.loading import Steps
@@ -18,7 +29,9 @@ from didact.plugins import registry
 from didact_kit import Example
 from didact_kit.checking import make_examples
 
-TRAINING = Training(steps=1, batch=BatchSize.samples(4), learning_rate=1e-3, precision="float32", num_workers=0)
+TRAINING = Training(
+    steps=1, batch=BatchSize.samples(4), optimizer=AdamW(learning_rate=1e-3), precision="float32", num_workers=0
+)
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from didact import BatchSize, Experiment, Training
+from didact import AdamW, BatchSize, Experiment, Training
 from didact.plugins import registry
 from didact.record.reading import read_metrics
 from didact.run import start
@@ -16,7 +16,12 @@ from didact_kit import Example
 from didact_kit.checking import make_examples
 
 TRAINING = Training(
-    steps=1, batch=BatchSize.samples(8), learning_rate=1e-3, precision="float32", num_workers=0, log_every=1
+    steps=1,
+    batch=BatchSize.samples(8),
+    optimizer=AdamW(learning_rate=1e-3),
+    precision="float32",
+    num_workers=0,
+    log_every=1,
 )
 
 

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from didact import BatchSize, DataError, Experiment, Layout, RunError, SpecError, Training, View, collate
+from didact import AdamW, BatchSize, DataError, Experiment, Layout, RunError, SpecError, Training, View, collate
 from didact.batching import BatchPlan
 from didact.loading import StepBatch, Steps, load
 from didact.randomness import generator
@@ -111,7 +111,7 @@ def sources(tmp_path_factory) -> Any:
 def experiment(
     source: TinySource | None = None, *, batch: BatchSize = BatchSize.samples(4), **training: Any
 ) -> Experiment:
-    settings = {"steps": 9, "learning_rate": 0.0, "num_workers": 0} | training
+    settings = {"steps": 9, "optimizer": AdamW(learning_rate=0.0), "num_workers": 0} | training
     return Experiment(
         name="loaded",
         source=source if source is not None else TinySource(uneven=True),

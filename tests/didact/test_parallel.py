@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from didact import BatchSize, Layout, build_learner
+from didact import AdamW, BatchSize, Layout, build_learner
 from didact.experiment import Experiment
 from didact.loop.engine import checkpoint_activations
 from didact.training import Training
@@ -20,7 +20,7 @@ def test_every_block_that_learns_is_computed_again_a_predictors_too():
         backbone=TinyBackbone(),
         targets=TinyTargets(),
         objective=TinyObjective(),
-        training=Training(steps=1, batch=BatchSize.samples(2), learning_rate=0.1),
+        training=Training(steps=1, batch=BatchSize.samples(2), optimizer=AdamW(learning_rate=0.1)),
     )
     learner = build_learner(experiment)
     learner.objective.predictor = TinyBackbone().build(TinyEncoder().width, Layout((4,)))

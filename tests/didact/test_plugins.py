@@ -104,7 +104,7 @@ def test_a_component_given_by_its_place_is_imported_when_it_is_needed(tmp_path, 
     (tmp_path / "lazy_parts.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     found = discover([FakeEntryPoint("mine", module(didact_maskers={"lazy": "lazy_parts:Lazy"}))])
-    assert tuple(found.components) == ("didact/constant", "didact/cosine", "mine/lazy")
+    assert tuple(found.components) == ("didact/constant", "didact/cosine", "didact/adamw", "mine/lazy")
     assert "lazy_parts" not in sys.modules
     cls = found.class_of("mine/lazy")
     assert cls.__name__ == "Lazy"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from didact import BatchSize, SpecError, Training
+from didact import AdamW, BatchSize, SpecError, Training
 from didact.training import Retention
 
 CHECKPOINTS = st.dictionaries(
@@ -44,7 +44,7 @@ def test_what_was_deleted_is_never_missed_later(checkpoints, last, best):
 
 
 def training(**fields) -> Training:
-    return Training(steps=100, batch=BatchSize.samples(4), learning_rate=1e-3, **fields)
+    return Training(steps=100, batch=BatchSize.samples(4), optimizer=AdamW(learning_rate=1e-3), **fields)
 
 
 @pytest.mark.parametrize(

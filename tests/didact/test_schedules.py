@@ -1,4 +1,4 @@
-"""Learning-rate schedules against their definitions."""
+"""Schedules against their definitions."""
 
 from __future__ import annotations
 
@@ -34,11 +34,17 @@ def test_cosine_rises_linearly_then_falls_from_the_peak_to_its_final_value():
     assert schedule.at(99, 100) == pytest.approx(0.2)  # the last of 100 steps
 
 
+def test_cosine_rises_from_its_initial_value():
+    schedule = Cosine(initial=0.1, final=1.0)
+    assert [schedule.at(step, 101) for step in (0, 25, 50, 100)] == pytest.approx([0.1, 0.2318, 0.55, 1.0], abs=1e-4)
+    assert [Cosine(initial=0.4, warmup_steps=2).at(step, 9) for step in range(3)] == pytest.approx([0.2, 0.4, 0.4])
+
+
 @given(
     st.integers(1, 10_000),
     st.one_of(
         st.builds(Constant, warmup_steps=st.integers(0, 100)),
-        st.builds(Cosine, warmup_steps=st.integers(0, 20_000), final=st.floats(0, 1)),
+        st.builds(Cosine, warmup_steps=st.integers(0, 20_000), initial=st.floats(0, 1), final=st.floats(0, 1)),
     ),
 )
 def test_a_factor_stays_between_0_and_1_for_any_number_of_steps(steps, schedule):
@@ -51,6 +57,7 @@ def test_a_factor_stays_between_0_and_1_for_any_number_of_steps(steps, schedule)
     [
         (Constant, {"warmup_steps": -1}),
         (Cosine, {"final": 2.0}),
+        (Cosine, {"initial": -0.1}),
     ],
 )
 def test_settings_out_of_range_are_refused(cls, fields):

@@ -8,6 +8,7 @@ from torch import nn
 
 from didact.contracts.targets import TeacherModule
 from didact.loop.faults import SMALL, Snapshot
+from didact_optimizers import LARS, SGD, Muon
 
 
 class Teacher(TeacherModule):
@@ -85,9 +86,26 @@ def test_a_teachers_buffers_are_not_copied(learner):
     assert len(snapshot._buffers) == len(list(learner.buffers())) - len(own)
 
 
-@pytest.mark.parametrize("how", [{"fused": True}, {"foreach": True}, {"foreach": False}])
-def test_an_update_is_noticed_whatever_computes_it(learner, how):
-    optimizer = optimizer_of(learner, **how)
+def groups_of(learner: nn.Module) -> list[dict]:
+    """The parameters as a component takes them; matrices belong to blocks."""
+    about = {"weight_decay": 0.1, "learning_rate_scale": 1.0, "exempt": False, "in_blocks": True}
+    return [{"params": [(name, p) for name, p in learner.named_parameters() if p.requires_grad], **about}]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda learner: optimizer_of(learner, fused=True),
+        lambda learner: optimizer_of(learner, foreach=True),
+        lambda learner: optimizer_of(learner, foreach=False),
+        lambda learner: SGD(learning_rate=0.1).build(groups_of(learner)),
+        lambda learner: SGD(learning_rate=0.1, momentum=0.0).build(groups_of(learner)),
+        lambda learner: LARS(learning_rate=0.1).build(groups_of(learner)),
+        lambda learner: Muon(learning_rate=0.1).build(groups_of(learner)),
+    ],
+)
+def test_an_update_is_noticed_whatever_computes_it(learner, make):
+    optimizer = make(learner)
     snapshot = Snapshot(learner, optimizer, spared=TeacherModule)
     for _ in range(2):  # the first update also creates the optimizer's state
         snapshot.take()

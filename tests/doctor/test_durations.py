@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 import pytest
 
-from didact import BatchSize, Constant, Cosine, Schedule, Spec, SpecError, Training
+from didact import AdamW, BatchSize, Constant, Cosine, ParameterGroup, Schedule, Spec, SpecError, Training
 from didact.preflight import Finding, Spread
 from didact_distill import TriStage
 from didact_doctor.durations import examine_duration
@@ -23,7 +23,7 @@ def severities(spec: Spec, steps: int = 1_000) -> list[tuple[str, str]]:
 
 
 def training(**fields: object) -> Training:
-    return Training(**{"steps": 1_000, "batch": BatchSize.samples(8), "learning_rate": 1e-3, **fields})
+    return Training(**{"steps": 1_000, "batch": BatchSize.samples(8), "optimizer": AdamW(learning_rate=1e-3), **fields})
 
 
 def test_a_finding_shows_its_place_and_its_hint():
@@ -106,3 +106,18 @@ def test_a_long_run_without_checkpoints_is_a_warning(steps, warned):
 def test_more_parts_than_samples_are_a_warning():
     plan = training(gradient_accumulation_steps=9)  # a tiny preflight's batches hold 8 samples
     assert severities(plan) == [("warning", "gradient_accumulation_steps")]
+
+
+def test_a_weight_decay_that_rises_over_the_whole_run_is_no_warmup():
+    rising = Cosine(initial=0.1, final=1.0)
+    assert [finding.severity for finding in examine_duration(rising, tiny_preflight(steps=1_000))] == ["warning"]
+    assert not list(examine_duration(rising, tiny_preflight(steps=1_000), "training.weight_decay_schedule"))
+
+
+def test_a_group_that_is_frozen_until_the_end_is_a_warning():
+    def groups(steps: int | None) -> list[tuple[str, str]]:
+        group = ParameterGroup(parameters="network.*", frozen_steps=steps)
+        return severities(training(parameter_groups=(group,), checkpoint_every=100))
+
+    assert groups(999) == groups(None) == severities(training(checkpoint_every=100))
+    assert ("warning", "parameter_groups.0.frozen_steps") in groups(1_000)

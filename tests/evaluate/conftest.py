@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from didact import (
+    AdamW,
     Audio,
     Backbone,
     BackboneModule,
@@ -313,7 +314,11 @@ def make_experiment(**changes: object) -> Experiment:
         "targets": Inputs(),
         "objective": Guess(),
         "training": Training(
-            steps=5, batch=BatchSize.samples(16), learning_rate=1e-3, precision="float32", num_workers=0
+            steps=5,
+            batch=BatchSize.samples(16),
+            optimizer=AdamW(learning_rate=1e-3),
+            precision="float32",
+            num_workers=0,
         ),
     }
     return Experiment(**{**fields, **changes})

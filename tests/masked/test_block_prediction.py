@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from didact import Batch, BatchSize, Experiment, Layout, SpecError, Training, build_learner, collate
+from didact import AdamW, Batch, BatchSize, Experiment, Layout, SpecError, Training, build_learner, collate
 from didact.randomness import generator
 from didact.tensors import BatchMask, Corruption, Mask
 from didact_distill import EMATeacher, LatentRegression, LinearHead, TopKTargets
@@ -41,7 +41,9 @@ def ijepa(**changes: object) -> Experiment:
         backbone=blocks(64, 12),
         targets=TopKTargets(k=1, feature="block", normalize="layer", teacher=EMATeacher(share="nothing")),
         objective=LatentRegression(head=BlockPredictor(width=32, backbone=blocks(32, 2)), beta=1.0, scale="1/width"),
-        training=Training(steps=1, batch=BatchSize.samples(4), learning_rate=1e-3, precision="float32"),
+        training=Training(
+            steps=1, batch=BatchSize.samples(4), optimizer=AdamW(learning_rate=1e-3), precision="float32"
+        ),
     )
     return attrs.evolve(experiment, **changes)
 

@@ -80,7 +80,7 @@ FILE = '''
 
 from blobs_parts import Blobs
 
-from didact import BatchSize, Constant, Experiment, Training
+from didact import AdamW, BatchSize, Constant, Experiment, Training
 from didact_kit import TinyBackbone, TinyEncoder, TinyMasker, TinyTargets
 from didact_distill import LatentRegression
 from didact_masked import ClusterTargets, MaskedCrossEntropy, PatchPixels
@@ -94,8 +94,8 @@ experiment = Experiment(
     targets=ClusterTargets(codebook="found/words.npz", feature=PatchPixels(normalize=False), clusters=4),
     objective=MaskedCrossEntropy(),
     training=Training(
-        steps=6, batch=BatchSize.samples(8), learning_rate=0.05, schedule=Constant(), precision="float32",
-        num_workers=0, log_every=1, checkpoint_every=3, keep_checkpoints=4,
+        steps=6, batch=BatchSize.samples(8), optimizer=AdamW(learning_rate=0.05), schedule=Constant(),
+        precision="float32", num_workers=0, log_every=1, checkpoint_every=3, keep_checkpoints=4,
     ),
 )
 other = experiment.evolve(targets=TinyTargets(), objective=LatentRegression())

@@ -16,7 +16,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Wav2Vec2ForPreTraining
 
-from didact import Batch, BatchMask, BatchSize, Experiment, Layout, Learner, Mask, Objective, SpecError, TargetBuilder
+from didact import (
+    AdamW,
+    Batch,
+    BatchMask,
+    BatchSize,
+    Experiment,
+    Layout,
+    Learner,
+    Mask,
+    Objective,
+    SpecError,
+    TargetBuilder,
+)
 from didact.building import build_learner
 from didact.learner import add_counts
 from didact.loading import collate
@@ -48,7 +60,7 @@ def experiment_of(objective: Objective, targets: TargetBuilder = QUANTIZED, **tr
         backbone=TinyBackbone(depth=2),
         targets=targets,
         objective=objective,
-        training=Training(steps=2, batch=BatchSize.samples(4), learning_rate=1e-2, **training),
+        training=Training(steps=2, batch=BatchSize.samples(4), optimizer=AdamW(learning_rate=1e-2), **training),
     )
 
 

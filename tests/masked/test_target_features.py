@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from didact import (
+    AdamW,
     Batch,
     BatchSize,
     Constant,
@@ -231,7 +232,7 @@ def experiment_of(source: Source, encoder: FeatureEncoder, **parts) -> Experimen
     training = Training(
         steps=2,
         batch=BatchSize.samples(4),
-        learning_rate=0.05,
+        optimizer=AdamW(learning_rate=0.05),
         schedule=Constant(),
         precision="float32",
         num_workers=0,

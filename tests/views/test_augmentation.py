@@ -4,7 +4,7 @@ import pytest
 import torch
 import torchvision.transforms.v2.functional as functional
 
-from didact import Batch, BatchSize, Experiment, Layout, SpecError, Training, View
+from didact import AdamW, Batch, BatchSize, Experiment, Layout, SpecError, Training, View
 from didact.batching import BatchPlan
 from didact.loading import Steps
 from didact.randomness import key, uniform
@@ -161,7 +161,7 @@ def test_evaluations_see_what_training_sees(tmp_path):
         backbone=TinyBackbone(),
         targets=TinyTargets(),
         objective=TinyObjective(),
-        training=Training(steps=1, batch=BatchSize.samples(4), learning_rate=1e-3, num_workers=0),
+        training=Training(steps=1, batch=BatchSize.samples(4), optimizer=AdamW(learning_rate=1e-3), num_workers=0),
     )
     loaded = Steps(experiment, BatchPlan(images.open().lengths, BatchSize.samples(4), 0))[0].parts[0]
     (trained,) = images.finish(loaded).views

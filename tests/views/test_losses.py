@@ -210,7 +210,7 @@ def test_one_view_alone_and_a_backbone_without_projection_are_told(network, buil
 
 
 def test_functions_of_the_whole_batch_refuse_micro_batches():
-    from didact import BatchSize, Experiment, Training
+    from didact import AdamW, BatchSize, Experiment, Training
     from didact_kit import TinyEncoder
     from didact_transformer import Transformer
     from didact_views import Projected
@@ -223,7 +223,9 @@ def test_functions_of_the_whole_batch_refuse_micro_batches():
             backbone=Projected(backbone=Transformer(width=8, depth=1, heads=1), projector=projector),
             targets=StudentProjections(),
             objective=objective,
-            training=Training(steps=1, batch=BatchSize.samples(4), learning_rate=1e-3, gradient_accumulation_steps=2),
+            training=Training(
+                steps=1, batch=BatchSize.samples(4), optimizer=AdamW(learning_rate=1e-3), gradient_accumulation_steps=2
+            ),
         )
 
     for projector, objective, whole in (

@@ -19,7 +19,7 @@ from didact_stores.ingest.writing import write_store
 EXPERIMENT = '''
 """Methods that compare views, a few steps long."""
 
-from didact import BatchSize, Experiment, Training
+from didact import AdamW, BatchSize, Experiment, Training
 from didact_distill import EMATeacher
 from didact_transformer import Transformer
 from didact_views import *
@@ -40,7 +40,12 @@ def compose(targets, objective, projector, inner=None, encoder=None, **views):
         targets=targets,
         objective=objective,
         training=Training(
-            steps=5, batch=BatchSize.samples(9), learning_rate=1e-3, precision="float32", num_workers=0, log_every=1
+            steps=5,
+            batch=BatchSize.samples(9),
+            optimizer=AdamW(learning_rate=1e-3),
+            precision="float32",
+            num_workers=0,
+            log_every=1,
         ),
     )
 

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from didact import BatchSize, Experiment, Training
+from didact import AdamW, BatchSize, Experiment, Training
 from didact.experiment_file import load_experiment
 from didact.record.reading import read_metrics
 from didact_distill import EMATeacher, LatentRegression, LinearHead, MLPHead, TopKTargets
@@ -29,7 +29,7 @@ from didact_transformer import Transformer
 EXPERIMENT = '''
 """data2vec 2.0 on generated images, a few steps long."""
 
-from didact import BatchSize, Cosine, Experiment, Training
+from didact import AdamW, BatchSize, Cosine, Experiment, Training
 from didact_distill import ConvDecoder, EMATeacher, LatentRegression, TopKTargets
 from didact_transformer import Transformer
 from didact_vision import Images, InverseBlockMasker, Patches, RandomCrop
@@ -45,7 +45,7 @@ experiment = Experiment(
     training=Training(
         steps=8,
         batch=BatchSize.samples(6),
-        learning_rate=1e-3,
+        optimizer=AdamW(learning_rate=1e-3),
         schedule=Cosine(warmup_steps=2),
         precision="float32",
         num_workers=0,
@@ -111,7 +111,7 @@ def _speech(folder: Path) -> Experiment:
         backbone=Transformer(width=16, depth=3, heads=2, input_norm=True, layer_drop=0.2),
         targets=TopKTargets(k=2, teacher=EMATeacher(start=0.9, end=0.99, anneal_steps=4)),
         objective=LatentRegression(head=LinearHead()),
-        training=Training(steps=1, batch=BatchSize.samples(4), learning_rate=1e-3),
+        training=Training(steps=1, batch=BatchSize.samples(4), optimizer=AdamW(learning_rate=1e-3)),
     )
 
 
@@ -134,7 +134,7 @@ def _text(folder: Path) -> Experiment:
         backbone=Transformer(width=16, depth=3, heads=2),
         targets=TopKTargets(k=2, normalize="layer", teacher=EMATeacher(start=0.9, end=0.99, anneal_steps=4)),
         objective=LatentRegression(head=MLPHead(), beta=4.0, scale="1"),
-        training=Training(steps=1, batch=BatchSize.samples(4), learning_rate=1e-3),
+        training=Training(steps=1, batch=BatchSize.samples(4), optimizer=AdamW(learning_rate=1e-3)),
     )
 
 
@@ -283,7 +283,12 @@ def faulty(write_plugin, install) -> Callable[..., Experiment]:
     parts = importlib.import_module("faulty_parts")
 
     def make(fault: str, samples: tuple[int, ...], curve: str = "exp", **training: Any) -> Experiment:
-        settings = {"steps": 8, "batch": BatchSize(amount=4, unit="samples"), "learning_rate": 1e-3, "num_workers": 0}
+        settings = {
+            "steps": 8,
+            "batch": BatchSize(amount=4, unit="samples"),
+            "num_workers": 0,
+            "optimizer": AdamW(learning_rate=1e-3),
+        }
         return Experiment(
             name="faulty",
             source=parts.Walks(fault=fault, faulty=samples),

@@ -13,7 +13,19 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from didact import BatchSize, DidactError, Experiment, Layout, Masker, RunError, SpecError, Training, build_learner, run
+from didact import (
+    AdamW,
+    BatchSize,
+    DidactError,
+    Experiment,
+    Layout,
+    Masker,
+    RunError,
+    SpecError,
+    Training,
+    build_learner,
+    run,
+)
 from didact.experiment_file import load_experiment
 from didact.preflight import Finding
 from didact_distill import EMATeacher, LatentRegression, TopKTargets
@@ -94,7 +106,13 @@ def of_sequences(source: TinySource, masker: Masker | None = None, **training: o
         targets=TopKTargets(k=2, teacher=EMATeacher(start=0.5, end=0.5, anneal_steps=0)),
         objective=TinyObjective() if masker is None else LatentRegression(),
         training=Training(
-            **{"steps": 100, "batch": BatchSize.samples(4), "learning_rate": 1e-3, "num_workers": 0, **training}
+            **{
+                "steps": 100,
+                "batch": BatchSize.samples(4),
+                "optimizer": AdamW(learning_rate=1e-3),
+                "num_workers": 0,
+                **training,
+            }
         ),
     )
 
@@ -329,7 +347,7 @@ def test_a_trial_measures_memory_and_time(experiment):
 
 def test_a_trial_reports_why_a_step_fails(experiment):
     with pytest.raises(DidactError, match="is not finite"):
-        trial.measure(experiment.evolve(**{"training.learning_rate": 1e38, "training.weight_decay": 0.0}), CPU)
+        trial.measure(experiment.evolve(**{"training.optimizer": AdamW(learning_rate=1e38, weight_decay=0.0)}), CPU)
 
 
 def test_the_command_ends_with_1_where_there_is_an_error(project, experiment):

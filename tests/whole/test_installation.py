@@ -23,7 +23,7 @@ CLEAN = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL
 PYTHON = Path("environment/bin/python")
 
 EXPERIMENT = """
-from didact import BatchSize, Experiment, Training
+from didact import AdamW, BatchSize, Experiment, Training
 from didact_distill import EMATeacher, LatentRegression, TopKTargets
 from didact_transformer import Transformer
 {imports}
@@ -36,7 +36,7 @@ experiment = Experiment(
     backbone=Transformer(width=16, depth=2, heads=2),
     targets=TopKTargets(k=2, teacher=EMATeacher()),
     objective=LatentRegression(),
-    training=Training(steps=2, batch=BatchSize.samples(2), learning_rate=1e-3),
+    training=Training(steps=2, batch=BatchSize.samples(2), optimizer=AdamW(learning_rate=1e-3)),
 )
 """
 

@@ -306,7 +306,7 @@ def test_rollback_without_checkpoints_is_refused(faulty):
 # ── several processes ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 EXPERIMENT_FILE = """
-from didact import BatchSize, Experiment, Training
+from didact import AdamW, BatchSize, Experiment, Training
 from didact_distill import EMATeacher, LatentRegression, TopKTargets
 from didact_doctor import Doctor
 from faulty_parts import Encoder, Walks, tiny
@@ -320,8 +320,8 @@ experiment = Experiment(
     targets=TopKTargets(k=2, teacher=EMATeacher(start=0.9, end=0.99)),
     objective=LatentRegression(),
     training=Training(
-        steps=8, batch=BatchSize.samples(4), learning_rate=1e-3, num_workers=0, log_every=1, checkpoint_every=3,
-        precision="float32",
+        steps=8, batch=BatchSize.samples(4), optimizer=AdamW(learning_rate=1e-3), num_workers=0, log_every=1,
+        checkpoint_every=3, precision="float32",
     ),
     observers=(Doctor(),),
 )

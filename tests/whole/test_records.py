@@ -111,7 +111,7 @@ def test_an_evaluation_that_changed_is_asked_again(project, experiment):
 def test_a_run_is_not_amended_into_another(project, experiment):
     run.start(experiment, project / "r")
     with pytest.raises(RunError, match="trains something else"):
-        RunFolder.open(project / "r").amend(experiment.evolve(**{"training.learning_rate": 1.0}))
+        RunFolder.open(project / "r").amend(experiment.evolve(**{"training.optimizer.learning_rate": 1.0}))
 
 
 def test_a_folder_made_beforehand_is_run_by_resume(project, experiment, assert_equal_runs):

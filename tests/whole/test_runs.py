@@ -144,7 +144,7 @@ def test_a_step_that_does_not_fit_into_memory_ends_the_run_with_a_checkpoint(pro
     assert "`training.gradient_accumulation_steps = 2`" in (project / "short" / "README.md").read_text()
 
 
-@pytest.mark.parametrize("setting", ["training.learning_rate=0.1", "masker.ratio=0.4", "training.steps=9"])
+@pytest.mark.parametrize("setting", ["training.optimizer.learning_rate=0.1", "masker.ratio=0.4", "training.steps=9"])
 def test_a_run_that_has_begun_is_not_changed_into_another(project, didact, setting, stop_after):
     experiment, _ = load_experiment("tiny.py")
     run.start(experiment, project / "r", observers={"stopper": stop_after(2)})
@@ -180,7 +180,7 @@ def test_a_run_whose_record_was_changed_by_hand_is_not_gone_on_with(project, did
     run.start(experiment, project / "r", observers={"stopper": stop_after(3)})
     file = project / "r" / "experiment.json"
     before = json.loads(file.read_text())
-    file.write_text(json.dumps({**before, "training": {**before["training"], "learning_rate": 0.1}}))
+    file.write_text(json.dumps({**before, "training": {**before["training"], "layer_decay": 0.5}}))
     refused = didact("resume", "r")
     assert refused.returncode == 1
     assert refused.stderr.startswith("error: the run's experiment.json trains something else")

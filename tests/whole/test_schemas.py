@@ -56,9 +56,11 @@ def test_an_experiment_file_with_an_old_name_is_told_the_new_one(tmp_path, line,
 
 
 def test_old_fields_are_named_together_with_their_new_names():
-    from didact import BatchSize, Training
+    from didact import AdamW, BatchSize, Training
 
     with pytest.raises(SpecError) as caught:
-        Training(steps=1, batch=BatchSize.samples(1), learning_rate=1.0, clip_norm=1.0, micro_batches=2)
+        Training(
+            steps=1, batch=BatchSize.samples(1), optimizer=AdamW(learning_rate=1.0), clip_norm=1.0, micro_batches=2
+        )
     assert caught.value.what == "Training has no field 'clip_norm', 'micro_batches'"
     assert caught.value.hint == "clip_norm is max_grad_norm now; micro_batches is gradient_accumulation_steps now"

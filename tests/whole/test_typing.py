@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.xdist_group("mypy")  # what is found of PyTorch is kept
 
 WRONG = """
-from didact import BatchSize, Experiment, Training
+from didact import AdamW, BatchSize, Experiment, Training
 from didact_distill import EMATeacher, LatentRegression, TopKTargets
 from didact_transformer import Transformer
 from didact_vision import Images, Patches, RandomMasker
@@ -26,7 +26,7 @@ experiment = Experiment(
     backbone=Transformer(width=64, norm="middle"),
     targets=TopKTargets(k=2, teacher=EMATeacher()),
     objective=LatentRegression(),
-    training=Training(steps=10, batch=32, learning_rate=1e-3),
+    training=Training(steps=10, batch=32, optimizer=AdamW(learning_rate=1e-3)),
 )
 experiment.backbone.depht
 """
@@ -63,7 +63,8 @@ def test_a_wrong_experiment_is_told_where_and_why(mypy, tmp_path):
     assert re.search(r'"masker" to "Experiment".*"Masker', told["masker=LatentRegression(),"])
     assert re.search(r'"norm" to "Transformer".*Literal', told['backbone=Transformer(width=64, norm="middle"),'])
     assert re.search(
-        r'"batch" to "Training".*"BatchSize"', told["training=Training(steps=10, batch=32, learning_rate=1e-3),"]
+        r'"batch" to "Training".*"BatchSize"',
+        told["training=Training(steps=10, batch=32, optimizer=AdamW(learning_rate=1e-3)),"],
     )
     assert re.search(r'"Backbone" has no attribute "depht"', told["experiment.backbone.depht"])
     assert len(told) == 6

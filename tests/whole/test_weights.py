@@ -41,7 +41,7 @@ def first(project, experiment) -> Path:
 @pytest.fixture
 def second(experiment) -> Experiment:
     """What goes on from the newest weights of that run, in another way, and keeps a checkpoint of step 0."""
-    changes = {"training.seed": 7, "training.learning_rate": 3e-4, "training.nonfinite": "rollback"}
+    changes = {"training.seed": 7, "training.optimizer.learning_rate": 3e-4, "training.nonfinite": "rollback"}
     return experiment.evolve(**changes, weights=Pretrained(run="first"))
 
 

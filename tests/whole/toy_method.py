@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from didact import (
+    AdamW,
     Backbone,
     BackboneModule,
     BackboneOutput,
@@ -150,6 +151,11 @@ experiment = Experiment(
     targets=Means(),
     objective=Squares(),
     training=Training(
-        steps=2_000, batch=BatchSize.samples(4), learning_rate=1e-2, num_workers=0, log_every=10, checkpoint_every=20
+        steps=2_000,
+        batch=BatchSize.samples(4),
+        optimizer=AdamW(learning_rate=1e-2),
+        num_workers=0,
+        log_every=10,
+        checkpoint_every=20,
     ),
 )

@@ -13,7 +13,7 @@ Command:
     uv run didact run docs/examples/didact-timeseries/experiment.py
 """
 
-from didact import BatchSize, Cosine, Experiment, Training
+from didact import AdamW, BatchSize, Cosine, Experiment, Training
 from didact_distill import EMATeacher, LatentRegression, LinearHead, TopKTargets
 from didact_evaluate import Probe
 from didact_perceiver import RandomMasker
@@ -39,10 +39,8 @@ experiment = Experiment(
     training=Training(
         steps=1_500,
         batch=BatchSize.samples(64),
-        learning_rate=2e-3,
+        optimizer=AdamW(learning_rate=2e-3, betas=(0.9, 0.95), weight_decay=0.05),
         schedule=Cosine(warmup_steps=60),
-        betas=(0.9, 0.95),
-        weight_decay=0.05,
         max_grad_norm=4.0,
     ),
     evaluations={"lags": Probe(train=series, test=series.evolve(count=500, seed=1))},

@@ -8,6 +8,9 @@ from .contracts.network import FeatureEncoderModule as FeatureEncoderModule
 from .contracts.network import Masker as Masker
 from .contracts.network import Masking as Masking
 from .contracts.network import Network as Network
+from .contracts.optimizer import AdamW as AdamW
+from .contracts.optimizer import Optimizer as Optimizer
+from .contracts.optimizer import ParameterGroup as ParameterGroup
 from .contracts.running import RunInfo as RunInfo
 from .contracts.running import StepFailure as StepFailure
 from .contracts.running import Study as Study

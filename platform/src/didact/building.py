@@ -11,6 +11,7 @@ from didact.errors import SpecError, of_field
 from didact.experiment import Experiment
 from didact.fitting import require_fit
 from didact.learner import Learner, named_tensors
+from didact.optimization import freeze
 from didact.randomness import seeded
 from didact.tensors import Signal
 
@@ -52,7 +53,8 @@ def build_learner(experiment: Experiment, pretrained: Network | None = None) -> 
         targets = experiment.targets.build(network)
     with of_field("objective"), seeded(seed, "initialise", "objective"):
         objective = experiment.objective.build(network, targets)
-    return Learner(network, targets, objective, experiment.source)
+    with of_field("training"):
+        return freeze(Learner(network, targets, objective, experiment.source), experiment.training)
 
 
 def _network_of(experiment: Experiment, view: int, *, signal: Signal, others: Sequence[Network] = ()) -> Network:

@@ -40,7 +40,7 @@ class Registration:
     @hookspec
     def didact_components(self) -> Mapping[str, type | str]:
         """All other components; the contract that a class implements determines its kind: teacher, source, evaluation,
-        observer, study, schedule, medium, run finder, or a spec in a field of another spec (head, tokenizer)."""
+        observer, study, schedule, optimizer, medium, run finder, or a spec in a field of another spec (head)."""
 
     @hookspec
     def didact_commands(self) -> Mapping[str, Any]: ...  # commands of ``didact``: click.Command or import path

@@ -48,6 +48,7 @@ OWN_COMMANDS = {
 OWN = {  # the core's own components
     "constant": "didact.schedules:Constant",
     "cosine": "didact.schedules:Cosine",
+    "adamw": "didact.contracts.optimizer:AdamW",
 }
 HINT = "the hooks, their arguments and what they return are in didact.hookspecs"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-FIELDS = {  # of specs
+FIELDS = {  # of specs; ``Class.field`` where other classes have such a field
+    **{f"Training.{name}": f"optimizer.{name}" for name in ("learning_rate", "weight_decay", "betas", "epsilon")},
     "micro_batches": "gradient_accumulation_steps",
     "recompute": "activation_checkpointing",
     "clip_norm": "max_grad_norm",

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: frozen values that compute a factor for each step."""
+"""Schedules of the learning rate and the weight decay: frozen values that compute a factor for each step."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from didact.spec import Spec
 
 @attrs.frozen(kw_only=True)
 class Schedule(Spec, abc.ABC):
-    """The course of the learning rate over a run."""
+    """The course of the learning rate, or of the weight decay, over a run."""
 
     @abc.abstractmethod
     def at(self, step: int, steps: int) -> float:
-        """Returns the factor on the peak learning rate at step ``step`` (from 0) of ``steps``."""
+        """Returns the factor on the peak value at step ``step`` (from 0) of ``steps``."""
 
 
 @attrs.frozen(kw_only=True)
@@ -38,22 +38,25 @@ class Constant(Schedule):
 
 @attrs.frozen(kw_only=True)
 class Cosine(Schedule):
-    """A linear warm-up, then half a cosine down to ``final``.
+    """A linear warm-up, then half a cosine from ``initial`` to ``final``.
 
     Attributes:
         warmup_steps: number of steps over which the rate rises linearly from 0.
+        initial: the factor after the warm-up. DINO's weight decay rises from 0.1 of its peak.
         final: the factor at the last step.
     """
 
     warmup_steps: int = 0
+    initial: float = 1.0
     final: float = 0.0
 
     def validate(self) -> None:
         self.require(self.warmup_steps >= 0, "warmup_steps", "at least 0")
+        self.require(0 <= self.initial <= 1, "initial", "between 0 and 1")
         self.require(0 <= self.final <= 1, "final", "between 0 and 1")
 
     def at(self, step: int, steps: int) -> float:
         if step < self.warmup_steps:
-            return (step + 1) / self.warmup_steps
+            return self.initial * (step + 1) / self.warmup_steps
         share = (step - self.warmup_steps) / max(1, steps - 1 - self.warmup_steps)
-        return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+        return self.final + (self.initial - self.final) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))

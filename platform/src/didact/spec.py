@@ -187,7 +187,8 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def _unknown(cls: type, names: Sequence[str], known: Iterable[str], where: str) -> SpecError:
-    renamed = [f"{name} is {FIELDS[name]} now" for name in names if name in FIELDS]
+    now = {name: FIELDS.get(f"{cls.__name__}.{name}", FIELDS.get(name)) for name in names}
+    renamed = [f"{name} is {new} now" for name, new in now.items() if new is not None]
     what = f"{cls.__name__} has no field {', '.join(map(repr, names))}"
     return SpecError(what, where=where, hint="; ".join(renamed) or did_you_mean(names[0], known))
 

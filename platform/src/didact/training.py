@@ -8,6 +8,7 @@ from typing import Literal
 
 import attrs
 
+from didact.contracts.optimizer import Optimizer, ParameterGroup
 from didact.errors import SpecError, did_you_mean
 from didact.schedules import Cosine, Schedule
 from didact.spec import Spec
@@ -87,16 +88,18 @@ class Retention:
 
 @attrs.frozen(kw_only=True)
 class Training(Spec):
-    """The training settings of an experiment; the optimizer is AdamW.
+    """The training settings of an experiment.
 
     Attributes:
         steps: number of optimizer steps.
         batch: the size of the global batch: `BatchSize.samples`, `BatchSize.seconds` or `BatchSize.tokens`.
-        learning_rate: the learning rate at the schedule's peak.
+        optimizer: the optimizer, with its peak learning rate and weight decay: `AdamW`, or a plugin's.
         schedule: the schedule of the learning rate: `Cosine`, `Constant`, or a plugin's.
-        betas: the coefficients of AdamW's running averages.
-        epsilon: the term that AdamW adds to the denominator.
-        weight_decay: decoupled weight decay. Biases, norms and parameters in ``no_weight_decay()`` are exempt.
+        weight_decay_schedule: the schedule of the weight decay; None keeps it constant. DINO's rises from 0.04 to 0.4:
+            ``Cosine(initial=0.1, final=1.0)`` with a weight decay of 0.4.
+        layer_decay: the factor on the learning rate from a layer to the one below, from the parts above the backbone's
+            blocks (1.0) down to the encoder; 0.65 in BEiT's fine-tuning. From ELECTRA (Clark et al. 2020).
+        parameter_groups: parameters with settings of their own, also frozen ones. The first group that matches applies.
         max_grad_norm: maximum norm of the gradient; None does not clip.
         gradient_accumulation_steps: number of parts of one global batch that one process computes one after the other,
             to save memory; the gradient stays the same. Several processes share the parts, as they share the batch.
@@ -132,11 +135,11 @@ class Training(Spec):
 
     steps: int
     batch: BatchSize
-    learning_rate: float
+    optimizer: Optimizer
     schedule: Schedule = Cosine()
-    betas: tuple[float, float] = (0.9, 0.98)
-    epsilon: float = 1e-6
-    weight_decay: float = 0.01
+    weight_decay_schedule: Schedule | None = None
+    layer_decay: float = 1.0
+    parameter_groups: tuple[ParameterGroup, ...] = ()
     max_grad_norm: float | None = None
     gradient_accumulation_steps: int = 1
     strategy: Literal["ddp", "fsdp"] = "ddp"
@@ -159,10 +162,8 @@ class Training(Spec):
     def validate(self) -> None:
         for field in ("steps", "gradient_accumulation_steps", "log_every", "keep_checkpoints", "nonfinite_limit"):
             self.require(getattr(self, field) >= 1, field, "at least 1")
-        for field in ("learning_rate", "weight_decay", "num_workers"):
-            self.require(getattr(self, field) >= 0, field, "at least 0")
-        self.require(all(0 <= beta < 1 for beta in self.betas), "betas", "two numbers from 0 up to but not 1")
-        self.require(self.epsilon > 0, "epsilon", "above 0")
+        self.require(self.num_workers >= 0, "num_workers", "at least 0")
+        self.require(0 < self.layer_decay <= 1, "layer_decay", "above 0 and at most 1")
         self.require(self.max_grad_norm is None or self.max_grad_norm > 0, "max_grad_norm", "above 0, or None")
         if self.nonfinite == "rollback" and self.checkpoint_every is None:
             raise SpecError(

@@ -114,7 +114,7 @@ class Faults:
                 what += f"; {row} steps in a row are not, and training.nonfinite_limit is {limit}"
             elif policy == "skip" and spoilt:
                 what += f", and no later step will be: the weight {spoilt} is not finite itself"
-            ways = ["lower training.learning_rate", "set training.max_grad_norm"]
+            ways = ["lower training.optimizer.learning_rate", "set training.max_grad_norm"]
             ways += ["leave such steps out with training.nonfinite=skip or rollback"] * (policy == "stop")
             ways += ["undo the step that spoilt the weights with training.nonfinite=rollback"] * (policy == "skip")
             raise StepError(what, where=where, hint=f"{', '.join(ways[:-1])}, or {ways[-1]}")

@@ -27,7 +27,7 @@ from didact.loop.patience import Patience
 from didact.machine.devices import autocast, choose_precision, peak_memory
 from didact.machine.distributed import World
 from didact.machine.processes import StopRequest
-from didact.optimization import build_optimizer, gradient_norm, set_learning_rate
+from didact.optimization import build_optimizer, drop_frozen_gradients, gradient_norm, set_rates
 from didact.randomness import seed_step
 from didact.record import checkpoint
 from didact.record.folder import RunFolder
@@ -127,7 +127,7 @@ class Trainer:
         learner.train()
         self.before.take()
         seed_step(training.seed, self.step, self.world.rank)
-        rate = set_learning_rate(self.optimizer, training, self.step)
+        rates = set_rates(self.optimizer, training, self.step)
         counts = [learner.objective.num_targets(part) for part in batch.parts]
         num_targets = self.world.all_reduce_counts(add_counts(counts))
         self.optimizer.zero_grad(set_to_none=True)
@@ -135,6 +135,7 @@ class Trainer:
         after: Mapping[str, float | Tensor] = {}
         try:
             losses = [self._backward(part, num_targets, part is batch.parts[-1], logged) for part in batch.parts]
+            drop_frozen_gradients(self.optimizer, self.step)
             norm = whole(gradient_norm(learner))
             # the gradient of an infinite loss may be finite
             sums = torch.stack([term.detach().float() for loss in losses for term in loss.terms.values()]).sum()
@@ -167,7 +168,7 @@ class Trainer:
             "train/loss": torch.stack(list(terms.values())).sum(),
             **({f"train/{name}": term for name, term in terms.items()} if len(terms) > 1 else {}),
             "train/gradient_norm": norm,
-            "train/learning_rate": rate,
+            **rates,
             "train/skipped_steps": float(sum(step <= self.step for step in self.faults.left_out)),
             **self._means(losses, counts),
             **{f"collapse/{name}_std": standard_deviation(each, self.world) for name, each in self._moments.items()},

@@ -205,8 +205,9 @@ def load(checkpoint: Checkpoint, learner: nn.Module, optimizer: torch.optim.Opti
         raise RunError(what, where=str(checkpoint.folder), hint=hint)
     _fill(tensors, checkpoint, LEARNER)
     if optimizer is not None:
-        sizes = {name: tensor.size for name, tensor in _metadata(checkpoint, OPTIMIZER).items()}
-        _fill(prepare_optimizer_state(optimizer, learner, sizes), checkpoint, OPTIMIZER)
+        stored = _metadata(checkpoint, OPTIMIZER).items()
+        like = {name: torch.empty(one.size, dtype=one.properties.dtype, device="meta") for name, one in stored}
+        _fill(prepare_optimizer_state(optimizer, learner, like), checkpoint, OPTIMIZER)
 
 
 def read_tensors(checkpoint: Checkpoint, part: str = LEARNER) -> dict[str, Tensor]:

@@ -68,7 +68,7 @@ def restore_newest(folder: RunFolder, trainer: Trainer) -> list[str]:
         warnings += damaged
         if stored is None and warnings:
             what = f"no checkpoint of this run can be used: {warnings[0]}"
-            hint = "start a new run, with a lower training.learning_rate or training.max_grad_norm"
+            hint = "start a new run, with a lower training.optimizer.learning_rate or training.max_grad_norm"
             raise RunError(what, where=str(folder.checkpoints), hint=hint)
         if stored is None:
             return warnings

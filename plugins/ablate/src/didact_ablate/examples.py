@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from didact import BatchSize, Experiment, Training
+from didact import AdamW, BatchSize, Experiment, Training
 from didact_ablate.ablation import Ablation
 from didact_kit import Example, TinyBackbone, TinyEncoder, TinyMasker, TinyObjective, TinySource, TinyTargets
 
@@ -17,7 +17,7 @@ base = Experiment(
     backbone=TinyBackbone(),
     targets=TinyTargets(),
     objective=TinyObjective(),
-    training=Training(steps=2, batch=BatchSize.samples(2), learning_rate=1e-2),
+    training=Training(steps=2, batch=BatchSize.samples(2), optimizer=AdamW(learning_rate=1e-2)),
 )
 
 
@@ -27,7 +27,10 @@ def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
         "ablation": [
             Example(
                 spec=Ablation(
-                    name="rates", base=base, metric="collapse/target_std", vary={"training.learning_rate": (1e-3, 1e-2)}
+                    name="rates",
+                    base=base,
+                    metric="collapse/target_std",
+                    vary={"training.optimizer.learning_rate": (1e-3, 1e-2)},
                 )
             )
         ]

@@ -32,8 +32,8 @@ RECORD = "aim.json"  # in the run's folder: names its Aim run, which a resumed r
 class Aim(Observer):
     """Tracks the run in an Aim repository while the run trains.
 
-    Aim shows the experiment's fields under ``hparams`` (``run.hparams.training.learning_rate < 1e-3`` selects runs),
-    the environment, the run's folder and its outcome. ``train/loss`` is the metric ``loss`` with the context
+    Aim shows the experiment's fields under ``hparams`` (``run.hparams.training.optimizer.learning_rate < 1e-3`` selects
+    runs), the environment, the run's folder and its outcome. ``train/loss`` is the metric ``loss`` with the context
     ``{"group": "train"}``; other groups are tracked in the same way. An evaluation's metrics, images, audio and texts
     have the context ``{"evaluation": NAME}``. The experiment's labels, such as the study, variant and seed of an
     ablation's run, are tracked under their own names. A resumed run continues the same Aim run, without the points

@@ -11,9 +11,9 @@ LONGEST_WARMUP = 0.5  # share of the run's steps; published runs warm up for 1 t
 LONGEST_WITHOUT_CHECKPOINT = 10_000  # steps
 
 
-def examine_duration(spec: Spec, preflight: Preflight) -> Iterator[Finding]:
-    """Yields the findings about a spec that has no ``examine`` of its own."""
-    if isinstance(spec, Schedule):
+def examine_duration(spec: Spec, preflight: Preflight, field: str = "") -> Iterator[Finding]:
+    """Yields the findings about a spec, in a field of the experiment, that has no ``examine`` of its own."""
+    if isinstance(spec, Schedule) and field != "training.weight_decay_schedule":  # which may rise for the whole run
         yield _warmup(spec, preflight.steps)
     if isinstance(spec, Training):
         yield from _intervals(spec, preflight)
@@ -40,8 +40,15 @@ def _warmup(schedule: Schedule, steps: int) -> Finding:
 
 
 def _intervals(training: Training, preflight: Preflight) -> Iterator[Finding]:
-    """Checks whether checkpoints and evaluations happen, and whether each part of a batch has samples."""
+    """Checks whether groups train, checkpoints and evaluations happen, and each part of a batch has samples."""
     steps, fewest = training.steps, preflight.samples_per_step.smallest
+    for number, group in enumerate(training.parameter_groups):
+        if group.frozen_steps is not None and group.frozen_steps >= steps:
+            yield Finding.warning(
+                f"{group.parameters} is never trained: it is frozen for {group.frozen_steps:,} steps of {steps:,}",
+                where=f"parameter_groups.{number}.frozen_steps",
+                hint=f"frozen_steps={max(1, steps // 100)}, or None, which saves memory",
+            )
     for field, what in (("checkpoint_every", "checkpoint"), ("evaluate_every", "evaluation")):
         every = getattr(training, field)
         if every is not None and every > steps:

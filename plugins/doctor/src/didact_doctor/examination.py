@@ -172,7 +172,7 @@ def parts(value: Any, field: str = "") -> Iterator[tuple[str, Spec]]:
 def _of_part(field: str, spec: Spec, preflight: Preflight) -> Iterator[Finding]:
     own = getattr(spec, "examine", None)
     try:
-        found = examine_duration(spec, preflight) if own is None else own(preflight)
+        found = examine_duration(spec, preflight, field) if own is None else own(preflight)
         yield from (inside_field(field, finding) for finding in found)
     except DidactError as error:
         yield inside_field(field, finding_of(error))

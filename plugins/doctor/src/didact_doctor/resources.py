@@ -53,7 +53,7 @@ def disk(experiment: Experiment, learner: Learner, folder: Path) -> Finding:
     training = experiment.training
     stored = sum(tensor.numel() * tensor.element_size() for tensor in learner.state_dict().values())
     trained = sum(p.numel() * p.element_size() for p in learner.parameters() if p.requires_grad)
-    checkpoint = stored + 2 * trained  # AdamW keeps two moments
+    checkpoint = stored + 2 * trained  # AdamW keeps two moments, others fewer
     written = 1 + (training.steps - 1) // training.checkpoint_every if training.checkpoint_every else 1
     spared = training.steps // training.keep_every if training.keep_every else 0
     spared += training.keep_best is not None

@@ -9,6 +9,7 @@ from .kinds import check_masker as check_masker
 from .kinds import check_medium as check_medium
 from .kinds import check_objective as check_objective
 from .kinds import check_observer as check_observer
+from .kinds import check_optimizer as check_optimizer
 from .kinds import check_source as check_source
 from .kinds import check_spec as check_spec
 from .kinds import check_target_builder as check_target_builder

@@ -12,7 +12,7 @@ from typing import Any
 from didact.plugins import Plugin, Registry, registry
 from didact_kit.contracts import components_of, find, kind_of
 from didact_kit.distributions import RULES as OF_DISTRIBUTIONS
-from didact_kit.distributions import USABLE, Installed, is_example
+from didact_kit.distributions import USABLE, Installed, default, is_example
 from didact_kit.examples import Case, Example
 from didact_kit.rules import Check, checks
 from didact_kit.table import RULES
@@ -103,6 +103,6 @@ def _examples(installed: Installed, name: str, component: Any) -> Sequence[Examp
     if given:
         return given
     try:
-        return [Example(spec=component())]
+        return [Example(spec=default(component))]
     except Exception:  # foreign code; reported by the rule `examples`
         return []

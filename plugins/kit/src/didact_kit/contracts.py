@@ -9,6 +9,7 @@ import click
 
 from didact.contracts.data import Source
 from didact.contracts.network import Backbone, FeatureEncoder, Masker
+from didact.contracts.optimizer import Optimizer
 from didact.contracts.running import Study
 from didact.contracts.targets import Objective, TargetBuilder, Teacher
 from didact.errors import PluginError, did_you_mean
@@ -34,6 +35,7 @@ KINDS: dict[str, type] = {  # kind → contract, in the order of the documentati
     "observer": Observer,
     "study": Study,
     "schedule": Schedule,
+    "optimizer": Optimizer,
     "part": Spec,  # last: a spec of no other kind, used in a field of another spec
 }
 

@@ -11,6 +11,7 @@ import attrs
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from didact.contracts.optimizer import Optimizer
 from didact.plugins import Plugin
 from didact_kit.contracts import kind_of
 from didact_kit.examples import Case, Example
@@ -49,6 +50,11 @@ def check_loading(case: Case) -> None:
         assert kind_of(plugin.command(word)) == "command", f"the command {word!r} is not a click.Command"
 
 
+def default(component: Any) -> Any:
+    """Returns an instance with its defaults; of an optimizer, whose learning rate has none, with one."""
+    return component(learning_rate=0.01) if issubclass(component, Optimizer) else component()
+
+
 def check_examples(case: Case) -> None:
     """Checks that each component has an example of its class, and that no other example exists."""
     installed: Installed = case.spec
@@ -66,7 +72,7 @@ def check_examples(case: Case) -> None:
         none = not any(is_example(example, component) for example in installed.given.get(short, ()))
         if none and isinstance(component, type):
             try:
-                component()
+                default(component)
             except Exception as error:  # foreign code
                 text = str(error).splitlines()[0]
                 raise AssertionError(

@@ -14,11 +14,13 @@ from torch import Tensor
 from didact.building import build_learner
 from didact.contracts.data import Samples, Source
 from didact.contracts.network import Backbone, FeatureEncoder, Masker, Network
+from didact.contracts.optimizer import AdamW
 from didact.contracts.targets import Objective, TargetBuilder
 from didact.experiment import Experiment
 from didact.learner import Learner
 from didact.loading import collate, join
 from didact.randomness import generator, key
+from didact.schedules import Constant
 from didact.tensors import Batch, Layout, View
 from didact.training import BatchSize, Training
 from didact_kit.tiny import TinyBackbone, TinyEncoder, TinyMasker
@@ -137,7 +139,8 @@ class Case:
         training = Training(
             steps=2,
             batch=BatchSize.samples(4),
-            learning_rate=1e-2,
+            optimizer=self.spec if self.kind == "optimizer" else AdamW(learning_rate=1e-2),
+            schedule=Constant(),
             precision="float32",
             num_workers=0,
             log_every=1,

@@ -9,6 +9,7 @@ import click
 
 from didact.contracts.data import Source
 from didact.contracts.network import Backbone, FeatureEncoder, Masker
+from didact.contracts.optimizer import Optimizer
 from didact.contracts.targets import Objective, TargetBuilder, Teacher
 from didact.experiment import Evaluation, Observer
 from didact.spec import Spec
@@ -115,6 +116,15 @@ def check_observer(observer: Observer, **beside: Any) -> None:
         BrokenRule: the rule, what was seen, and a hint.
     """
     _keep("observer", observer, beside)
+
+
+def check_optimizer(optimizer: Optimizer) -> None:
+    """Checks an optimizer: takes steps on the parameters of a tiny learner.
+
+    Raises:
+        BrokenRule: the rule, what was seen, and a hint.
+    """
+    _keep("optimizer", optimizer, {})
 
 
 def check_medium(

@@ -20,9 +20,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
-from didact.loop.engine import Engine
+from didact.contracts.optimizer import AdamW
+from didact.loop.engine import Engine, whole
+from didact.loop.trainer import Trainer
 from didact.machine.distributed import World, connected
+from didact.optimization import set_rates
 from didact.training import BatchSize, Training
 from didact_doctor.processes import EndedError, Process
 from didact_kit.closeness import persistent
@@ -48,6 +52,14 @@ class Pair:
             AssertionError: a process failed; the error gives the reason.
         """
         return self._ask("gradients", case)
+
+    def updates(self, case: Case) -> list[dict[str, Tensor]]:
+        """Runs `updated` on each process; returns tensors of any shape, by name.
+
+        Raises:
+            AssertionError: a process failed; the error gives the reason.
+        """
+        return self._ask("updates", case)
 
     def draws(self, case: Case) -> list[dict[str, Tensor]]:
         """Runs `drawn` on each process; returns tensors of any shape, by name.
@@ -159,7 +171,7 @@ def gradients(case: Case, ids: Sequence[int], world: World) -> dict[str, Tensor]
         The loss, a scalar; every gradient and, after the step, every state, each of any shape, by name.
     """
     learner, batch = case.learner().train(bool(case.experiment.needs_whole_batch())), case.batch(ids)
-    engine = Engine(learner, Training(steps=1, batch=BatchSize.samples(4), learning_rate=1e-2), world)
+    engine = Engine(learner, Training(steps=1, batch=BatchSize.samples(4), optimizer=AdamW(learning_rate=1e-2)), world)
     loss, _ = engine(batch, world.all_reduce_counts(learner.objective.num_targets(batch)))
     loss.backward()  # type: ignore[no-untyped-call]
     found = {"the loss": world.all_reduce(loss.detach() / world.size)}
@@ -172,13 +184,43 @@ def gradients(case: Case, ids: Sequence[int], world: World) -> dict[str, Tensor]
     return found | {f"{name} after the step": value.clone() for name, value in persistent(learner).items()}
 
 
+def updated(case: Case, world: World) -> dict[str, Tensor]:
+    """Returns whole parameters, of any shape and by name, after two steps; each process of the world has a shard."""
+    trainer = ready(case, world)
+    for _ in range(2):
+        trainer.optimizer.step()
+    return {name: whole(parameter.detach()).clone() for name, parameter in trained(trainer)}
+
+
+def ready(case: Case, world: World | None = None) -> Trainer:
+    """Returns a trainer before the first step of its optimizer, with a random gradient for each parameter."""
+    strategy = "fsdp" if world is not None and world.size > 1 else "ddp"
+    experiment = case.experiment.evolve(**{"training.strategy": strategy})
+    trainer = Trainer(experiment, case.learner(), torch.device("cpu"), world)
+    set_rates(trainer.optimizer, experiment.training, 0)
+    for number, (_, parameter) in enumerate(trained(trainer)):
+        gradient = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
+        if isinstance(parameter, DTensor):  # each process keeps its shard
+            gradient = distribute_tensor(gradient, parameter.device_mesh, parameter.placements, src_data_rank=None)
+        parameter.grad = gradient
+    return trainer
+
+
+def trained(trainer: Trainer) -> list[tuple[str, torch.nn.Parameter]]:
+    """Returns the parameters that a trainer trains, with their names."""
+    return [(name, one) for name, one in trainer.learner.named_parameters() if one.requires_grad]
+
+
 def _done(rank: int, job: bytes) -> bytes | str:
     """Returns the result of one of two processes, or the reason of its failure."""
     try:
         what, example, kind = pickle.loads(job)
         assert isinstance(example, Example)
         case = Case(example, kind)
-        found = drawn(case) if what == "draws" else gradients(case, range(2 * rank, 2 * rank + 2), connected())
+        if what == "gradients":
+            found = gradients(case, range(2 * rank, 2 * rank + 2), connected())
+        else:
+            found = drawn(case) if what == "draws" else updated(case, connected())
         file = io.BytesIO()
         torch.save({name: tensor.clone() for name, tensor in found.items()}, file)
         return file.getvalue()

@@ -11,6 +11,7 @@ from didact_kit import (
     media,
     objectives,
     observers,
+    optimizers,
     processes,
     sources,
     specs,
@@ -28,10 +29,11 @@ OBJECTIVE = ("objective",)
 SOURCE = ("source",)
 EVALUATION = ("evaluation",)
 OBSERVER = ("observer",)
+OPTIMIZER = ("optimizer",)
 MEDIUM = ("medium",)
 COMMAND = ("command",)
 WEIGHTS = ENCODER + BACKBONE + TARGETS + TEACHER + OBJECTIVE
-SPECS = WEIGHTS + MASKER + SOURCE + EVALUATION + OBSERVER + ("augmentation", "study", "schedule", "part")
+SPECS = WEIGHTS + MASKER + SOURCE + EVALUATION + OBSERVER + OPTIMIZER + ("augmentation", "study", "schedule", "part")
 
 RULES: tuple[Rule, ...] = (
     # ── every spec ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -210,6 +212,13 @@ RULES: tuple[Rule, ...] = (
         promise="an observer implements hooks, and only hooks that exist",
         hint="decorate methods with @hookimpl; their names and arguments are those of didact.hookspecs.Lifecycle",
         look=observers.check_hooks,
+    ),
+    Rule(
+        name="groups",
+        kinds=OPTIMIZER,
+        promise="each parameter is in one group, with the keys that `build` was given, and `lr` scales its step",
+        hint="give the groups to torch.optim.Optimizer, change only learning_rate_scale, and read lr in each step",
+        look=optimizers.check_groups,
     ),
     Rule(
         name="reading",
@@ -404,6 +413,20 @@ RULES: tuple[Rule, ...] = (
         look=teachers.check_steps,
     ),
     Rule(
+        name="steps",
+        kinds=OPTIMIZER,
+        promise="a step changes each parameter that has a gradient, in place, and no other",
+        hint="skip parameters whose grad is None, and update the others with operations in place",
+        look=optimizers.check_steps,
+    ),
+    Rule(
+        name="decay",
+        kinds=OPTIMIZER,
+        promise="weight decay shrinks the parameters of its group, and without gradients nothing else moves",
+        hint="read weight_decay from the group in each step, and apply it to no group in which it is 0",
+        look=optimizers.check_decay,
+    ),
+    Rule(
         name="split",
         kinds=OBJECTIVE,
         promise="losses and gradients of a batch's parts add up to those of the whole",
@@ -417,6 +440,13 @@ RULES: tuple[Rule, ...] = (
         promise="a run that resumes from a checkpoint continues as if it had not stopped",
         hint="keep all state in parameters and persistent buffers; compute what depends on time from the step",
         look=learning.check_checkpoint,
+    ),
+    Rule(
+        name="checkpoint",
+        kinds=OPTIMIZER,
+        promise="a run that resumes from a checkpoint continues as if it had not stopped",
+        hint="keep all state in self.state[parameter], as tensors, also the number of steps",
+        look=optimizers.check_checkpoint,
     ),
     Rule(
         name="skipping",
@@ -453,6 +483,14 @@ RULES: tuple[Rule, ...] = (
         promise="two processes that share a batch learn what one learns",
         hint="count with `num_targets`, and gather with gradient where a loss is a function of the whole batch",
         look=learning.check_processes,
+        dear=True,
+    ),
+    Rule(
+        name="processes",
+        kinds=OPTIMIZER,
+        promise="two processes that hold a shard of each parameter take the steps of one",
+        hint="take norms and products over whole parameters: a DTensor gives them with full_tensor()",
+        look=optimizers.check_processes,
         dear=True,
     ),
     Rule(

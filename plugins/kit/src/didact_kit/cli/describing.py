@@ -19,6 +19,7 @@ import attrs
 from didact.experiment import Experiment
 from didact.plugins import Plugin, Registry
 from didact.spec import Spec, field_documentation, field_types, type_words
+from didact.training import Training
 from didact_kit.contracts import components_of, kind_of
 
 
@@ -69,7 +70,7 @@ def _default(field: Any) -> str:
 
 def _holders(cls: type[Spec], among: Registry) -> Iterator[str]:
     """Yields the fields of an experiment and of other specs that accept this spec."""
-    holders: tuple[type[Spec], ...] = (Experiment, *among.of_kind(Spec).values())
+    holders: tuple[type[Spec], ...] = (Experiment, Training, *among.of_kind(Spec).values())
     for holder in holders:
         for field, hint in field_types(holder).items():
             if any(isinstance(choice, type) and issubclass(cls, choice) for choice in _choices(hint)):

@@ -31,6 +31,7 @@ PARTS = {
     ),
     "objective": Part(code="LatentRegression()", imports={"didact_distill": ("LatentRegression",)}),
 }
+OPTIMIZER = Part(code="AdamW(learning_rate=2e-3)", imports={"didact": ("AdamW",)})
 EVALUATION = Part(code="Probe(train=train, test=test)", imports={"didact_evaluate": ("Probe",)})
 
 CODE = {  # the expression with the new component, for each kind
@@ -43,6 +44,7 @@ CODE = {  # the expression with the new component, for each kind
     "source": "{cls}()",
     "evaluation": "{cls}(train=train, test=test)",
     "observer": "({cls}(),)",
+    "optimizer": "{cls}(learning_rate=2e-4)",
 }
 FIELDS = {
     "masker": "masker",
@@ -60,6 +62,8 @@ def usage(kind: str, cls: str) -> str:
     code = CODE[kind].format(cls=cls)
     if kind == "evaluation":
         return f'evaluations={{"classes": {code}}}'
+    if kind == "optimizer":
+        return f"training=Training(optimizer={code}, …)"
     fields = {**FIELDS, "source": "source", "observer": "observers"}
     return f"{fields[kind]}={code}"
 
@@ -81,8 +85,9 @@ def experiment(name: str, kind: str, package: str, cls: str) -> str:
     evaluation = own if kind == "evaluation" else EVALUATION
     parts = {**PARTS, **({FIELDS[kind]: own} if kind in FIELDS else {})}
     observers = [own] if kind == "observer" else []
+    optimizer = own if kind == "optimizer" else OPTIMIZER
     imports: dict[str, set[str]] = {"didact": {"BatchSize", "Experiment", "Training"}}
-    for part in (source, evaluation, *parts.values(), *observers):
+    for part in (source, evaluation, optimizer, *parts.values(), *observers):
         for module, names in part.imports.items():
             imports.setdefault(module, set()).update(names)
     lines = [
@@ -104,7 +109,9 @@ def experiment(name: str, kind: str, package: str, cls: str) -> str:
         f'    name="{name}",',
         "    source=train,",
         *(f"    {field}={part.code}," for field, part in parts.items()),
-        "    training=Training(steps=200, batch=BatchSize.samples(32), learning_rate=2e-3, num_workers=0),",
+        "    training=Training(",
+        f"        steps=200, batch=BatchSize.samples(32), optimizer={optimizer.code}, num_workers=0",
+        "    ),",
         f'    evaluations={{"classes": {evaluation.code}}},',
         *(f"    observers={observer.code}," for observer in observers),
         ")",

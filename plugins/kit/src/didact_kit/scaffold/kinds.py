@@ -90,6 +90,12 @@ KINDS = {
         examples=("spec=$Class(train=TinySource(), test=TinySource(uneven=True, seed=1), batch=5)",),
         testing=("TinySource",),
     ),
+    "optimizer": Kind(
+        suffix="Optimizer",
+        module="optimizer",
+        words="An optimizer",
+        examples=("spec=$Class(learning_rate=0.01)", "spec=$Class(learning_rate=0.01, betas=(0.5, 0.9))"),
+    ),
     "observer": Kind(
         suffix="Observer",
         module="observer",

@@ -3,7 +3,7 @@
 Command: didact run images.py, with the stores `digits-train` and `digits-test` that `didact quickstart` creates.
 """
 
-from didact import BatchSize, Cosine, Experiment, Training
+from didact import AdamW, BatchSize, Cosine, Experiment, Training
 from didact_distill import ConvDecoder, EMATeacher, LatentRegression, TopKTargets
 from didact_evaluate import Probe
 from didact_transformer import Transformer
@@ -28,10 +28,8 @@ experiment = Experiment(
         steps=250,
         num_workers=0,  # reading takes less time than starting a worker
         batch=BatchSize.samples(48),
-        learning_rate=2e-3,
+        optimizer=AdamW(learning_rate=2e-3, betas=(0.9, 0.95), weight_decay=0.05),
         schedule=Cosine(warmup_steps=40),
-        betas=(0.9, 0.95),
-        weight_decay=0.05,
         max_grad_norm=4.0,
     ),
     evaluations={"probe": Probe(train=train, test=Images(store="digits-test", size=16))},

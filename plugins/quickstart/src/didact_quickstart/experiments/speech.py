@@ -6,7 +6,7 @@ A minute is too short to train the first convolutions of a waveform, so frames s
 Command: didact run speech.py, with the stores `voices-train` and `voices-test` that `didact quickstart` creates.
 """
 
-from didact import BatchSize, Cosine, Experiment, Training
+from didact import AdamW, BatchSize, Cosine, Experiment, Training
 from didact_distill import ConvDecoder, EMATeacher, LatentRegression, TopKTargets
 from didact_evaluate import Probe
 from didact_speech import MelFilterbank, SpanMasker, Waveforms
@@ -33,9 +33,8 @@ experiment = Experiment(
         steps=220,
         num_workers=0,  # reading takes less time than starting a worker
         batch=BatchSize.samples(32),
-        learning_rate=2e-3,
+        optimizer=AdamW(learning_rate=2e-3, weight_decay=0.01),
         schedule=Cosine(warmup_steps=40),
-        weight_decay=0.01,
         max_grad_norm=4.0,
     ),
     evaluations={

@@ -4,7 +4,7 @@ Command: didact run text.py, with the stores `language`, `sentences-train` and `
 creates.
 """
 
-from didact import BatchSize, Cosine, Experiment, Training
+from didact import AdamW, BatchSize, Cosine, Experiment, Training
 from didact_distill import EMATeacher, LatentRegression, MLPHead, TopKTargets
 from didact_evaluate import Probe
 from didact_text import ByteBPE, Sentences, TextBlocks, TokenEmbeddings, TokenMasker
@@ -31,9 +31,8 @@ experiment = Experiment(
         steps=260,
         num_workers=0,  # reading takes less time than starting a worker
         batch=BatchSize.samples(32),
-        learning_rate=1.5e-3,
+        optimizer=AdamW(learning_rate=1.5e-3, weight_decay=0.01),
         schedule=Cosine(warmup_steps=40),
-        weight_decay=0.01,
     ),
     evaluations={
         "probe": Probe(
