@@ -23,7 +23,7 @@ import attrs
 import numpy as np
 import torch
 
-from didact import BatchSize, Samples, Signal, Source, Training
+from didact import AdamW, BatchSize, Samples, Signal, Source, Training
 from didact.batching import BatchPlan
 from didact.loading import Steps, load
 from didact_kit.tiny import TinyEncoder

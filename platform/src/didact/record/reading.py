@@ -116,7 +116,7 @@ class RunRecord:
             DidactError: a file cannot be read, or does not fit the encoder.
         """
         state = self.run_state(step, device=device)
-        source, encoder = state.experiment.source.whole(), state.experiment.encoder
+        source, encoder = state.experiment.source.whole(), state.experiment.of_view(0)[0]
         chosen = state.student() if network == "student" else state.teacher()
         for file in files:
             content = file if isinstance(file, Tensor) else source.read(Path(file).read_bytes(), str(file))
