@@ -216,7 +216,7 @@ def test_what_cannot_work_is_refused(network):
         SpecError, match="InfoNCE predicts vectors per sample, and PrototypeTargets gives probabilities"
     ):
         InfoNCE().build(heads, probabilities)
-    with pytest.raises(SpecError, match="InfoNCE.candidates must be"):
+    with pytest.raises(SpecError, match=r"InfoNCE\.candidates must be"):
         InfoNCE(candidates=0)
     one = attrs.evolve(tiny_preflight().samples_per_step, smallest=1)
     (finding,) = InfoNCE().examine(attrs.evolve(tiny_preflight(), samples_per_step=one))

@@ -122,5 +122,5 @@ def test_a_batch_of_one_and_even_points_are_refused():
     one = attrs.evolve(tiny_preflight().samples_per_step, smallest=1)
     (finding,) = SIGReg().examine(attrs.evolve(tiny_preflight(), samples_per_step=one))
     assert finding.severity == "error"
-    with pytest.raises(SpecError, match="SIGReg.points must be odd"):
+    with pytest.raises(SpecError, match=r"SIGReg\.points must be odd"):
         SIGReg(points=16)

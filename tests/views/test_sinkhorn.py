@@ -8,7 +8,10 @@ from lightly.models.modules import heads
 from torch import nn
 from torch.nn import functional as F
 
-from didact import AdamW, BatchSize, ParameterGroup, SpecError, Training
+from didact import AdamW, BatchSize, Experiment, ParameterGroup, SpecError, Training, build_learner
+from didact.batching import BatchPlan
+from didact.loading import Steps
+from didact.loop.trainer import Trainer
 from didact.machine.distributed import World
 from didact_kit import TinyEncoder, TinySource
 from didact_kit.tiny import passes_batch
@@ -85,12 +88,7 @@ def test_codes_carry_no_gradient_and_pair_all_views(network, passes_of):
     assert not any(target.values.requires_grad for target in made)
 
 
-def test_prototypes_are_frozen_in_the_first_steps(tmp_path):
-    from didact import Experiment, build_learner
-    from didact.loop.trainer import Trainer
-    from didact.loading import Steps
-    from didact.batching import BatchPlan
-
+def test_prototypes_are_frozen_in_the_first_steps():
     experiment = Experiment(
         name="swav",
         source=TinySource(views=2),
@@ -125,6 +123,6 @@ def test_what_cannot_work_is_refused(network):
     flat = network(MLP(layers=1, out=6, norm="none"))
     with pytest.raises(SpecError, match="predicts probabilities of prototypes, and StudentProjections gives none"):
         PrototypeCrossEntropy().build(flat, StudentProjections().build(flat))
-    with pytest.raises(SpecError, match="SinkhornTargets.epsilon must be at least"):
+    with pytest.raises(SpecError, match=r"SinkhornTargets\.epsilon must be at least"):
         SinkhornTargets(epsilon=0.0001)
     assert not SinkhornTargets().supports_accumulation
