@@ -8,7 +8,7 @@ import torch
 from lightly.loss import NTXentLoss
 from torch.nn import functional as F
 
-from didact import SpecError, Target
+from didact import Learner, SpecError, Target
 from didact_distill import EMATeacher
 from didact_kit import TinySource, TinyTeacher, tiny_batch, tiny_preflight
 from didact_kit.tiny import passes_batch
@@ -195,8 +195,6 @@ def test_the_student_encodes_one_view_of_moco(network):
     batch = tiny_batch(views=2)
     views = tuple(attrs.evolve(view, student=index == 0) for index, view in enumerate(batch.views))
     batch = attrs.evolve(batch, views=views)
-    from didact import Learner
-
     targets = spec.build(tiny)
     learner = Learner(tiny, targets, InfoNCE(candidates=6).build(tiny, targets), TinySource())
     passes = learner.passes(batch)
