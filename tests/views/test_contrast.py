@@ -109,7 +109,7 @@ def test_a_learned_temperature_is_clips_loss(network, passes_of):
 
 
 def test_a_learned_temperature_is_transformers_clip_loss(network, passes_of):
-    from transformers.models.clip.modeling_clip import clip_loss
+    from transformers.models.clip.modeling_clip import image_text_contrastive_loss
 
     tiny = network(FLAT)
     targets = FLOW.build(tiny)
@@ -118,7 +118,9 @@ def test_a_learned_temperature_is_transformers_clip_loss(network, passes_of):
     passes = passes_of(*views)
     mine = loss_of(module, passes, targets(passes_batch(passes), passes, tiny))
     image, text = (F.normalize(view, dim=1) for view in views)
-    assert_equal_gradients(mine, clip_loss(text @ image.T * module.log_scale.exp()), (*views, module.log_scale))
+    assert_equal_gradients(
+        mine, image_text_contrastive_loss(text @ image.T * module.log_scale.exp()), (*views, module.log_scale)
+    )
 
 
 def test_the_temperature_stays_above_its_bound_and_is_logged(network, passes_of):

@@ -87,7 +87,8 @@ def test_the_statistic_is_least_for_a_standard_normal_distribution():
 
 
 def test_embeddings_become_standard_normal():
-    values = torch.nn.Parameter(torch.randn(256, 4) @ torch.tensor([[3.0, 0, 0, 0], [3, 0.1, 0, 0], [0] * 4, [0] * 4]))
+    """From embeddings that lie near a line, away from the origin."""
+    values = torch.nn.Parameter(0.7 + 0.5 * torch.randn(256, 1) @ torch.randn(1, 4) + 0.05 * torch.randn(256, 4))
     optimizer = torch.optim.Adam([values], lr=0.1)
     for step in range(200):
         optimizer.zero_grad()

@@ -8,7 +8,7 @@ from lightly.models.modules import heads
 from torch import nn
 from torch.nn import functional as F
 
-from didact import AdamW, BatchSize, Experiment, ParameterGroup, SpecError, Training, build_learner
+from didact import AdamW, BatchSize, Constant, Experiment, ParameterGroup, SpecError, Training, build_learner
 from didact.batching import BatchPlan
 from didact.loading import Steps
 from didact.loop.trainer import Trainer
@@ -75,6 +75,7 @@ def test_the_head_is_lightlys():
             mine.weight.copy_(theirs.weight)
             mine.bias.zero_() if theirs.bias is None else mine.bias.copy_(theirs.bias)
         own.prototypes.copy_(prototypes.heads[0].weight)
+        prototypes.heads[0].bias.zero_()  # the paper's have none
     x = torch.randn(10, 8)
     expected = prototypes(F.normalize(projection(x), dim=1))
     torch.testing.assert_close(own(x), expected, atol=1e-5, rtol=1e-5)
@@ -101,6 +102,7 @@ def test_prototypes_are_frozen_in_the_first_steps():
             batch=BatchSize.samples(8),
             optimizer=AdamW(learning_rate=1e-2),
             parameter_groups=(ParameterGroup(parameters="network.backbone.projector.prototypes", frozen_steps=2),),
+            schedule=Constant(),
             num_workers=0,
         ),
     )

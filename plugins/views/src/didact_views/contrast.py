@@ -124,12 +124,13 @@ class InfoNCEModule(ObjectiveModule):
         """Compares the predictions (B, P) of each view with its targets (B, P) and with the candidates."""
         predictions = {one.index: self._predict(one) for one in passes if one.encoded}  # (B, P) each
         values = [unit(target.values) for target in targets]
-        with torch.autocast(values[0].device.type, enabled=False):
-            found = [(predictions[target.view] * value).sum(1) for target, value in zip(targets, values, strict=True)]
-            wrong = self._similarities(predictions, values, targets)  # (B, C) each
         scale = 1 / self.spec.temperature if self.log_scale is None else self.log_scale.exp()
+        scaled = [scale * predictions[target.view] for target in targets]  # (B, P) each, one for each target
+        with torch.autocast(values[0].device.type, enabled=False):
+            found = [(one * value).sum(1) for one, value in zip(scaled, values, strict=True)]  # (B,) each
+            wrong = self._logits(scaled, list(predictions.values()), values)  # (B, C) each
         losses = [
-            torch.logsumexp(scale * torch.cat([one[:, None], others], 1), 1) - scale * one
+            torch.logsumexp(torch.cat([one[:, None], others], 1), 1) - one
             for one, others in zip(found, wrong, strict=True)
         ]
         right = [(others.amax(1) < one).float().mean() for one, others in zip(found, wrong, strict=True)]
@@ -161,25 +162,28 @@ class InfoNCEModule(ObjectiveModule):
         projection = pooled(one, "InfoNCE")
         return unit(projection if self.predictor is None else self.predictor(projection))
 
-    def _similarities(
-        self, predictions: Mapping[int, Tensor], values: list[Tensor], targets: tuple[Target, ...]
-    ) -> list[Tensor]:
-        """Returns, for each target, the cosines (B, C) of its view's predictions with the wrong candidates."""
-        of_targets = [predictions[target.view] for target in targets]
+    def _logits(self, scaled: list[Tensor], predictions: list[Tensor], values: list[Tensor]) -> list[Tensor]:
+        """Returns, for each target, the logits (B, C) of the wrong candidates.
+
+        Args:
+            scaled: (B, P) for each target; the prediction of the target's view, divided by τ.
+            predictions: (B, P) for each view.
+            values: (B, P) for each target.
+        """
         if self.queue is not None:
-            return [prediction @ self.queue.T for prediction in of_targets]
+            return [one @ self.queue.T for one in scaled]
         views = self.spec.candidates == "views"
-        here = torch.stack(list(predictions.values()) if views else values, 1)  # (B, n, P)
+        here = torch.stack(predictions if views else values, 1)  # (B, n, P)
         world = connected() if self.training else World()
         first = sum(world.counts(len(here))[: world.rank])
         pool = world.gather(here)  # (N, n, P), of the global batch
         own = (
             torch.arange(len(pool), device=here.device) - first == torch.arange(len(here), device=here.device)[:, None]
         )
-        pools = [pool if views else pool[:, number : number + 1] for number in range(len(targets))]
+        pools = [pool if views else pool[:, number : number + 1] for number in range(len(scaled))]
         return [
-            torch.einsum("bp,nvp->bnv", prediction, one).masked_fill(own[..., None], -torch.inf).flatten(1)
-            for prediction, one in zip(of_targets, pools, strict=True)
+            torch.einsum("bp,nvp->bnv", one, others).masked_fill(own[..., None], -torch.inf).flatten(1)
+            for one, others in zip(scaled, pools, strict=True)
         ]
 
     def _remember(self, key: int, values: Tensor) -> None:
