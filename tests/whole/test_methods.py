@@ -52,7 +52,7 @@ CLASSES = ("circle", "cross", "square")
 BLOCKS = Transformer(width=16, depth=1, heads=2, dropout=0.0, attention_dropout=0.0)
 TEACHER = EMATeacher(start=0.9, end=0.99, anneal_steps=6, schedule="cosine", share="nothing")
 PROTOTYPES = "network.backbone.projector.prototypes"
-DRAWN = ("time/", "memory/")  # the metrics that do not follow from the seed
+NOT_OF_THE_SEED = ("time/", "memory/", "data/padding")  # padding depends on how a batch is split
 
 
 def write_images(folder: Path) -> None:
@@ -64,7 +64,7 @@ def write_images(folder: Path) -> None:
             pixels = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
             data = io.BytesIO()
             Image.fromarray(pixels).resize((40, 40), Image.Resampling.BICUBIC).save(data, "PNG")
-            fields = {"label": CLASSES[index % 3]}
+            fields = {"label": CLASSES[index % 3], "number": str(index)}
             yield Record(data=data.getvalue(), length=1, name=f"{index}.png", fields=fields)
 
     write_store(folder, "images", "images", records())
@@ -98,7 +98,10 @@ def methods(store: str) -> dict[str, Experiment]:
 
     flow = StudentProjections(gradient="flow")
     simclr = compose("simclr", targets=flow, objective=InfoNCE(candidates="views", temperature=0.1))
-    pairs = CaptionedImages(images=Images(store=store, size=16, augmentation=RandomCrop()))
+    pairs = CaptionedImages(
+        images=Images(store=store, size=16, augmentation=RandomCrop()),
+        captions=("{label} {number}", "a {label}, number {number}"),  # of different lengths, so some are padded
+    )
     plain = Projected(backbone=BLOCKS, projector=MLP(layers=1, out=8, norm="none"))
     found = (
         simclr,
@@ -234,7 +237,11 @@ def folders(tmp_path_factory) -> dict[int, Path]:
 def curve(folder: Path) -> list[dict[str, float]]:
     """The metrics of each step that follow from the seed; a step that is left out has no finite loss."""
     return [
-        {name: -1.0 if math.isnan(value) else value for name, value in line.items() if not name.startswith(DRAWN)}
+        {
+            name: -1.0 if math.isnan(value) else value
+            for name, value in line.items()
+            if not name.startswith(NOT_OF_THE_SEED)
+        }
         for line in read_metrics(folder)
     ]
 
