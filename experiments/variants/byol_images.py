@@ -67,9 +67,9 @@ experiment = Experiment(
 published = experiment.evolve(
     **{
         "name": "byol-lars-images",
-        "training.steps": 400,
+        "training.steps": 250,
         "training.optimizer": LARS(learning_rate=3.2, weight_decay=1.5e-6),
-        "training.schedule.warmup_steps": 40,
+        "training.schedule.warmup_steps": 25,
         "training.max_grad_norm": None,
     }
 )

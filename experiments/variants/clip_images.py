@@ -30,9 +30,9 @@ pairs = CaptionedImages(
 )
 projector = MLP(layers=1, out=128, norm="none")
 blocks = Transformer(
-    width=160,
-    depth=6,
-    heads=5,
+    width=96,
+    depth=4,
+    heads=3,
     norm="post",
     norm_epsilon=1e-6,
     input_norm=True,
@@ -43,7 +43,7 @@ blocks = Transformer(
 experiment = Experiment(
     name="clip-images",
     source=pairs,
-    encoder=(Patches(width=160, patch=4), TokenEmbeddings(width=64, max_tokens=48, dropout=0.0)),
+    encoder=(Patches(width=96, patch=4), TokenEmbeddings(width=64, max_tokens=48, dropout=0.0)),
     backbone=(
         Projected(backbone=blocks, projector=projector),
         Projected(backbone=blocks.evolve(width=64, depth=2, heads=2), projector=projector),

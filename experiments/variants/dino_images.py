@@ -71,7 +71,7 @@ experiment = Experiment(
 published = experiment.evolve(
     **{
         "name": "dino-published-images",
-        "training.steps": 300,
+        "training.steps": 250,
         "training.optimizer.weight_decay": 0.4,
         "training.weight_decay_schedule": Cosine(initial=0.1, final=1.0),
         "training.parameter_groups": (

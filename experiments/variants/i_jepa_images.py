@@ -21,9 +21,9 @@ from didact_vision import Images, MultiBlockMasker, Patches, RandomCrop
 
 train = Images(store="cifar10-train", size=32, augmentation=RandomCrop(scale=(0.4, 1.0)))
 blocks = Transformer(
-    width=160,
-    depth=6,
-    heads=5,
+    width=96,
+    depth=4,
+    heads=3,
     norm="post",
     norm_epsilon=1e-6,
     input_norm=True,
@@ -34,7 +34,7 @@ blocks = Transformer(
 experiment = Experiment(
     name="i-jepa-images",
     source=train,
-    encoder=Patches(width=160, patch=4, class_token=False),
+    encoder=Patches(width=96, patch=4, class_token=False),
     masker=MultiBlockMasker(),
     backbone=blocks,
     targets=TopKTargets(
@@ -44,7 +44,7 @@ experiment = Experiment(
         teacher=EMATeacher(start=0.99, end=1.0, anneal_steps=None, share="nothing"),
     ),
     objective=LatentRegression(
-        head=BlockPredictor(width=96, backbone=blocks.evolve(width=96, depth=2, heads=3)), beta=1.0, scale="1/width"
+        head=BlockPredictor(width=48, backbone=blocks.evolve(width=48, depth=2, heads=3)), beta=1.0, scale="1/width"
     ),
     training=Training(
         steps=500,

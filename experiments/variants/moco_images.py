@@ -24,12 +24,12 @@ train = Images(store="cifar10-train", size=32, augmentation=MultiViewAugmentatio
 experiment = Experiment(
     name="moco-images",
     source=train,
-    encoder=Patches(width=160, patch=4),
+    encoder=Patches(width=96, patch=4),
     backbone=Projected(
         backbone=Transformer(
-            width=160,
-            depth=6,
-            heads=5,
+            width=96,
+            depth=4,
+            heads=3,
             norm="post",
             norm_epsilon=1e-6,
             input_norm=True,

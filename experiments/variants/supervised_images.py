@@ -1,6 +1,6 @@
 """Supervised training on CIFAR-10, sized for one CPU core and a few minutes.
 
-Claim: the small Transformer of the other files in this folder learns the classes from scratch. It is the control of
+Claim: a small Transformer learns the classes from scratch. It is the control of
     fine-tuned numbers, and shows what labels are worth in the same number of steps.
 Cost: TODO
 Expected: TODO
@@ -24,11 +24,11 @@ train = Images(store="cifar10-train", size=32, augmentation=RandomCrop(scale=(0.
 experiment = Experiment(
     name="supervised-images",
     source=train,
-    encoder=Patches(width=160, patch=4),
+    encoder=Patches(width=96, patch=4),
     backbone=Transformer(
-        width=160,
-        depth=6,
-        heads=5,
+        width=96,
+        depth=4,
+        heads=3,
         norm="post",
         norm_epsilon=1e-6,
         input_norm=True,

@@ -52,7 +52,7 @@ CLASSES = ("circle", "cross", "square")
 BLOCKS = Transformer(width=16, depth=1, heads=2, dropout=0.0, attention_dropout=0.0)
 TEACHER = EMATeacher(start=0.9, end=0.99, anneal_steps=6, schedule="cosine", share="nothing")
 PROTOTYPES = "network.backbone.projector.prototypes"
-NOT_OF_THE_SEED = ("time/", "memory/", "data/padding")  # padding depends on how a batch is split
+UNSEEDED = ("time/", "memory/", "data/padding")  # padding depends on how a batch is split
 
 
 def write_images(folder: Path) -> None:
@@ -237,11 +237,7 @@ def folders(tmp_path_factory) -> dict[int, Path]:
 def curve(folder: Path) -> list[dict[str, float]]:
     """The metrics of each step that follow from the seed; a step that is left out has no finite loss."""
     return [
-        {
-            name: -1.0 if math.isnan(value) else value
-            for name, value in line.items()
-            if not name.startswith(NOT_OF_THE_SEED)
-        }
+        {name: -1.0 if math.isnan(value) else value for name, value in line.items() if not name.startswith(UNSEEDED)}
         for line in read_metrics(folder)
     ]
 
