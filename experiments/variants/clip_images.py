@@ -51,7 +51,7 @@ experiment = Experiment(
     targets=StudentProjections(gradient="flow"),
     objective=InfoNCE(temperature=0.07, learn_temperature=True),
     training=Training(
-        steps=600,
+        steps=400,
         batch=BatchSize.samples(64),
         optimizer=AdamW(learning_rate=1e-3, betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.05),
         schedule=Cosine(warmup_steps=50),

@@ -47,7 +47,7 @@ experiment = Experiment(
         head=BlockPredictor(width=48, backbone=blocks.evolve(width=48, depth=2, heads=3)), beta=1.0, scale="1/width"
     ),
     training=Training(
-        steps=500,
+        steps=400,
         batch=BatchSize.samples(64),
         optimizer=AdamW(learning_rate=1e-3, betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.05),
         schedule=Cosine(warmup_steps=50),

@@ -43,7 +43,7 @@ experiment = Experiment(
     targets=StudentProjections(gradient="flow"),
     objective=SIGReg(weight=0.05, directions=256),
     training=Training(
-        steps=300,
+        steps=250,
         batch=BatchSize.samples(64),
         optimizer=AdamW(learning_rate=1e-3, betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.05),
         schedule=Cosine(warmup_steps=50),

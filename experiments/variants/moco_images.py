@@ -44,7 +44,7 @@ experiment = Experiment(
     ),
     objective=InfoNCE(candidates=2_048, temperature=0.2),
     training=Training(
-        steps=500,
+        steps=350,
         batch=BatchSize.samples(64),
         optimizer=AdamW(learning_rate=1e-3, betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.05),
         schedule=Cosine(warmup_steps=50),

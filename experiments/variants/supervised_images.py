@@ -38,7 +38,7 @@ experiment = Experiment(
     targets=Labels(classes=CLASSES),
     objective=Classification(label_smoothing=0.1),
     training=Training(
-        steps=700,
+        steps=500,
         batch=BatchSize.samples(64),
         optimizer=AdamW(learning_rate=1e-3, betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.05),
         schedule=Cosine(warmup_steps=50),

@@ -40,7 +40,7 @@ experiment = Experiment(
     targets=SinkhornTargets(),
     objective=PrototypeCrossEntropy(temperature=0.1),
     training=Training(
-        steps=400,
+        steps=300,
         batch=BatchSize.samples(64),
         optimizer=AdamW(learning_rate=1e-3, betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.05),
         schedule=Cosine(warmup_steps=50),

@@ -12,6 +12,7 @@ from didact.batching import BatchPlan
 from didact.evaluating import LearnerState
 from didact.loading import Steps
 from didact.randomness import generator
+from didact_distill import EMATeacher
 from didact_stores import Record
 from didact_stores.ingest.writing import write_store
 from didact_text import TokenEmbeddings
@@ -23,6 +24,7 @@ from didact_views import (
     MultiViewAugmentation,
     Projected,
     StudentProjections,
+    TeacherProjections,
     ZeroShot,
 )
 from didact_vision import Images, Patches
@@ -132,6 +134,12 @@ def test_projections_of_different_widths_are_refused(store):
     whole = clip(store, **{"backbone.1.projector.out": 6})
     with pytest.raises(SpecError, match="their widths are 8, 6"):
         build_learner(whole)
+
+
+def test_a_teacher_of_one_network_is_refused(store):
+    teacher = EMATeacher(share="nothing")
+    with pytest.raises(SpecError, match="EMATeacher averages one network, and the views of the samples have 2"):
+        build_learner(clip(store, targets=TeacherProjections(teacher=teacher)))
 
 
 def test_zero_shot_accuracy_is_that_of_the_nearest_caption(store):
