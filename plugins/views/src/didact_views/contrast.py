@@ -147,7 +147,7 @@ class InfoNCEModule(ObjectiveModule):
 
     @torch.no_grad()
     def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float | Tensor]:
-        """Replaces the oldest entries of the queue by the targets of this step, of all processes."""
+        """Replaces the oldest entries of the queue (K, P) by the targets of this step, of all processes."""
         if self.log_scale is not None:
             self.log_scale.clamp_(max=-math.log(LOWEST))
         if self._new and self.queue is not None and self.pointer is not None:

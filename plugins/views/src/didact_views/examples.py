@@ -50,6 +50,11 @@ even = views | {"source": TinySource(views=3)}  # Sinkhorn's targets of a sample
 
 def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
     """The examples of each component, by short name. Writes the store that a source reads to ``folder``."""
+    return _compared() | _paired(folder)
+
+
+def _paired(folder: Path) -> dict[str, Sequence[Example]]:
+    """The examples of images with captions, and of the objectives that compare them."""
     pictures = [_picture(index) for index in range(8)]
     write_store(folder / "images", ImageMedium.kind, ImageMedium.unit, pictures)
     captioned = CaptionedImages(images=Images(store=str(folder / "images"), size=8))
@@ -60,6 +65,38 @@ def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
         "backbone": (projected, projected),
         "targets": flow,
     }
+    return {
+        "info-nce": [
+            Example(
+                spec=InfoNCE(candidates="views", temperature=0.1),
+                backbone=projected,
+                targets=flow,
+                learns=True,
+                **views,
+            ),
+            Example(
+                spec=InfoNCE(predictor=mlp, scale=0.4),
+                backbone=projected,
+                targets=TeacherProjections(teacher=TinyTeacher()),
+                **views,
+            ),
+            Example(
+                spec=InfoNCE(candidates=10),
+                backbone=projected,
+                targets=TeacherProjections(teacher=TinyTeacher(), symmetric=False),
+                **views,
+            ),
+            Example(spec=InfoNCE(temperature=0.07, learn_temperature=True), learns=True, **pairs),
+        ],
+        "captioned-images": [
+            Example(**pairs | {"spec": captioned, "files": {one.name: one.data for one in pictures[:3]}})
+        ],
+        "zero-shot": [Example(spec=ZeroShot(test=captioned), **pairs)],
+    }
+
+
+def _compared() -> dict[str, Sequence[Example]]:
+    """The examples of all other components."""
     return {
         "pixels": [Example(spec=Pixels(), source=NoiseSource(kind="image", axes=(3, 6, 5)))],
         "projected": [
@@ -94,28 +131,6 @@ def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
             Example(spec=predictor, backbone=projected, targets=TeacherProjections(teacher=TinyTeacher()), **views)
             for predictor in (NegativeCosineSimilarity(hidden=8), cosine)
         ],
-        "info-nce": [
-            Example(
-                spec=InfoNCE(candidates="views", temperature=0.1),
-                backbone=projected,
-                targets=flow,
-                learns=True,
-                **views,
-            ),
-            Example(
-                spec=InfoNCE(predictor=mlp, scale=0.4),
-                backbone=projected,
-                targets=TeacherProjections(teacher=TinyTeacher()),
-                **views,
-            ),
-            Example(
-                spec=InfoNCE(candidates=10),
-                backbone=projected,
-                targets=TeacherProjections(teacher=TinyTeacher(), symmetric=False),
-                **views,
-            ),
-            Example(spec=InfoNCE(temperature=0.07, learn_temperature=True), learns=True, **pairs),
-        ],
         "sigreg": [Example(spec=SIGReg(directions=8), backbone=projected, targets=flow, learns=True, **views)],
         "vicreg": [Example(spec=VICReg(), backbone=projected, targets=flow, learns=True, **views)],
         "prototype-cross-entropy": [
@@ -129,10 +144,6 @@ def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
         "view-recipe": [Example(spec=ViewRecipe())],
         "mlp": [Example(spec=MLP(hidden=8, out=6)), Example(spec=MLP(layers=1, norm="none"))],
         "prototype-head": [Example(spec=PrototypeHead()), Example(spec=PrototypeHead(norm="batch"))],
-        "captioned-images": [
-            Example(**pairs | {"spec": captioned, "files": {one.name: one.data for one in pictures[:3]}})
-        ],
-        "zero-shot": [Example(spec=ZeroShot(test=captioned), **pairs)],
     }
 
 

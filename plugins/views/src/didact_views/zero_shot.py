@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import attrs
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,7 +56,7 @@ class ZeroShot(Evaluation):
         )
 
     def _right(
-        self, network: Network, samples: CaptionedSamples, images: tuple[np.ndarray, np.ndarray], state: RunState
+        self, network: Network, samples: CaptionedSamples, images: tuple[Tensor, Tensor], state: RunState
     ) -> int:
         """Counts the images of this process's share that are assigned to their class."""
         classes = torch.stack(
@@ -66,8 +65,8 @@ class ZeroShot(Evaluation):
         right = 0
         for first in range(state.world.rank * PER_BATCH, len(images[0]), state.world.size * PER_BATCH):
             chosen, labels = (of[first : first + PER_BATCH] for of in images)
-            found = _directions(network, 0, [samples.content(int(index)) for index in chosen], state)  # (B, P)
-            right += int(((found @ classes.T).argmax(1).cpu() == torch.from_numpy(labels)).sum())
+            found = _directions(network, 0, [samples.content(index) for index in chosen.tolist()], state)  # (B, P)
+            right += int(((found @ classes.T).argmax(1).cpu() == labels).sum())
         return right
 
     def _tokens(self, name: str) -> list[Tensor]:
@@ -101,20 +100,21 @@ def _class_captions(source: CaptionedImages, name: str) -> list[str]:
         ) from None
 
 
-def _labelled(samples: CaptionedSamples, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
+def _labelled(samples: CaptionedSamples, limit: int | None) -> tuple[Tensor, Tensor]:
     """Returns the indices (N,) int64 of the labelled images, and their classes (N,) int64.
 
     Raises:
         DataError: no image has a label.
     """
-    indices = np.flatnonzero(samples.labels >= 0) if samples.labels is not None else np.zeros(0, dtype=np.int64)
-    if samples.labels is None or not len(indices):
+    known = torch.tensor([] if samples.labels is None else samples.labels, dtype=torch.int64)
+    indices = (known >= 0).nonzero()[:, 0]
+    if not len(indices):
         raise DataError(
             f"none of the {len(samples.lengths)} images has a label",
             where="test",
             hint="ingest them with labels (`didact ingest --help`)",
         )
     # always seed 0, not the run's, so that two runs are evaluated on the same images
-    drawn = torch.randperm(len(indices), generator=generator(0, "zero-shot")).numpy()[:limit]
-    indices = indices[np.sort(drawn)]
-    return indices, np.ascontiguousarray(samples.labels[indices]).astype(np.int64)
+    drawn = torch.randperm(len(indices), generator=generator(0, "zero-shot"))[:limit]
+    indices = indices[drawn.sort().values]
+    return indices, known[indices]
