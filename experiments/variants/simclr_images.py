@@ -2,8 +2,10 @@
 
 Claim: a small Transformer learns by finding an image's other view among all views of the other images of a batch (Chen
     et al. 2020), without a teacher.
-Cost: TODO
-Expected: TODO
+Cost: 400 steps and the evaluations took 247 s of processor time on an AMD EPYC with bfloat16 instructions, with one
+    thread.
+Expected: accuracy in percent on 3 000 test images, one run with seed 0 and torch 2.14: linear 48.4 (random network
+    41.0, pixels 41.1), 20-NN 41.1 (27.1, 41.4).
 Command:
     didact ingest images cifar10_train.tar --label-from folder --out stores/cifar10-train
     didact ingest images cifar10_test.tar --label-from folder --out stores/cifar10-test
