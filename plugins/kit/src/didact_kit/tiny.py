@@ -58,7 +58,9 @@ class TinyEncoder(FeatureEncoder):
         return Layout(tuple(size[1:]))
 
     def build(self, signal: Signal) -> TinyEncoderModule:
-        assert signal.axes[0] is not None
+        if len(signal.axes) not in (2, 3) or signal.axes[0] is None:
+            what = f"TinyEncoder reads columns (F, T) or (F, H, W) with a fixed F, got axes {signal.axes}"
+            raise SpecError(what, hint="use the source's own encoder")
         return TinyEncoderModule(signal.axes[0], self.width, self.class_token)
 
 
@@ -94,7 +96,9 @@ class TinyWords(FeatureEncoder):
         return Layout(tuple(size))
 
     def build(self, signal: Signal) -> TinyWordsModule:
-        assert signal.vocabulary is not None
+        if signal.vocabulary is None or len(signal.axes) != 1:
+            what = f"TinyWords reads ids (T,), got {signal.kind} with axes {signal.axes}"
+            raise SpecError(what, hint="use the source's own encoder")
         return TinyWordsModule(signal.vocabulary, self.width)
 
 
