@@ -136,7 +136,7 @@ def _require_size(name: str, model: Any, image: Tensor) -> None:
             model.eval().forward_features(image)
     except Exception as error:  # each model has its own requirements and errors
         raise SpecError(
-            f"{name} cannot read images of {image.shape[2]} × {image.shape[3]}: {error}",
+            f"TimmModel(name={name!r}) cannot read images of {image.shape[2]} × {image.shape[3]}: {error}",
             where="name",
             hint="choose another model, or set the source's size to a multiple of the model's patch",
         ) from error
