@@ -44,7 +44,6 @@ INNER = {
     "didact.cli.progress",
     "didact.cli.run",
     "didact.loop.engine",
-    "didact.evaluating",
     "didact.loop.faults",
     "didact.loop.trainer",
     "didact.optimization",

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from didact.loop.faults import Moments, standard_deviation
-from didact.record.reading import read_metrics
+from didact.record.folder import read_metrics
 from didact.record.recorder import Recorder
 
 

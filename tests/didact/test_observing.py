@@ -16,8 +16,8 @@ from PIL import Image
 
 from didact import Audio, Report, RunError, hookimpl
 from didact.machine.disk import append_line
+from didact.record.folder import read_lines, read_metrics
 from didact.record.observers import Observers
-from didact.record.reading import read_lines, read_metrics
 from didact.record.recorder import Recorder
 
 

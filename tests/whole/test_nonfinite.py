@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from didact import RunError, SpecError, hookimpl, run
 from didact.loop.trainer import Trainer
-from didact.record.reading import decided_by_the_seed, read_metrics
+from didact.record.folder import decided_by_the_seed, read_metrics
 from didact_doctor.bundle import read_bundle
 
 FAULTS = {

@@ -17,7 +17,7 @@ from didact import SpecError, run
 from didact.experiment_file import load_experiment
 from didact.record import RunFolder, RunRecord
 from didact.record.checkpoint import _write_index, all_complete
-from didact.record.reading import read_lines, read_metrics
+from didact.record.folder import read_lines, read_metrics
 
 PLUGIN = '''
 from __future__ import annotations

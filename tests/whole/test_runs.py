@@ -15,7 +15,7 @@ from didact import DidactError, Learner, Observer, Report, RunError, hookimpl, r
 from didact.experiment_file import load_experiment
 from didact.record import RunRecord
 from didact.record.checkpoint import all_complete
-from didact.record.reading import read_metrics
+from didact.record.folder import read_metrics
 from didact_distill import LatentRegression, LinearHead
 from didact_evaluate import RepresentationMetrics
 from didact_stores import Record

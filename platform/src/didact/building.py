@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from didact.contracts.network import Network
 from didact.errors import SpecError, of_field
 from didact.experiment import Experiment
 from didact.fitting import require_fit
-from didact.learner import Learner, named_tensors
+from didact.learner import Learner, differences, named_tensors
 from didact.optimization import freeze
 from didact.randomness import seeded
 from didact.tensors import Signal
-
-SHOWN = 3  # number of tensors that an error names; the others are counted
 
 
 def build_network(experiment: Experiment) -> Network:
@@ -75,7 +71,7 @@ def _take_over(pretrained: Network, network: Network) -> None:
     """Copies the weights of one network into another; all tensors must agree in name and shape.
 
     Raises:
-        SpecError: names or shapes differ; the error lists the first differences.
+        SpecError: names or shapes differ; see `differences`.
     """
     for there, here in zip(pretrained.all(), network.all(), strict=False):
         if there.signal.coding != here.signal.coding:
@@ -84,28 +80,12 @@ def _take_over(pretrained: Network, network: Network) -> None:
                 where="run",
                 hint="use the source's settings from the other run's experiment.json",
             )
-    theirs, mine = dict(named_tensors(pretrained)), dict(named_tensors(network))
-    shapes_there, shapes_here = ({name: tuple(tensor.shape) for name, tensor in one.items()} for one in (theirs, mine))
-    different = [
-        f"{name} {shapes_here[name]} is missing in the run" for name in shapes_here if name not in shapes_there
-    ]
-    different += [
-        f"{name} {shapes_there[name]} is in the run alone" for name in shapes_there if name not in shapes_here
-    ]
-    both = [name for name in shapes_here if name in shapes_there]
-    different += [
-        f"{name} is {shapes_there[name]} in the run and {shapes_here[name]} here"
-        for name in both
-        if shapes_there[name] != shapes_here[name]
-    ]
-    if different:
-        more = f"; and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
+    shapes = ({name: tuple(tensor.shape) for name, tensor in named_tensors(one)} for one in (pretrained, network))
+    if different := differences(*shapes):
         raise SpecError(
-            f"the weights are those of another network: {'; '.join(different[:SHOWN])}{more}",
+            f"the weights are those of another network: {different}",
             where="run",
             hint="use the encoder and backbone of the run's experiment.json, and samples of the same size where a "
             "tensor depends on it",
         )
-    with torch.no_grad():
-        for name, tensor in mine.items():
-            tensor.copy_(theirs[name])
+    network.load_state_dict(pretrained.state_dict())

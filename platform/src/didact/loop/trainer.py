@@ -22,7 +22,7 @@ from didact.experiment import Experiment
 from didact.learner import Learner, add_counts, named_tensors
 from didact.loading import StepBatch, load
 from didact.loop.engine import Engine, whole
-from didact.loop.faults import Faults, Moments, RollBack, Snapshot, ran_out_of_memory, standard_deviation
+from didact.loop.faults import Faults, RollBack, Snapshot, moments, ran_out_of_memory, standard_deviation
 from didact.loop.patience import Patience
 from didact.machine.devices import autocast, choose_precision, peak_memory
 from didact.machine.distributed import World
@@ -79,7 +79,7 @@ class Trainer:
         self.folder = folder.path
         self.faults.attach(folder, observers)
         self.patience.attach(folder, self.step)
-        meter = Meter(self.device)
+        meter, saving = Meter(self.device), training.intervals(self.experiment.evaluations)
         batches = load(self.experiment, plan, self.step, world=self.world, pin=self.device.type == "cuda")
         with closing(checkpoint.Writer(folder.checkpoints, training.retention, self.world)) as writer:
             stopping = self.world.any(bool(stop))
@@ -90,7 +90,7 @@ class Trainer:
                 with record_function("data wait"):
                     batch = next(batches)
                 metrics: dict[str, float] = {}
-                logged = _due(self.step + 1, training.log_every) or self.step + 1 in (1, training.steps)
+                logged = _due(self.step + 1, training.log_every, *saving) or self.step + 1 in (1, training.steps)
                 if self.faults.leaves_out(self.step + 1):
                     self.step += 1
                 else:
@@ -102,7 +102,7 @@ class Trainer:
                         self.faults.watch(self.step, metrics)
                 self._decide(metrics)
                 stopping = self.world.any(bool(stop))
-                saved = self.finished or stopping or _due(self.step, training.checkpoint_every)
+                saved = self.finished or stopping or _due(self.step, *saving)
                 if saved:
                     writer.begin(self.learner, self.optimizer, self.step, folder.experiment_data(), metrics)
                 if self.finished or (not stopping and _due(self.step, training.evaluate_every)):
@@ -131,7 +131,7 @@ class Trainer:
         counts = [learner.objective.num_targets(part) for part in batch.parts]
         num_targets = self.world.all_reduce_counts(add_counts(counts))
         self.optimizer.zero_grad(set_to_none=True)
-        self._moments: dict[str, list[Moments]] = {}
+        self._moments: dict[str, list[Tensor]] = {}
         after: Mapping[str, float | Tensor] = {}
         try:
             losses = [self._backward(part, num_targets, part is batch.parts[-1], logged) for part in batch.parts]
@@ -199,7 +199,7 @@ class Trainer:
         """
         self.patience.add(self.step, metrics)
         self.finished = self.step == self.experiment.training.steps
-        if self.experiment.training.patience is not None:
+        if self.patience.limit is not None:
             self.finished |= self.world.any(self.world.main and self.patience.exhausted)
 
     def _evaluated(self, evaluate: Callable[[int], Mapping[str, float]]) -> Mapping[str, float]:
@@ -220,7 +220,7 @@ class Trainer:
         shown = {"prediction": loss.predictions, "target": loss.targets} if logged else {}
         for name, values in shown.items():
             if values is not None:
-                self._moments.setdefault(name, []).append(Moments.of(values))
+                self._moments.setdefault(name, []).append(moments(values))
         return attrs.evolve(loss, predictions=None, targets=None)
 
     def _failure(
@@ -291,5 +291,5 @@ def announce(writer: checkpoint.Writer, observers: Observers, *, wait: bool) -> 
         observers.notify("checkpoint_written", step=written.step, folder=str(written.folder))
 
 
-def _due(step: int, every: int | None) -> bool:
-    return every is not None and step % every == 0
+def _due(step: int, *intervals: int | None) -> bool:
+    return any(every is not None and step % every == 0 for every in intervals)

@@ -31,7 +31,7 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 from torch.distributed.tensor import DTensor
 
 from didact.errors import RunError
-from didact.learner import named_tensors
+from didact.learner import differences, named_tensors
 from didact.machine.disk import digest, write_text, writing
 from didact.machine.distributed import PATIENCE, World
 from didact.optimization import named_optimizer_state, prepare_optimizer_state
@@ -195,12 +195,9 @@ def load(checkpoint: Checkpoint, learner: nn.Module, optimizer: torch.optim.Opti
         RunError: the checkpoint holds another network.
     """
     tensors = {name: tensor.detach() for name, tensor in named_tensors(learner)}
-    here = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    there = {name: tuple(tensor.size) for name, tensor in _metadata(checkpoint, LEARNER).items()}
-    different = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
-    if different:
-        shapes = f"{different[0]} is {there.get(different[0])} in it and {here.get(different[0])} in the experiment"
-        what = f"the checkpoint holds another network: {shapes} ({len(different)} such weights)"
+    theirs = {name: tuple(stored.size) for name, stored in _metadata(checkpoint, LEARNER).items()}
+    if different := differences(theirs, {name: tuple(tensor.shape) for name, tensor in tensors.items()}):
+        what = f"the checkpoint holds another network: {different}"
         hint = "build the experiment that the run's experiment.json describes"
         raise RunError(what, where=str(checkpoint.folder), hint=hint)
     _fill(tensors, checkpoint, LEARNER)

@@ -7,6 +7,7 @@ import datetime
 import fcntl
 import itertools
 import json
+import math
 import os
 import platform
 import shlex
@@ -191,6 +192,10 @@ class RunFolder:
                 reports[name] = Report(metrics=stored["metrics"])
         return reports
 
+    def evaluated(self) -> set[int]:
+        """Returns the steps that have the result of an evaluation."""
+        return {int(path.stem.rpartition("-")[2]) for path in (self.path / "evaluations").glob("*-*.json")}
+
     def environment(self) -> dict[str, Any]:
         """Returns the environment in which the run was last executed; nearly empty before the first step."""
         recorded: dict[str, Any] = self._read("environment.json") if (self.path / "environment.json").exists() else {}
@@ -257,6 +262,29 @@ def environment_of(device: torch.device, precision: torch.dtype) -> dict[str, An
         "command": sys.argv,
         "launch": launch(),
     }
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """Reads the metrics of a run, one dictionary for each logged step; values that were not finite are NaN.
+
+    If the process was killed while writing, the last line may be incomplete; such a line is left out.
+    """
+    lines = read_lines(folder / "metrics.jsonl")
+    return [{name: math.nan if value is None else value for name, value in line.items()} for line in lines]
+
+
+def decided_by_the_seed(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Returns the metrics of a step without times and memory, which differ between repetitions."""
+    return {name: value for name, value in metrics.items() if not name.startswith(("time/", "memory/"))}
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Reads a file of JSON lines, without lines that are incomplete because the machine crashed."""
+    read = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):
+            read.append(json.loads(line))
+    return read
 
 
 def _commit_of(source_file: Path | None) -> str | None:

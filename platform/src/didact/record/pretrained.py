@@ -49,7 +49,7 @@ class Origin:
         with of_field("weights.run"):
             try:
                 stored = checkpoint.of_step(folder.checkpoints, self.step)
-                return load_network(stored, folder.own_experiment(), self.network)
+                return load_learner(stored, folder.own_experiment()).evaluated(self.network)
             except SpecError as error:  # the error names a field of the other run's experiment
                 where = f"{folder.path / EXPERIMENT}, {error.where}"
                 raise RunError(error.what, where=where, hint=error.hint) from None
@@ -69,33 +69,22 @@ def find_origin(weights: Pretrained, begun: Mapping[str, Any] | None = None) -> 
     """
     with of_field("weights.run"):
         folder = RunFolder.open(Path(weights.run)).checkpoints
-    if begun is None:
-        with of_field("weights.run" if weights.step is None else "weights.step"):
-            stored = checkpoint.of_step(folder, weights.step)
+    step = weights.step if begun is None else begun["step"]
+    with of_field("weights.run" if weights.step is None else "weights.step"):
+        stored = checkpoint.of_step(folder, step)
     with of_field("weights.run"):
-        if begun is not None:
-            same = [one for one in checkpoint.all_complete(folder) if one.step == begun["step"]]
-            if not same or checkpoint.fingerprint_of(same[0]) != begun["digest"]:
-                raise RunError(
-                    f"the weights that this run started from are missing: {weights.run} has "
-                    f"{'another' if same else 'no'} checkpoint of step {begun['step']}",
-                    hint="restore that one, or start a run of its own: this one has no checkpoint to resume from",
-                )
-            stored = same[0]
-        elif weights.step is None:
+        if step is None:
             whole, damaged = checkpoint.newest_whole(folder)  # another run's damaged checkpoints are not renamed
             if whole is None:
                 raise damaged[0]
             stored = whole
         checkpoint.verify(stored)
         digest = checkpoint.fingerprint_of(stored)
+        if begun is not None and digest != begun["digest"]:
+            what = f"{weights.run} has another checkpoint of step {step} than the one that this run started from"
+            hint = "restore that one, or start a run of its own: this one has no checkpoint to resume from"
+            raise RunError(what, hint=hint)
     return Origin(run=weights.run, step=stored.step, network=weights.network, digest=digest)
-
-
-def load_network(stored: Checkpoint, experiment: Experiment, which: Literal["student", "teacher"]) -> Network:
-    """Loads a network from a checkpoint of an experiment; see `load_learner`. The ``teacher`` may be the student."""
-    learner = load_learner(stored, experiment)
-    return learner.network if which == "student" else learner.targets.evaluated_network(learner.network).eval()
 
 
 def load_learner(stored: Checkpoint, experiment: Experiment) -> Learner:

@@ -18,7 +18,7 @@ from didact.contracts.running import RunInfo
 from didact.experiment import Report
 from didact.hookspecs import hookimpl
 from didact.machine.disk import append_line, write_text, writing
-from didact.record.reading import read_lines
+from didact.record.folder import read_lines
 
 
 class Recorder:

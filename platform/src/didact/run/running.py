@@ -12,12 +12,11 @@ import attrs
 import torch
 
 from didact.batching import BatchPlan
-from didact.building import build_learner
+from didact.building import build_learner, build_network
 from didact.contracts.data import Samples
 from didact.contracts.running import RunInfo
 from didact.errors import RunError, of_field
-from didact.evaluating import LearnerState
-from didact.experiment import Experiment, Report
+from didact.experiment import Experiment, Report, RunState, metrics_of
 from didact.fitting import require_fields
 from didact.loading import Steps
 from didact.loop.trainer import Trainer
@@ -234,7 +233,8 @@ def _evaluate(
         RunError: an evaluation failed after the last step; before the last step, training continues without its result.
     """
     experiment, world, final = trainer.experiment, trainer.world, trainer.finished
-    state = LearnerState(experiment, trainer.gather(), trainer.device, trainer.precision, step, final, world)
+    learner, initial = trainer.gather(), partial(build_network, experiment)
+    state = RunState(experiment, learner, initial, trainer.device, trainer.precision, step, final, world)
     known = world.broadcast(folder.found(step, final) if world.main else {})  # from a process that was killed
     reports.update(known)
     failed: list[str] = []
@@ -258,7 +258,7 @@ def _evaluate(
             where=str(folder.path),
             hint=f"`didact resume {folder.path}` repeats what failed; its events.jsonl holds the tracebacks",
         )
-    found = {f"{name}/{metric}": value for name in reports for metric, value in reports[name].metrics.items()}
+    found = metrics_of(reports)
     warning = experiment.training.retention.unknown(found)
     if world.main and warning and warning not in observers.warnings:
         observers.warn(warning, step)

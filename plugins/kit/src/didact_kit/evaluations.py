@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
 
-from didact.evaluating import LearnerState
-from didact.experiment import Report
+from didact.building import build_network
+from didact.experiment import Report, RunState
 from didact_kit.closeness import assert_states, persistent, untouched_randomness
 from didact_kit.examples import Case
 from didact_kit.sources import check_audio
@@ -53,10 +54,11 @@ def _evaluate(case: Case) -> Report:
     return report
 
 
-def _state(case: Case) -> LearnerState:
+def _state(case: Case) -> RunState:
     learner = case.learner()
     case.spec.prepare(case.experiment)
-    return LearnerState(case.experiment, learner, torch.device("cpu"), torch.float32, step=0, finished=False)
+    initial, device = functools.partial(build_network, case.experiment), torch.device("cpu")
+    return RunState(case.experiment, learner, initial, device, torch.float32, step=0, finished=False)
 
 
 def _same(one: float, other: float | None) -> bool:
