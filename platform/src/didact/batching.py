@@ -29,10 +29,6 @@ class GlobalBatch:
     epoch: int
     samples: np.ndarray
 
-    def part(self, index: int, parts: int) -> np.ndarray:
-        """Returns the samples of part ``index`` of ``parts`` nearly equal, contiguous parts."""
-        return np.array_split(self.samples, parts)[index]
-
 
 class BatchPlan:
     """The order of all samples over a run.

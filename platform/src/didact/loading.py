@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import attrs
+import numpy as np
 import torch
 import torch.multiprocessing  # passes tensors between processes in shared memory
 from torch import Tensor
@@ -78,7 +79,8 @@ def collate(
     sizes = [content.shape[-1] for content in contents]
     padded = [torch.nn.functional.pad(content, (0, max(sizes) - content.shape[-1])) for content in contents]
     content = torch.stack(padded)  # (B, *axes)
-    layout = encoder.layout(tuple(content.shape[1:])) if len(set(sizes)) > 1 else layouts[0]
+    uneven = len(set(sizes)) > 1
+    layout = encoder.layout(tuple(content.shape[1:])) if uneven else layouts[0]
     held = torch.tensor([layout.positions for layout in layouts])  # (B,)
     padding = torch.arange(layout.positions) >= held[:, None]  # (B, T)
     mask = None
@@ -89,7 +91,6 @@ def collate(
         if batch_generator is not None:
             masks = masker.equalize(masks, generator=batch_generator)
         mask = BatchMask.collate(masks, layout.positions)
-    uneven = bool(padding.any()) or len(set(sizes)) > 1
     return View(
         content=content,
         layout=layout,
@@ -126,8 +127,8 @@ class Steps:
         size, rank = self.world.size, self.world.rank
         wanted = math.ceil(self.experiment.training.gradient_accumulation_steps / size)  # parts on this process
         count = max(1, min(wanted, len(batch.samples) // size))
-        own = range(rank * count, (rank + 1) * count)
-        parts = tuple(self._part(batch, batch.part(index, size * count).tolist(), index) for index in own)
+        samples, own = np.array_split(batch.samples, size * count), range(rank * count, (rank + 1) * count)
+        parts = tuple(self._part(batch, samples[index].tolist(), index) for index in own)
         views = [view for part in parts for view in part.views]
         cells = sum(view.content.shape[0] * view.layout.positions for view in views)
         return StepBatch(
@@ -159,9 +160,8 @@ class Steps:
             view = collate(of_view, encoder, masker if number in student else None, generators, together)
             keys = torch.tensor([key(seed, "step", number, step, sample) for sample in ids])
             views.append(attrs.evolve(view, keys=keys, student=number in student))
-        fields = {
-            name: join([opened.field(sample, name) for sample in ids]) for name in self.experiment.targets.fields()
-        }
+        wanted = self.experiment.targets.fields()
+        fields = {name: join([opened.field(sample, name) for sample in ids]) for name in wanted}
         return Batch(views=tuple(views), ids=torch.tensor(ids), key=key(seed, "batch", step), fields=fields)
 
 

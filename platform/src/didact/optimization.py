@@ -99,8 +99,7 @@ def drop_frozen_gradients(optimizer: torch.optim.Optimizer, step: int) -> None:
 
 def gradient_norm(learner: nn.Module) -> Tensor:
     """Returns the Euclidean norm of all gradients together, a scalar; not finite if any gradient is not finite."""
-    gradients = [parameter.grad for parameter in learner.parameters() if parameter.grad is not None]
-    return torch.nn.utils.get_total_norm(gradients)
+    return nn.utils.get_total_norm(one.grad for one in learner.parameters() if one.grad is not None)
 
 
 def named_optimizer_state(optimizer: torch.optim.Optimizer, learner: nn.Module) -> Iterator[tuple[str, Tensor]]:

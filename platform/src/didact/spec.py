@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from didact.errors import SpecError, did_you_mean, inside
+from didact.errors import SpecError, did_you_mean, inside, of_field
 from didact.renamed import FIELDS
 
 Read = Callable[[str, Any, str, str], Any]  # (text, type, place, field's documentation) -> value
@@ -123,10 +123,8 @@ def evolve(spec: SpecT, changes: Mapping[str, Any], read: Read | None = None, wh
             raise _unknown(cls, [name], hints, place)
         text = field_documentation(cls).get(name, "")
         values[name] = _change(getattr(spec, name), inner, hints[name], place, read, text)
-    try:
+    with of_field(where):
         return attrs.evolve(spec, **values)
-    except SpecError as error:
-        raise SpecError(error.what, where=inside(where, error.where), hint=error.hint) from None
 
 
 def field_documentation(cls: type) -> dict[str, str]:

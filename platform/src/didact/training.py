@@ -50,49 +50,6 @@ class BatchSize(Spec):
 
 
 @attrs.frozen(kw_only=True)
-class Retention:
-    """The rule for keeping checkpoints. It depends only on what is on disk, so a restart does not change the result.
-
-    Attributes:
-        last: number of the newest checkpoints to keep.
-        every: also keep the checkpoints of steps that are multiples of this; None keeps none of them.
-        best: also keep the checkpoint with the highest value of this metric; a minus before the name prefers the
-            lowest. Among equal values, the newer one is kept; checkpoints without a value are ignored. None keeps none.
-    """
-
-    last: int
-    every: int | None = None
-    best: str | None = None
-
-    def keeps(self, checkpoints: Mapping[int, Mapping[str, float]]) -> set[int]:
-        """Returns the steps of the checkpoints to keep; ``checkpoints`` maps each step to its known metrics."""
-        kept = set(sorted(checkpoints)[-self.last :])
-        if self.every is not None:
-            kept |= {step for step in checkpoints if step % self.every == 0}
-        values = {step: self.value(metrics) for step, metrics in checkpoints.items()}
-        known = [(value, step) for step, value in values.items() if not math.isnan(value)]
-        return kept | {max(known)[1]} if known else kept
-
-    @property
-    def metric(self) -> str:
-        """The name of the metric in ``best``; empty without one."""
-        return (self.best or "").removeprefix("-")
-
-    def value(self, metrics: Mapping[str, float]) -> float:
-        """Returns the value of ``best`` in some metrics, negated if the lowest is preferred; NaN if there is none."""
-        value = metrics.get(self.metric, math.nan)
-        return -value if (self.best or "").startswith("-") else value
-
-    def unknown(self, found: Collection[str]) -> str | None:
-        """Returns a warning if ``best`` is a metric that its evaluation did not report; otherwise None."""
-        names = [metric for metric in found if metric.partition("/")[0] == self.metric.partition("/")[0]]
-        if not names or self.metric in names:
-            return None
-        near = did_you_mean(self.metric, names)
-        return f"no checkpoint is kept for training.keep_best={self.best}, which no evaluation reports: {near}"
-
-
-@attrs.frozen(kw_only=True)
 class Training(Spec):
     """The training settings of an experiment.
 
@@ -176,9 +133,28 @@ class Training(Spec):
             self.require(getattr(self, field) is None or getattr(self, field) >= 1, field, "at least 1, or None")
 
     @property
-    def retention(self) -> Retention:
-        """The rule for keeping checkpoints."""
-        return Retention(last=self.keep_checkpoints, every=self.keep_every, best=self.keep_best)
+    def best_metric(self) -> str:
+        """The name of the metric in ``keep_best``; empty without one."""
+        return (self.keep_best or "").removeprefix("-")
+
+    def keeps(self, steps: Collection[int], values: Mapping[int, float]) -> set[int]:
+        """Returns the steps of the checkpoints to keep.
+
+        Args:
+            steps: the steps that have a checkpoint.
+            values: the values of ``keep_best`` by step; higher is better. Among equal ones, the newer is kept.
+        """
+        best = [(values[step], step) for step in steps if values.get(step, -math.inf) > -math.inf]
+        regular = {step for step in steps if self.keep_every and step % self.keep_every == 0}
+        return {*sorted(steps)[-self.keep_checkpoints :], *regular, *([max(best)[1]] if best else [])}
+
+    def unknown_best(self, found: Collection[str]) -> str | None:
+        """Returns a warning if ``keep_best`` is a metric that its evaluation did not report; otherwise None."""
+        names = [metric for metric in found if metric.partition("/")[0] == self.best_metric.partition("/")[0]]
+        if not names or self.best_metric in names:
+            return None
+        near = did_you_mean(self.best_metric, names)
+        return f"no checkpoint is kept for training.keep_best={self.keep_best}, which no evaluation reports: {near}"
 
     def intervals(self, evaluations: Collection[str]) -> tuple[int, ...]:
         """Returns the intervals, in steps, of the checkpoints: those to write, and those that may have to be kept.
@@ -189,7 +165,7 @@ class Training(Spec):
         Raises:
             SpecError: a field needs another one, which is None.
         """
-        evaluated, patient = self.retention.metric.partition("/")[0] in evaluations, self.patience is not None
+        evaluated, patient = self.best_metric.partition("/")[0] in evaluations, self.patience is not None
         for field, other, needed in (
             ("nonfinite", "checkpoint_every", self.nonfinite == "rollback"),  # to go back to
             ("keep_best", "checkpoint_every", self.keep_best is not None and not evaluated),

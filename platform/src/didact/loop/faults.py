@@ -232,7 +232,8 @@ def standard_deviation(parts: Sequence[Tensor], world: World | None = None) -> T
     world = world if world is not None else World()
     count, total, squares = world.all_reduce(torch.stack(list(parts)).sum(0))  # (D,) each
     deviations = (squares - total.square() / count.clamp(min=1)).clamp(min=0)
-    return (deviations / (count - 1).clamp(min=1) + 1e-6).sqrt().mean().float()
+    mean: Tensor = (deviations / (count - 1).clamp(min=1) + 1e-6).sqrt().mean()
+    return mean.float()
 
 
 def ran_out_of_memory(error: Exception) -> bool:

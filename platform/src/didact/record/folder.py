@@ -69,16 +69,15 @@ class RunFolder:
         folder = cls(path)
         with writing("the run's folder", path, hint=ELSEWHERE):
             path.mkdir(parents=True, exist_ok=True)
-        with folder.locked():  # two runs of one name may start in the same second
-            if (path / EXPERIMENT).exists():
-                hint = f"resume it with `didact resume {shlex.quote(str(path))}`, or choose another folder with --out"
-                raise RunError("there is a run in this folder already", where=str(path), hint=hint)
-            if source_file is not None:
-                with writing("the run's folder", path, hint=ELSEWHERE):
+            with folder.locked():  # two runs of one name may start in the same second
+                if (path / EXPERIMENT).exists():
+                    hint = f"resume it with `didact resume {shlex.quote(str(path))}`, or choose another one with --out"
+                    raise RunError("there is a run in this folder already", where=str(path), hint=hint)
+                if source_file is not None:
                     shutil.copyfile(source_file, path / "experiment.py")
-            folder.write("overrides.json", dict(overrides or {}))
-            folder.write("environment.json", {"commit": _commit_of(source_file), "launch": launch()})
-            folder.write(EXPERIMENT, registry().data_of(experiment))  # last, because it marks the folder as a run's
+                folder.write("overrides.json", dict(overrides or {}))
+                folder.write("environment.json", {"commit": _commit_of(source_file), "launch": launch()})
+                folder.write(EXPERIMENT, registry().data_of(experiment))  # last: it marks the folder as a run's
         return folder
 
     @classmethod
@@ -243,7 +242,7 @@ def new_folder(parent: Path, experiment: Experiment) -> Path:
         if mine:
             return mine[-1]
     moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    names = itertools.chain([moment], (f"{moment}-{attempt}" for attempt in itertools.count(2)))
+    names = (f"{moment}-{attempt}" if attempt > 1 else moment for attempt in itertools.count(1))
     return next(place / name for name in names if not (place / name).exists())
 
 

@@ -12,12 +12,11 @@ import attrs
 import torch
 
 from didact.batching import BatchPlan
-from didact.building import build_learner, build_network
+from didact.building import build_learner, build_network, require_fields
 from didact.contracts.data import Samples
 from didact.contracts.running import RunInfo
 from didact.errors import RunError, of_field
 from didact.experiment import Experiment, Report, RunState, metrics_of
-from didact.fitting import require_fields
 from didact.loading import Steps
 from didact.loop.trainer import Trainer
 from didact.machine.devices import choose_device
@@ -259,7 +258,7 @@ def _evaluate(
             hint=f"`didact resume {folder.path}` repeats what failed; its events.jsonl holds the tracebacks",
         )
     found = metrics_of(reports)
-    warning = experiment.training.retention.unknown(found)
+    warning = experiment.training.unknown_best(found)
     if world.main and warning and warning not in observers.warnings:
         observers.warn(warning, step)
     return found
