@@ -225,7 +225,7 @@ def test_observers_are_told_of_every_run_and_of_the_comparison(project, didact):
     done = didact(*COMMAND)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = (project / "notes.txt").read_text().splitlines()
-    assert lines[-1] == "{'study': 'toys'} comparison ['curves', 'effects'] ['table']"
+    assert lines[-1] == "{'study': 'toys'} comparison ['curves.png', 'effects.png', 'table.txt']"
     assert len([line for line in lines if "judge" in line]) == 9
 
 

@@ -40,7 +40,6 @@ from .schedules import Cosine as Cosine
 from .schedules import Schedule as Schedule
 from .spec import Spec as Spec
 from .tensors import Attention as Attention
-from .tensors import Audio as Audio
 from .tensors import BackboneOutput as BackboneOutput
 from .tensors import Batch as Batch
 from .tensors import BatchMask as BatchMask

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 
 import attrs
 import torch
-from torch import Tensor
 
 from didact.contracts.data import Source
 from didact.contracts.network import Backbone, FeatureEncoder, Masker, Network
@@ -20,7 +19,7 @@ from didact.machine.distributed import World
 from didact.randomness import seeded
 from didact.serialization import fingerprint
 from didact.spec import Spec
-from didact.tensors import Audio, Batch, Loss, StudentPass, Target, move
+from didact.tensors import Batch, Loss, StudentPass, Target, move
 from didact.training import Training
 
 # fields that do not affect the weights, or only affect how they are computed
@@ -126,15 +125,12 @@ class Report:
 
     Attributes:
         metrics: ``name → value``; the run prefixes each name with the evaluation's name in the experiment.
-        images: ``name → (H, W, 3) uint8``.
-        texts: ``name → text``, Markdown or plain.
-        audio: ``name → audio``.
+        files: ``name → content``; images, texts and audio to keep. A name ends in its format: ``inputs.png``,
+            ``table.txt`` (UTF-8, Markdown or plain), ``sound-1.wav``.
     """
 
     metrics: Mapping[str, float]
-    images: Mapping[str, Tensor] = attrs.field(factory=dict, eq=False)
-    texts: Mapping[str, str] = attrs.field(factory=dict)
-    audio: Mapping[str, Audio] = attrs.field(factory=dict, eq=False)
+    files: Mapping[str, bytes] = attrs.field(factory=dict)
 
 
 def metrics_of(reports: Mapping[str, Report]) -> dict[str, float]:

@@ -21,7 +21,7 @@ NAMES = {  # of classes and functions
     "Context": "BackboneOutput",
     "Collect": "HiddenState",
     "Subject": "RunState",
-    "Sound": "Audio",
+    "Sound": "Source.audio",
     "Medium": "didact_stores.Medium",
     "Record": "didact_stores.Record",
     "CosinePrediction": "NegativeCosineSimilarity",

@@ -6,13 +6,9 @@ import datetime
 import json
 import math
 import shutil
-import struct
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from didact.contracts.running import RunInfo
 from didact.experiment import Report
@@ -52,12 +48,9 @@ class Recorder:
     @hookimpl
     def evaluation_finished(self, step: int, name: str, report: Report, final: bool) -> None:
         folder = self.evaluations / f"{_file_name(name)}-{step:08d}"
-        files = {f"{title}.png": png(pixels) for title, pixels in report.images.items()}
-        files |= {f"{title}.wav": audio.wav() for title, audio in report.audio.items()}
-        files |= {f"{title}.txt": f"{text}\n".encode() for title, text in report.texts.items()}
         with writing(f"the result of {name}", folder):
             self.evaluations.mkdir(exist_ok=True)
-            for title, content in files.items():
+            for title, content in report.files.items():
                 folder.mkdir(exist_ok=True)
                 (folder / _file_name(title)).write_bytes(content)
         found = {"step": step, "evaluation": name, "spec": self._specs.get(name), "final": final}
@@ -95,14 +88,3 @@ class Recorder:
 def _file_name(name: str) -> str:
     """Converts a name ``group/name`` to a file name."""
     return name.replace("/", "-")
-
-
-def png(pixels: Tensor) -> bytes:
-    """Encodes an image (H, W, 3) uint8 as a PNG file (ISO/IEC 15948)."""
-    height, width, _ = pixels.shape
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels.cpu().contiguous().numpy())  # filter 0 (none), then the row
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits for each of red, green and blue
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
