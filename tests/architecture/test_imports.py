@@ -52,7 +52,6 @@ INNER = {
     "didact.record.observers",
     "didact.record.pretrained",
     "didact.record.reading",
-    "didact.record.recorder",
     "didact.run.running",
 }
 # which plugins build on others; each one's README says why

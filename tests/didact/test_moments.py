@@ -9,7 +9,7 @@ import torch
 
 from didact.loop.faults import moments, standard_deviation
 from didact.record.folder import read_metrics
-from didact.record.recorder import Recorder
+from didact.record.observers import Recorder
 
 
 def by_definition(values: torch.Tensor) -> torch.Tensor:

@@ -13,8 +13,7 @@ import pytest
 from didact import Report, RunError, hookimpl
 from didact.machine.disk import append_line
 from didact.record.folder import read_lines, read_metrics
-from didact.record.observers import Observers
-from didact.record.recorder import Recorder
+from didact.record.observers import Observers, Recorder
 
 
 def info(step: int) -> Any:

@@ -14,8 +14,35 @@ from didact.contracts.running import Study
 from didact.errors import DidactError, did_you_mean
 from didact.experiment import Experiment
 from didact.plugins import registry
-from didact.renamed import NAMES
 from didact.serialization import override
+
+NAMES = {  # of classes and functions of earlier commits, with their replacements
+    "samples": "BatchSize.samples",
+    "seconds": "BatchSize.seconds",
+    "tokens": "BatchSize.tokens",
+    "Context": "BackboneOutput",
+    "Collect": "HiddenState",
+    "Subject": "RunState",
+    "Sound": "Source.audio",
+    "Medium": "didact_stores.Medium",
+    "Record": "didact_stores.Record",
+    "CosinePrediction": "NegativeCosineSimilarity",
+    "TriStage": "didact_distill.TriStage",
+    "TeacherSummaries": "TeacherProjections",
+    "StudentSummaries": "StudentProjections",
+    "DistortedViews": "MultiViewAugmentation",
+    "Pictures": "Visualizations",
+    "Health": "RepresentationMetrics",
+    "CellMasker": "RandomMasker",
+    "Descriptor": "TargetFeature",
+    "DescriptorTargets": "FeatureTargets",
+    "span": "torch.profiler.record_function",
+    **{name: f"didact.placing.{name}" for name in ("corrupt", "drop", "prepend", "repeat")},
+    "restore": "didact_distill.restoring.restore",
+    **{name: f"didact_ablate.{name}" for name in ("experiment_in", "RunFinder", "close")},
+    "Augmentation": "didact_vision.Augmentation",
+    "sincos_positions": "didact_transformer.sincos.sincos_positions",
+}
 
 
 def load_experiment(reference: str, settings: Sequence[str] = ()) -> tuple[Experiment, Path]:

@@ -43,7 +43,7 @@ COMPONENTS, COMMANDS, EXAMPLES = "didact_components", "didact_commands", "didact
 OWN_COMMANDS = {
     "run": "didact.cli.run:run_command",
     "resume": "didact.cli.run:resume_command",
-    "plugins": "didact.cli.plugins:plugins_command",
+    "plugins": "didact.cli:plugins_command",
 }
 OWN = {  # the core's own components
     "constant": "didact.schedules:Constant",

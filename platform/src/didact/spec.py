@@ -19,9 +19,20 @@ from typing import TYPE_CHECKING, Any, Self
 import attrs
 
 from didact.errors import SpecError, did_you_mean, inside, of_field
-from didact.renamed import FIELDS
 
 Read = Callable[[str, Any, str, str], Any]  # (text, type, place, field's documentation) -> value
+FIELDS = {  # of earlier commits, with their replacements; ``Class.field`` where other classes have such a field
+    **{f"Training.{name}": f"optimizer.{name}" for name in ("learning_rate", "weight_decay", "betas", "epsilon")},
+    "micro_batches": "gradient_accumulation_steps",
+    "recompute": "activation_checkpointing",
+    "clip_norm": "max_grad_norm",
+    "workers": "num_workers",
+    "parallel": "strategy",
+    "decay_vectors": "no field any more: modules name what is not decayed in `no_weight_decay()`",
+    "course": "schedule",
+    "shares": "share",
+    "descriptor": "feature",
+}
 
 
 class FrozenDict(Mapping[Any, Any]):

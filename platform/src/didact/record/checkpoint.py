@@ -66,11 +66,8 @@ class Writer:
 
     All processes of the run must call ``begin`` and ``close`` together.
 
-    Args:
-        folder: the folder of the checkpoints.
-        world: the processes of the run.
-        keeps: returns the steps of the checkpoints to keep, given the steps of all; by default, all.
-        written: called with each complete checkpoint, by ``begin``, ``finish`` or ``prune``.
+    ``keeps`` returns the steps of the checkpoints to keep, given the steps of all. ``written`` is called with each
+    complete checkpoint, in ``begin``, ``finish`` or ``prune``.
     """
 
     def __init__(

@@ -26,8 +26,8 @@ from didact.experiment import Experiment, Report, continues
 from didact.machine.disk import digest, write_text, writing
 from didact.machine.distributed import launch, restarts
 from didact.plugins import registry
-from didact.renamed import FIELDS
 from didact.serialization import fingerprint
+from didact.spec import FIELDS
 
 EXPERIMENT = "experiment.json"
 ASSETS, DIGESTS = "assets", "digests.json"

@@ -69,21 +69,24 @@ def find_origin(weights: Pretrained, begun: Mapping[str, Any] | None = None) -> 
     """
     with of_field("weights.run"):
         folder = RunFolder.open(Path(weights.run)).checkpoints
-    step = weights.step if begun is None else begun["step"]
-    with of_field("weights.run" if weights.step is None else "weights.step"):
-        stored = checkpoint.of_step(folder, step)
+    if begun is None:
+        with of_field("weights.run" if weights.step is None else "weights.step"):
+            stored = checkpoint.of_step(folder, weights.step)
     with of_field("weights.run"):
-        if step is None:
+        if begun is not None:
+            same = [one for one in checkpoint.all_complete(folder) if one.step == begun["step"]]
+            if not same or checkpoint.fingerprint_of(same[0]) != begun["digest"]:
+                what = f"{weights.run} has {'another' if same else 'no'} checkpoint of step {begun['step']}"
+                hint = "restore that one, or start a run of its own: this one has no checkpoint to resume from"
+                raise RunError(f"the weights that this run started from are missing: {what}", hint=hint)
+            stored = same[0]
+        elif weights.step is None:
             whole, damaged = checkpoint.newest_whole(folder)  # another run's damaged checkpoints are not renamed
             if whole is None:
                 raise damaged[0]
             stored = whole
         checkpoint.verify(stored)
         digest = checkpoint.fingerprint_of(stored)
-        if begun is not None and digest != begun["digest"]:
-            what = f"{weights.run} has another checkpoint of step {step} than the one that this run started from"
-            hint = "restore that one, or start a run of its own: this one has no checkpoint to resume from"
-            raise RunError(what, hint=hint)
     return Origin(run=weights.run, step=stored.step, network=weights.network, digest=digest)
 
 

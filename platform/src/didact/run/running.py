@@ -24,9 +24,8 @@ from didact.machine.distributed import SharedError, World, joined, require_gpus,
 from didact.machine.processes import stop_requests
 from didact.plugins import registry
 from didact.record.folder import RunFolder, environment_of
-from didact.record.observers import RECORDER, Observers
+from didact.record.observers import RECORDER, Observers, Recorder
 from didact.record.pretrained import Origin, find_origin
-from didact.record.recorder import Recorder
 from didact.run.recovery import fit, restore_newest
 from didact.serialization import override
 
