@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from didact.record import RunRecord, find_runs
+from didact.record import RunRecord
 from didact.record.folder import read_metrics
+from didact_ablate import find_runs
 from didact_ablate.records import cost_of
 
 pytestmark = pytest.mark.xdist_group("study")  # one of them is run once for all

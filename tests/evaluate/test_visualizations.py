@@ -26,10 +26,10 @@ def _report(world, spec=None, **changes):
 
 
 def _pictures(world, spec=None, **changes):
-    return _drawn(_report(world, spec, **changes))
+    return _decoded(_report(world, spec, **changes))
 
 
-def _drawn(report) -> dict[str, Tensor]:
+def _decoded(report) -> dict[str, Tensor]:
     """The images of a report, decoded."""
     images = {name: Image.open(io.BytesIO(file)) for name, file in report.files.items() if name.endswith(".png")}
     return {name.removesuffix(".png"): torch.from_numpy(np.array(image)) for name, image in images.items()}
@@ -100,7 +100,7 @@ def test_a_method_without_masks_shows_its_views_alone(world):
     state = world.Judged(world.experiment())
     state.experiment = attrs.evolve(state.experiment, masker=None)
     report = Visualizations(samples=3, pool=16).evaluate(state)
-    images = _drawn(report)
+    images = _decoded(report)
     assert set(images) == {"inputs", "features"}
     for index in range(3):
         assert len(_found(images["inputs"], _plain(world, state.experiment.source, index))) == 1

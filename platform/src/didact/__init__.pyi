@@ -13,7 +13,6 @@ from .contracts.optimizer import Optimizer as Optimizer
 from .contracts.optimizer import ParameterGroup as ParameterGroup
 from .contracts.running import RunInfo as RunInfo
 from .contracts.running import StepFailure as StepFailure
-from .contracts.running import Study as Study
 from .contracts.targets import Objective as Objective
 from .contracts.targets import ObjectiveModule as ObjectiveModule
 from .contracts.targets import TargetBuilder as TargetBuilder

@@ -72,12 +72,10 @@ def require_fields(experiment: Experiment, found: Mapping[str, Field]) -> None:
             hint = did_you_mean(name, found) if found else "ingest the samples with labels, or use other targets"
             raise SpecError(what, where="targets", hint=hint)
         if wanted != found[name]:
-            raise SpecError(
-                f"{builder} expects the field {name!r} with {_described(wanted)}, and the samples of {source} have it "
-                f"with {_described(found[name])}",
-                where="targets",
-                hint="describe the field in the target builder as the samples have it",
-            )
+            has = f"the samples of {source} have it with {_described(found[name])}"
+            what = f"{builder} expects the field {name!r} with {_described(wanted)}, and {has}"
+            hint = "describe the field in the target builder as the samples have it"
+            raise SpecError(what, where="targets", hint=hint)
 
 
 def _network_of(experiment: Experiment, view: int, *, signal: Signal, others: Sequence[Network] = ()) -> Network:
@@ -102,19 +100,12 @@ def _take_over(pretrained: Network, network: Network) -> None:
     """
     for there, here in zip(pretrained.all(), network.all(), strict=False):
         if there.signal.coding != here.signal.coding:
-            raise SpecError(
-                f"the weights were trained on {there.signal.coding}, and the source gives {here.signal.coding}",
-                where="run",
-                hint="use the source's settings from the other run's experiment.json",
-            )
+            what = f"the weights were trained on {there.signal.coding}, and the source gives {here.signal.coding}"
+            raise SpecError(what, where="run", hint="use the source's settings from the other run's experiment.json")
     shapes = ({name: tuple(tensor.shape) for name, tensor in named_tensors(one)} for one in (pretrained, network))
     if different := differences(*shapes):
-        raise SpecError(
-            f"the weights are those of another network: {different}",
-            where="run",
-            hint="use the encoder and backbone of the run's experiment.json, and samples of the same size where a "
-            "tensor depends on it",
-        )
+        hint = "use the run's encoder and backbone (experiment.json), and samples of the size that a tensor depends on"
+        raise SpecError(f"the weights are those of another network: {different}", where="run", hint=hint)
     network.load_state_dict(pretrained.state_dict())
 
 
@@ -126,19 +117,14 @@ def _require_fit(experiment: Experiment) -> None:
         if masker is not None:
             _require_corruptions(masker, encoder, backbone)
         if None in signal.axes and not experiment.source.crops and not backbone.supports_padding:
-            raise SpecError(
-                f"{_name(experiment.source)} gives samples of different lengths, which are padded to the longest, "
-                f"and {_name(backbone)} does not support padding",
-                where="backbone",
-                hint="use samples of one size, or a backbone that supports padding, such as a Transformer",
-            )
+            pads = f"{_name(experiment.source)} gives samples of different lengths, which are padded to the longest"
+            what = f"{pads}, and {_name(backbone)} does not support padding"
+            hint = "use samples of one size, or a backbone that supports padding, such as a Transformer"
+            raise SpecError(what, where="backbone", hint=hint)
     maskers = experiment.masker if isinstance(experiment.masker, tuple) else (experiment.masker,)
     if experiment.objective.requires_masks and not any(maskers):
-        raise SpecError(
-            f"{_name(experiment.objective)} predicts masked positions, and the experiment has no masker",
-            where="masker",
-            hint="give the experiment a masker, or another objective",
-        )
+        what = f"{_name(experiment.objective)} predicts masked positions, and the experiment has no masker"
+        raise SpecError(what, where="masker", hint="give the experiment a masker, or another objective")
 
 
 def _require_one_part_for_each_signal(experiment: Experiment) -> None:
@@ -160,17 +146,13 @@ def _require_corruptions(masker: Masker, encoder: FeatureEncoder, backbone: Back
     if missing := sorted(wanted - encoder.corruptions):
         words = " and ".join(WORDS[each] for each in missing)
         supported = ", ".join(each.name.lower() for each in sorted(encoder.corruptions - {Corruption.NONE}))
-        raise SpecError(
-            f"{_name(masker)} {words} positions, which {_name(encoder)} does not support",
-            where="masker",
-            hint=f"{_name(encoder)} supports {supported or 'no masking'} as it is set; use another masker or encoder",
-        )
+        what = f"{_name(masker)} {words} positions, which {_name(encoder)} does not support"
+        hint = f"{_name(encoder)} supports {supported or 'no masking'} as it is set; use another masker or encoder"
+        raise SpecError(what, where="masker", hint=hint)
     if Corruption.DROP in wanted and not backbone.supports_dropping:
-        raise SpecError(
-            f"{_name(masker)} drops positions, and {_name(backbone)} requires all positions",
-            where="masker",
-            hint="use a masker that hides, or a backbone that supports dropped positions, such as a Transformer",
-        )
+        what = f"{_name(masker)} drops positions, and {_name(backbone)} requires all positions"
+        hint = "use a masker that hides, or a backbone that supports dropped positions, such as a Transformer"
+        raise SpecError(what, where="masker", hint=hint)
 
 
 def _described(field: Field) -> str:

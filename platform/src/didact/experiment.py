@@ -91,20 +91,15 @@ class Experiment(Spec):
         self.require(fits and self.name[0] != ".", "name", "letters, digits, '-', '_' and '.'")
         parts = self.training.gradient_accumulation_steps
         if parts > 1 and (whole := self.needs_whole_batch()):
-            raise SpecError(
-                f"training.gradient_accumulation_steps must be 1 with {whole}, got {parts}",
-                where="training.gradient_accumulation_steps",
-                hint=f"{whole} computes a function of the whole batch, which is not a sum over parts of it",
-            )
+            what = f"training.gradient_accumulation_steps must be 1 with {whole}, got {parts}"
+            hint = f"{whole} computes a function of the whole batch, which is not a sum over parts of it"
+            raise SpecError(what, where="training.gradient_accumulation_steps", hint=hint)
         with of_field("training"):
             self.training.intervals(self.evaluations)  # checks them
         unit = self.training.batch.unit
         if unit not in ("samples", self.source.unit):
-            raise SpecError(
-                f"training.batch is given in {unit}, but {type(self.source).__name__} counts {self.source.unit}",
-                where="training.batch",
-                hint=f"give it in {self.source.unit} or in samples",
-            )
+            what = f"training.batch is given in {unit}, but {type(self.source).__name__} counts {self.source.unit}"
+            raise SpecError(what, where="training.batch", hint=f"give it in {self.source.unit} or in samples")
 
     def of_view(self, view: int) -> tuple[FeatureEncoder, Masker | None, Backbone]:
         """Returns the encoder, the masker and the backbone of view number ``view``."""

@@ -112,11 +112,8 @@ class Steps:
         self.plan = plan
         self.world = world if world is not None else World()
         if plan.smallest < self.world.size:
-            raise RunError(
-                f"a batch of {plan.smallest} samples cannot be shared by {self.world.size} processes",
-                where="training.batch",
-                hint="enlarge the batch, or start fewer processes",
-            )
+            what = f"a batch of {plan.smallest} samples cannot be shared by {self.world.size} processes"
+            raise RunError(what, where="training.batch", hint="enlarge the batch, or start fewer processes")
         self._samples: Samples | None = None
 
     def __getstate__(self) -> dict[str, object]:

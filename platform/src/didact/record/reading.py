@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import functools
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,13 +15,12 @@ from torch import Tensor
 
 from didact.building import build_network
 from didact.contracts.network import Network
-from didact.errors import RunError
 from didact.experiment import Experiment, RunState, metrics_of
 from didact.learner import Learner
 from didact.loading import collate
 from didact.machine.devices import autocast, choose_device, choose_precision
 from didact.record import checkpoint
-from didact.record.folder import EXPERIMENT, RunFolder, read_lines, read_metrics
+from didact.record.folder import RunFolder, read_lines, read_metrics
 from didact.record.pretrained import load_learner
 from didact.tensors import move
 
@@ -195,14 +192,3 @@ class RunRecord:
     def evaluated(self) -> bool:
         """Whether every evaluation of the experiment has a result for the end of training."""
         return set(RunFolder(self.folder).found(self.end, final=True)) == set(self.data["evaluations"])
-
-
-def find_runs(folder: Path) -> list[RunRecord]:
-    """Finds the runs in a folder and below it, sorted by path; safe while runs write and delete files there."""
-    runs = []
-    for place, below, files in os.walk(folder):
-        if EXPERIMENT in files:
-            below.clear()  # a run's own folder is not searched: its content changes
-            with contextlib.suppress(OSError, RunError):
-                runs.append(RunRecord.open(Path(place)))
-    return sorted((run for run in runs if isinstance(run.data, dict)), key=lambda run: run.folder)
