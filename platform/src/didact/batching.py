@@ -100,10 +100,8 @@ class BatchPlan:
         if self.size.unit == "samples":
             return [(range(self.count), int(self.size.amount))]  # if there are fewer samples, some occur twice
         ascending = np.asarray(lengths)[self._order.numpy()]
-        if ascending[-1] > self.size.amount:
-            what = (
-                f"a sample of {ascending[-1]:g} {self.size.unit} is longer than a whole batch of {self.size.amount:g}"
-            )
+        if (longest := ascending[-1]) > self.size.amount:
+            what = f"a sample of {longest:g} {self.size.unit} is longer than a whole batch of {self.size.amount:g}"
             hint = "enlarge the batch, or limit the length of the source's samples"
             raise DataError(what, where="training.batch", hint=hint)
         buckets: list[tuple[range, int]] = []

@@ -97,11 +97,8 @@ def differences(theirs: Mapping[str, tuple[int, ...]], mine: Mapping[str, tuple[
     """Names the first tensors, given their shapes by name, that differ between a run and here; empty if none does."""
     found = [f"{name} {mine[name]} is missing in the run" for name in mine if name not in theirs]
     found += [f"{name} {theirs[name]} is in the run alone" for name in theirs if name not in mine]
-    found += [
-        f"{name} is {theirs[name]} in the run and {mine[name]} here"
-        for name in mine
-        if mine[name] != theirs.get(name, mine[name])
-    ]
+    other = [name for name in mine if name in theirs and mine[name] != theirs[name]]
+    found += [f"{name} is {theirs[name]} in the run and {mine[name]} here" for name in other]
     return "; ".join(found[:SHOWN]) + (f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
 
 

@@ -97,11 +97,8 @@ class Spec(metaclass=SpecType):
     def require(self, condition: bool, field: str, rule: str, more: str = "") -> None:
         """Raises a `SpecError` unless ``condition`` holds; its hint is the field's documentation."""
         if not condition:
-            raise SpecError(
-                f"{type(self).__name__}.{field} must be {rule}, got {getattr(self, field)!r}{more}",
-                where=field,
-                hint=field_documentation(type(self)).get(field, ""),
-            )
+            what = f"{type(self).__name__}.{field} must be {rule}, got {getattr(self, field)!r}{more}"
+            raise SpecError(what, where=field, hint=field_documentation(type(self)).get(field, ""))
 
     def evolve(self, **changes: Any) -> Self:
         """Returns a copy with some fields changed; dots address nested fields: ``evolve(**{"targets.k": 4})``.

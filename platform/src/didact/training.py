@@ -159,8 +159,7 @@ class Training(Spec):
     def intervals(self, evaluations: Collection[str]) -> tuple[int, ...]:
         """Returns the intervals, in steps, of the checkpoints: those to write, and those that may have to be kept.
 
-        Args:
-            evaluations: the names of the experiment's evaluations.
+        ``evaluations`` are the names of the experiment's evaluations.
 
         Raises:
             SpecError: a field needs another one, which is None.

@@ -92,11 +92,7 @@ class Source(Spec, abc.ABC):
         return None
 
     def audio(self, content: Tensor) -> tuple[Tensor, int] | None:
-        """Converts a sample's content (*axes) to mono audio; None if the source has no audio.
-
-        Returns:
-            (S,) float, full scale at ±1, and the number of samples per second.
-        """
+        """Converts a sample's content (*axes) to mono audio (S,) float in ±1 and its rate in Hz; None if it has none."""
         return None
 
     def words(self, content: Tensor) -> tuple[str, ...] | None:

@@ -202,11 +202,8 @@ class Snapshot:
         return self._update_version() == self._update
 
     def _changed(self) -> list[int]:
-        return [
-            index
-            for index, buffer in enumerate(self._buffers)
-            if buffer.numel() <= SMALL or buffer._version != self._versions[index]
-        ]
+        pairs = enumerate(zip(self._buffers, self._versions, strict=True))
+        return [index for index, (held, version) in pairs if held.numel() <= SMALL or held._version != version]
 
     def _update_version(self) -> int:
         """Returns a number that grows with every update of the weights."""

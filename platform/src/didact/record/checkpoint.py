@@ -71,11 +71,7 @@ class Writer:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        world: World,
-        keeps: Keeps = set,
-        written: Callable[[Checkpoint], None] = lambda stored: None,
+        self, folder: Path, world: World, keeps: Keeps = set, written: Callable[[Checkpoint], None] = lambda _: None
     ) -> None:
         self.folder, self.world, self.keeps, self.written = folder, world, keeps, written
         # a separate group, because its collectives overlap those of the step

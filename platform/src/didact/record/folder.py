@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from didact.errors import RunError
-from didact.experiment import Experiment, Report, continues
+from didact.experiment import HOW_COMPUTED, Experiment, Report, continues
 from didact.machine.disk import digest, write_text, writing
 from didact.machine.distributed import launch, restarts
 from didact.plugins import registry
@@ -147,12 +147,10 @@ class RunFolder:
         data = json.loads(json.dumps(registry().data_of(experiment)))
         with self.locked():
             if not continues(self.experiment_data(), data):
+                what, how = "this run is of an experiment that trains something else", ", ".join(HOW_COMPUTED)
+                hint = f"start a run of its own; in this one, evaluations, observers, labels, nonfinite, {how}"
                 raise RunError(
-                    "this run is of an experiment that trains something else",
-                    where=str(self.path),
-                    hint="start a run of its own; in a run that has begun, evaluations, observers and labels can "
-                    "change, how a step is computed (gradient_accumulation_steps, strategy, activation_checkpointing, "
-                    "compile), how often something is recorded, and nonfinite",
+                    what, where=str(self.path), hint=f"{hint} and how often something is recorded can change"
                 )
             if overrides:
                 self.write("overrides.json", {**self._read("overrides.json"), **overrides})
