@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from didact.record import RunRecord, find_runs
+from didact.record import RunRecord
+from didact_ablate import find_runs
 
 READER = """
 import json, sys

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from didact.record.reading import read_metrics
+from didact.record.folder import read_metrics
 from didact_stores import Record
 from didact_stores.ingest.writing import write_store
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from didact import RunError, SpecError, hookimpl, run
 from didact.loop.trainer import Trainer
-from didact.record.reading import decided_by_the_seed, read_metrics
+from didact.record.folder import decided_by_the_seed, read_metrics
 from didact_doctor.bundle import read_bundle
 
 FAULTS = {
@@ -300,7 +300,7 @@ def test_a_rollback_ignores_a_checkpoint_of_spoilt_weights(faulty, tmp_path, spo
 def test_rollback_without_checkpoints_is_refused(faulty):
     with pytest.raises(SpecError, match=r"needs training.checkpoint_every") as caught:
         faulty("nan", (), nonfinite="rollback", checkpoint_every=None)
-    assert caught.value.where == "checkpoint_every"
+    assert caught.value.where == "training.checkpoint_every"
 
 
 # ── several processes ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -17,9 +17,9 @@ import torch
 
 from didact import RunError
 from didact.machine.distributed import require_gpus
-from didact.record import find_runs
 from didact.record.checkpoint import newest_whole, read_tensors
-from didact.record.reading import read_lines, read_metrics
+from didact.record.folder import read_lines, read_metrics
+from didact_ablate import find_runs
 
 PLAIN = (
     "backbone.dropout=0",

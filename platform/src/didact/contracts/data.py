@@ -14,7 +14,7 @@ from torch import Tensor
 
 from didact.errors import SpecError
 from didact.spec import Spec
-from didact.tensors import Audio, Batch, Field, Signal
+from didact.tensors import Batch, Field, Signal
 
 
 @attrs.frozen(kw_only=True)
@@ -91,8 +91,8 @@ class Source(Spec, abc.ABC):
         """Renders a sample's content (*axes) as an image (H, W, 3) uint8; None if the source has no images."""
         return None
 
-    def audio(self, content: Tensor) -> Audio | None:
-        """Converts a sample's content (*axes) to audio; None if the source has no audio."""
+    def audio(self, content: Tensor) -> tuple[Tensor, int] | None:
+        """Converts a sample's content (*axes) to mono audio (S,) float in ±1 and its rate in Hz; None if it has none."""
         return None
 
     def words(self, content: Tensor) -> tuple[str, ...] | None:

@@ -25,7 +25,7 @@ from didact.contracts.network import (
 from didact.errors import SpecError
 from didact.loading import collate
 from didact.placing import corrupt, drop, prepend, repeat
-from didact.preflight import Preflight, Spread
+from didact.preflight import Preflight
 from didact.randomness import generator, key, seeded
 from didact.tensors import (
     BackboneOutput,
@@ -228,9 +228,9 @@ def tiny_preflight(*layouts: Layout, steps: int = 1_000) -> Preflight:
         steps=steps,
         samples=100,
         layouts=layouts or (Layout((16,)),),
-        positions=Spread.of(positions),
-        samples_per_step=Spread.of(np.array([8])),
-        positions_per_step=Spread.of(8 * positions),
+        positions=positions,
+        samples_per_step=np.array([8]),
+        positions_per_step=8 * positions,
         steps_per_epoch=12.5,
         blocks=4,
     )

@@ -53,14 +53,14 @@ class InfoNCE(Objective):
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
         """Checks that there are wrong candidates."""
-        fewest = preflight.samples_per_step.smallest
+        fewest = preflight.samples_per_step.min()
         if self.candidates != "queue" and fewest < 2:
             yield Finding(
                 severity="error",
                 says="a batch of one sample has no wrong candidates",
                 hint="training.batch of 256 samples or more, or candidates='queue'",
             )
-        elif self.candidates == "queue" and preflight.samples_per_step.largest * preflight.steps < self.queue:
+        elif self.candidates == "queue" and preflight.samples_per_step.max() * preflight.steps < self.queue:
             yield Finding.warning(
                 f"the queue of {self.queue:,} targets is never filled in {preflight.steps:,} steps, so the random "
                 f"vectors with which it starts remain candidates",
