@@ -27,8 +27,7 @@ from didact import (
     Training,
 )
 from didact.batching import BatchPlan
-from didact.building import build_learner
-from didact.fitting import require_fields
+from didact.building import build_learner, require_fields
 from didact.loading import Steps
 from didact.loop.trainer import Trainer
 from didact.plugins import registry

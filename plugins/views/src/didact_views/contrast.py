@@ -127,7 +127,7 @@ class InfoNCEModule(ObjectiveModule):
 
     @torch.no_grad()
     def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float | Tensor]:
-        """Replaces the oldest entries of the queue by the targets of this step, of all processes."""
+        """Replaces the oldest entries of the queue by this step's targets (N, P), of all processes."""
         if self._new:
             new = connected().gather(torch.cat(self._new))[-len(self.queue) :]  # (n, P)
             self._new = []
