@@ -27,7 +27,7 @@ KIND_TITLES = {
     "didact.schedules:Schedule": "Schedules",
     "didact.experiment:Evaluation": "Evaluations",
     "didact.experiment:Observer": "Observers",
-    "didact.contracts.running:Study": "Studies",
+    "didact_ablate:Study": "Studies",
     "didact_ablate:RunFinder": "Run finders",
     "didact_stores:Medium": "Media",
     "didact.spec:Spec": "Other parts",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported: the other cores are other tests'
 # where images of containers set this, every process that is started here would compile all of PyTorch anew
@@ -55,10 +57,10 @@ class Started:
     It is forked from a process that has imported everything, and so begins at once.
     """
 
-    def __init__(self, words: Sequence[object], folder: Path) -> None:
+    def __init__(self, words: Sequence[object], folder: Path, **where: Any) -> None:
         self.words = list(map(str, words))
         self.files = folder / "out", folder / "err"
-        self.process = begin_command(self.words, output=self.files[0], errors=self.files[1])
+        self.process = begin_command(self.words, output=self.files[0], errors=self.files[1], **where)
         self.pid = self.process.pid
         self.send_signal = self.process.signal
 
@@ -132,6 +134,42 @@ def didact(begin) -> Callable[..., subprocess.CompletedProcess[str]]:
         started = begin(*words)
         out, err = started.communicate(timeout=seconds)
         return subprocess.CompletedProcess(started.words, started.returncode, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def on_processes(tmp_path_factory) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a ``didact`` command in a folder on several processes that share the work, to its end.
+
+    They are connected as Slurm's are, without `torchrun`, whose processes import everything anew.
+    """
+
+    def run(folder: Path, processes: int, *words: object, seconds: float = 900) -> subprocess.CompletedProcess[str]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        world = {
+            "WORLD_SIZE": processes,
+            "LOCAL_WORLD_SIZE": processes,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+        }
+        started: list[Started] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            for rank in range(processes):
+                own = {name: str(value) for name, value in {**world, "RANK": rank, "LOCAL_RANK": rank}.items()}
+                said = tmp_path_factory.mktemp("said")
+                started.append(Started(words, said, environment=os.environ | own, threads=1))
+        try:
+            ended = [command.communicate(timeout=seconds) for command in started]
+        finally:
+            for command in started:
+                command.process.close()
+        code = next((command.returncode for command in started if command.returncode), 0)
+        out, err = ("".join(texts) for texts in zip(*ended, strict=True))
+        return subprocess.CompletedProcess(list(map(str, words)), code, out, err)
 
     return run
 

@@ -6,7 +6,7 @@ Cost: 7 variants × 3 seeds = 21 runs of 1,000 steps, about 0.9 hours of one cor
     experiments/small/speech.py.
 Expected: run in part, seed 0 and torch 2.14: linear 90.0 (base) and 83.0 (decay 0). In the last variant
     collapse/target_std falls from 0.59 to 0.005 within 140 steps, and so does the loss; the others stay near 1.
-    Measured before schedules reached their final value at the last step.
+    Measured before samples came in today's order and before schedules reached their final value at the last step.
 Command: didact run experiments/ablations/decay_speech.py --jobs 2
 """
 

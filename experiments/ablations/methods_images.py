@@ -6,8 +6,8 @@ Cost: 6 methods × 3 seeds = 18 runs of ten minutes on two cores each; docs/how-
     times were made equal.
 Expected: torch 2.14, mean over seeds 0, 1 and 2: linear 54.6 (VICReg), 54.5 (data2vec), 51.1 (SimSiam), 51.0 (BYOL),
     50.0 (DINO), random network 47.0; data2vec on Perceiver, seed 0 only, 45.6, random network 41.4.
-    docs/how-to/compare-methods.md has the table and lists what has changed since. Measured before schedules reached
-    their final value at the last step.
+    docs/how-to/compare-methods.md has the table and lists what has changed since. Measured before samples came in
+    today's order and before schedules reached their final value at the last step.
 Command: didact run experiments/ablations/methods_images.py --jobs 2
 """
 

@@ -7,7 +7,7 @@ Cost: 4 variants × 3 seeds = 12 runs of 450 steps, about 0.6 hours of one core,
     experiments/small/images.py.
 Expected: classes/linear with seeds 0, 1, 2 and torch 2.14: attention 47.8 ± 0.5, ffn 52.8 ± 1.1, ffn+residual 53.8 ±
     0.6, block 53.3 ± 0.8; attention worse (p 0.018), no other difference shown. docs/explanation/ablations.md discusses
-    it. Measured before schedules reached their final value at the last step.
+    it. Measured before samples came in today's order and before schedules reached their final value at the last step.
 Command: didact run experiments/ablations/target_images.py --jobs 2
 """
 

@@ -7,7 +7,7 @@ Cost: 4 variants × 3 seeds = 12 runs of 1,000 steps, about 0.5 hours of one cor
     experiments/small/speech.py.
 Expected: digits/linear with seeds 0, 1, 2 and torch 2.14: attention 82.3 ± 2.3, ffn 88.9 ± 2.5, ffn+residual 89.5 ±
     1.1, block 89.8 ± 0.9; attention worse (p 0.038), no other difference shown. docs/explanation/ablations.md discusses
-    it. Measured before schedules reached their final value at the last step.
+    it. Measured before samples came in today's order and before schedules reached their final value at the last step.
 Command: didact run experiments/ablations/target_speech.py --jobs 2
 """
 

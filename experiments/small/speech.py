@@ -17,8 +17,8 @@ Expected: accuracy in percent on the held-out speaker, torch 2.14. theo, seeds 0
     (57.2, 64.2). All four others held out in turn, by a linear classifier with a fixed penalty of 0.1 instead of the
     probe's, seeds 0 and 1: 78 and 69 on average (random network 49 and 56). Raw features are mean and deviation of
     every log-mel band. The form of data2vec 1, one mask and nothing dropped, gave linear 93.8, 89.6, 88.2 on theo.
-    Measured before schedules reached their final value at the last step and before position tables were exempt from
-    weight decay.
+    Measured before samples came in today's order, before schedules reached their final value at the last step and
+    before position tables were exempt from weight decay.
 Command:
     didact ingest audio fsdd.tar --pattern '(?P<label>\\d)_(?P<speaker>[a-z]+)_' --out stores/fsdd
     didact run experiments/small/speech.py

@@ -6,8 +6,8 @@ Claim: a small Transformer learns by predicting the visual words of masked patch
 Cost: 22 minutes on one core of an AMD EPYC with bfloat16 instructions, evaluations included, 0.70 s per step; the other
     core was busy. Clustering takes a minute; the clusters explain 91 % of the variance of pixels.
 Expected: accuracy in percent on 3 000 test images, torch 2.14, seed 0: linear 52.7 (random network 45.9, pixels 41.1),
-    20-NN 37.4 (27.7, 41.4). Measured before schedules reached their final value at the last step and before position
-    tables were exempt from weight decay.
+    20-NN 37.4 (27.7, 41.4). Measured before samples came in today's order, before schedules reached their final value
+    at the last step and before position tables were exempt from weight decay.
 Command:
     didact ingest images cifar10_train.tar --label-from folder --out stores/cifar10-train
     didact ingest images cifar10_test.tar --label-from folder --out stores/cifar10-test

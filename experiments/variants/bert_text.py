@@ -6,8 +6,9 @@ Cost: 11 minutes on one core of an AMD EPYC with bfloat16 instructions, evaluati
     core was busy.
 Expected: accuracy in percent on SST-2, torch 2.14, seed 0: linear 62.3 (random network 61.9, bag of tokens 77.5), 20-NN
     57.6 (58.5, 68.8). Cross-entropy falls to 5.8 nats. So few steps teach nothing about sentiment here either, so the
-    targets of experiments/small/text.py are not the reason for its lack of gain. Measured before schedules reached
-    their final value at the last step and before position tables were exempt from weight decay.
+    targets of experiments/small/text.py are not the reason for its lack of gain. Measured before samples came in
+    today's order, before schedules reached their final value at the last step and before position tables were exempt
+    from weight decay.
 Data: the validation and test files of WikiText-2; SST-2 as `sentence<TAB>label`, without a header.
 Command:
     didact ingest text wikitext2_a.txt wikitext2_b.txt --out stores/wikitext

@@ -7,8 +7,8 @@ Cost: 1,400 steps take ten minutes on two cores of an AMD EPYC with bfloat16 ins
     `didact bench` on an otherwise idle machine.
 Expected: accuracy in percent on 3 000 test images, from experiments/ablations/methods_images.py with seeds 0, 1, 2 and
     torch 2.14: linear 51.0, 50.5, 51.6 (random network 46.7, 47.4, 47.0), 20-NN 38.4, 35.8, 38.2 (28.3, 27.6, 27.1).
-    Measured before schedules reached their final value at the last step and before position tables were exempt from
-    weight decay.
+    Measured before samples came in today's order, before schedules reached their final value at the last step and
+    before position tables were exempt from weight decay.
 Command:
     didact ingest images cifar10_train.tar --label-from folder --out stores/cifar10-train
     didact ingest images cifar10_test.tar --label-from folder --out stores/cifar10-test

@@ -8,8 +8,8 @@ Cost: 800 steps take ten minutes on two cores of an AMD EPYC with bfloat16 instr
     `didact bench` on an otherwise idle machine.
 Expected: accuracy in percent on 3 000 test images, from experiments/ablations/methods_images.py with seeds 0, 1, 2 and
     torch 2.14: linear 50.9, 48.8, 50.2 (random network 46.7, 47.4, 46.9), 20-NN 38.7, 38.0, 36.8 (28.3, 27.6, 27.1).
-    Measured before schedules reached their final value at the last step and before position tables were exempt from
-    weight decay.
+    Measured before samples came in today's order, before schedules reached their final value at the last step and
+    before position tables were exempt from weight decay.
 Command:
     didact ingest images cifar10_train.tar --label-from folder --out stores/cifar10-train
     didact ingest images cifar10_test.tar --label-from folder --out stores/cifar10-test

@@ -7,8 +7,8 @@ Cost: 14 minutes on one core of an AMD EPYC with bfloat16 instructions, evaluati
     core was busy.
 Expected: accuracy in percent on one held-out speaker (theo), torch 2.14, seed 0: linear 93.4 (random network 87.8, raw
     80.0), 20-NN 80.2 (65.6, 58.8). With 500 steps in all: 95.6 and 84.0. One speaker is no proof of a linear gain, as
-    experiments/small/speech.py explains. Measured before schedules reached their final value at the last step and
-    before position tables were exempt from weight decay.
+    experiments/small/speech.py explains. Measured before samples came in today's order, before schedules reached their
+    final value at the last step and before position tables were exempt from weight decay.
 Command:
     didact ingest audio fsdd.tar --pattern '(?P<label>\\d)_(?P<speaker>[a-z]+)_' --out stores/fsdd
     didact cluster experiments/variants/hubert_speech.py

@@ -7,8 +7,8 @@ Cost: 26 minutes on one core of an AMD EPYC with bfloat16 instructions, evaluati
     core was busy.
 Expected: accuracy in percent on 3 000 test images, torch 2.14, seed 0: linear 53.8 (random network 46.7, pixels 41.1),
     20-NN 41.6 (28.3, 41.4). At the learning rate of experiments/small/images.py, 3e-3, the features collapsed (linear
-    15.3). Measured before schedules reached their final value at the last step and before position tables were exempt
-    from weight decay.
+    15.3). Measured before samples came in today's order, before schedules reached their final value at the last step
+    and before position tables were exempt from weight decay.
 Command:
     didact ingest images cifar10_train.tar --label-from folder --out stores/cifar10-train
     didact ingest images cifar10_test.tar --label-from folder --out stores/cifar10-test

@@ -10,8 +10,8 @@ Expected: images: accuracy in percent on 3 000 test images, from experiments/abl
     of 48 images, linear 35.1 (33.3): targets varied between positions (spread 1.01) and hardly between images (0.22).
     speech, after 100 steps of 16, which are far too few (evaluations.classes.limit=1000, then drawn without regard to
     classes): linear 34.2 (random network 30.2, log-mel 77.6), 20-NN 22.2 (25.4). text: 20 steps run; no accuracy was
-    measured. Measured before schedules reached their final value at the last step and before position tables were
-    exempt from weight decay.
+    measured. Measured before samples came in today's order, before schedules reached their final value at the last step
+    and before position tables were exempt from weight decay.
 Command:
     didact ingest images cifar10_train.tar --label-from folder --out stores/cifar10-train
     didact ingest images cifar10_test.tar --label-from folder --out stores/cifar10-test

@@ -8,8 +8,8 @@ Cost: 1,750 steps take ten minutes on two cores of an AMD EPYC with bfloat16 ins
 Expected: accuracy in percent on 3 000 test images, from experiments/ablations/methods_images.py with seeds 0, 1, 2 and
     torch 2.14: linear 51.0, 50.2, 52.2 (random network 46.7, 47.4, 47.0), 20-NN 39.6, 39.4, 40.6 (28.3, 27.6, 27.1). At
     a learning rate of 1e-3 with a predictor of width 256 it collapsed within 150 steps, to features of rank 2 and
-    linear 28.9. Measured before schedules reached their final value at the last step and before position tables were
-    exempt from weight decay.
+    linear 28.9. Measured before samples came in today's order, before schedules reached their final value at the last
+    step and before position tables were exempt from weight decay.
 Command:
     didact ingest images cifar10_train.tar --label-from folder --out stores/cifar10-train
     didact ingest images cifar10_test.tar --label-from folder --out stores/cifar10-test

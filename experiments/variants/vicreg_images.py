@@ -7,8 +7,8 @@ Cost: 1,750 steps take ten minutes on two cores of an AMD EPYC with bfloat16 ins
     `didact bench` on an otherwise idle machine.
 Expected: accuracy in percent on 3 000 test images, from experiments/ablations/methods_images.py with seeds 0, 1, 2 and
     torch 2.14: linear 54.0, 54.5, 55.4 (random network 46.7, 47.4, 46.9), 20-NN 47.4, 47.2, 49.5 (28.3, 27.6, 27.1).
-    Measured before schedules reached their final value at the last step and before position tables were exempt from
-    weight decay.
+    Measured before samples came in today's order, before schedules reached their final value at the last step and
+    before position tables were exempt from weight decay.
 Command:
     didact ingest images cifar10_train.tar --label-from folder --out stores/cifar10-train
     didact ingest images cifar10_test.tar --label-from folder --out stores/cifar10-test

@@ -7,8 +7,9 @@ Claim: a small Transformer learns by identifying the quantised latent of a maske
 Cost: 12 minutes on one core of an AMD EPYC with bfloat16 instructions, evaluations included, 0.29 s per step; the other
     core was busy.
 Expected: accuracy in percent on one held-out speaker (theo), torch 2.14, seed 0: linear 88.6 (random network 87.8, raw
-    80.0: no gain), 20-NN 84.8 (65.6, 58.8). 34 of 80 codes are used. Measured before schedules reached their final
-    value at the last step and before position tables were exempt from weight decay.
+    80.0: no gain), 20-NN 84.8 (65.6, 58.8). 34 of 80 codes are used. Measured before samples came in today's order,
+    before schedules reached their final value at the last step and before position tables were exempt from weight
+    decay.
 Command:
     didact ingest audio fsdd.tar --pattern '(?P<label>\\d)_(?P<speaker>[a-z]+)_' --out stores/fsdd
     didact run experiments/variants/wav2vec2_speech.py

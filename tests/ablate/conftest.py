@@ -81,7 +81,7 @@ class Notebook:
     @hookimpl
     def evaluation_finished(self, step, name, report):
         with self.path.open("a") as file:
-            file.write(f"{self.labels} {name} {sorted(report.images)} {sorted(report.texts)}\\n")
+            file.write(f"{self.labels} {name} {sorted(report.files)}\\n")
 
 
 @hookimpl

@@ -33,6 +33,7 @@ screenshots = _tool("take_screenshots")
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("browser"),  # one study is run and opened for all
     pytest.mark.skipif(screenshots.chromium() is None, reason="needs Chromium"),
 ]
 

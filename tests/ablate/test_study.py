@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from didact.record import RunRecord, find_runs
-from didact.record.reading import read_metrics
+from didact.record import RunRecord
+from didact.record.folder import read_metrics
+from didact_ablate import find_runs
 from didact_ablate.records import cost_of
 
 pytestmark = pytest.mark.xdist_group("study")  # one of them is run once for all
@@ -225,7 +226,7 @@ def test_observers_are_told_of_every_run_and_of_the_comparison(project, didact):
     done = didact(*COMMAND)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = (project / "notes.txt").read_text().splitlines()
-    assert lines[-1] == "{'study': 'toys'} comparison ['curves', 'effects'] ['table']"
+    assert lines[-1] == "{'study': 'toys'} comparison ['curves.png', 'effects.png', 'table.txt']"
     assert len([line for line in lines if "judge" in line]) == 9
 
 

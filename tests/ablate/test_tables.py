@@ -230,7 +230,7 @@ def test_everything_is_written_into_one_folder(comparison, tmp_path):
         "table.md",
         "values.csv",
     ]
-    assert report.texts["table"] == (tmp_path / "out" / "table.md").read_text()
-    assert list(report.images) == ["effects"]
+    assert report.files["table.txt"] == (tmp_path / "out" / "table.md").read_bytes()
+    assert list(report.files) == ["effects.png", "table.txt"]
     assert set(report.metrics) == {"k=1", "k=2", "k=4"}
     assert json.dumps(dict(report.metrics))

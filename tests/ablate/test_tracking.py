@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from didact.record import RunRecord, find_runs
+from didact.record import RunRecord
+from didact_ablate import find_runs
 
 READER = """
 import json, sys
@@ -49,7 +50,7 @@ def tracked(project: Path) -> None:
     text = (project / "study.py").read_text()
     text = text.replace("    evaluations={", "    observers=(Aim(),),\n    evaluations={")
     text = text.replace("from didact_ablate import", "from didact_aim import Aim\nfrom didact_ablate import")
-    (project / "study.py").write_text(text.replace("(1, 2, 4)", "(1, 2)").replace("steps=60", "steps=400"))
+    (project / "study.py").write_text(text.replace("(1, 2, 4)", "(1, 2)").replace("steps=60", "steps=200"))
 
 
 def holder_of(folder: Path) -> int | None:
@@ -64,7 +65,7 @@ def holder_of(folder: Path) -> int | None:
 def kill_one(runs: Path) -> bool:
     """Kills a run that is under way, and thus in Aim, if there is one."""
     for run in find_runs(runs):
-        if 20 <= run.step < 300 and (holder := holder_of(run.folder)) is not None:
+        if 20 <= run.step < 150 and (holder := holder_of(run.folder)) is not None:
             with contextlib.suppress(ProcessLookupError):  # it ends just now
                 os.kill(holder, signal.SIGKILL)
                 return True
@@ -97,7 +98,7 @@ def test_a_study_is_in_aim_also_after_a_run_was_killed(project, begin, didact):
         assert (run["study"], run["outcome"], run["active"], run["group"]) == ("toys", "finished", False, "toys")
         logged = [int(line["step"]) for line in RunRecord.open(Path(run["folder"])).metrics]
         assert run["points"]["train/loss"] == logged
-        assert run["points"]["judge/score"] == [400]
+        assert run["points"]["judge/score"] == [200]
     (own,) = (run for run in runs if not run["variant"])
     assert set(own["points"]) == {"comparison/k=2", "comparison/k=1", "comparison/shallow"}
     for name in ("effects", "curves", "table"):

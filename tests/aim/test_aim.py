@@ -15,11 +15,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from didact import Audio, DataError, Report, SpecError
+from didact import DataError, Report, SpecError
 from didact.record.observers import Observers
 from didact.serialization import from_data, to_data
 from didact_aim import Aim
 from didact_aim import repository as repositories
+from didact_evaluate.media import png, wav
 
 DATA = {
     "name": "tracked",
@@ -27,7 +28,7 @@ DATA = {
     "observers": [],
 }
 
-SOUND = Audio(samples=torch.tensor([0.0, 0.5, -1.0, 0.25]), rate_hz=8_000)
+SOUND = wav(torch.tensor([0.0, 0.5, -1.0, 0.25]), 8_000)
 
 KILLED = """
 import os, sys
@@ -42,7 +43,7 @@ tracker.run_started(SimpleNamespace(
 for step in (1, 10, 15, 20, 500):
     tracker.step_finished(step, {"train/loss": 100.0 + step, "time/step_seconds": 0.5})
 tracker.step_finished(500, {"train/late": 1.0})
-tracker.evaluation_finished(500, "probe", Report(metrics={"linear": 99.0}, texts={"words": "gone"}))
+tracker.evaluation_finished(500, "probe", Report(metrics={"linear": 99.0}, files={"words.txt": b"gone"}))
 os._exit(9)  # killed: nothing is closed, the lock is left
 """
 
@@ -152,7 +153,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict:
     picture = torch.zeros(8, 9, 3, dtype=torch.uint8)
     picture[0, 0] = torch.tensor([255, 0, 7])
     metrics = {"linear": 45.7, "knn": float("nan")}
-    report = Report(metrics=metrics, images={"masks": picture}, texts={"words": "a [b] c"}, audio={"sound-1": SOUND})
+    files = {"masks.png": png(picture), "words.txt": b"a [b] c\n", "sound-1.wav": SOUND, "more.bin": b"more"}
+    report = Report(metrics=metrics, files=files)
     observers.notify("run_started", run=_info(folder, step=10))
     for step in (20, 30):
         observers.notify(
@@ -240,7 +242,7 @@ def test_sounds_arrive_as_wav_files_at_their_rate(seen):
     (sound,) = seen["sounds"]
     assert (sound["name"], sound["step"], sound["context"]) == ("sound-1", 30, {"evaluation": "probe"})
     assert sound["caption"] == "probe: sound-1, step 30"
-    assert bytes.fromhex(sound["file"]) == SOUND.wav()
+    assert bytes.fromhex(sound["file"]) == SOUND
     with wave.open(io.BytesIO(bytes.fromhex(sound["file"]))) as file:
         assert (file.getframerate(), file.getnframes()) == (8_000, 4)
 

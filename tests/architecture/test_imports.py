@@ -44,7 +44,6 @@ INNER = {
     "didact.cli.progress",
     "didact.cli.run",
     "didact.loop.engine",
-    "didact.evaluating",
     "didact.loop.faults",
     "didact.loop.trainer",
     "didact.optimization",
@@ -53,7 +52,6 @@ INNER = {
     "didact.record.observers",
     "didact.record.pretrained",
     "didact.record.reading",
-    "didact.record.recorder",
     "didact.run.running",
 }
 # which plugins build on others; each one's README says why

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 
+import pytest
+
 ROOT_ENTRIES = {
     ".ci",
     ".gitignore",
@@ -75,3 +77,10 @@ def test_no_file_names_a_place_of_someones_machine(tree):
         if path.suffix in {".py", ".md", ".toml", ".yml", ".json"} and name != "tests/architecture/test_tree.py":
             found = wrong.search(path.read_text(errors="replace"))
             assert found is None, f"{name} names {found.group() if found else ''}"
+
+
+@pytest.mark.xdist_group("together")
+def test_the_tests_of_a_group_stay_on_one_process(request):
+    """A version of pytest that pytest-xdist does not fit loses the groups without a word, and fixtures are repeated."""
+    shared = hasattr(request.config, "workerinput")
+    assert request.node.nodeid.endswith("@together") == shared

@@ -10,7 +10,7 @@ import pytest
 
 from didact import AdamW, BatchSize, Experiment, Training
 from didact.plugins import registry
-from didact.record.reading import read_metrics
+from didact.record.folder import read_metrics
 from didact.run import start
 from didact_kit import Example
 from didact_kit.checking import make_examples

@@ -122,15 +122,6 @@ def test_a_far_epoch_is_found_at_once():
     assert BatchPlan(np.ones(7), BatchSize.samples(3), 0).batch(10**12).epoch == 3 * 10**12 // 7
 
 
-@patient
-@given(lengths, budgets, st.integers(1, 9))
-def test_parts_are_nearly_equal_and_make_up_the_batch(lengths, budget, count):
-    batch = BatchPlan(lengths, BatchSize.seconds(budget), 0).batch(0)
-    parts = [batch.part(index, count) for index in range(count)]
-    assert np.concatenate(parts).tolist() == batch.samples.tolist()
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
 def test_what_cannot_be_batched_is_said():
     with pytest.raises(DataError, match="there is no sample to learn from"):
         BatchPlan(np.array([]), BatchSize.samples(4), 0)

@@ -258,8 +258,7 @@ def test_a_worker_needs_no_more_memory_for_more_samples(sources, size):
     """The order of 4,000,000 lengths takes 32 MB, which all processes share."""
 
     def needed(count: int) -> int:
-        made = experiment(sources.Weighing(count=count), batch=size, num_workers=1, steps=40)
-        made.masker = None
+        made = experiment(sources.Weighing(count=count), batch=size, num_workers=1, steps=40).evolve(masker=None)
         return int(batches(made)[-1].parts[0].views[0].content.max())
 
     assert abs(needed(4_000_000) - needed(1000)) < 1000

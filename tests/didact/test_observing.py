@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
-import wave
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from didact import Audio, Report, RunError, hookimpl
+from didact import Report, RunError, hookimpl
 from didact.machine.disk import append_line
-from didact.record.observers import Observers
-from didact.record.reading import read_lines, read_metrics
-from didact.record.recorder import Recorder
+from didact.record.folder import read_lines, read_metrics
+from didact.record.observers import Observers, Recorder
 
 
 def info(step: int) -> Any:
@@ -54,14 +49,13 @@ def full_disk(monkeypatch):
     return fill
 
 
-def test_an_evaluation_leaves_its_metrics_and_its_pictures(tmp_path):
-    picture = torch.arange(4 * 5 * 3, dtype=torch.uint8).reshape(4, 5, 3)
-    report = Report(metrics={"probe/accuracy": 0.5}, images={"inputs": picture, "layers/last": picture.flip(0)})
+def test_an_evaluation_leaves_its_metrics_and_its_files(tmp_path):
+    files = {"inputs.png": b"one", "layers/last.png": b"two", "words.txt": "the [[cat → Hündin]] sat\n".encode()}
+    report = Report(metrics={"probe/accuracy": 0.5}, files=files)
     Recorder(tmp_path).evaluation_finished(step=12, name="speech/pictures", report=report, final=True)
     folder = tmp_path / "evaluations" / "speech-pictures-00000012"
-    assert sorted(path.name for path in folder.iterdir()) == ["inputs.png", "layers-last.png"]
-    assert np.array_equal(np.asarray(Image.open(folder / "inputs.png")), picture.numpy())
-    assert np.array_equal(np.asarray(Image.open(folder / "layers-last.png")), picture.flip(0).numpy())
+    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert kept == {name.replace("/", "-"): content for name, content in files.items()}
     assert json.loads((tmp_path / "evaluations" / "speech-pictures-00000012.json").read_text()) == {
         "step": 12,
         "evaluation": "speech/pictures",
@@ -71,19 +65,7 @@ def test_an_evaluation_leaves_its_metrics_and_its_pictures(tmp_path):
     }
 
 
-def test_an_evaluation_leaves_its_sounds_and_its_texts(tmp_path):
-    sound = Audio(samples=torch.tensor([0.0, 0.5, -1.0, 3.0]), rate_hz=8_000)
-    report = Report(metrics={}, audio={"sound-1": sound}, texts={"inputs": "the [[cat → Hündin]] sat"})
-    Recorder(tmp_path).evaluation_finished(step=12, name="pictures", report=report, final=True)
-    folder = tmp_path / "evaluations" / "pictures-00000012"
-    assert (folder / "inputs.txt").read_text(encoding="utf-8") == "the [[cat → Hündin]] sat\n"
-    with wave.open(str(folder / "sound-1.wav")) as file:
-        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (8_000, 1, 2)
-        pulses = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-    assert pulses.tolist() == [0, 16384, -32767, 32767]
-
-
-def test_an_evaluation_without_pictures_leaves_no_folder(tmp_path):
+def test_an_evaluation_without_files_leaves_no_folder(tmp_path):
     Recorder(tmp_path).evaluation_finished(
         step=3, name="probe", report=Report(metrics={"probe/accuracy": 0.5}), final=True
     )
@@ -108,9 +90,8 @@ def test_resuming_forgets_the_steps_after_the_restored_one(tmp_path):
 def test_resuming_forgets_what_was_found_after_the_restored_step(tmp_path):
     recorder = Recorder(tmp_path)
     recorder.run_started(info(0))
-    picture = torch.zeros(4, 5, 3, dtype=torch.uint8)
     for step in (2, 4):
-        report = Report(metrics={"accuracy": 0.5}, images={"inputs": picture})
+        report = Report(metrics={"accuracy": 0.5}, files={"inputs.png": b"one"})
         recorder.evaluation_finished(step, "probe", report, final=False)
     recorder.run_started(info(3))
     assert sorted(path.name for path in recorder.evaluations.iterdir()) == ["probe-00000002", "probe-00000002.json"]

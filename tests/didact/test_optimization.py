@@ -14,7 +14,6 @@ from didact.loop.trainer import Trainer
 from didact.machine.distributed import World
 from didact.optimization import build_optimizer, named_optimizer_state, set_rates
 from didact.record import checkpoint
-from didact.training import Retention
 from didact_kit import (
     Case,
     Example,
@@ -249,10 +248,11 @@ def test_gradients_of_frozen_steps_are_dropped_before_the_norm_is_clipped():
 
 def moved(first: Trainer, second: Trainer, folder: Path) -> None:
     """Moves the state of one trainer into another by a checkpoint."""
-    writer = checkpoint.Writer(folder, Retention(last=1), World())
+    writer = checkpoint.Writer(folder, World())
     writer.begin(first.learner, first.optimizer, first.step, {})
-    (written,) = writer.completed(wait=True)
+    writer.finish()
     writer.close()
+    written = checkpoint.of_step(folder)
     checkpoint.load(written, second.learner, second.optimizer)
     second.step = written.step
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from didact import AdamW, BatchSize, Constant, Cosine, ParameterGroup, Schedule, Spec, SpecError, Training
-from didact.preflight import Finding, Spread
+from didact.preflight import Finding
 from didact_distill import TriStage
 from didact_doctor.durations import examine_duration
 from didact_doctor.findings import describe, describe_spread, finding_of, inside_field
@@ -36,8 +36,8 @@ def test_a_finding_shows_its_place_and_its_hint():
 
 
 def test_a_spread_of_equal_values_is_one_number():
-    assert describe_spread(Spread.of(np.array([3, 3, 3]))) == "3"
-    assert describe_spread(Spread.of(np.array([1.5, 4, 2000]))) == "1.5 to 2,000 (median 4)"
+    assert describe_spread(np.array([3, 3, 3])) == "3"
+    assert describe_spread(np.array([1.5, 4, 2000])) == "1.5 to 2,000 (median 4)"
 
 
 def test_a_spec_without_a_duration_has_no_findings():

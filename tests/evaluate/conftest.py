@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from didact import (
     AdamW,
-    Audio,
     Backbone,
     BackboneModule,
     BackboneOutput,
@@ -100,8 +99,8 @@ class Sequences(Source):
         grey = (content.sigmoid() * 255).to(torch.uint8)
         return grey[None, :, None].expand(8, -1, 3)
 
-    def audio(self, content: Tensor) -> Audio | None:
-        return Audio(samples=content.tanh(), rate_hz=self.rate_hz) if self.sounds else None
+    def audio(self, content: Tensor) -> tuple[Tensor, int] | None:
+        return (content.tanh(), self.rate_hz) if self.sounds else None
 
     def words(self, content: Tensor) -> tuple[str, ...] | None:
         return tuple(f" {value:.3f}" for value in content.tolist()) if self.words_too else None

@@ -1,18 +1,22 @@
 """Visualizations: masked inputs, reconstructions and attention."""
 
+import io
+
 import attrs
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
-from didact import Attention, Audio, DataError, Layout, Mask, SpecError, Tokens
+from didact import Attention, DataError, Layout, Mask, SpecError, Tokens
 from didact.tensors import BatchMask
 from didact_evaluate import Visualizations
 from didact_evaluate.attending import attention_sheet
 from didact_evaluate.batches import first_batch
 from didact_evaluate.colours import INFERNO, heat, principal_colours
 from didact_evaluate.marking import fates, marked, refilled
+from didact_evaluate.media import wav
 from didact_evaluate.mosaic import cell, enlarge, hide, stretch
 from didact_evaluate.shown import shown_whole
 
@@ -22,7 +26,13 @@ def _report(world, spec=None, **changes):
 
 
 def _pictures(world, spec=None, **changes):
-    return _report(world, spec, **changes).images
+    return _decoded(_report(world, spec, **changes))
+
+
+def _decoded(report) -> dict[str, Tensor]:
+    """The images of a report, decoded."""
+    images = {name: Image.open(io.BytesIO(file)) for name, file in report.files.items() if name.endswith(".png")}
+    return {name.removesuffix(".png"): torch.from_numpy(np.array(image)) for name, image in images.items()}
 
 
 def _found(sheet: Tensor, part: Tensor) -> list[tuple[int, int]]:
@@ -90,9 +100,10 @@ def test_a_method_without_masks_shows_its_views_alone(world):
     state = world.Judged(world.experiment())
     state.experiment = attrs.evolve(state.experiment, masker=None)
     report = Visualizations(samples=3, pool=16).evaluate(state)
-    assert set(report.images) == {"inputs", "features"}
+    images = _decoded(report)
+    assert set(images) == {"inputs", "features"}
     for index in range(3):
-        assert len(_found(report.images["inputs"], _plain(world, state.experiment.source, index))) == 1
+        assert len(_found(images["inputs"], _plain(world, state.experiment.source, index))) == 1
 
 
 def test_the_batch_shown_is_the_runs_first_or_a_smaller_one(world):
@@ -108,12 +119,9 @@ def test_the_pool_must_hold_others():
 
 def test_a_source_that_sounds_is_heard_whole(world):
     source = world.Sequences(count=16, rate_hz=8000, sounds=True)
-    sounds = _report(world, source=source).audio
-    assert list(sounds) == ["sound-1", "sound-2", "sound-3"]
-    first = sounds["sound-1"]
-    assert isinstance(first, Audio)
-    assert first.rate_hz == 8000
-    assert torch.equal(first.samples, source.open().content(_order(world, source)[0]).tanh())
+    files = _report(world, source=source).files
+    assert [name for name in files if name.endswith(".wav")] == ["sound-1.wav", "sound-2.wav", "sound-3.wav"]
+    assert files["sound-1.wav"] == wav(source.open().content(_order(world, source)[0]).tanh(), 8000)
 
 
 # ── What a network attends to ─────────────────────────────────────────────────────────────────────────────────────────
@@ -272,14 +280,14 @@ def test_words_of_space_alone_can_be_seen():
 def test_a_text_is_shown_with_its_masks_and_what_fills_them(world):
     source = world.Sequences(count=16, pictures=False, words_too=True)
     report = _report(world, source=source, encoder=world.Frames(width=8, frame=1))
-    assert set(report.texts) == {"inputs", "reconstruction"}
-    assert report.images == {}
+    assert set(report.files) == {"inputs.txt", "reconstruction.txt"}
     first = source.words(source.open().content(_order(world, source)[0]))
     half = len(first) // 2
-    inputs = report.texts["inputs"]
+    inputs = report.files["inputs.txt"].decode()
     assert f"mask 1:  [[{''.join(first[:half]).strip()}]]{''.join(first[half:])}" in inputs
     assert f"mask 2: {''.join(first[:half])} [[{''.join(first[half:]).strip()}]]" in inputs
-    assert report.texts["reconstruction"].count("→") + report.texts["reconstruction"].count(" =]]") > half
+    shown = report.files["reconstruction.txt"].decode()
+    assert shown.count("→") + shown.count(" =]]") > half
 
 
 # ── Drawing ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -65,7 +65,8 @@ def test_the_plugin_is_found_and_keeps_the_contract(run):
 @pytest.mark.slow
 def test_data2vec_learns_more_than_raw_values_and_a_random_network_give(run):
     shutil.copy(EXAMPLE / "experiment.py", run.folder)
-    run(PYTHON, "-m", "didact", "run", "experiment.py", "--out", "run")
+    short = ("--set", "training.steps=500", "--set", "evaluations.lags.limit=1000")
+    run(PYTHON, "-m", "didact", "run", "experiment.py", "--out", "run", *short)
     (found,) = (run.folder / "run" / "evaluations").glob("lags-*.json")
     accuracy = json.loads(found.read_text())
     accuracy = accuracy.get("metrics", accuracy)

@@ -18,7 +18,7 @@ from didact import DidactError, SpecError, collate
 from didact.building import build_learner, build_network
 from didact.cli import main
 from didact.experiment_file import load_experiment
-from didact.record.reading import read_metrics
+from didact.record.folder import read_metrics
 from didact.run import resume, start
 from didact_kit import NoiseSource
 from didact_masked import MFCC, ClusterTargets, EarlierLayer

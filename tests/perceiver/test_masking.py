@@ -39,7 +39,7 @@ def test_every_position_is_hidden_as_often():
 
 def test_a_sample_of_few_positions_has_fewer_cells_and_one_is_refused():
     assert 0 < int(draw(RandomMasker(cells=16), 3).sum()) < 3
-    with pytest.raises(SpecError, match="of a sample of one position"):
+    with pytest.raises(SpecError, match="of a sample with one position"):
         draw(RandomMasker(), 1)
 
 

@@ -3,6 +3,7 @@
 import math
 
 import attrs
+import numpy as np
 import pytest
 import torch
 from lightly.loss import NTXentLoss
@@ -218,8 +219,8 @@ def test_what_cannot_work_is_refused(network):
         InfoNCE().build(heads, probabilities)
     with pytest.raises(SpecError, match=r"InfoNCE\.candidates must be"):
         InfoNCE(candidates=0)
-    one = attrs.evolve(tiny_preflight().samples_per_step, smallest=1)
-    (finding,) = InfoNCE().examine(attrs.evolve(tiny_preflight(), samples_per_step=one))
+    preflight = attrs.evolve(tiny_preflight(), samples_per_step=np.array([1, 8]))
+    (finding,) = InfoNCE().examine(preflight)
     assert finding.severity == "error"
     (finding,) = InfoNCE(candidates=1_000_000).examine(tiny_preflight())
     assert finding.severity == "warning"

@@ -1,18 +1,16 @@
-"""Statistics of the global batch: two processes started by torchrun give the results of one."""
+"""Statistics of the global batch: two processes give the results of one."""
 
 from __future__ import annotations
 
 import io
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from didact.record.reading import read_metrics
+from didact.record.folder import read_metrics
 from didact_stores import Record
 from didact_stores.ingest.writing import write_store
 
@@ -93,19 +91,19 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def run(folder: Path, name: str, processes: int, *settings: str) -> list[dict[str, float]]:
-    """The metrics of each step of a run, which is made once."""
-    out = folder / "-".join([name, str(processes), *settings]).replace("=", "-")
-    if not out.exists():
-        several = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
-        start = [sys.executable, "-m", *(several if processes > 1 else []), "didact", "run", f"tiny.py:{name}"]
-        words = [word for setting in settings for word in ("--set", setting)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [*start, "--out", str(out), *words], cwd=folder, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-    return read_metrics(out)
+@pytest.fixture(scope="module")
+def run(folder, on_processes) -> Callable[..., list[dict[str, float]]]:
+    """Returns the metrics of each step of a run, which is made once."""
+
+    def curve(name: str, processes: int, *settings: str) -> list[dict[str, float]]:
+        out = folder / "-".join([name, str(processes), *settings]).replace("=", "-")
+        if not out.exists():
+            words = [word for setting in settings for word in ("--set", setting)]
+            done = on_processes(folder, processes, "run", f"tiny.py:{name}", "--out", out, *words)
+            assert done.returncode == 0, done.stderr
+        return read_metrics(out)
+
+    return curve
 
 
 @pytest.mark.slow
@@ -121,8 +119,8 @@ def run(folder: Path, name: str, processes: int, *settings: str) -> list[dict[st
         ("resnet", "ddp"),
     ],
 )
-def test_two_processes_take_the_curve_of_one(folder, name, parallel):
-    alone, together = run(folder, name, 1), run(folder, name, 2, f"training.strategy={parallel}")
+def test_two_processes_take_the_curve_of_one(run, name, parallel):
+    alone, together = run(name, 1), run(name, 2, f"training.strategy={parallel}")
     assert len(alone) == len(together) == 5
     terms = [name for name in alone[0] if name.startswith("train/") and "rate" not in name]
     for term in terms:
@@ -131,6 +129,6 @@ def test_two_processes_take_the_curve_of_one(folder, name, parallel):
 
 
 @pytest.mark.slow
-def test_dinos_micro_batches_take_the_same_curve(folder):
-    whole, parts = run(folder, "dino", 1), run(folder, "dino", 1, "training.gradient_accumulation_steps=3")
+def test_dinos_micro_batches_take_the_same_curve(run):
+    whole, parts = run("dino", 1), run("dino", 1, "training.gradient_accumulation_steps=3")
     assert [m["train/loss"] for m in parts] == pytest.approx([m["train/loss"] for m in whole], **ENLARGED)

@@ -1,6 +1,7 @@
 """SIGReg against the paper's algorithms, and what it is for."""
 
 import attrs
+import numpy as np
 import pytest
 import torch
 
@@ -120,8 +121,8 @@ def test_targets_that_it_would_ignore_are_refused(network, targets):
 
 
 def test_a_batch_of_one_and_even_points_are_refused():
-    one = attrs.evolve(tiny_preflight().samples_per_step, smallest=1)
-    (finding,) = SIGReg().examine(attrs.evolve(tiny_preflight(), samples_per_step=one))
+    preflight = attrs.evolve(tiny_preflight(), samples_per_step=np.array([1, 8]))
+    (finding,) = SIGReg().examine(preflight)
     assert finding.severity == "error"
     with pytest.raises(SpecError, match=r"SIGReg\.points must be odd"):
         SIGReg(points=16)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from didact import AdamW, BatchSize, Experiment, Training
 from didact.experiment_file import load_experiment
-from didact.record.reading import read_metrics
+from didact.record.folder import read_metrics
 from didact_distill import EMATeacher, LatentRegression, LinearHead, MLPHead, TopKTargets
 from didact_doctor import Doctor
 from didact_speech import ConvWaveform, SpanMasker, Waveforms

@@ -8,7 +8,7 @@ import torch
 from didact import RunError, run
 from didact.loop import faults
 from didact.loop.trainer import Trainer
-from didact.record.reading import read_metrics
+from didact.record.folder import read_metrics
 
 TARGETS, PREDICTIONS = "collapse/target_std", "collapse/prediction_std"
 FALLING = {step: (0.5, 0.4) if step < 4 else (0.04, 0.03) for step in range(1, 9)}

@@ -13,7 +13,7 @@ import pytest
 from didact import RunError, run
 from didact.experiment_file import load_experiment
 from didact.record.checkpoint import DamageError, read
-from didact.record.reading import read_metrics
+from didact.record.folder import read_metrics
 
 SHARD = "shard-00001-model-00001-of-00001.safetensors"
 FILES = (f"learner/{SHARD}", f"optimizer/{SHARD}", "checkpoint.json")

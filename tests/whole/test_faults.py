@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from didact import RunError, run
-from didact.record.reading import read_metrics
+from didact.record.folder import read_metrics
 from didact_distill.ema import EMATeacherModule
 from didact_distill.regression import LatentRegressionModule
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from didact import run
-from didact.record.reading import read_metrics
+from didact.record.folder import read_metrics
 
 GOLDEN = Path(__file__).parent / "golden.json"
 NAMES = ("train/loss", "train/gradient_norm", "collapse/target_std", "collapse/prediction_std")

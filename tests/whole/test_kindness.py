@@ -189,7 +189,7 @@ def with_plugins(monkeypatch):
     def install(*points: importlib.metadata.EntryPoint) -> None:
         real = importlib.metadata.entry_points(group="didact")
         monkeypatch.setattr(plugins, "registry", lambda: plugins.discover([*real, *points]))
-        monkeypatch.setattr("didact.cli.plugins.registry", plugins.registry)
+        monkeypatch.setattr("didact.cli.registry", plugins.registry)
 
     return install
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from didact.record.reading import decided_by_the_seed, read_metrics
+from didact.record.folder import decided_by_the_seed, read_metrics
 from didact_kit.scaffold.writing import write
 
 LOUD = """

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from didact import RunError, SpecError, hookimpl, run
 from didact.loop.trainer import Trainer
-from didact.record.reading import decided_by_the_seed, read_metrics
+from didact.record.folder import decided_by_the_seed, read_metrics
 from didact_doctor.bundle import read_bundle
 
 FAULTS = {
@@ -300,7 +300,7 @@ def test_a_rollback_ignores_a_checkpoint_of_spoilt_weights(faulty, tmp_path, spo
 def test_rollback_without_checkpoints_is_refused(faulty):
     with pytest.raises(SpecError, match=r"needs training.checkpoint_every") as caught:
         faulty("nan", (), nonfinite="rollback", checkpoint_every=None)
-    assert caught.value.where == "checkpoint_every"
+    assert caught.value.where == "training.checkpoint_every"
 
 
 # ── several processes ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -332,14 +332,11 @@ experiment = Experiment(
 @pytest.mark.parametrize(
     ("parallel", "policy"), [("ddp", "skip"), ("fsdp", "rollback"), ("ddp", "stop"), ("fsdp", "stop")]
 )
-def test_two_processes_agree_on_a_step_that_is_bad_on_one(faulty, tmp_path, didact, parallel, policy):
+def test_two_processes_agree_on_a_step_that_is_bad_on_one(faulty, tmp_path, didact, on_processes, parallel, policy):
     (tmp_path / "bad.py").write_text(EXPERIMENT_FILE)
     bad = steps_with(8, faulty("huge", (8,)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "didact"]
     settings = ["--set", f"training.nonfinite={policy}", "--set", f"training.strategy={parallel}"]
-    result = subprocess.run(
-        [*command, "run", "bad.py", "--out", "r", *settings], cwd=tmp_path, capture_output=True, text=True, timeout=900
-    )
+    result = on_processes(tmp_path, 2, "run", "bad.py", "--out", "r", *settings)
     assert (result.returncode == 0) == (policy != "stop"), result.stderr
     bundle = tmp_path / "r" / "bundles" / f"step-{bad[0]:08d}"
     assert "first in the output of network.encoder.curve (2, 12, 8)" in read_bundle(bundle).finding
@@ -367,14 +364,15 @@ if os.environ["RANK"] == RANK and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_process_that_is_killed_while_all_go_back_changes_nothing(faulty, tmp_path, rank):
+def test_a_process_that_is_killed_while_all_go_back_changes_nothing(faulty, tmp_path, on_processes, rank):
     (tmp_path / "left.py").write_text(EXPERIMENT_FILE)
     (tmp_path / "killed.py").write_text(EXPERIMENT_FILE + KILLED_IN_ROLLBACK.replace("== RANK", f'== "{rank}"'))
-    for name in ("left", "killed"):
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        command += ["--max-restarts", "1", "-m", "didact", "run", f"{name}.py", "--out", name]
-        command += ["--set", "training.nonfinite=rollback"]
-        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900)
+    words = ("--set", "training.nonfinite=rollback")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["--max-restarts", "1", "-m", "didact", "run", "killed.py", "--out", "killed", *words]
+    killed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900)
+    left = on_processes(tmp_path, 2, "run", "left.py", "--out", "left", *words)
+    for name, result in {"left": left, "killed": killed}.items():
         assert result.returncode == 0, result.stderr
         events = [json.loads(line)["event"] for line in (tmp_path / name / "events.jsonl").read_text().splitlines()]
         assert events.count("started") == (1 if name == "left" else 2)

@@ -16,7 +16,7 @@ from didact.contracts.optimizer import AdamW
 from didact.experiment import Experiment
 from didact.experiment_file import load_experiment
 from didact.record.checkpoint import OPTIMIZER, newest_whole, read_tensors
-from didact.record.reading import read_metrics
+from didact.record.folder import read_metrics
 from didact_optimizers import LARS, SGD, Muon
 
 OPTIMIZERS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,9 @@ import pytest
 from didact import SpecError, run
 from didact.experiment_file import load_experiment
 from didact.record import RunFolder, RunRecord
-from didact.record.checkpoint import _write_index, all_complete
-from didact.record.reading import read_lines, read_metrics
+from didact.record.checkpoint import all_complete
+from didact.record.folder import read_lines, read_metrics
+from didact.serialization import fingerprint
 
 PLUGIN = '''
 from __future__ import annotations
@@ -190,12 +192,17 @@ def test_a_last_checkpoint_whose_evaluation_was_killed_can_still_be_the_best(mak
     values = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
     run.start(make(values), project / "r")
     place = project / "r"
-    (newest,) = all_complete(place / "checkpoints")
-    index = newest.folder / "checkpoint.json"
-    data = json.loads(index.read_text())  # as if it had been killed before the evaluation
-    data.pop("digest")
-    _write_index(newest.folder, {**data, "metrics": {}})
+    shutil.copytree(place / "checkpoints" / "step-00000012", place / "checkpoints" / "step-00000010")
+    _renumber(place / "checkpoints" / "step-00000010", 10)  # as if it had been killed before the evaluation
     (place / "evaluations" / "found-00000012.json").unlink()
     run.resume(place)
-    (newest,) = all_complete(place / "checkpoints")
-    assert (newest.step, newest.metrics["found/score"]) == (12, 0.6)
+    assert [one.step for one in all_complete(place / "checkpoints")] == [12]
+    assert RunRecord.open(place).found["found/score"] == 0.6
+
+
+def _renumber(folder, step) -> None:
+    """Makes a checkpoint that of another step."""
+    index = json.loads((folder / "checkpoint.json").read_text())
+    index |= {"step": step, "digest": None}
+    index["digest"] = fingerprint({name: value for name, value in index.items() if name != "digest"})
+    (folder / "checkpoint.json").write_text(json.dumps(index))

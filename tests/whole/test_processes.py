@@ -1,4 +1,4 @@
-"""Runs on several processes started by torchrun: the loss curve equals that of one process."""
+"""Runs on several processes, which torchrun starts in some tests: the loss curve equals that of one process."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import torch
 
 from didact import RunError
 from didact.machine.distributed import require_gpus
-from didact.record import find_runs
 from didact.record.checkpoint import newest_whole, read_tensors
-from didact.record.reading import read_lines, read_metrics
+from didact.record.folder import read_lines, read_metrics
+from didact_ablate import find_runs
 
 PLAIN = (
     "backbone.dropout=0",
@@ -73,6 +73,16 @@ def torchrun(launch) -> Finish:
     return run
 
 
+@pytest.fixture
+def together(project, on_processes) -> Finish:
+    """Runs a command on several processes of this machine, without torchrun."""
+
+    def run(processes: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+        return on_processes(project, processes, *arguments)
+
+    return run
+
+
 def process_of_rank(launcher: int, rank: int) -> int:
     """The process of a rank below the launcher's."""
     for folder in Path("/proc").glob("[0-9]*"):
@@ -98,12 +108,24 @@ def settings(*changes: str) -> list[str]:
     return [word for change in (*PLAIN, *changes) for word in ("--set", change)]
 
 
-LONG = settings("training.steps=300", "training.checkpoint_every=20")
+LONG = settings("training.steps=120", "training.checkpoint_every=20")
 SBATCH = Path(__file__).parents[2] / "docs" / "how-to" / "slurm.sbatch"
 
 
 def losses(folder: Path) -> list[float]:
     return [metrics["train/loss"] for metrics in read_metrics(folder)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(stores, experiment_text, tmp_path_factory, on_processes) -> list[float]:
+    """The losses of a long run on two processes that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "tiny.py").write_text(experiment_text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIDACT_STORES", str(stores))
+        result = on_processes(folder, 2, "run", "tiny.py", "--out", "r", *LONG)
+    assert result.returncode == 0, result.stderr
+    return losses(folder / "r")
 
 
 @pytest.fixture
@@ -115,8 +137,8 @@ def alone(project, didact) -> Path:
 
 
 @pytest.mark.parametrize(("processes", "parallel"), [(2, "ddp"), (4, "ddp"), (2, "fsdp")])
-def test_several_processes_take_the_curve_of_one(project, torchrun, alone, processes, parallel):
-    result = torchrun(processes, "run", "tiny.py", "--out", "r", *settings(f"training.strategy={parallel}"))
+def test_several_processes_take_the_curve_of_one(project, together, alone, processes, parallel):
+    result = together(processes, "run", "tiny.py", "--out", "r", *settings(f"training.strategy={parallel}"))
     assert result.returncode == 0, result.stderr
     mine, theirs = read_metrics(project / "r"), read_metrics(alone)
     assert [metrics["step"] for metrics in mine] == list(range(1, 9))
@@ -127,11 +149,11 @@ def test_several_processes_take_the_curve_of_one(project, torchrun, alone, proce
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_several_processes_start_from_the_same_trained_weights(project, torchrun, alone, didact, parallel):
+def test_several_processes_start_from_the_same_trained_weights(project, together, alone, didact, parallel):
     changes = settings('weights={"run": "alone"}', "training.steps=3", f"training.strategy={parallel}")
     result = didact("run", "tiny.py", "--out", "one", *changes)
     assert result.returncode == 0, result.stderr
-    result = torchrun(2, "run", "tiny.py", "--out", "two", *changes)
+    result = together(2, "run", "tiny.py", "--out", "two", *changes)
     assert result.returncode == 0, result.stderr
     assert losses(project / "two")[0] == pytest.approx(losses(project / "one")[0], **EXACT)
     assert losses(project / "two") == pytest.approx(losses(project / "one"), **ENLARGED)
@@ -141,18 +163,18 @@ def test_several_processes_start_from_the_same_trained_weights(project, torchrun
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 @pytest.mark.parametrize("change", ["activation_checkpointing", "compile"])
-def test_several_processes_may_recompute_and_compile(project, torchrun, alone, parallel, change):
+def test_several_processes_may_recompute_and_compile(project, together, alone, parallel, change):
     changes = settings(f"training.strategy={parallel}", f"training.{change}=true")
-    result = torchrun(2, "run", "tiny.py", "--out", "r", *changes)
+    result = together(2, "run", "tiny.py", "--out", "r", *changes)
     assert result.returncode == 0, result.stderr
     assert losses(project / "r") == pytest.approx(losses(alone), **ENLARGED)
 
 
 @pytest.mark.parametrize("first", ["ddp", "fsdp"])
-def test_a_checkpoint_moves_to_another_number_of_processes(project, torchrun, didact, alone, first):
+def test_a_checkpoint_moves_to_another_number_of_processes(project, together, didact, alone, first):
     """Stopped on two processes after step 6, and taken up by one; and the other way round."""
     changes = settings(f"training.strategy={first}")
-    result = torchrun(2, "run", "tiny.py", "--out", "r", *changes)
+    result = together(2, "run", "tiny.py", "--out", "r", *changes)
     assert result.returncode == 0, result.stderr
     shutil.rmtree(project / "r" / "checkpoints" / "step-00000008")  # as if it had been killed after step 7
     result = didact("resume", "r")
@@ -168,7 +190,7 @@ def test_a_checkpoint_moves_to_another_number_of_processes(project, torchrun, di
         torch.testing.assert_close(weight, ends[1][name], rtol=1e-2, atol=2e-4, msg=name)
 
     shutil.rmtree(project / "r" / "checkpoints" / "step-00000008")
-    result = torchrun(2, "resume", "r")
+    result = together(2, "resume", "r")
     assert result.returncode == 0, result.stderr
     assert losses(project / "r") == pytest.approx(losses(alone), **ENLARGED)
 
@@ -180,28 +202,26 @@ def test_a_process_that_fails_ends_the_others_with_its_own_message(project, torc
     assert "Traceback" not in result.stderr.split("torch/distributed/elastic")[0]
 
 
-def test_a_killed_process_ends_the_job_and_the_run_goes_on_from_its_checkpoint(project, launch, torchrun, didact):
-    changes = settings("training.steps=300", "training.checkpoint_every=20")
-    begun = launch(2, "run", "tiny.py", "--out", "r", *changes)
-    while len(losses(project / "r")) < 50:
+@pytest.mark.xdist_group("undisturbed")
+def test_a_killed_process_ends_the_job_and_the_run_goes_on_from_its_checkpoint(project, launch, together, undisturbed):
+    begun = launch(2, "run", "tiny.py", "--out", "r", *LONG)
+    while len(losses(project / "r")) < 30:
         assert begun.poll() is None, begun.communicate()[1]
         time.sleep(0.05)
     os.kill(process_of_rank(begun.pid, 1), signal.SIGKILL)
     _, err = begun.communicate(timeout=900)
     assert begun.returncode != 0
     assert "process 0 of 2 lost the others: one of them ended" in err
-    resumed = torchrun(2, "resume", "r")
+    resumed = together(2, "resume", "r")
     assert resumed.returncode == 0, resumed.stderr
-    left_alone = torchrun(2, "run", "tiny.py", "--out", "s", *changes)
-    assert left_alone.returncode == 0, left_alone.stderr
-    assert losses(project / "r") == losses(project / "s")  # to the bit: as many processes as before
+    assert losses(project / "r") == undisturbed  # to the bit: as many processes as before
 
 
+@pytest.mark.xdist_group("undisturbed")
 @pytest.mark.parametrize(("rank", "out"), [(0, ()), (1, ("--out", "r"))])
-def test_torchrun_restarts_a_run_where_its_checkpoint_left_it(project, launch, torchrun, rank, out):
-    changes = settings("training.steps=300", "training.checkpoint_every=20")
-    begun = launch(2, "run", "tiny.py", *out, *changes, restarts=1)
-    while not any(run.step >= 50 for run in find_runs(project)):
+def test_torchrun_restarts_a_run_where_its_checkpoint_left_it(project, launch, undisturbed, rank, out):
+    begun = launch(2, "run", "tiny.py", *out, *LONG, restarts=1)
+    while not any(run.step >= 30 for run in find_runs(project)):
         assert begun.poll() is None, begun.communicate()[1]
         time.sleep(0.05)
     os.kill(process_of_rank(begun.pid, rank), signal.SIGKILL)
@@ -210,14 +230,12 @@ def test_torchrun_restarts_a_run_where_its_checkpoint_left_it(project, launch, t
     (run,) = find_runs(project)
     assert said.count(f"finished: {run.folder.relative_to(project)}") == 1
     assert [event["event"] for event in read_lines(run.folder / "events.jsonl")].count("started") == 2
-    left_alone = torchrun(2, "run", "tiny.py", "--out", "s", *changes)
-    assert left_alone.returncode == 0, left_alone.stderr
-    assert losses(run.folder) == losses(project / "s")
+    assert losses(run.folder) == undisturbed
 
 
-def test_a_launch_that_was_not_restarted_goes_on_with_no_run_by_itself(project, torchrun):
-    for expected in (True, False):
-        result = torchrun(2, "run", "tiny.py", "--out", "r", *settings("training.steps=1"))
+def test_a_launch_that_was_not_restarted_goes_on_with_no_run_by_itself(project, together, torchrun):
+    for start, expected in ((together, True), (torchrun, False)):
+        result = start(2, "run", "tiny.py", "--out", "r", *settings("training.steps=1"))
         assert (result.returncode == 0) == expected, result.stderr
     assert "there is a run in this folder already" in result.stderr
 
@@ -282,13 +300,13 @@ def test_the_slurm_script_requeues_a_run_that_was_stopped_and_ends_with_one_that
     os.kill(int(torchrun), signal.SIGTERM)  # which is what srun hands on
     _, err = job.communicate(timeout=900)
     assert (project / "scontrol.log").read_text() == "requeue 7\n", err
-    assert 20 <= len(losses(project / "r")) < 300
+    assert 20 <= len(losses(project / "r")) < 120
 
     again = submitted()
     out, err = again.communicate(timeout=900)
     assert again.returncode == 0, err
     assert "finished: r" in out
-    assert len(losses(project / "r")) == 300
+    assert len(losses(project / "r")) == 120
     assert (project / "scontrol.log").read_text() == "requeue 7\n"  # nothing was added
 
 
@@ -299,7 +317,7 @@ def _free() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_sigterm_to_one_process_stops_all_with_a_checkpoint(project, launch, torchrun):
+def test_sigterm_to_one_process_stops_all_with_a_checkpoint(project, launch):
     begun = launch(2, "run", "tiny.py", "--out", "r", *settings("training.steps=3000"))
     while len(losses(project / "r")) < 20:
         assert begun.poll() is None, begun.communicate()[1]

@@ -9,8 +9,7 @@ import pytest
 
 from didact import run
 from didact.experiment_file import load_experiment
-from didact.record.folder import RunFolder
-from didact.record.reading import read_metrics
+from didact.record.folder import RunFolder, read_metrics
 from didact_doctor.proof import compare, prove, shortened
 from didact_evaluate import RepresentationMetrics
 

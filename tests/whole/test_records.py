@@ -17,9 +17,9 @@ import torch
 from didact import DidactError, RunError, run
 from didact.experiment_file import load_experiment
 from didact.machine.distributed import World
-from didact.record import RunFolder, RunRecord, find_runs
+from didact.record import RunFolder, RunRecord
 from didact.record.checkpoint import all_complete, read_tensors
-from didact_ablate import close
+from didact_ablate import close, find_runs
 from didact_evaluate import Probe, RepresentationMetrics
 from didact_vision import Images
 

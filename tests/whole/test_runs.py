@@ -15,7 +15,7 @@ from didact import DidactError, Learner, Observer, Report, RunError, hookimpl, r
 from didact.experiment_file import load_experiment
 from didact.record import RunRecord
 from didact.record.checkpoint import all_complete
-from didact.record.reading import read_metrics
+from didact.record.folder import read_metrics
 from didact_distill import LatentRegression, LinearHead
 from didact_evaluate import RepresentationMetrics
 from didact_stores import Record
@@ -351,8 +351,7 @@ def test_the_last_evaluation_may_choose_the_last_checkpoint_as_the_best(project,
     }
     experiment = attrs.evolve(experiment, evaluations={"found": RepresentationMetrics(samples=4)})
     run.start(experiment.evolve(**{f"training.{name}": value for name, value in changes.items()}), project / "r")
-    metrics = {one.step: one.metrics["found/score"] for one in all_complete(project / "r" / "checkpoints")}
-    assert metrics == {step: values[step] for step in {best, 4}}
+    assert {one.step for one in all_complete(project / "r" / "checkpoints")} == {best, 4}
 
 
 def test_a_checkpoint_stays_until_its_successor_is_in_place(project, monkeypatch, stop_after, assert_equal_runs):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from didact.machine.distributed import SharedError, World
-from didact.record.reading import read_lines
+from didact.record.folder import read_lines
 
 PLUGIN = '''
 from __future__ import annotations

@@ -17,7 +17,7 @@ from didact import run
 from didact.experiment_file import load_experiment
 from didact.machine.processes import stop_requests
 from didact.record import RunRecord
-from didact.record.reading import read_metrics
+from didact.record.folder import read_metrics
 
 STEPS = 120  # enough that the signal comes long before the end
 

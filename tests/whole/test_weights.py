@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import attrs
 import pytest
 import torch
 
-from didact import Experiment, Network, Pretrained, RunError, SpecError, build_learner, run
+from didact import Experiment, Network, Pretrained, RunError, RunState, SpecError, build_learner, run
 from didact.building import build_network
-from didact.evaluating import LearnerState
 from didact.experiment import continues
 from didact.experiment_file import load_experiment
 from didact.plugins import registry
 from didact.record import RunFolder, RunRecord, checkpoint
+from didact.record.folder import read_metrics
 from didact.record.pretrained import find_origin
-from didact.record.reading import read_metrics
 from didact_ablate.identity import identity
 from didact_doctor.recording import lost_as_data
 from didact_evaluate import Probe
@@ -92,7 +92,7 @@ def test_the_random_control_stays_random(project, first, experiment, second):
     fresh = build_network(experiment).state_dict()
     again = attrs.evolve(experiment, weights=second.weights)
     learner = build_learner(again, find_origin(again.weights).load())
-    state = LearnerState(again, learner, torch.device("cpu"), torch.float32, 0, False)
+    state = RunState(again, learner, partial(build_network, again), torch.device("cpu"), torch.float32, 0, False)
     control, student = state.untrained().state_dict(), state.student().state_dict()
     assert all(torch.equal(tensor, fresh[name]) for name, tensor in control.items())
     assert any(not torch.equal(tensor, fresh[name]) for name, tensor in student.items())

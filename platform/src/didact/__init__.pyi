@@ -13,7 +13,6 @@ from .contracts.optimizer import Optimizer as Optimizer
 from .contracts.optimizer import ParameterGroup as ParameterGroup
 from .contracts.running import RunInfo as RunInfo
 from .contracts.running import StepFailure as StepFailure
-from .contracts.running import Study as Study
 from .contracts.targets import Objective as Objective
 from .contracts.targets import ObjectiveModule as ObjectiveModule
 from .contracts.targets import TargetBuilder as TargetBuilder
@@ -40,7 +39,6 @@ from .schedules import Cosine as Cosine
 from .schedules import Schedule as Schedule
 from .spec import Spec as Spec
 from .tensors import Attention as Attention
-from .tensors import Audio as Audio
 from .tensors import BackboneOutput as BackboneOutput
 from .tensors import Batch as Batch
 from .tensors import BatchMask as BatchMask

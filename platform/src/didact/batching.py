@@ -29,10 +29,6 @@ class GlobalBatch:
     epoch: int
     samples: np.ndarray
 
-    def part(self, index: int, parts: int) -> np.ndarray:
-        """Returns the samples of part ``index`` of ``parts`` nearly equal, contiguous parts."""
-        return np.array_split(self.samples, parts)[index]
-
 
 class BatchPlan:
     """The order of all samples over a run.
@@ -64,11 +60,8 @@ class BatchPlan:
             raise DataError("there is no sample to learn from", hint="ingest some, or loosen the source's filter")
         if not 0 < np.min(lengths) <= np.max(lengths) < np.inf:
             odd = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
-            raise DataError(
-                f"{len(odd)} samples have no length, sample {odd[0]} first: {lengths[odd[0]]:g}",
-                where="source",
-                hint="remove them from the store, or from the source",
-            )
+            what = f"{len(odd)} samples have no length, sample {odd[0]} first: {lengths[odd[0]]:g}"
+            raise DataError(what, where="source", hint="remove them from the store, or from the source")
         self.count, self.size, self.seed = len(lengths), size, seed
         # a tensor, so that a process gets it in shared memory
         self._order = torch.from_numpy(np.argsort(() if size.unit == "samples" else lengths, kind="stable"))
@@ -107,12 +100,10 @@ class BatchPlan:
         if self.size.unit == "samples":
             return [(range(self.count), int(self.size.amount))]  # if there are fewer samples, some occur twice
         ascending = np.asarray(lengths)[self._order.numpy()]
-        if ascending[-1] > self.size.amount:
-            raise DataError(
-                f"a sample of {ascending[-1]:g} {self.size.unit} is longer than a whole batch of {self.size.amount:g}",
-                where="training.batch",
-                hint="enlarge the batch, or limit the length of the source's samples",
-            )
+        if (longest := ascending[-1]) > self.size.amount:
+            what = f"a sample of {longest:g} {self.size.unit} is longer than a whole batch of {self.size.amount:g}"
+            hint = "enlarge the batch, or limit the length of the source's samples"
+            raise DataError(what, where="training.batch", hint=hint)
         buckets: list[tuple[range, int]] = []
         end = self.count
         while end > 0:  # from the longest down, because a bucket's longest sample determines its batch size

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Set
-from typing import Any, ClassVar, Literal, Protocol
+from collections.abc import Callable, Mapping, Set
+from typing import Any, ClassVar, Literal
 
 import attrs
 import torch
-from torch import Tensor
 
 from didact.contracts.data import Source
 from didact.contracts.network import Backbone, FeatureEncoder, Masker, Network
 from didact.contracts.targets import Objective, TargetBuilder
 from didact.errors import SpecError, of_field
+from didact.learner import Learner
+from didact.machine.devices import autocast
 from didact.machine.distributed import World
+from didact.randomness import seeded
 from didact.serialization import fingerprint
 from didact.spec import Spec
-from didact.tensors import Audio, Batch, Loss, StudentPass, Target
+from didact.tensors import Batch, Loss, StudentPass, Target, move
 from didact.training import Training
 
 # fields that do not affect the weights, or only affect how they are computed
@@ -89,20 +91,15 @@ class Experiment(Spec):
         self.require(fits and self.name[0] != ".", "name", "letters, digits, '-', '_' and '.'")
         parts = self.training.gradient_accumulation_steps
         if parts > 1 and (whole := self.needs_whole_batch()):
-            raise SpecError(
-                f"training.gradient_accumulation_steps must be 1 with {whole}, got {parts}",
-                where="training.gradient_accumulation_steps",
-                hint=f"{whole} computes a function of the whole batch, which is not a sum over parts of it",
-            )
+            what = f"training.gradient_accumulation_steps must be 1 with {whole}, got {parts}"
+            hint = f"{whole} computes a function of the whole batch, which is not a sum over parts of it"
+            raise SpecError(what, where="training.gradient_accumulation_steps", hint=hint)
         with of_field("training"):
-            self.training.require_what_is_kept(self.evaluations)
+            self.training.intervals(self.evaluations)  # checks them
         unit = self.training.batch.unit
         if unit not in ("samples", self.source.unit):
-            raise SpecError(
-                f"training.batch is given in {unit}, but {type(self.source).__name__} counts {self.source.unit}",
-                where="training.batch",
-                hint=f"give it in {self.source.unit} or in samples",
-            )
+            what = f"training.batch is given in {unit}, but {type(self.source).__name__} counts {self.source.unit}"
+            raise SpecError(what, where="training.batch", hint=f"give it in {self.source.unit} or in samples")
 
     def of_view(self, view: int) -> tuple[FeatureEncoder, Masker | None, Backbone]:
         """Returns the encoder, the masker and the backbone of view number ``view``."""
@@ -123,54 +120,77 @@ class Report:
 
     Attributes:
         metrics: ``name → value``; the run prefixes each name with the evaluation's name in the experiment.
-        images: ``name → (H, W, 3) uint8``.
-        texts: ``name → text``, Markdown or plain.
-        audio: ``name → audio``.
+        files: ``name → content``; images, texts and audio to keep. A name ends in its format: ``inputs.png``,
+            ``table.txt`` (UTF-8, Markdown or plain), ``sound-1.wav``.
     """
 
     metrics: Mapping[str, float]
-    images: Mapping[str, Tensor] = attrs.field(factory=dict, eq=False)
-    texts: Mapping[str, str] = attrs.field(factory=dict)
-    audio: Mapping[str, Audio] = attrs.field(factory=dict, eq=False)
+    files: Mapping[str, bytes] = attrs.field(factory=dict)
 
 
-class RunState(Protocol):
+def metrics_of(reports: Mapping[str, Report]) -> dict[str, float]:
+    """Returns the metrics of some evaluations, given their reports by name, as ``evaluation/metric``."""
+    return {f"{name}/{metric}": value for name, report in reports.items() for metric, value in report.metrics.items()}
+
+
+@attrs.frozen(eq=False)
+class RunState:
     """The state that is evaluated: the networks of a run at one step, whole on each process.
 
     Attributes:
         experiment: the run's experiment.
+        learner: the network, its targets and its objective.
+        initial: builds the randomly initialised network.
+        device: the device of the networks.
+        precision: the precision of matrix products.
         step: number of optimizer steps taken.
         finished: whether training has ended; an evaluation may leave its controls to then.
-        device: the device of the networks.
         world: the processes that share the work of the evaluation.
     """
 
     experiment: Experiment
+    learner: Learner
+    initial: Callable[[], Network]
+    device: torch.device
+    precision: torch.dtype
     step: int
     finished: bool
-    device: torch.device
-    world: World
+    world: World = World()
 
     def student(self) -> Network:
         """Returns the student in evaluation mode."""
+        return self.learner.evaluated("student")
 
     def teacher(self) -> Network:
         """Returns the teacher in evaluation mode; the student if the method has no teacher."""
+        return self.learner.evaluated("teacher")
 
     def untrained(self) -> Network:
         """Returns the randomly initialised network, even if the run starts from trained weights, as a control."""
+        return self.initial().to(self.device).eval()
 
+    @torch.no_grad()
     def targets(self, batch: Batch) -> tuple[tuple[StudentPass, ...], tuple[Target, ...]]:
         """Returns the student's passes over a batch and the batch's targets, as in training but in evaluation mode.
 
         All processes must call this together, each with its share of a global batch: parts may use collectives.
         """
+        self.world.barrier()  # raises if a process has failed, before parts use collectives
+        learner, batch = self.learner.eval(), move(batch, self.device)
+        with autocast(self.device, self.precision):
+            passes = learner.passes(batch)
+            return passes, learner.targets(batch, passes, learner.network)
 
+    @torch.no_grad()
     def predict(self, batch: Batch) -> Loss:
         """Returns the loss on a batch in evaluation mode, equal in every call, and the compared vectors (N, D).
 
         All processes must call this together, as for ``targets``.
         """
+        passes, targets = self.targets(batch)
+        with autocast(self.device, self.precision), seeded(self.experiment.training.seed, "predict"):
+            loss: Loss = self.learner.objective(move(batch, self.device), passes, targets)
+        return loss
 
 
 @attrs.frozen(kw_only=True)

@@ -1,4 +1,8 @@
-"""Loads experiments and studies from Python files by ``FILE[:NAME]``, and locates errors in these files."""
+"""Loads experiments and studies from Python files by ``FILE[:NAME]``, and locates errors in these files.
+
+A study runs several experiments. It is a spec with a ``name`` and methods ``run`` and ``smoke``; see
+`didact_ablate.Study`.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +13,54 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from didact.contracts.running import Study
 from didact.errors import DidactError, did_you_mean
 from didact.experiment import Experiment
 from didact.plugins import registry
-from didact.renamed import NAMES
 from didact.serialization import override
+from didact.spec import Spec
+
+NAMES = {  # of classes and functions of earlier commits, with their replacements
+    "samples": "BatchSize.samples",
+    "seconds": "BatchSize.seconds",
+    "tokens": "BatchSize.tokens",
+    "Context": "BackboneOutput",
+    "Collect": "HiddenState",
+    "Subject": "RunState",
+    "Sound": "Source.audio",
+    "Medium": "didact_stores.Medium",
+    "Record": "didact_stores.Record",
+    "CosinePrediction": "NegativeCosineSimilarity",
+    "TriStage": "didact_distill.TriStage",
+    "TeacherSummaries": "TeacherProjections",
+    "StudentSummaries": "StudentProjections",
+    "DistortedViews": "MultiViewAugmentation",
+    "Pictures": "Visualizations",
+    "Health": "RepresentationMetrics",
+    "CellMasker": "RandomMasker",
+    "Descriptor": "TargetFeature",
+    "DescriptorTargets": "FeatureTargets",
+    "span": "torch.profiler.record_function",
+    **{name: f"didact.placing.{name}" for name in ("corrupt", "drop", "prepend", "repeat")},
+    "restore": "didact_distill.restoring.restore",
+    **{name: f"didact_ablate.{name}" for name in ("experiment_in", "RunFinder", "close")},
+    "Augmentation": "didact_vision.Augmentation",
+    "sincos_positions": "didact_transformer.sincos.sincos_positions",
+}
 
 
 def load_experiment(reference: str, settings: Sequence[str] = ()) -> tuple[Experiment, Path]:
     """Loads the experiment that ``FILE`` or ``FILE:NAME`` refers to; like `load`, but rejects a study."""
     found, path = load(reference, settings)
-    if isinstance(found, Study):
-        raise DidactError(
-            f"{reference} is the study {found.name!r}, where one experiment is needed",
-            where=str(path),
-            hint=f"name one of the file's experiments: {path}:NAME; `didact run` takes studies too",
-        )
+    if not isinstance(found, Experiment):
+        hint = f"name one of the file's experiments: {path}:NAME; `didact run` takes studies too"
+        what = f"{reference} is the study {found.name!r}, where one experiment is needed"
+        raise DidactError(what, where=str(path), hint=hint)
     return found, path
 
 
-def load(reference: str, settings: Sequence[str] = ()) -> tuple[Experiment | Study, Path]:
+def load(reference: str, settings: Sequence[str] = ()) -> tuple[Any, Path]:
     """Loads the experiment or study that ``FILE`` or ``FILE:NAME`` refers to; also returns the path of its file.
 
     Without a name, this is the variable ``experiment``, else the only study in the file, else the only experiment.
@@ -49,18 +79,17 @@ def load(reference: str, settings: Sequence[str] = ()) -> tuple[Experiment | Stu
     if not path.is_file():
         near = [str(other) for other in (path if path.is_dir() else path.parent).glob("*.py")]
         raise DidactError(f"there is no experiment file {text}", hint=did_you_mean(text, near))
-    known = {key: value for key, value in vars(_execute(path)).items() if isinstance(value, (Experiment, Study))}
+    specs = {name: value for name, value in vars(_execute(path)).items() if isinstance(value, Spec)}
+    studies = {name: value for name, value in specs.items() if hasattr(value, "smoke")}
+    experiments = {name: value for name, value in specs.items() if isinstance(value, Experiment)}
+    known = studies | experiments
     if name and name not in known:
         raise DidactError(f"{path} has no experiment {name!r}", where=str(path), hint=did_you_mean(name, known))
-    kinds = [[value for value in known.values() if isinstance(value, kind)] for kind in (Study, Experiment)]
-    only = [values[0] for values in kinds if len(values) == 1]
+    only = [value for kind in (studies, experiments) for value in kind.values() if len(kind) == 1]
     found = known.get(name or "experiment", only[0] if only else None)
     if found is None:
-        raise DidactError(
-            f"{path} has {len(known) or 'no'} experiments and none called 'experiment'",
-            where=str(path),
-            hint=f"name one: {path}:NAME; {did_you_mean('', known)}",
-        )
+        what = f"{path} has {len(known) or 'no'} experiments and none called 'experiment'"
+        raise DidactError(what, where=str(path), hint=f"name one: {path}:NAME; {did_you_mean('', known)}")
     overrides = parse_settings(settings)
     try:
         return override(found, overrides, registry().class_of), path

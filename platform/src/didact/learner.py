@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ from didact.contracts.data import Source
 from didact.contracts.network import Network
 from didact.contracts.targets import ObjectiveModule, TargetBuilderModule
 from didact.tensors import Batch, Loss, StudentPass
+
+SHOWN = 3  # number of tensors that an error names; the others are counted
 
 
 class Learner(nn.Module):
@@ -71,6 +74,11 @@ class Learner(nn.Module):
             for index, view in enumerate(batch.views)
         )
 
+    def evaluated(self, which: Literal["student", "teacher"]) -> Network:
+        """Returns a network in evaluation mode; the ``teacher`` is the student if the method has none."""
+        network = self.network if which == "student" else self.targets.evaluated_network(self.network)
+        return network.eval()
+
     def after_step(self, step: int, steps: int) -> Mapping[str, float | Tensor]:
         """Updates targets and objective, once per optimizer step; returns scalars to log."""
         updated = (part.after_step(self.network, step, steps) for part in (self.targets, self.objective))
@@ -83,6 +91,15 @@ def add_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     for count in counts:
         total.update(count)  # `+` would drop terms whose count is 0
     return dict(total)
+
+
+def differences(theirs: Mapping[str, tuple[int, ...]], mine: Mapping[str, tuple[int, ...]]) -> str:
+    """Names the first tensors, given their shapes by name, that differ between a run and here; empty if none does."""
+    found = [f"{name} {mine[name]} is missing in the run" for name in mine if name not in theirs]
+    found += [f"{name} {theirs[name]} is in the run alone" for name in theirs if name not in mine]
+    other = [name for name in mine if name in theirs and mine[name] != theirs[name]]
+    found += [f"{name} is {theirs[name]} in the run and {mine[name]} here" for name in other]
+    return "; ".join(found[:SHOWN]) + (f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
 
 
 def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import attrs
+import numpy as np
 import torch
 import torch.multiprocessing  # passes tensors between processes in shared memory
 from torch import Tensor
@@ -78,7 +79,8 @@ def collate(
     sizes = [content.shape[-1] for content in contents]
     padded = [torch.nn.functional.pad(content, (0, max(sizes) - content.shape[-1])) for content in contents]
     content = torch.stack(padded)  # (B, *axes)
-    layout = encoder.layout(tuple(content.shape[1:])) if len(set(sizes)) > 1 else layouts[0]
+    uneven = len(set(sizes)) > 1
+    layout = encoder.layout(tuple(content.shape[1:])) if uneven else layouts[0]
     held = torch.tensor([layout.positions for layout in layouts])  # (B,)
     padding = torch.arange(layout.positions) >= held[:, None]  # (B, T)
     mask = None
@@ -89,14 +91,8 @@ def collate(
         if batch_generator is not None:
             masks = masker.equalize(masks, generator=batch_generator)
         mask = BatchMask.collate(masks, layout.positions)
-    uneven = bool(padding.any()) or len(set(sizes)) > 1
-    return View(
-        content=content,
-        layout=layout,
-        padding=padding if padding.any() else None,
-        lengths=torch.tensor(sizes) if uneven else None,
-        mask=mask,
-    )
+    lengths, marked = torch.tensor(sizes) if uneven else None, padding if padding.any() else None
+    return View(content=content, layout=layout, padding=marked, lengths=lengths, mask=mask)
 
 
 class Steps:
@@ -107,15 +103,11 @@ class Steps:
     """
 
     def __init__(self, experiment: Experiment, plan: BatchPlan, world: World | None = None) -> None:
-        self.experiment = experiment
-        self.plan = plan
+        self.experiment, self.plan = experiment, plan
         self.world = world if world is not None else World()
         if plan.smallest < self.world.size:
-            raise RunError(
-                f"a batch of {plan.smallest} samples cannot be shared by {self.world.size} processes",
-                where="training.batch",
-                hint="enlarge the batch, or start fewer processes",
-            )
+            what = f"a batch of {plan.smallest} samples cannot be shared by {self.world.size} processes"
+            raise RunError(what, where="training.batch", hint="enlarge the batch, or start fewer processes")
         self._samples: Samples | None = None
 
     def __getstate__(self) -> dict[str, object]:
@@ -123,21 +115,15 @@ class Steps:
 
     def __getitem__(self, step: int) -> StepBatch:
         batch = self.plan.batch(step)
-        size, rank = self.world.size, self.world.rank
+        total, size, rank = len(batch.samples), self.world.size, self.world.rank
         wanted = math.ceil(self.experiment.training.gradient_accumulation_steps / size)  # parts on this process
-        count = max(1, min(wanted, len(batch.samples) // size))
-        own = range(rank * count, (rank + 1) * count)
-        parts = tuple(self._part(batch, batch.part(index, size * count).tolist(), index) for index in own)
+        count = max(1, min(wanted, total // size))
+        split, own = np.array_split(batch.samples, size * count), range(rank * count, (rank + 1) * count)
+        parts = tuple(self._part(batch, split[index].tolist(), index) for index in own)
         views = [view for part in parts for view in part.views]
         cells = sum(view.content.shape[0] * view.layout.positions for view in views)
-        return StepBatch(
-            step=step,
-            epoch=batch.epoch,
-            parts=parts,
-            samples=len(batch.samples),
-            held=cells - sum(int(view.padding.sum()) for view in views if view.padding is not None),
-            cells=cells,
-        )
+        held = cells - sum(int(view.padding.sum()) for view in views if view.padding is not None)
+        return StepBatch(step=step, epoch=batch.epoch, parts=parts, samples=total, held=held, cells=cells)
 
     def rehearsal(self) -> Batch:
         """Returns the first sample of the first batch, to check that all parts fit before a run begins."""
@@ -159,9 +145,8 @@ class Steps:
             view = collate(of_view, encoder, masker if number in student else None, generators, together)
             keys = torch.tensor([key(seed, "step", number, step, sample) for sample in ids])
             views.append(attrs.evolve(view, keys=keys, student=number in student))
-        fields = {
-            name: join([opened.field(sample, name) for sample in ids]) for name in self.experiment.targets.fields()
-        }
+        wanted = self.experiment.targets.fields()
+        fields = {name: join([opened.field(sample, name) for sample in ids]) for name in wanted}
         return Batch(views=tuple(views), ids=torch.tensor(ids), key=key(seed, "batch", step), fields=fields)
 
 
@@ -207,11 +192,9 @@ def load(
                     raise batch
                 yield batch
         except (BrokenProcessPool, ConnectionError, EOFError) as error:  # perhaps while a tensor was transferred
-            raise RunError(
-                f"a process that loads data ended: {str(error).strip().rpartition(chr(10))[2] or 'it was killed'}",
-                where="training.num_workers",
-                hint="memory may have run out: use fewer workers or a smaller batch, or num_workers=0 to see the cause",
-            ) from error
+            what = f"a process that loads data ended: {str(error).strip().rpartition(chr(10))[2] or 'it was killed'}"
+            hint = "memory may have run out: use fewer workers or a smaller batch, or num_workers=0 to see the cause"
+            raise RunError(what, where="training.num_workers", hint=hint) from error
 
 
 @contextlib.contextmanager
@@ -224,13 +207,8 @@ def _workers(steps: Steps, count: int) -> Iterator[Callable[[int], StepBatch]]:
     fields = (getattr(steps.experiment, name) for name in ("source", "encoder", "masker", "targets"))
     parts = [part for field in fields for part in (field if isinstance(field, tuple) else (field,))]
     modules = {type(part).__module__ for part in parts if part is not None}  # imported once for all workers
-    pool = ProcessPoolExecutor(
-        count,
-        # not forked from this process, whose threads could leave the fork deadlocked
-        mp_context=server(__name__, *modules),
-        initializer=_begin,
-        initargs=(dict(os.environ), steps),
-    )
+    context = server(__name__, *modules)  # not forked from this process, whose threads could leave the fork deadlocked
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(dict(os.environ), steps))
     try:
         yield lambda step: pool.submit(_make, step).result()
     finally:
@@ -279,12 +257,10 @@ def _require_one_size(contents: Sequence[Tensor], layouts: Sequence[Layout]) -> 
     sizes = [(content.shape[:-1], layout if len(layout.shape) > 1 else None) for content, layout in pairs]
     other = next((index for index, size in enumerate(sizes) if size != sizes[0]), None)
     if other is not None:
-        first, second = (
-            f"{' × '.join(map(str, contents[i].shape))} ({' × '.join(map(str, layouts[i].shape))} positions)"
-            for i in (0, other)
+        shapes = [(contents[index].shape, layouts[index].shape) for index in (0, other)]
+        both = [f"{' × '.join(map(str, size))} ({' × '.join(map(str, shape))} positions)" for size, shape in shapes]
+        what = (
+            f"samples of {both[0]} and of {both[1]} cannot share a batch: padding fills up the end of a sequence alone"
         )
-        raise DataError(
-            f"samples of {first} and of {second} cannot share a batch: padding fills up the end of a sequence alone",
-            where=f"source, samples 0 and {other} of a batch",
-            hint="have the source give all samples one size, by cropping or resizing, or use batches of one",
-        )
+        hint = "have the source give all samples one size, by cropping or resizing, or use batches of one"
+        raise DataError(what, where=f"source, samples 0 and {other} of a batch", hint=hint)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, cast
 
@@ -92,15 +91,15 @@ def set_rates(optimizer: torch.optim.Optimizer, training: Training, step: int) -
 
 def drop_frozen_gradients(optimizer: torch.optim.Optimizer, step: int) -> None:
     """Drops the gradients of the parameters that are still frozen at step ``step`` (from 0)."""
-    frozen = (group["params"] for group in optimizer.param_groups if step < group["frozen_steps"])
-    for parameter in itertools.chain.from_iterable(frozen):
-        parameter.grad = None
+    for group in optimizer.param_groups:
+        if step < group["frozen_steps"]:
+            for parameter in group["params"]:
+                parameter.grad = None
 
 
 def gradient_norm(learner: nn.Module) -> Tensor:
     """Returns the Euclidean norm of all gradients together, a scalar; not finite if any gradient is not finite."""
-    gradients = [parameter.grad for parameter in learner.parameters() if parameter.grad is not None]
-    return torch.nn.utils.get_total_norm(gradients)
+    return nn.utils.get_total_norm(one.grad for one in learner.parameters() if one.grad is not None)
 
 
 def named_optimizer_state(optimizer: torch.optim.Optimizer, learner: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -60,12 +60,6 @@ def repeat(values: Tensor | None, mask: BatchMask | None) -> Tensor | None:
     return values.repeat_interleave(mask.contexts, 0)
 
 
-def spread(values: Tensor, mask: BatchMask) -> Tensor:
-    """Repeats the rows (R, …) for the masks that share a context: (B·M, …), for heads that decode each mask alone."""
-    shared = mask.masks // mask.contexts
-    return values if shared == 1 else values.repeat_interleave(shared, 0)
-
-
 def drop(tokens: Tokens, mask: BatchMask | None) -> Tokens:
     """Removes dropped positions from the sequence.
 

@@ -43,7 +43,7 @@ COMPONENTS, COMMANDS, EXAMPLES = "didact_components", "didact_commands", "didact
 OWN_COMMANDS = {
     "run": "didact.cli.run:run_command",
     "resume": "didact.cli.run:resume_command",
-    "plugins": "didact.cli.plugins:plugins_command",
+    "plugins": "didact.cli:plugins_command",
 }
 OWN = {  # the core's own components
     "constant": "didact.schedules:Constant",
@@ -201,19 +201,18 @@ class Registry:
             return plugin.resolve(hook, short)
         owner, _, short = name.partition("/")
         found = next((plugin for plugin in self.plugins if plugin.name == owner), None)
+        what = f"{name} comes from the plugin {owner!r}, which "
         if found is None:
-            reason = "is not installed"
             hint = f"install its distribution (first-party ones are called didact-{owner}); see `didact plugins`"
-        elif found.skipped:
-            reason, hint = f"{SKIP} leaves out", f"remove it from {SKIP}, which is {os.environ.get(SKIP, '')!r}"
+            raise PluginError(f"{what}is not installed", hint=hint)
+        if found.skipped:
+            what, hint = f"{what}{SKIP} leaves out", f"remove it from {SKIP}, which is {os.environ.get(SKIP, '')!r}"
         elif found.failure:
-            reason = f"cannot be used: {found.failure}"
-            hint = f"{found.hint}; `didact plugins` shows the state of each"
+            what, hint = f"{what}cannot be used: {found.failure}", f"{found.hint}; `didact plugins` shows each state"
         else:
+            what = f"the plugin {owner!r} ({found.owner}) has no {short!r}"
             hint = did_you_mean(short, [own for _, own in found.entries()])
-            raise PluginError(f"the plugin {owner!r} ({found.owner}) has no {short!r}", hint=hint)
-        where = f"{found.owner}, {found.module}" if found is not None else ""
-        raise PluginError(f"{name} comes from the plugin {owner!r}, which {reason}", where=where, hint=hint)
+        raise PluginError(what, where=f"{found.owner}, {found.module}", hint=hint)
 
     def data_of(self, value: Any) -> Any:
         """Converts an experiment, or any spec, to plain data."""
@@ -277,10 +276,7 @@ def _load(plugin: Plugin, entry_point: EntryPoint) -> Plugin:
         failure, hint = error.what, error.hint
     except (Exception, SystemExit) as error:  # foreign code: whatever it raises, the others must still load
         missing = isinstance(error, ModuleNotFoundError)
-        failure, hint = (
-            _reason(error),
-            f"install what it imports, or reinstall {plugin.distribution}" if missing else "",
-        )
+        failure, hint = _reason(error), f"install what it imports, or reinstall {plugin.distribution}" * missing
     hint = hint or f"report it to the authors of {plugin.distribution}, or uninstall that distribution"
     return attrs.evolve(plugin, failure=failure, hint=hint)
 

@@ -6,7 +6,7 @@ findings. The plugin didact-doctor calls this method.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 import attrs
 import numpy as np
@@ -42,27 +42,7 @@ class Finding:
         return cls(severity="warning", says=says, where=where, hint=hint)
 
 
-@attrs.frozen(kw_only=True)
-class Spread:
-    """The range of some values.
-
-    Attributes:
-        smallest: the smallest value.
-        median: the median value.
-        largest: the largest value.
-    """
-
-    smallest: float
-    median: float
-    largest: float
-
-    @classmethod
-    def of(cls, values: np.ndarray) -> Self:
-        """Computes the spread of an array of any shape."""
-        return cls(smallest=float(values.min()), median=float(np.median(values)), largest=float(values.max()))
-
-
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Preflight:
     """What is known of a run before its first step; the argument of ``examine``.
 
@@ -71,9 +51,9 @@ class Preflight:
         samples: number of samples to learn from.
         layouts: the different layouts that the encoder gives to samples, from the shortest sample to the longest. If
             lengths vary, this is a selection that includes the shortest and the longest.
-        positions: number of positions in a sample's view, over all samples.
-        samples_per_step: number of samples in a step, over the first epoch.
-        positions_per_step: number of positions in a step, over the first epoch, in all views together, without padding.
+        positions: (N,); number of positions in each sample's view.
+        samples_per_step: (P,); number of samples in each step of the first epoch.
+        positions_per_step: (P,); number of positions in these steps, in all views together, without padding.
         steps_per_epoch: number of steps that see every sample once.
         blocks: number of blocks in the backbone.
         pretrained: whether the network, and the parts built from it, start from trained weights.
@@ -82,9 +62,9 @@ class Preflight:
     steps: int
     samples: int
     layouts: tuple[Layout, ...]
-    positions: Spread
-    samples_per_step: Spread
-    positions_per_step: Spread
+    positions: np.ndarray
+    samples_per_step: np.ndarray
+    positions_per_step: np.ndarray
     steps_per_epoch: float
     blocks: int
     pretrained: bool = False

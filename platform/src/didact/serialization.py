@@ -59,10 +59,9 @@ def from_data(data: Any, hint: Any, class_of: ClassOf | None = None) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _union(data, hint, class_of)
     if origin is tuple and isinstance(data, (list, tuple)):
-        if arguments[-1] is Ellipsis:
-            arguments = (arguments[0],) * len(data)
-        if len(arguments) == len(data):
-            return tuple(from_data(item, choice, class_of) for item, choice in zip(data, arguments, strict=True))
+        choices = (arguments[0],) * len(data) if arguments[-1] is Ellipsis else arguments
+        if len(choices) == len(data):
+            return tuple(from_data(item, choice, class_of) for item, choice in zip(data, choices, strict=True))
     elif origin in (Mapping, dict) and isinstance(data, Mapping):
         values = {}
         for key, value in data.items():

@@ -18,10 +18,21 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from didact.errors import SpecError, did_you_mean, inside
-from didact.renamed import FIELDS
+from didact.errors import SpecError, did_you_mean, inside, of_field
 
 Read = Callable[[str, Any, str, str], Any]  # (text, type, place, field's documentation) -> value
+FIELDS = {  # of earlier commits, with their replacements; ``Class.field`` where other classes have such a field
+    **{f"Training.{name}": f"optimizer.{name}" for name in ("learning_rate", "weight_decay", "betas", "epsilon")},
+    "micro_batches": "gradient_accumulation_steps",
+    "recompute": "activation_checkpointing",
+    "clip_norm": "max_grad_norm",
+    "workers": "num_workers",
+    "parallel": "strategy",
+    "decay_vectors": "no field any more: modules name what is not decayed in `no_weight_decay()`",
+    "course": "schedule",
+    "shares": "share",
+    "descriptor": "feature",
+}
 
 
 class FrozenDict(Mapping[Any, Any]):
@@ -86,11 +97,8 @@ class Spec(metaclass=SpecType):
     def require(self, condition: bool, field: str, rule: str, more: str = "") -> None:
         """Raises a `SpecError` unless ``condition`` holds; its hint is the field's documentation."""
         if not condition:
-            raise SpecError(
-                f"{type(self).__name__}.{field} must be {rule}, got {getattr(self, field)!r}{more}",
-                where=field,
-                hint=field_documentation(type(self)).get(field, ""),
-            )
+            what = f"{type(self).__name__}.{field} must be {rule}, got {getattr(self, field)!r}{more}"
+            raise SpecError(what, where=field, hint=field_documentation(type(self)).get(field, ""))
 
     def evolve(self, **changes: Any) -> Self:
         """Returns a copy with some fields changed; dots address nested fields: ``evolve(**{"targets.k": 4})``.
@@ -123,10 +131,8 @@ def evolve(spec: SpecT, changes: Mapping[str, Any], read: Read | None = None, wh
             raise _unknown(cls, [name], hints, place)
         text = field_documentation(cls).get(name, "")
         values[name] = _change(getattr(spec, name), inner, hints[name], place, read, text)
-    try:
+    with of_field(where):
         return attrs.evolve(spec, **values)
-    except SpecError as error:
-        raise SpecError(error.what, where=inside(where, error.where), hint=error.hint) from None
 
 
 def field_documentation(cls: type) -> dict[str, str]:

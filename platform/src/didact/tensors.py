@@ -8,9 +8,7 @@ remain after dropping, ``D`` width, ``N`` predicted positions of the whole batch
 from __future__ import annotations
 
 import enum
-import io
 import math
-import wave
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -20,7 +18,6 @@ from torch import Tensor
 
 from didact.errors import SpecError
 
-LOUDEST = 32_767  # maximum of 16-bit PCM
 Feature = Literal["ffn", "ffn+residual", "attention", "block"]
 Level = Literal["position", "sample", "sequence"]
 Held = TypeVar("Held")
@@ -326,28 +323,6 @@ class BackboneOutput:
     def positions_only(self, values: Tensor) -> Tensor:
         """Removes the prefix tokens from ``values`` (R, V, D): (R, V - num_prefix_tokens, D)."""
         return values[:, self.tokens.num_prefix_tokens :] if self.tokens.num_prefix_tokens else values
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Audio:
-    """Mono audio.
-
-    Attributes:
-        samples: (S,) float; full scale at ±1.
-        rate_hz: samples per second.
-    """
-
-    samples: Tensor
-    rate_hz: int
-
-    def wav(self) -> bytes:
-        """Encodes the audio as a WAV file, 16-bit PCM; values beyond full scale are clipped."""
-        pulses = (self.samples.detach().float().cpu().clamp(-1, 1) * LOUDEST).round().numpy().astype("<i2")  # (S,)
-        file = io.BytesIO()
-        with wave.open(file, "wb") as written:
-            written.setparams((1, 2, self.rate_hz, len(pulses), "NONE", "not compressed"))  # mono, 2 bytes per sample
-            written.writeframes(pulses.tobytes())
-        return file.getvalue()
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -11,7 +11,7 @@ import attrs
 from didact.contracts.optimizer import Optimizer, ParameterGroup
 from didact.errors import SpecError, did_you_mean
 from didact.schedules import Cosine, Schedule
-from didact.spec import Spec
+from didact.spec import Spec, field_documentation
 
 
 @attrs.frozen(kw_only=True)
@@ -50,43 +50,6 @@ class BatchSize(Spec):
 
 
 @attrs.frozen(kw_only=True)
-class Retention:
-    """The rule for keeping checkpoints. It depends only on what is on disk, so a restart does not change the result.
-
-    Attributes:
-        last: number of the newest checkpoints to keep.
-        every: also keep the checkpoints of steps that are multiples of this; None keeps none of them.
-        best: also keep the checkpoint with the highest value of this metric; a minus before the name prefers the
-            lowest. Among equal values, the newer one is kept; checkpoints without a value are ignored. None keeps none.
-    """
-
-    last: int
-    every: int | None = None
-    best: str | None = None
-
-    def keeps(self, checkpoints: Mapping[int, Mapping[str, float]]) -> set[int]:
-        """Returns the steps of the checkpoints to keep; ``checkpoints`` maps each step to its known metrics."""
-        kept = set(sorted(checkpoints)[-self.last :])
-        if self.every is not None:
-            kept |= {step for step in checkpoints if step % self.every == 0}
-        if self.best is not None:
-            name, sign = self.best.removeprefix("-"), -1 if self.best.startswith("-") else 1
-            values = {step: sign * metrics.get(name, math.nan) for step, metrics in checkpoints.items()}
-            known = [(value, step) for step, value in values.items() if not math.isnan(value)]
-            kept |= {max(known)[1]} if known else set()
-        return kept
-
-    def unknown(self, found: Collection[str]) -> str | None:
-        """Returns a warning if ``best`` is a metric that its evaluation did not report; otherwise None."""
-        wanted = (self.best or "").removeprefix("-")
-        names = [metric for metric in found if metric.partition("/")[0] == wanted.partition("/")[0]]
-        if not names or wanted in names:
-            return None
-        near = did_you_mean(wanted, names)
-        return f"no checkpoint is kept for training.keep_best={self.best}, which no evaluation reports: {near}"
-
-
-@attrs.frozen(kw_only=True)
 class Training(Spec):
     """The training settings of an experiment.
 
@@ -114,12 +77,13 @@ class Training(Spec):
         compile: whether the backbone's blocks are compiled, which takes a minute and pays off in long runs.
         seed: the seed of all random numbers.
         num_workers: number of processes that load data; 0 loads data between the steps.
-        log_every: number of steps between two records of metrics.
+        log_every: number of steps between two records of metrics; the steps of checkpoints are recorded too.
         checkpoint_every: number of steps between checkpoints; None writes one at the end. SIGTERM also writes one.
         keep_checkpoints: number of the newest checkpoints to keep.
-        keep_every: also keep the checkpoints of steps that are multiples of this; None keeps none of them.
+        keep_every: also write and keep the checkpoints of steps that are multiples of this; None keeps none of them.
         keep_best: also keep the checkpoint with the highest value of this metric, such as ``digits/linear``; a minus
-            prefers the lowest, as in ``-train/loss``. None keeps none.
+            prefers the lowest, as in ``-train/loss``. If the metric is an evaluation's, each evaluation has a
+            checkpoint. None keeps none.
         patience: the run ends early, as finished, after this many values in a row (one for each evaluation, or for each
             logged step if ``keep_best`` is logged) that do not improve on the best value of ``keep_best``. A resumed
             run may change it, for example to continue. None takes all steps.
@@ -165,48 +129,50 @@ class Training(Spec):
         self.require(self.num_workers >= 0, "num_workers", "at least 0")
         self.require(0 < self.layer_decay <= 1, "layer_decay", "above 0 and at most 1")
         self.require(self.max_grad_norm is None or self.max_grad_norm > 0, "max_grad_norm", "above 0, or None")
-        if self.nonfinite == "rollback" and self.checkpoint_every is None:
-            raise SpecError(
-                "training.nonfinite=rollback needs training.checkpoint_every, got None",
-                where="checkpoint_every",
-                hint="set the number of steps between two checkpoints to go back to, such as 1000",
-            )
         for field in ("checkpoint_every", "keep_every", "evaluate_every", "patience"):
             self.require(getattr(self, field) is None or getattr(self, field) >= 1, field, "at least 1, or None")
 
     @property
-    def retention(self) -> Retention:
-        """The rule for keeping checkpoints."""
-        return Retention(last=self.keep_checkpoints, every=self.keep_every, best=self.keep_best)
+    def best_metric(self) -> str:
+        """The name of the metric in ``keep_best``; empty without one."""
+        return (self.keep_best or "").removeprefix("-")
 
-    def require_what_is_kept(self, evaluations: Collection[str]) -> None:
-        """Raises a `SpecError` if a checkpoint is to be kept of a step at which none is written.
-
-        Also raises one if ``patience`` has no values to count.
+    def keeps(self, steps: Collection[int], values: Mapping[int, float]) -> set[int]:
+        """Returns the steps of the checkpoints to keep.
 
         Args:
-            evaluations: the names of the experiment's evaluations.
+            steps: the steps that have a checkpoint.
+            values: the values of ``keep_best`` by step; higher is better. Among equal ones, the newer is kept.
         """
-        evaluated = (self.keep_best or "").removeprefix("-").partition("/")[0] in evaluations
-        missing = "keep_best" if self.keep_best is None else "evaluate_every"
-        if self.patience is not None and (self.keep_best is None or (evaluated and self.evaluate_every is None)):
-            raise SpecError(
-                f"training.patience={self.patience} needs training.{missing}, got None",
-                where=missing,
-                hint="patience counts the values of keep_best: name a metric, and evaluate during training",
-            )
-        needed = [] if self.keep_every is None else [("keep_every", self.keep_every, "divisor")]
-        if self.keep_best is not None:
-            if not evaluated:
-                needed.append(("log_every", self.log_every, "multiple"))
-            elif self.evaluate_every is not None:
-                needed.append(("evaluate_every", self.evaluate_every, "divisor"))
-        written = self.checkpoint_every
-        for field, every, fitting in needed:
-            if written is None or (every % written if fitting == "divisor" else written % every):
-                raise SpecError(
-                    f"training.{field}={every} needs checkpoints, and training.checkpoint_every={written} writes "
-                    f"{'none' if written is None else 'not all'} of them",
-                    where="checkpoint_every",
-                    hint=f"checkpoint_every={every}, or a {fitting} of it",
-                )
+        best = [(values[step], step) for step in steps if values.get(step, -math.inf) > -math.inf]
+        regular = {step for step in steps if self.keep_every and step % self.keep_every == 0}
+        return {*sorted(steps)[-self.keep_checkpoints :], *regular, *([max(best)[1]] if best else [])}
+
+    def unknown_best(self, found: Collection[str]) -> str | None:
+        """Returns a warning if ``keep_best`` is a metric that its evaluation did not report; otherwise None."""
+        names = [metric for metric in found if metric.partition("/")[0] == self.best_metric.partition("/")[0]]
+        if not names or self.best_metric in names:
+            return None
+        near = did_you_mean(self.best_metric, names)
+        return f"no checkpoint is kept for training.keep_best={self.keep_best}, which no evaluation reports: {near}"
+
+    def intervals(self, evaluations: Collection[str]) -> tuple[int, ...]:
+        """Returns the intervals, in steps, of the checkpoints: those to write, and those that may have to be kept.
+
+        ``evaluations`` are the names of the experiment's evaluations.
+
+        Raises:
+            SpecError: a field needs another one, which is None.
+        """
+        evaluated, patient = self.best_metric.partition("/")[0] in evaluations, self.patience is not None
+        for field, other, needed in (
+            ("nonfinite", "checkpoint_every", self.nonfinite == "rollback"),  # to go back to
+            ("keep_best", "checkpoint_every", self.keep_best is not None and not evaluated),
+            ("patience", "keep_best", patient),
+            ("patience", "evaluate_every", patient and evaluated),
+        ):
+            if needed and getattr(self, other) is None:
+                what = f"training.{field}={getattr(self, field)} needs training.{other}, got None"
+                raise SpecError(what, where=other, hint=field_documentation(type(self))[other])
+        every = (self.checkpoint_every, self.keep_every, self.evaluate_every if evaluated else None)
+        return tuple(filter(None, every))

@@ -98,8 +98,8 @@ def warn_of_broken_plugins() -> None:
     """Prints a warning on standard error for each plugin that cannot be used."""
     for plugin in registry().plugins:
         if plugin.failure:
-            text = f"the plugin {plugin.name!r} ({plugin.owner}) cannot be used; see `didact plugins`"
-            click.echo(f"warning: {text}", err=True)
+            what = f"the plugin {plugin.name!r} ({plugin.owner}) cannot be used"
+            click.echo(f"warning: {what}; see `didact plugins`", err=True)
 
 
 def _show(run: Any) -> None:

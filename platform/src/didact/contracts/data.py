@@ -14,7 +14,7 @@ from torch import Tensor
 
 from didact.errors import SpecError
 from didact.spec import Spec
-from didact.tensors import Audio, Batch, Field, Signal
+from didact.tensors import Batch, Field, Signal
 
 
 @attrs.frozen(kw_only=True)
@@ -91,8 +91,8 @@ class Source(Spec, abc.ABC):
         """Renders a sample's content (*axes) as an image (H, W, 3) uint8; None if the source has no images."""
         return None
 
-    def audio(self, content: Tensor) -> Audio | None:
-        """Converts a sample's content (*axes) to audio; None if the source has no audio."""
+    def audio(self, content: Tensor) -> tuple[Tensor, int] | None:
+        """Converts a sample's content (*axes) to mono audio (S,) float in ±1 and its rate in Hz; None if it has none."""
         return None
 
     def words(self, content: Tensor) -> tuple[str, ...] | None:
@@ -111,7 +111,6 @@ class Samples(abc.ABC):
         labels: (N,) int64 or None; each sample's class. Training reads them only if the target builder asks for them.
         classes: the names of the classes.
         fingerprint: SHA-256 of the samples; equal samples have equal fingerprints.
-        fields: the values beside the content that `field` returns, by name; by default ``label`` if there are labels.
     """
 
     lengths: np.ndarray
@@ -121,6 +120,7 @@ class Samples(abc.ABC):
 
     @property
     def fields(self) -> Mapping[str, Field]:
+        """The values beside the content that `field` returns, by name; by default ``label`` if there are labels."""
         return {} if self.labels is None else {"label": Field(classes=self.classes)}
 
     def field(self, index: int, name: str) -> Tensor:

@@ -268,12 +268,8 @@ class Network(nn.Module):
         others: Sequence[Network] = (),
     ) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.backbone = backbone
-        self.signal = signal
-        self.layout = layout
-        self.masking = masking
-        self.others = nn.ModuleList(others)
+        self.encoder, self.backbone, self.others = encoder, backbone, nn.ModuleList(others)
+        self.signal, self.layout, self.masking = signal, layout, masking
 
     def of(self, view: int) -> Network:
         """Returns the network that encodes view number ``view``."""

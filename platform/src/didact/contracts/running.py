@@ -1,8 +1,7 @@
-"""The contracts around a run: the data that observers receive, and studies of several experiments."""
+"""The data that observers receive from a run."""
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +11,6 @@ import torch
 
 from didact.experiment import Experiment
 from didact.learner import Learner
-from didact.spec import Spec
 from didact.tensors import Batch
 
 
@@ -62,36 +60,3 @@ class StepFailure:
     optimizer: torch.optim.Optimizer
     device: torch.device
     precision: torch.dtype
-
-
-@attrs.frozen(kw_only=True)
-class Study(Spec, abc.ABC):
-    """Several experiments that together answer one question; ``didact run FILE`` runs a study.
-
-    Attributes:
-        name: the study's name; all of its runs and results are stored in a folder of this name.
-    """
-
-    name: str
-
-    @abc.abstractmethod
-    def experiments(self) -> Mapping[str, Experiment]:
-        """Returns the experiments by name; experiments that differ only in their seed are returned once."""
-
-    @abc.abstractmethod
-    def smoke(self, *, device: str) -> None:
-        """Takes two steps of each experiment and keeps nothing; a `DidactError` names an experiment that fails."""
-
-    @abc.abstractmethod
-    def run(self, *, folder: Path, device: str, jobs: int, source_file: Path) -> bool:
-        """Executes the missing runs and reports the result; a further call resumes. True: all runs are complete.
-
-        Args:
-            folder: the folder of the study; it may hold the results of an earlier call.
-            device: the device of each run: ``auto``, ``cpu`` or ``cuda``.
-            jobs: maximum number of parallel runs.
-            source_file: the file that holds the study.
-
-        Raises:
-            DidactError: the study cannot be run. A single failing experiment is reported, and the others continue.
-        """

@@ -21,9 +21,12 @@ from didact.machine.distributed import World
 from didact.tensors import Batch, Loss
 from didact.training import Training
 
-# buffers, such as batch-norm averages, are equal on all processes without broadcasts; PyTorch renamed the setting
 _RENAMED = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
-_KEEPS_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _RENAMED else "broadcast_buffers": False}
+_REPLICATED: dict[str, Any] = {
+    "forward_sync_buffers" if _RENAMED else "broadcast_buffers": False,  # equal on all processes without broadcasts
+    "find_unused_parameters": True,  # blocks skipped by layer drop, an unused mask embedding
+    "gradient_as_bucket_view": True,
+}
 
 
 class Engine:
@@ -52,13 +55,8 @@ class Engine:
             for part in (*_blocks(learner), learner):
                 fully_shard(part, mesh=mesh)
         elif world.size > 1:
-            self.module = DistributedDataParallel(
-                learner,
-                device_ids=[device.index] if device.type == "cuda" else None,
-                find_unused_parameters=True,  # blocks skipped by layer drop, an unused mask embedding
-                **_KEEPS_BUFFERS,
-                gradient_as_bucket_view=True,
-            )
+            devices = [device.index] if device.type == "cuda" else None
+            self.module = DistributedDataParallel(learner, device_ids=devices, **_REPLICATED)
 
     def __call__(self, batch: Batch, num_targets: Mapping[str, int]) -> tuple[Tensor, Loss]:
         """Computes the loss of a part of the global batch; the losses of all parts add up to that of the whole batch.

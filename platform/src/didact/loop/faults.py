@@ -14,7 +14,6 @@ from contextlib import suppress
 from itertools import count, takewhile
 from typing import Literal
 
-import attrs
 import torch
 from torch import Tensor, nn
 
@@ -24,9 +23,8 @@ from didact.experiment import Experiment
 from didact.loop.engine import local
 from didact.machine.disk import write_text
 from didact.machine.distributed import World
-from didact.record.folder import RunFolder
+from didact.record.folder import RunFolder, read_metrics
 from didact.record.observers import Observers
-from didact.record.reading import read_metrics
 
 LEFT_OUT = "left-out.json"
 MOST_WARNINGS = 3  # maximum number of warnings about steps that are left out
@@ -204,11 +202,8 @@ class Snapshot:
         return self._update_version() == self._update
 
     def _changed(self) -> list[int]:
-        return [
-            index
-            for index, buffer in enumerate(self._buffers)
-            if buffer.numel() <= SMALL or buffer._version != self._versions[index]
-        ]
+        pairs = enumerate(zip(self._buffers, self._versions, strict=True))
+        return [index for index, (held, version) in pairs if held.numel() <= SMALL or held._version != version]
 
     def _update_version(self) -> int:
         """Returns a number that grows with every update of the weights."""
@@ -218,42 +213,24 @@ class Snapshot:
         return sum(tensor._version for tensor in tensors)
 
 
-@attrs.frozen(eq=False)
-class Moments:
-    """Statistics of some rows (N, D), from which the variance over several parts is computed; takes two rows' memory.
-
-    Attributes:
-        count: N, the number of rows.
-        total: (D,) float32; the sum of the rows.
-        squares: (D,) float32; the sum of the rows' squared deviations from their mean.
-    """
-
-    count: int
-    total: Tensor
-    squares: Tensor
-
-    @classmethod
-    def of(cls, values: Tensor) -> Moments:
-        """Computes the moments of ``values`` (N, D)."""
-        values = values.float()
-        total = values.sum(0)
-        return cls(len(values), total, (values - total / max(1, len(values))).square().sum(0))
+def moments(values: Tensor) -> Tensor:
+    """Returns (3, D) float64 of some rows (N, D): their number, their sum and the sum of their squares, by channel."""
+    squares = torch.linalg.vector_norm(values, dim=0, dtype=torch.float64).square()  # reads the rows without a copy
+    return torch.stack([torch.full_like(squares, len(values)), values.sum(0, dtype=torch.float64), squares])
 
 
-def standard_deviation(parts: Sequence[Moments], world: World | None = None) -> Tensor:
-    """Computes the mean over channels of √(variance + 1e-6), a scalar.
+def standard_deviation(parts: Sequence[Tensor], world: World | None = None) -> Tensor:
+    """Computes the mean over channels of √(variance + 1e-6), a scalar, of all rows of some `moments` (3, D) each.
 
     fairseq logs this as ``target_var`` and ``pred_var``. A value near 0 means that all rows are equal; targets that are
-    normalised over time stay near 1. The rows of this process's ``parts`` and of all processes of the ``world`` are
-    combined as in Chan et al. (1979). The variance of a single row is 0.
+    normalised over time stay near 1. The rows of all processes of the ``world`` count. The variance of a single row is
+    0.
     """
     world = world if world is not None else World()
-    device = parts[0].total.device
-    count = world.all_reduce(torch.tensor(float(sum(part.count for part in parts)), device=device)).clamp(min=1)
-    mean = world.all_reduce(torch.stack([part.total for part in parts]).sum(0)) / count  # (D,)
-    between = [part.count * (part.total / max(1, part.count) - mean).square() for part in parts]
-    squares = world.all_reduce(torch.stack([part.squares for part in parts] + between).sum(0))  # (D,)
-    return (squares / (count - 1).clamp(min=1) + 1e-6).sqrt().mean()
+    count, total, squares = world.all_reduce(torch.stack(list(parts)).sum(0))  # (D,) each
+    deviations = (squares - total.square() / count.clamp(min=1)).clamp(min=0)
+    mean: Tensor = (deviations / (count - 1).clamp(min=1) + 1e-6).sqrt().mean()
+    return mean.float()
 
 
 def ran_out_of_memory(error: Exception) -> bool:

@@ -1,52 +1,48 @@
-"""Early stopping: decides from a run's record whether the metric that chooses the best checkpoint still improves."""
+"""The values of the metric that chooses the best checkpoint, and the decision whether it still improves."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 
-from didact.experiment import Experiment
-from didact.record.folder import RunFolder
-from didact.record.reading import read_metrics
+from didact.experiment import Experiment, metrics_of
+from didact.record.folder import RunFolder, read_metrics
 
 
 class Patience:
-    """Decides whether a run ends early, from the values of ``training.keep_best`` up to its last step.
+    """The values of ``training.keep_best`` up to a run's last step, and whether the run ends early.
 
     The values are those in the run's folder, so a run that was killed and resumed ends at the same step.
 
     Attributes:
-        exhausted: whether as many values as ``training.patience`` came after the best one.
+        values: the values by step; higher is better. Values that are not finite are minus infinity.
     """
 
     def __init__(self, experiment: Experiment) -> None:
-        self.experiment, self.limit = experiment, experiment.training.patience
-        self.metric = (experiment.training.keep_best or "").removeprefix("-")
-        self.exhausted = False
-        self._values: dict[int, float] = {}  # by step; higher is better
+        self.training = experiment.training
+        self.values: dict[int, float] = {}
+        self._best = 0  # the step of the best value
 
     def attach(self, folder: RunFolder, step: int) -> None:
         """Loads the recorded values up to ``step``, to continue the run."""
-        self._values, self.exhausted = {}, False
-        evaluation = self.metric.partition("/")[0]
-        if self.limit is None:
-            return
-        if evaluation in self.experiment.evaluations:
-            for path in (folder.path / "evaluations").glob(f"{evaluation}-*.json"):
-                recorded = int(path.stem.rpartition("-")[2])
-                if recorded <= step and (report := folder.found(recorded).get(evaluation)):
-                    self.add(recorded, {f"{evaluation}/{name}": value for name, value in report.metrics.items()})
-        else:
-            for metrics in read_metrics(folder.path):
-                if metrics["step"] <= step:
-                    self.add(int(metrics["step"]), metrics)
+        self._best = 0
+        self.values.clear()
+        recorded = {int(metrics["step"]): metrics for metrics in read_metrics(folder.path)}
+        recorded |= {each: metrics_of(folder.found(each)) | recorded.get(each, {}) for each in folder.evaluated()}
+        for each in sorted(recorded):
+            self.add(each, recorded[each] if each <= step else {})
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
         """Adds the metrics of a step; equal values, and values that are not finite, are no improvement."""
-        if self.limit is None or self.metric not in metrics:
-            return
-        lowest = (self.experiment.training.keep_best or "").startswith("-")
-        value = -metrics[self.metric] if lowest else metrics[self.metric]
-        self._values[step] = value if math.isfinite(value) else -math.inf
-        best = max(self._values, key=lambda known: (self._values[known], -known))
-        self.exhausted = sum(known > best for known in self._values) >= self.limit
+        if (value := metrics.get(self.training.best_metric)) is not None:
+            higher = -value if (self.training.keep_best or "").startswith("-") else value
+            self.values[step] = higher if math.isfinite(higher) else -math.inf
+            if self.values[step] > self.values.get(self._best, -math.inf):
+                self._best = step
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether as many values as ``training.patience`` came after the best one."""
+        later = itertools.takewhile(lambda step: step > self._best, reversed(self.values))
+        return self.training.patience is not None and len(list(later)) >= self.training.patience

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from didact.experiment import Experiment
 from didact.learner import Learner, add_counts, named_tensors
 from didact.loading import StepBatch, load
 from didact.loop.engine import Engine, whole
-from didact.loop.faults import Faults, Moments, RollBack, Snapshot, ran_out_of_memory, standard_deviation
+from didact.loop.faults import Faults, RollBack, Snapshot, moments, ran_out_of_memory, standard_deviation
 from didact.loop.patience import Patience
 from didact.machine.devices import autocast, choose_precision, peak_memory
 from didact.machine.distributed import World
@@ -79,18 +80,19 @@ class Trainer:
         self.folder = folder.path
         self.faults.attach(folder, observers)
         self.patience.attach(folder, self.step)
-        meter = Meter(self.device)
+        meter, saving = Meter(self.device), training.intervals(self.experiment.evaluations)
         batches = load(self.experiment, plan, self.step, world=self.world, pin=self.device.type == "cuda")
-        with closing(checkpoint.Writer(folder.checkpoints, training.retention, self.world)) as writer:
+        with closing(self.writer(folder, observers)) as writer:
             stopping = self.world.any(bool(stop))
             self._decide({})
             if self.step > 0 and not stopping and (self.finished or _due(self.step, training.evaluate_every)):
-                writer.annotate(self.step, self._evaluated(evaluate))  # if the run was stopped before this evaluation
+                self._evaluated(evaluate)  # if the run was stopped before this evaluation
+                writer.prune()
             while not (self.finished or stopping):
                 with record_function("data wait"):
                     batch = next(batches)
                 metrics: dict[str, float] = {}
-                logged = _due(self.step + 1, training.log_every) or self.step + 1 in (1, training.steps)
+                logged = _due(self.step + 1, training.log_every, *saving) or self.step + 1 in (1, training.steps)
                 if self.faults.leaves_out(self.step + 1):
                     self.step += 1
                 else:
@@ -102,20 +104,28 @@ class Trainer:
                         self.faults.watch(self.step, metrics)
                 self._decide(metrics)
                 stopping = self.world.any(bool(stop))
-                saved = self.finished or stopping or _due(self.step, training.checkpoint_every)
+                saved = self.finished or stopping or _due(self.step, *saving)
                 if saved:
-                    writer.begin(self.learner, self.optimizer, self.step, folder.experiment_data(), metrics)
+                    writer.begin(self.learner, self.optimizer, self.step, folder.experiment_data())
                 if self.finished or (not stopping and _due(self.step, training.evaluate_every)):
-                    announce(writer, observers, wait=self.finished)  # save the weights before they are evaluated
-                    found = self._evaluated(evaluate)
+                    writer.finish(wait=self.finished)  # save the weights before they are evaluated
+                    self._evaluated(evaluate)
                     meter.restart()
                     stopping = self.world.any(bool(stop))
                     if stopping and not saved:
-                        saved = True
-                        writer.begin(self.learner, self.optimizer, self.step, folder.experiment_data(), metrics)
-                    if saved:
-                        writer.annotate(self.step, found)
-                announce(writer, observers, wait=stopping)
+                        writer.begin(self.learner, self.optimizer, self.step, folder.experiment_data())
+                    if saved or stopping:
+                        writer.prune()
+                writer.finish(wait=stopping)
+
+    def writer(self, folder: RunFolder, observers: Observers) -> checkpoint.Writer:
+        """Returns the writer of a run's checkpoints, which notifies the observers of complete ones."""
+
+        def written(stored: checkpoint.Checkpoint) -> None:
+            observers.notify("checkpoint_written", step=stored.step, folder=str(stored.folder))
+
+        keeps = functools.partial(self.experiment.training.keeps, values=self.patience.values)
+        return checkpoint.Writer(folder.checkpoints, self.world, keeps, written)
 
     def take_step(self, batch: StepBatch, *, logged: bool = True) -> dict[str, Tensor | float]:
         """Takes one optimizer step on this process's share of a global batch; all processes must call this together.
@@ -131,7 +141,7 @@ class Trainer:
         counts = [learner.objective.num_targets(part) for part in batch.parts]
         num_targets = self.world.all_reduce_counts(add_counts(counts))
         self.optimizer.zero_grad(set_to_none=True)
-        self._moments: dict[str, list[Moments]] = {}
+        self._moments: dict[str, list[Tensor]] = {}
         after: Mapping[str, float | Tensor] = {}
         try:
             losses = [self._backward(part, num_targets, part is batch.parts[-1], logged) for part in batch.parts]
@@ -202,11 +212,12 @@ class Trainer:
         if self.experiment.training.patience is not None:
             self.finished |= self.world.any(self.world.main and self.patience.exhausted)
 
-    def _evaluated(self, evaluate: Callable[[int], Mapping[str, float]]) -> Mapping[str, float]:
+    def _evaluated(self, evaluate: Callable[[int], Mapping[str, float]]) -> None:
         """Evaluates the network; if the result ends training early, evaluates it again as that of a finished run."""
-        before, found = self.finished, evaluate(self.step)
-        self._decide(found)
-        return found if self.finished == before else evaluate(self.step)
+        before = self.finished
+        self._decide(evaluate(self.step))
+        if self.finished != before:
+            evaluate(self.step)
 
     def _backward(self, part: Batch, num_targets: Mapping[str, int], last: bool, logged: bool) -> Loss:
         """Runs the forward and backward pass of one part; only the last part's gradient is summed over processes."""
@@ -220,7 +231,7 @@ class Trainer:
         shown = {"prediction": loss.predictions, "target": loss.targets} if logged else {}
         for name, values in shown.items():
             if values is not None:
-                self._moments.setdefault(name, []).append(Moments.of(values))
+                self._moments.setdefault(name, []).append(moments(values))
         return attrs.evolve(loss, predictions=None, targets=None)
 
     def _failure(
@@ -241,21 +252,16 @@ class Trainer:
 
     def _terms(self, losses: Sequence[Loss], num_targets: Mapping[str, int]) -> dict[str, Tensor]:
         """Computes the mean of each loss term over the whole global batch; scalars."""
-        names = list(losses[0].terms)
-        parts = [torch.stack([loss.terms[name].detach().float() for name in names]) for loss in losses]
-        counts = torch.tensor([max(1, num_targets[name]) for name in names], device=self.device)
-        return dict(zip(names, self.world.all_reduce(torch.stack(parts).sum(0) / counts), strict=True))
+        parts = {name: torch.stack([loss.terms[name].detach().float() for loss in losses]) for name in losses[0].terms}
+        return {name: self.world.all_reduce(each.sum() / max(1, num_targets[name])) for name, each in parts.items()}
 
     def _means(self, losses: Sequence[Loss], counts: Sequence[Mapping[str, int]]) -> dict[str, Tensor]:
         """Averages the objective's scalars over the whole global batch, weighted by each part's number of targets."""
-        names = list(losses[0].scalars)
-        if not names:
-            return {}
         weights = torch.tensor([float(max(count.values(), default=0)) for count in counts], device=self.device)
-        values = torch.stack([torch.stack([loss.scalars[name].detach().float() for name in names]) for loss in losses])
-        sums = torch.cat([weights @ values, weights.sum()[None]])  # (parts,), (parts, names) -> (names + 1,)
-        sums = self.world.all_reduce(sums)
-        return dict(zip(names, sums[:-1] / sums[-1].clamp(min=1), strict=True))
+        weights /= self.world.all_reduce(weights.sum()).clamp(min=1)
+        names = losses[0].scalars
+        parts = {name: torch.stack([loss.scalars[name].detach().float() for loss in losses]) for name in names}
+        return {name: self.world.all_reduce(weights @ values) for name, values in parts.items()}
 
 
 class Meter:
@@ -285,11 +291,5 @@ class Meter:
         return {name: float(value) for name, value in scalars.items()} | rates
 
 
-def announce(writer: checkpoint.Writer, observers: Observers, *, wait: bool) -> None:
-    """Notifies observers of newly complete checkpoints; ``wait`` includes the checkpoint that is being written."""
-    for written in writer.completed(wait=wait):
-        observers.notify("checkpoint_written", step=written.step, folder=str(written.folder))
-
-
-def _due(step: int, every: int | None) -> bool:
-    return every is not None and step % every == 0
+def _due(step: int, *intervals: int | None) -> bool:
+    return any(every is not None and step % every == 0 for every in intervals)

@@ -161,11 +161,9 @@ def current() -> World:
         return World()
     missing = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if missing:
-        raise RunError(
-            f"WORLD_SIZE says that this is one of {size} processes, but {' and '.join(missing)} cannot be found",
-            where="the environment",
-            hint="start with `torchrun --nproc-per-node N -m didact run FILE`, which sets them, or unset WORLD_SIZE",
-        )
+        what = f"WORLD_SIZE says that this is one of {size} processes, but {' and '.join(missing)} cannot be found"
+        hint = "start with `torchrun --nproc-per-node N -m didact run FILE`, which sets them, or unset WORLD_SIZE"
+        raise RunError(what, where="the environment", hint=hint)
     return World(rank=int(os.environ["RANK"]), size=size, local_rank=int(os.environ["LOCAL_RANK"]))
 
 
@@ -173,11 +171,9 @@ def require_gpus(device: torch.device) -> None:
     """Raises a `RunError` if processes that ``torchrun`` started on this machine would share a GPU."""
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if device.type == "cuda" and here > torch.cuda.device_count():
-        raise RunError(
-            f"{here} processes would share {torch.cuda.device_count()} GPUs",
-            where="torchrun --nproc-per-node",
-            hint="start as many processes as there are GPUs, or compute on the CPU with --device cpu",
-        )
+        hint = "start as many processes as there are GPUs, or compute on the CPU with --device cpu"
+        what = f"{here} processes would share {torch.cuda.device_count()} GPUs"
+        raise RunError(what, where="torchrun --nproc-per-node", hint=hint)
 
 
 def launch() -> str | None:
@@ -231,11 +227,9 @@ def joined() -> Iterator[World]:
         if threading.current_thread() is threading.main_thread():
             # torchrun sends SIGTERM to the remaining processes; this one is ending anyway and must report its error
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise RunError(
-            f"process {world.rank} of {world.size} lost the others: one of them ended",
-            where=str(error).splitlines()[0],
-            hint="see that one's message; once its cause is fixed, `didact resume` uses the last checkpoint",
-        ) from error
+        what = f"process {world.rank} of {world.size} lost the others: one of them ended"
+        hint = "see that one's message; once its cause is fixed, `didact resume` uses the last checkpoint"
+        raise RunError(what, where=str(error).splitlines()[0], hint=hint) from error
     else:
         dist.destroy_process_group()  # after an error, this could wait for processes that have ended
     finally:

@@ -64,8 +64,7 @@ def end_with_parent(number: signal.Signals) -> None:
 class StopRequest:
     """A request to stop the run; false until a signal arrives. ``reason`` is the signal's name."""
 
-    def __init__(self) -> None:
-        self.reason = ""
+    reason = ""
 
     def __bool__(self) -> bool:
         return bool(self.reason)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,13 +30,13 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 from torch.distributed.tensor import DTensor
 
 from didact.errors import RunError
-from didact.learner import named_tensors
+from didact.learner import differences, named_tensors
 from didact.machine.disk import digest, write_text, writing
 from didact.machine.distributed import PATIENCE, World
 from didact.optimization import named_optimizer_state, prepare_optimizer_state
 from didact.serialization import fingerprint
-from didact.training import Retention
 
+Keeps = Callable[[Collection[int]], Collection[int]]
 SCHEMA = 3
 INDEX = "checkpoint.json"
 LEARNER, OPTIMIZER = "learner", "optimizer"
@@ -55,90 +54,66 @@ class Checkpoint:
         folder: the checkpoint's folder.
         step: number of optimizer steps taken.
         experiment: the experiment as plain data.
-        metrics: the known metrics of this step, logged or from evaluations.
     """
 
     folder: Path
     step: int
     experiment: Any
-    metrics: Mapping[str, float] = attrs.field(factory=dict)
 
 
 class Writer:
     """Writes a run's checkpoints, one at a time, to a folder that all processes share, while training continues.
 
     All processes of the run must call ``begin`` and ``close`` together.
+
+    ``keeps`` returns the steps of the checkpoints to keep, given the steps of all. ``written`` is called with each
+    complete checkpoint, in ``begin``, ``finish`` or ``prune``.
     """
 
-    def __init__(self, folder: Path, keep: Retention, world: World) -> None:
-        self.folder, self.keep, self.world = folder, keep, world
+    def __init__(
+        self, folder: Path, world: World, keeps: Keeps = set, written: Callable[[Checkpoint], None] = lambda _: None
+    ) -> None:
+        self.folder, self.world, self.keeps, self.written = folder, world, keeps, written
         # a separate group, because its collectives overlap those of the step
         self._group: Any = dist.new_group(backend="gloo", timeout=PATIENCE) if world.size > 1 else None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._begun: Future[Checkpoint] | None = None
-        self._completed: list[Checkpoint] = []
 
-    def begin(
-        self,
-        learner: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        step: int,
-        experiment: Any,
-        metrics: Mapping[str, float] | None = None,
-    ) -> None:
+    def begin(self, learner: nn.Module, optimizer: torch.optim.Optimizer, step: int, experiment: Any) -> None:
         """Copies the state and starts to write it; waits for the previous checkpoint if it is not complete.
 
-        ``experiment`` is plain data. Metrics that are not finite are left out.
+        ``experiment`` is plain data.
 
         Raises:
             RunError: the previous checkpoint could not be written.
         """
-        self._finish()
+        self.finish()
         staged = {
             LEARNER: {name: _on_host(tensor) for name, tensor in named_tensors(learner)},
             OPTIMIZER: {name: _on_host(tensor) for name, tensor in named_optimizer_state(optimizer, learner)},
         }
-        place, known = self._path(step), _finite(metrics or {})
-        stored = Checkpoint(folder=place, step=step, experiment=experiment, metrics=known)
+        stored = Checkpoint(folder=self.folder / f"step-{step:08d}", step=step, experiment=experiment)
         self._begun = self._thread.submit(self._write, staged, stored)
 
-    def annotate(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Adds metrics of a step, such as an evaluation's, to the step's checkpoint if there is one, and then prunes.
-
-        Waits for the checkpoint. Only the main process writes.
+    def finish(self, *, wait: bool = True) -> None:
+        """Waits for the checkpoint that is being written, if any; without ``wait``, only looks whether it is complete.
 
         Raises:
-            RunError: the checkpoint could not be written.
+            RunError: the checkpoint could not be written (for example, the disk is full); earlier ones are unchanged.
         """
-        self._finish()
-        path = self._path(step)
-        if self.world.main and path.exists():
-            index = _index(path)
-            _write_index(path, index | {"metrics": {**index["metrics"], **_finite(metrics)}})
-            prune(self.folder, self.keep)
+        if self._begun is not None and (wait or self._begun.done()):
+            begun, self._begun = self._begun, None
+            self.written(begun.result())
 
-    def completed(self, *, wait: bool = False) -> list[Checkpoint]:
-        """Returns the checkpoints completed since the last call; ``wait`` includes the one that is being written.
-
-        Raises:
-            RunError: a checkpoint could not be written (for example, the disk is full); earlier ones are unchanged.
-        """
-        if wait or (self._begun is not None and self._begun.done()):
-            self._finish()
-        completed, self._completed = self._completed, []
-        return completed
+    def prune(self) -> None:
+        """Waits as `finish` does, and deletes checkpoints that are not to be kept; only the main process deletes."""
+        self.finish()
+        if self.world.main:
+            prune(self.folder, self.keeps)
 
     def close(self) -> None:
         """Waits for the checkpoint that is being written; errors are dropped."""
         self._thread.shutdown()
-
-    def _path(self, step: int) -> Path:
-        return self.folder / f"step-{step:08d}"
-
-    def _finish(self) -> None:
-        if self._begun is not None:
-            begun, self._begun = self._begun, None
-            self._completed.append(begun.result())
 
     def _write(self, staged: Mapping[str, dict[str, Tensor]], stored: Checkpoint) -> Checkpoint:
         """Writes a checkpoint, which appears in the folder complete or not at all."""
@@ -175,15 +150,15 @@ class Writer:
     def _complete(self, partial: Path, stored: Checkpoint) -> None:
         files = [path for path in sorted(partial.rglob("*")) if path.is_file()]
         digests = {str(path.relative_to(partial)): digest(path) for path in files}
-        about = {"step": stored.step, "experiment": stored.experiment, "metrics": dict(stored.metrics)}
-        _write_index(partial, {"schema": SCHEMA, **about, "files": digests})
+        index = {"schema": SCHEMA, "step": stored.step, "experiment": stored.experiment, "files": digests}
+        write_text(partial / INDEX, json.dumps({**index, "digest": fingerprint(index)}, indent=1))
         for path in (*files, partial / INDEX, partial / LEARNER, partial / OPTIMIZER, partial):
             _sync(path)
         if stored.folder.exists():  # of the same step; kept until the new one replaces it
             stored.folder.rename(partial.with_name(f".replaced-{stored.folder.name}"))
         partial.rename(stored.folder)
         _sync(self.folder)
-        prune(self.folder, self.keep)
+        prune(self.folder, self.keeps)
 
 
 def load(checkpoint: Checkpoint, learner: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
@@ -195,12 +170,9 @@ def load(checkpoint: Checkpoint, learner: nn.Module, optimizer: torch.optim.Opti
         RunError: the checkpoint holds another network.
     """
     tensors = {name: tensor.detach() for name, tensor in named_tensors(learner)}
-    here = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    there = {name: tuple(tensor.size) for name, tensor in _metadata(checkpoint, LEARNER).items()}
-    different = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
-    if different:
-        shapes = f"{different[0]} is {there.get(different[0])} in it and {here.get(different[0])} in the experiment"
-        what = f"the checkpoint holds another network: {shapes} ({len(different)} such weights)"
+    theirs = {name: tuple(stored.size) for name, stored in _metadata(checkpoint, LEARNER).items()}
+    if different := differences(theirs, {name: tuple(tensor.shape) for name, tensor in tensors.items()}):
+        what = f"the checkpoint holds another network: {different}"
         hint = "build the experiment that the run's experiment.json describes"
         raise RunError(what, where=str(checkpoint.folder), hint=hint)
     _fill(tensors, checkpoint, LEARNER)
@@ -219,8 +191,8 @@ def read_tensors(checkpoint: Checkpoint, part: str = LEARNER) -> dict[str, Tenso
 
 
 def fingerprint_of(checkpoint: Checkpoint) -> str:
-    """Returns a fingerprint of a checkpoint from its files' checksums; excludes metrics, which may be added later."""
-    return fingerprint({name: value for name, value in _index(checkpoint.folder).items() if name != "metrics"})
+    """Returns a fingerprint of a checkpoint from its files' checksums."""
+    return fingerprint(_index(checkpoint.folder))
 
 
 def verify(checkpoint: Checkpoint) -> None:
@@ -275,22 +247,16 @@ def read(folder: Path) -> Checkpoint:
         RunError: the checkpoint was written by another version of didact.
     """
     index = _index(folder)
-    return Checkpoint(folder=folder, step=index["step"], experiment=index["experiment"], metrics=index["metrics"])
+    return Checkpoint(folder=folder, step=index["step"], experiment=index["experiment"])
 
 
-def prune(folder: Path, keep: Retention) -> None:
+def prune(folder: Path, keeps: Keeps) -> None:
     """Deletes checkpoints that are not to be kept, and remains of interrupted writes."""
     for left in (*folder.glob(".partial-*"), *folder.glob(".replaced-*")):
         shutil.rmtree(left, ignore_errors=True)
-    complete = list(all_complete(folder))
-    kept = keep.keeps({checkpoint.step: checkpoint.metrics for checkpoint in complete})
-    for checkpoint in complete:
-        if checkpoint.step not in kept:
-            shutil.rmtree(checkpoint.folder)
-
-
-def _write_index(folder: Path, index: Mapping[str, Any]) -> None:
-    write_text(folder / INDEX, json.dumps({**index, "digest": fingerprint(index)}, indent=1))
+    complete = {checkpoint.step: checkpoint.folder for checkpoint in all_complete(folder)}
+    for step in complete.keys() - set(keeps(complete.keys())):
+        shutil.rmtree(complete[step])
 
 
 def _index(folder: Path) -> dict[str, Any]:
@@ -331,10 +297,6 @@ def _on_host(tensor: Tensor) -> Tensor:
     copied = tensor.detach().to("cpu", copy=True)
     # `DTensor.from_local` would move it back to the mesh's device
     return copied if isinstance(copied, DTensor) else copied.contiguous()
-
-
-def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import datetime
 import fcntl
 import itertools
 import json
+import math
 import os
 import platform
 import shlex
@@ -21,12 +22,12 @@ from typing import Any
 import torch
 
 from didact.errors import RunError
-from didact.experiment import Experiment, Report, continues
+from didact.experiment import HOW_COMPUTED, Experiment, Report, continues
 from didact.machine.disk import digest, write_text, writing
 from didact.machine.distributed import launch, restarts
 from didact.plugins import registry
-from didact.renamed import FIELDS
 from didact.serialization import fingerprint
+from didact.spec import FIELDS
 
 EXPERIMENT = "experiment.json"
 ASSETS, DIGESTS = "assets", "digests.json"
@@ -68,16 +69,15 @@ class RunFolder:
         folder = cls(path)
         with writing("the run's folder", path, hint=ELSEWHERE):
             path.mkdir(parents=True, exist_ok=True)
-        with folder.locked():  # two runs of one name may start in the same second
-            if (path / EXPERIMENT).exists():
-                hint = f"resume it with `didact resume {shlex.quote(str(path))}`, or choose another folder with --out"
-                raise RunError("there is a run in this folder already", where=str(path), hint=hint)
-            if source_file is not None:
-                with writing("the run's folder", path, hint=ELSEWHERE):
+            with folder.locked():  # two runs of one name may start in the same second
+                if (path / EXPERIMENT).exists():
+                    hint = f"resume it with `didact resume {shlex.quote(str(path))}`, or choose another one with --out"
+                    raise RunError("there is a run in this folder already", where=str(path), hint=hint)
+                if source_file is not None:
                     shutil.copyfile(source_file, path / "experiment.py")
-            folder.write("overrides.json", dict(overrides or {}))
-            folder.write("environment.json", {"commit": _commit_of(source_file), "launch": launch()})
-            folder.write(EXPERIMENT, registry().data_of(experiment))  # last, because it marks the folder as a run's
+                folder.write("overrides.json", dict(overrides or {}))
+                folder.write("environment.json", {"commit": _commit_of(source_file), "launch": launch()})
+                folder.write(EXPERIMENT, registry().data_of(experiment))  # last: it marks the folder as a run's
         return folder
 
     @classmethod
@@ -147,12 +147,10 @@ class RunFolder:
         data = json.loads(json.dumps(registry().data_of(experiment)))
         with self.locked():
             if not continues(self.experiment_data(), data):
+                what, how = "this run is of an experiment that trains something else", ", ".join(HOW_COMPUTED)
+                hint = f"start a run of its own; in this one, evaluations, observers, labels, nonfinite, {how}"
                 raise RunError(
-                    "this run is of an experiment that trains something else",
-                    where=str(self.path),
-                    hint="start a run of its own; in a run that has begun, evaluations, observers and labels can "
-                    "change, how a step is computed (gradient_accumulation_steps, strategy, activation_checkpointing, "
-                    "compile), how often something is recorded, and nonfinite",
+                    what, where=str(self.path), hint=f"{hint} and how often something is recorded can change"
                 )
             if overrides:
                 self.write("overrides.json", {**self._read("overrides.json"), **overrides})
@@ -190,6 +188,10 @@ class RunFolder:
             if stored.get("spec") == spec and (stored["final"] or not final):
                 reports[name] = Report(metrics=stored["metrics"])
         return reports
+
+    def evaluated(self) -> set[int]:
+        """Returns the steps that have the result of an evaluation."""
+        return {int(path.stem.rpartition("-")[2]) for path in (self.path / "evaluations").glob("*-*.json")}
 
     def environment(self) -> dict[str, Any]:
         """Returns the environment in which the run was last executed; nearly empty before the first step."""
@@ -238,7 +240,7 @@ def new_folder(parent: Path, experiment: Experiment) -> Path:
         if mine:
             return mine[-1]
     moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    names = itertools.chain([moment], (f"{moment}-{attempt}" for attempt in itertools.count(2)))
+    names = (f"{moment}-{attempt}" if attempt > 1 else moment for attempt in itertools.count(1))
     return next(place / name for name in names if not (place / name).exists())
 
 
@@ -257,6 +259,29 @@ def environment_of(device: torch.device, precision: torch.dtype) -> dict[str, An
         "command": sys.argv,
         "launch": launch(),
     }
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """Reads the metrics of a run, one dictionary for each logged step; values that were not finite are NaN.
+
+    If the process was killed while writing, the last line may be incomplete; such a line is left out.
+    """
+    lines = read_lines(folder / "metrics.jsonl")
+    return [{name: math.nan if value is None else value for name, value in line.items()} for line in lines]
+
+
+def decided_by_the_seed(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Returns the metrics of a step without times and memory, which differ between repetitions."""
+    return {name: value for name, value in metrics.items() if not name.startswith(("time/", "memory/"))}
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Reads a file of JSON lines, without lines that are incomplete because the machine crashed."""
+    read = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):
+            read.append(json.loads(line))
+    return read
 
 
 def _commit_of(source_file: Path | None) -> str | None:

@@ -49,7 +49,7 @@ class Origin:
         with of_field("weights.run"):
             try:
                 stored = checkpoint.of_step(folder.checkpoints, self.step)
-                return load_network(stored, folder.own_experiment(), self.network)
+                return load_learner(stored, folder.own_experiment()).evaluated(self.network)
             except SpecError as error:  # the error names a field of the other run's experiment
                 where = f"{folder.path / EXPERIMENT}, {error.where}"
                 raise RunError(error.what, where=where, hint=error.hint) from None
@@ -76,11 +76,9 @@ def find_origin(weights: Pretrained, begun: Mapping[str, Any] | None = None) -> 
         if begun is not None:
             same = [one for one in checkpoint.all_complete(folder) if one.step == begun["step"]]
             if not same or checkpoint.fingerprint_of(same[0]) != begun["digest"]:
-                raise RunError(
-                    f"the weights that this run started from are missing: {weights.run} has "
-                    f"{'another' if same else 'no'} checkpoint of step {begun['step']}",
-                    hint="restore that one, or start a run of its own: this one has no checkpoint to resume from",
-                )
+                what = f"{weights.run} has {'another' if same else 'no'} checkpoint of step {begun['step']}"
+                hint = "restore that one, or start a run of its own: this one has no checkpoint to resume from"
+                raise RunError(f"the weights that this run started from are missing: {what}", hint=hint)
             stored = same[0]
         elif weights.step is None:
             whole, damaged = checkpoint.newest_whole(folder)  # another run's damaged checkpoints are not renamed
@@ -90,12 +88,6 @@ def find_origin(weights: Pretrained, begun: Mapping[str, Any] | None = None) -> 
         checkpoint.verify(stored)
         digest = checkpoint.fingerprint_of(stored)
     return Origin(run=weights.run, step=stored.step, network=weights.network, digest=digest)
-
-
-def load_network(stored: Checkpoint, experiment: Experiment, which: Literal["student", "teacher"]) -> Network:
-    """Loads a network from a checkpoint of an experiment; see `load_learner`. The ``teacher`` may be the student."""
-    learner = load_learner(stored, experiment)
-    return learner.network if which == "student" else learner.targets.evaluated_network(learner.network).eval()
 
 
 def load_learner(stored: Checkpoint, experiment: Experiment) -> Learner:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import functools
 import json
-import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -16,15 +13,14 @@ import attrs
 import torch
 from torch import Tensor
 
+from didact.building import build_network
 from didact.contracts.network import Network
-from didact.errors import RunError
-from didact.evaluating import LearnerState
-from didact.experiment import Experiment, RunState
+from didact.experiment import Experiment, RunState, metrics_of
 from didact.learner import Learner
 from didact.loading import collate
 from didact.machine.devices import autocast, choose_device, choose_precision
 from didact.record import checkpoint
-from didact.record.folder import EXPERIMENT, RunFolder
+from didact.record.folder import RunFolder, read_lines, read_metrics
 from didact.record.pretrained import load_learner
 from didact.tensors import move
 
@@ -84,15 +80,15 @@ class RunRecord:
 
         ``which``: the ``student``, or the ``teacher`` that averages it; the student if the method has no teacher.
         """
-        learner = self.learner(step)
-        return learner.network if which == "student" else learner.targets.evaluated_network(learner.network).eval()
+        return self.learner(step).evaluated(which)
 
     def run_state(self, step: int | None = None, *, device: str = "cpu") -> RunState:
         """Loads the state of the run for any `Evaluation`; see `learner`. ``device``: ``auto``, ``cpu`` or ``cuda``."""
         chosen = self.checkpoints[-1] if step is None and self.checkpoints else step
         place, learner, experiment = choose_device(device), self.learner(chosen), self.own_experiment
+        initial = functools.partial(build_network, experiment)
         precision = choose_precision(experiment.training.precision, place)
-        return LearnerState(experiment, learner.to(place), place, precision, chosen or 0, chosen == self.end)
+        return RunState(experiment, learner.to(place), initial, place, precision, chosen or 0, chosen == self.end)
 
     def features(
         self,
@@ -117,11 +113,10 @@ class RunRecord:
         """
         state = self.run_state(step, device=device)
         source, encoder = state.experiment.source.whole(), state.experiment.of_view(0)[0]
-        chosen = state.student() if network == "student" else state.teacher()
+        chosen = state.learner.evaluated(network)
         for file in files:
             content = file if isinstance(file, Tensor) else source.read(Path(file).read_bytes(), str(file))
-            precision = choose_precision(state.experiment.training.precision, state.device)
-            with torch.no_grad(), autocast(state.device, precision):
+            with torch.no_grad(), autocast(state.device, state.precision):
                 output = chosen(move(collate([content], encoder), state.device)).backbone_output
             values = output.positions_only(output.output)[0].float().cpu()  # (T, D)
             yield values.mean(0) if pooled else values
@@ -191,46 +186,9 @@ class RunRecord:
     @functools.cached_property
     def found(self) -> dict[str, float]:
         """The metrics of the experiment's evaluations after the end of training, as ``evaluation/metric``."""
-        reports = RunFolder(self.folder).found(self.end)
-        return {f"{name}/{metric}": value for name, one in reports.items() for metric, value in one.metrics.items()}
+        return metrics_of(RunFolder(self.folder).found(self.end))
 
     @property
     def evaluated(self) -> bool:
         """Whether every evaluation of the experiment has a result for the end of training."""
         return set(RunFolder(self.folder).found(self.end, final=True)) == set(self.data["evaluations"])
-
-
-def find_runs(folder: Path) -> list[RunRecord]:
-    """Finds the runs in a folder and below it, sorted by path; safe while runs write and delete files there."""
-    runs = []
-    for place, below, files in os.walk(folder):
-        if EXPERIMENT in files:
-            below.clear()  # a run's own folder is not searched: its content changes
-            with contextlib.suppress(OSError, RunError):
-                runs.append(RunRecord.open(Path(place)))
-    return sorted((run for run in runs if isinstance(run.data, dict)), key=lambda run: run.folder)
-
-
-def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """Reads the metrics of a run, one dictionary for each logged step; values that were not finite are NaN.
-
-    If the process was killed while writing, the last line may be incomplete; such a line is left out.
-    """
-    lines = read_lines(folder / "metrics.jsonl")
-    return [{name: math.nan if value is None else value for name, value in line.items()} for line in lines]
-
-
-def decided_by_the_seed(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Returns the metrics of a step without times and memory, which differ between repetitions."""
-    return {name: value for name, value in metrics.items() if not name.startswith(("time/", "memory/"))}
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Reads a file of JSON lines, without lines that are incomplete because the machine crashed."""
-    read = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            read.append(json.loads(line))
-        except ValueError:
-            continue
-    return read

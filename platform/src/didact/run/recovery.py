@@ -10,7 +10,7 @@ from didact.batching import BatchPlan
 from didact.errors import DidactError, RunError
 from didact.experiment import continues
 from didact.loop.faults import BrokenStepError, CollapseError, RollBack, StepError, spoilt_weight
-from didact.loop.trainer import Trainer, announce
+from didact.loop.trainer import Trainer
 from didact.machine.disk import set_aside
 from didact.machine.processes import StopRequest
 from didact.record import checkpoint
@@ -109,10 +109,9 @@ def _newest_whole(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 def _save_now(trainer: Trainer, folder: RunFolder, observers: Observers) -> None:
     """Writes a checkpoint of the last step, and waits for it."""
-    keep = trainer.experiment.training.retention
-    with closing(checkpoint.Writer(folder.checkpoints, keep, trainer.world)) as writer:
+    with closing(trainer.writer(folder, observers)) as writer:
         writer.begin(trainer.learner, trainer.optimizer, trainer.step, folder.experiment_data())
-        announce(writer, observers, wait=True)
+        writer.finish()
 
 
 def _with_checkpoint(error: DidactError, trainer: Trainer, folder: RunFolder, observers: Observers) -> DidactError:

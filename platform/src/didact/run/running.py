@@ -12,13 +12,11 @@ import attrs
 import torch
 
 from didact.batching import BatchPlan
-from didact.building import build_learner
+from didact.building import build_learner, build_network, require_fields
 from didact.contracts.data import Samples
 from didact.contracts.running import RunInfo
 from didact.errors import RunError, of_field
-from didact.evaluating import LearnerState
-from didact.experiment import Experiment, Report
-from didact.fitting import require_fields
+from didact.experiment import Experiment, Report, RunState, metrics_of
 from didact.loading import Steps
 from didact.loop.trainer import Trainer
 from didact.machine.devices import choose_device
@@ -26,9 +24,8 @@ from didact.machine.distributed import SharedError, World, joined, require_gpus,
 from didact.machine.processes import stop_requests
 from didact.plugins import registry
 from didact.record.folder import RunFolder, environment_of
-from didact.record.observers import RECORDER, Observers
+from didact.record.observers import RECORDER, Observers, Recorder
 from didact.record.pretrained import Origin, find_origin
-from didact.record.recorder import Recorder
 from didact.run.recovery import fit, restore_newest
 from didact.serialization import override
 
@@ -178,12 +175,9 @@ def _run(ready: _Ready, folder: RunFolder, warnings: Sequence[str] = ()) -> RunR
     before, data = folder.environment(), {"source": ready.samples.fingerprint}
     begun = world.broadcast(before.get("data", data))
     if trainer.step > 0 and begun != data:
-        raise RunError(
-            f"the source's samples are not those that the run began with: their fingerprint is "
-            f"{data['source'][:12]}, and was {begun['source'][:12]}",
-            where=str(folder.path),
-            hint="restore the data, or start a new run on these",
-        )
+        prints = f"their fingerprint is {data['source'][:12]}, and was {begun['source'][:12]}"
+        what = f"the source's samples are not those that the run began with: {prints}"
+        raise RunError(what, where=str(folder.path), hint="restore the data, or start a new run on these")
     place = environment_of(trainer.device, trainer.precision) | {
         "data": data,
         "commit": before.get("commit"),
@@ -197,13 +191,6 @@ def _run(ready: _Ready, folder: RunFolder, warnings: Sequence[str] = ()) -> RunR
     info = RunInfo(folder=folder.path, experiment=experiment, data=recorded, step=trainer.step, environment=place)
     outcome: Outcome = "failed"
 
-    def end() -> None:
-        try:
-            watching.notify("run_ended", outcome=outcome, step=trainer.step)
-        finally:
-            if world.main:
-                folder.write_readme(outcome, trainer.step, reports)
-
     with stop_requests() as stop, watching.watching_threads():
         try:
             if world.main:
@@ -213,11 +200,14 @@ def _run(ready: _Ready, folder: RunFolder, warnings: Sequence[str] = ()) -> RunR
                 watching.warn(warning, trainer.step)
             fit(trainer, ready.plan, folder, watching, stop, partial(_evaluate, trainer, folder, watching, reports))
             outcome = "finished" if trainer.finished else "stopped"
-        except BaseException:
-            with contextlib.suppress(RunError):  # the disk may be full; the original error is reported
-                end()
-            raise
-        end()
+        finally:
+            lost = (RunError,) if outcome == "failed" else ()  # the disk may be full; the original error is reported
+            with contextlib.suppress(*lost):
+                try:
+                    watching.notify("run_ended", outcome=outcome, step=trainer.step)
+                finally:
+                    if world.main:
+                        folder.write_readme(outcome, trainer.step, reports)
     warned = tuple(watching.warnings)
     return RunResult(folder=folder.path, outcome=outcome, step=trainer.step, reports=reports, warnings=warned)
 
@@ -234,7 +224,8 @@ def _evaluate(
         RunError: an evaluation failed after the last step; before the last step, training continues without its result.
     """
     experiment, world, final = trainer.experiment, trainer.world, trainer.finished
-    state = LearnerState(experiment, trainer.gather(), trainer.device, trainer.precision, step, final, world)
+    learner, initial = trainer.gather(), partial(build_network, experiment)
+    state = RunState(experiment, learner, initial, trainer.device, trainer.precision, step, final, world)
     known = world.broadcast(folder.found(step, final) if world.main else {})  # from a process that was killed
     reports.update(known)
     failed: list[str] = []
@@ -253,13 +244,11 @@ def _evaluate(
             if world.main:
                 observers.notify("evaluation_finished", step=step, name=name, report=reports[name], final=final)
     if failed and trainer.finished:
-        raise RunError(
-            f"training is complete, but not evaluated: {', '.join(map(repr, failed))} failed",
-            where=str(folder.path),
-            hint=f"`didact resume {folder.path}` repeats what failed; its events.jsonl holds the tracebacks",
-        )
-    found = {f"{name}/{metric}": value for name in reports for metric, value in reports[name].metrics.items()}
-    warning = experiment.training.retention.unknown(found)
+        what = f"training is complete, but not evaluated: {', '.join(map(repr, failed))} failed"
+        hint = f"`didact resume {folder.path}` repeats what failed; its events.jsonl holds the tracebacks"
+        raise RunError(what, where=str(folder.path), hint=hint)
+    found = metrics_of(reports)
+    warning = experiment.training.unknown_best(found)
     if world.main and warning and warning not in observers.warnings:
         observers.warn(warning, step)
     return found

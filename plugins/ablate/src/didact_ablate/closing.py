@@ -6,8 +6,7 @@ from pathlib import Path
 
 from didact import RunInfo
 from didact.record import RunFolder, RunRecord
-from didact.record.observers import Observers
-from didact.record.recorder import Recorder
+from didact.record.observers import Observers, Recorder
 
 
 def close(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The design of an ablation: a base experiment, the fields to vary, the seeds, and the deciding metric."""
+"""The contract of studies, and the design of an ablation: base, varied fields, seeds, and the deciding metric."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from didact import Experiment, SpecError, Study
+from didact import Experiment, Spec, SpecError
 from didact.errors import did_you_mean
 from didact.plugins import registry
 from didact_ablate.identity import identity
@@ -18,6 +18,39 @@ from didact_ablate.naming import folder_name, short_names, value_words
 
 LOGGED = ("train", "collapse", "teacher")  # groups of logged training metrics, which may decide too
 BASE = "base"
+
+
+@attrs.frozen(kw_only=True)
+class Study(Spec, abc.ABC):
+    """Several experiments that together answer one question; ``didact run FILE`` runs a study.
+
+    Attributes:
+        name: the study's name; all of its runs and results are stored in a folder of this name.
+    """
+
+    name: str
+
+    @abc.abstractmethod
+    def experiments(self) -> Mapping[str, Experiment]:
+        """Returns the experiments by name; experiments that differ only in their seed are returned once."""
+
+    @abc.abstractmethod
+    def smoke(self, *, device: str) -> None:
+        """Takes two steps of each experiment and keeps nothing; a `DidactError` names an experiment that fails."""
+
+    @abc.abstractmethod
+    def run(self, *, folder: Path, device: str, jobs: int, source_file: Path) -> bool:
+        """Executes the missing runs and reports the result; a further call resumes. True: all runs are complete.
+
+        Args:
+            folder: the folder of the study; it may hold the results of an earlier call.
+            device: the device of each run: ``auto``, ``cpu`` or ``cuda``.
+            jobs: maximum number of parallel runs.
+            source_file: the file that holds the study.
+
+        Raises:
+            DidactError: the study cannot be run. A single failing experiment is reported, and the others continue.
+        """
 
 
 @attrs.frozen(kw_only=True)

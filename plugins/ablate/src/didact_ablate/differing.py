@@ -7,7 +7,7 @@ from typing import Any
 
 from didact.experiment import BESIDE_THE_METHOD
 from didact.record import RunRecord
-from didact.record.reading import decided_by_the_seed
+from didact.record.folder import decided_by_the_seed
 from didact_ablate.records import curve_of
 from didact_ablate.selecting import ABSENT, fields_of
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,8 +10,6 @@ from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
-import torch
-from torch import Tensor
 
 from didact_ablate.comparison import Comparison
 from didact_ablate.tables import digits_of
@@ -135,14 +134,11 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
 
 
-def pixels(figure: Figure) -> Tensor:
-    """Renders the figure as a tensor (H, W, 3) uint8."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    drawn = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    return torch.from_numpy(drawn[..., :3].copy())
+def encoded(figure: Figure) -> bytes:
+    """Encodes the figure as a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", metadata={"Software": None})
+    return file.getvalue()
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

@@ -11,9 +11,10 @@ import attrs
 
 from didact import DidactError, Experiment
 from didact.plugins import registry
-from didact.record import RunFolder, RunRecord, find_runs
+from didact.record import RunFolder, RunRecord
 from didact.serialization import fingerprint
 from didact_ablate.design import Design, Variant, member_folder
+from didact_ablate.finding import find_runs
 from didact_ablate.identity import identity
 
 

@@ -10,8 +10,8 @@ from didact import DataError
 from didact.errors import did_you_mean
 from didact.experiment import BESIDE_THE_METHOD, BESIDE_THE_STEPS
 from didact.plugins import registry
-from didact.record import RunRecord, find_runs
-from didact_ablate.finding import RunFinder
+from didact.record import RunRecord
+from didact_ablate.finding import RunFinder, find_runs
 from didact_ablate.naming import short_names, value_words
 
 MOST_FIELDS = 4  # in a variant's name; with more, the experiment's name is used

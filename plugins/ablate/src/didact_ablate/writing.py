@@ -11,7 +11,7 @@ import attrs
 from didact import DataError, Report
 from didact.record import RunRecord
 from didact_ablate.comparison import Comparison, Result, compare, result_of
-from didact_ablate.figures import Curves, draw_curves, draw_effects, draw_heat_map, pixels, save
+from didact_ablate.figures import Curves, draw_curves, draw_effects, draw_heat_map, encoded, save
 from didact_ablate.records import curve_of
 from didact_ablate.tables import caption, cost_table, numbers_table, results_table, values_table
 
@@ -95,8 +95,8 @@ class Findings:
         """Converts the comparison to a report: the means as metrics, the table as text, the figures as images."""
         return Report(
             metrics={row.variant: row.mean for row in self.comparison.rows if row.values},
-            images={name: pixels(figure) for name, figure in figures.items()},
-            texts={"table": self.text()},
+            files={f"{name}.png": encoded(figure) for name, figure in figures.items()}
+            | {"table.txt": self.text().encode()},
         )
 
     def _curves(self) -> tuple[str, list[Curves]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import wave
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,20 +113,24 @@ class AimTracker:
         from aim.sdk.objects.audio import Audio
         from aim.sdk.objects.image import Image
         from aim.sdk.objects.text import Text
-        from PIL.Image import fromarray
+        from PIL.Image import open as opened
 
         context = {"evaluation": name}
         for metric, value in report.metrics.items():
             self._tracked.track(float(value), name=metric, step=step, context=context)
-        for title, pixels in report.images.items():
-            picture = Image(fromarray(pixels.cpu().numpy()), caption=f"{name}: {title}, step {step:,}")
-            self._tracked.track(picture, name=title, step=step, context=context)
-        for title, text in report.texts.items():
-            words = Text(text)  # type: ignore[no-untyped-call]
-            self._tracked.track(words, name=title, step=step, context=context)
-        for title, sound in report.audio.items():
-            heard = Audio(sound.wav(), format="wav", caption=f"{name}: {title}, step {step:,}", rate=sound.rate_hz)
-            self._tracked.track(heard, name=title, step=step, context=context)
+        for file, content in report.files.items():
+            title, _, suffix = file.rpartition(".")
+            caption = f"{name}: {title}, step {step:,}"
+            if suffix == "png":
+                shown: Any = Image(opened(io.BytesIO(content)), caption=caption)
+            elif suffix == "wav":
+                with wave.open(io.BytesIO(content)) as sound:
+                    shown = Audio(content, format="wav", caption=caption, rate=sound.getframerate())
+            elif suffix == "txt":
+                shown = Text(content.decode().removesuffix("\n"))  # type: ignore[no-untyped-call]
+            else:
+                continue  # Aim has no other kinds
+            self._tracked.track(shown, name=title, step=step, context=context)
 
     @hookimpl
     def run_ended(self, outcome: str, step: int) -> None:

@@ -31,7 +31,6 @@ from didact.plugins import registry
 from didact.record import checkpoint
 from didact.record.checkpoint import Checkpoint
 from didact.serialization import fingerprint
-from didact.training import Retention
 
 SCHEMA = 2
 INDEX, BATCH, STATE = "bundle.json", "batch.safetensors", "state"
@@ -91,9 +90,9 @@ def write_bundle(
             if world.main:
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir(parents=True)
-            with closing(checkpoint.Writer(partial / STATE, Retention(last=1), world)) as writer:
+            with closing(checkpoint.Writer(partial / STATE, world)) as writer:
                 writer.begin(failure.learner, failure.optimizer, failure.step - 1, experiment)
-                writer.completed(wait=True)
+                writer.finish()
             if not world.main:
                 return
             tensors: dict[str, Tensor] = {}

@@ -41,7 +41,7 @@ def _warmup(schedule: Schedule, steps: int) -> Finding:
 
 def _intervals(training: Training, preflight: Preflight) -> Iterator[Finding]:
     """Checks whether groups train, checkpoints and evaluations happen, and each part of a batch has samples."""
-    steps, fewest = training.steps, preflight.samples_per_step.smallest
+    steps, fewest = training.steps, int(preflight.samples_per_step.min())
     for number, group in enumerate(training.parameter_groups):
         if group.frozen_steps is not None and group.frozen_steps >= steps:
             yield Finding.warning(

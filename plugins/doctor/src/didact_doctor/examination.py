@@ -20,7 +20,7 @@ from didact.batching import BatchPlan
 from didact.errors import of_field
 from didact.loading import Steps
 from didact.plugins import registry
-from didact.preflight import Finding, Preflight, Spread
+from didact.preflight import Finding, Preflight
 from didact.randomness import generator
 from didact.record.pretrained import find_origin
 from didact_doctor.durations import examine_duration
@@ -138,9 +138,9 @@ def _examine(experiment: Experiment, folder: Path, samples: Samples, learner: Le
             steps=experiment.training.steps,
             samples=len(samples.lengths),
             layouts=specimens.distinct,
-            positions=Spread.of(specimens.positions_at(samples.lengths)),
-            samples_per_step=Spread.of(batches.samples),
-            positions_per_step=Spread.of(batches.positions),
+            positions=specimens.positions_at(samples.lengths),
+            samples_per_step=batches.samples,
+            positions_per_step=batches.positions,
             steps_per_epoch=steps_per_epoch(plan),
             blocks=len(learner.network.backbone.blocks),
             pretrained=experiment.weights is not None,
@@ -207,7 +207,7 @@ def _data(experiment: Experiment, samples: Samples) -> Finding:
 def _batches(experiment: Experiment, preflight: Preflight, batches: Batches) -> Iterator[Finding]:
     training, unit = experiment.training, experiment.source.unit
     counts_itself = training.batch.unit == "samples" and unit == "images"
-    length = "" if counts_itself else f", {describe_spread(Spread.of(batches.lengths))} {unit}"
+    length = "" if counts_itself else f", {describe_spread(batches.lengths)} {unit}"
     yield Finding.fine(
         f"a step learns from {describe_spread(preflight.samples_per_step)} samples{length}, "
         f"{describe_spread(preflight.positions_per_step)} positions",

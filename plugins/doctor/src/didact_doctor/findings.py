@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import attrs
+import numpy as np
 
 from didact import DidactError
 from didact.errors import inside
-from didact.preflight import Finding, Spread
+from didact.preflight import Finding
 
 
 def finding_of(error: DidactError) -> Finding:
@@ -25,11 +26,10 @@ def describe(finding: Finding) -> str:
     return f"{about}\n         hint: {finding.hint}" if finding.hint else about
 
 
-def describe_spread(spread: Spread) -> str:
-    """Formats the range and the median of a number; only the number if it does not vary."""
-    if spread.smallest == spread.largest:
-        return _number(spread.median)
-    return f"{_number(spread.smallest)} to {_number(spread.largest)} (median {_number(spread.median)})"
+def describe_spread(values: np.ndarray) -> str:
+    """Formats the range and the median of some values (N,); only the value if it does not vary."""
+    smallest, median, largest = (_number(value) for value in np.quantile(values, (0.0, 0.5, 1.0)).tolist())
+    return smallest if values.min() == values.max() else f"{smallest} to {largest} (median {median})"
 
 
 def _number(value: float) -> str:

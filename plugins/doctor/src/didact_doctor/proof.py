@@ -21,8 +21,7 @@ from torch import Tensor
 
 from didact import Experiment, RunError
 from didact.record import checkpoint
-from didact.record.folder import RunFolder
-from didact.record.reading import decided_by_the_seed, read_metrics
+from didact.record.folder import RunFolder, decided_by_the_seed, read_metrics
 from didact_doctor.processes import EndedError, Process
 
 

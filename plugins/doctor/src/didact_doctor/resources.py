@@ -54,7 +54,7 @@ def disk(experiment: Experiment, learner: Learner, folder: Path) -> Finding:
     stored = sum(tensor.numel() * tensor.element_size() for tensor in learner.state_dict().values())
     trained = sum(p.numel() * p.element_size() for p in learner.parameters() if p.requires_grad)
     checkpoint = stored + 2 * trained  # AdamW keeps two moments, others fewer
-    written = 1 + (training.steps - 1) // training.checkpoint_every if training.checkpoint_every else 1
+    written = 1 + sum((training.steps - 1) // every for every in training.intervals(experiment.evaluations))
     spared = training.steps // training.keep_every if training.keep_every else 0
     spared += training.keep_best is not None
     kept = min(written, training.keep_checkpoints + 1 + spared)  # the oldest is deleted when the newest is complete

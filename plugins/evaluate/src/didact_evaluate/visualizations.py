@@ -13,6 +13,7 @@ from didact_evaluate.attending import Query, Watched, attention_sheet, features_
 from didact_evaluate.batches import first_batch
 from didact_evaluate.filling import Found, fillings
 from didact_evaluate.masked import inputs_sheet, inputs_text, reconstruction_sheet, reconstruction_text
+from didact_evaluate.media import png, wav
 from didact_evaluate.shown import Shown, shown_views, shown_whole
 
 
@@ -80,16 +81,13 @@ class Visualizations(Evaluation):
         whole = shown_whole(batch, source, experiment.of_view(0)[0], self.samples)
         found = fillings(state, batch, len(whole))
         images = dict(self._of_masks(batch, views, found)) | dict(self._of_whole_samples(state, whole))
-        return Report(
-            metrics={},
-            images={name: image for name, image in images.items() if image is not None},
-            texts=self._texts(state, batch, views[0], found),
-            audio={
-                f"sound-{number}": sound
-                for number, one in enumerate(whole, 1)
-                if (sound := source.audio(one.content)) is not None
-            },
-        )
+        files = {f"{name}.png": png(image) for name, image in images.items() if image is not None}
+        texts = self._texts(state, batch, views[0], found)
+        files |= {f"{name}.txt": f"{text}\n".encode() for name, text in texts.items()}
+        for number, one in enumerate(whole, 1):
+            if (sound := source.audio(one.content)) is not None:
+                files[f"sound-{number}.wav"] = wav(*sound)
+        return Report(metrics={}, files=files)
 
     def _of_masks(
         self, batch: Batch, views: Sequence[Sequence[Shown]], found: Found | None

@@ -10,7 +10,6 @@ import click
 from didact.contracts.data import Source
 from didact.contracts.network import Backbone, FeatureEncoder, Masker
 from didact.contracts.optimizer import Optimizer
-from didact.contracts.running import Study
 from didact.contracts.targets import Objective, TargetBuilder, Teacher
 from didact.errors import PluginError, did_you_mean
 from didact.experiment import Evaluation, Observer
@@ -19,6 +18,7 @@ from didact.schedules import Schedule
 from didact.spec import Spec
 
 OF_PLUGINS = {  # compared by import path, so that the kit works without those plugins
+    "didact_ablate.design:Study": "study",
     "didact_ablate.finding:RunFinder": "run-finder",
     "didact_stores.media:Medium": "medium",
     "didact_vision.augmentation:Augmentation": "augmentation",
@@ -33,7 +33,6 @@ KINDS: dict[str, type] = {  # kind → contract, in the order of the documentati
     "source": Source,
     "evaluation": Evaluation,
     "observer": Observer,
-    "study": Study,
     "schedule": Schedule,
     "optimizer": Optimizer,
     "part": Spec,  # last: a spec of no other kind, used in a field of another spec

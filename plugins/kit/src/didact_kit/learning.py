@@ -20,7 +20,6 @@ from didact.loop.trainer import Trainer
 from didact.machine.distributed import World
 from didact.record import checkpoint
 from didact.tensors import Batch, move
-from didact.training import Retention
 from didact_kit.closeness import assert_close, assert_states, persistent, untouched_randomness
 from didact_kit.examples import SEED, Case
 from didact_kit.objectives import check_split
@@ -72,10 +71,11 @@ def check_checkpoint(case: Case) -> None:
         first.take_step(step)
     second = Trainer(case.experiment, case.learner(SEED + 1), torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
-        writer = checkpoint.Writer(Path(folder), Retention(last=1), World())
+        writer = checkpoint.Writer(Path(folder), World())
         writer.begin(first.learner, first.optimizer, first.step, {})
-        (written,) = writer.completed(wait=True)
+        writer.finish()
         writer.close()
+        written = checkpoint.of_step(Path(folder))
         checkpoint.load(written, second.learner, second.optimizer)
         second.step = written.step
     assert_states(persistent(second.learner), persistent(first.learner), "written and read")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import attrs
 
+from didact.record.folder import decided_by_the_seed, read_metrics
 from didact.record.observers import Observers
-from didact.record.reading import decided_by_the_seed, read_metrics
 from didact.run import start
 from didact_kit.examples import Case
 

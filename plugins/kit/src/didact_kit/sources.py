@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from didact.contracts.data import Samples, Source
-from didact.tensors import Audio, Batch, Signal, View
+from didact.tensors import Batch, Signal, View
 from didact_kit.closeness import assert_close, untouched_randomness
 from didact_kit.examples import Case
 from didact_kit.rules import NotJudged
@@ -91,7 +91,7 @@ def check_features(case: Case) -> None:
             assert image.shape[-1] == 3, f"an image must be (H, W, 3), got {tuple(image.shape)}"
         if (audio := case.spec.audio(content)) is not None:
             seen += 1
-            check_audio(audio, "audio")
+            _check_audio(*audio)
         if (words := case.spec.words(content)) is not None:
             seen += 1
             assert len(words) == len(content), f"there are {len(words)} words for {len(content)} ids"
@@ -122,19 +122,15 @@ def check_finish(case: Case) -> None:
             assert_close(done[row], alone, f"sample {row} of view {number}, finished beside others and alone")
 
 
-def check_audio(audio: Audio, what: str) -> None:
-    """Checks that audio is (S,) floats in ±1 with a sample rate.
-
-    Raises:
-        AssertionError: the audio named by ``what`` is not.
-    """
-    got = tuple(audio.samples.shape)
-    assert len(got) == 1, f"{what} must be (S,), got {got}"
-    assert audio.samples.is_floating_point(), f"{what} must be floats, got {audio.samples.dtype}"
-    assert bool(audio.samples.isfinite().all()), f"{what} is not finite"
-    loudest = float(audio.samples.abs().max()) if len(audio.samples) else 0.0
-    assert loudest <= 1, f"{what} reaches {loudest:g}, and full scale is 1"
-    assert audio.rate_hz >= 1, f"the sample rate of {what} is {audio.rate_hz} Hz"
+def _check_audio(samples: torch.Tensor, rate_hz: int) -> None:
+    """Checks that audio is (S,) floats in ±1 with a sample rate."""
+    got = tuple(samples.shape)
+    assert len(got) == 1, f"audio must be (S,), got {got}"
+    assert samples.is_floating_point(), f"audio must be floats, got {samples.dtype}"
+    assert bool(samples.isfinite().all()), "audio is not finite"
+    loudest = float(samples.abs().max()) if len(samples) else 0.0
+    assert loudest <= 1, f"audio reaches {loudest:g}, and full scale is 1"
+    assert rate_hz >= 1, f"the sample rate of audio is {rate_hz} Hz"
 
 
 def _alone(batch: Batch, row: int) -> Batch:

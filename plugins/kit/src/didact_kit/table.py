@@ -202,8 +202,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         name="report",
         kinds=EVALUATION,
-        promise="the report holds float metrics, (H, W, 3) uint8 images, texts or audio",
-        hint="return Report(metrics={name: float(value)}, images=…)",
+        promise="the report holds float metrics, or files (bytes) of the format that their name ends in",
+        hint="return Report(metrics={name: float(value)}, files={'name.png': …})",
         look=evaluations.check_report,
     ),
     Rule(

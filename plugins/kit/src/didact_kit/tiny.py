@@ -25,7 +25,7 @@ from didact.contracts.network import (
 from didact.errors import SpecError
 from didact.loading import collate
 from didact.placing import corrupt, drop, prepend, repeat
-from didact.preflight import Preflight, Spread
+from didact.preflight import Preflight
 from didact.randomness import generator, key, seeded
 from didact.tensors import (
     BackboneOutput,
@@ -58,7 +58,9 @@ class TinyEncoder(FeatureEncoder):
         return Layout(tuple(size[1:]))
 
     def build(self, signal: Signal) -> TinyEncoderModule:
-        assert signal.axes[0] is not None
+        if len(signal.axes) not in (2, 3) or signal.axes[0] is None:
+            what = f"TinyEncoder reads columns (F, T) or (F, H, W) with a fixed F, got axes {signal.axes}"
+            raise SpecError(what, hint="use the source's own encoder")
         return TinyEncoderModule(signal.axes[0], self.width, self.class_token)
 
 
@@ -94,7 +96,9 @@ class TinyWords(FeatureEncoder):
         return Layout(tuple(size))
 
     def build(self, signal: Signal) -> TinyWordsModule:
-        assert signal.vocabulary is not None
+        if signal.vocabulary is None or len(signal.axes) != 1:
+            what = f"TinyWords reads ids (T,), got {signal.kind} with axes {signal.axes}"
+            raise SpecError(what, hint="use the source's own encoder")
         return TinyWordsModule(signal.vocabulary, self.width)
 
 
@@ -224,9 +228,9 @@ def tiny_preflight(*layouts: Layout, steps: int = 1_000) -> Preflight:
         steps=steps,
         samples=100,
         layouts=layouts or (Layout((16,)),),
-        positions=Spread.of(positions),
-        samples_per_step=Spread.of(np.array([8])),
-        positions_per_step=Spread.of(8 * positions),
+        positions=positions,
+        samples_per_step=np.array([8]),
+        positions_per_step=8 * positions,
         steps_per_epoch=12.5,
         blocks=4,
     )

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from didact import Backbone, BackboneModule, BackboneOutput, BatchMask, Layout, Network, SpecError, Tokens
 from didact.errors import of_field
-from didact.placing import spread
 from didact_distill import Head, HeadModule
 from didact_transformer.sincos import sincos_positions
 
@@ -89,12 +88,12 @@ class BlockPredictorModule(HeadModule):
         if hidden is not None or absent is not None:
             hidden = torch.zeros_like(places, dtype=torch.bool) if hidden is None else hidden
             absent = torch.zeros_like(block, dtype=torch.bool) if absent is None else absent
-            hidden = torch.cat([spread(hidden, mask), absent], 1)  # (B·M, V + L)
+            hidden = torch.cat([_spread(hidden, mask), absent], 1)  # (B·M, V + L)
         tokens = Tokens(
-            features=torch.cat([spread(x, mask), queries.to(x.dtype)], 1),
+            features=torch.cat([_spread(x, mask), queries.to(x.dtype)], 1),
             layout=sequence.layout,
             padding=hidden,
-            positions=torch.cat([spread(places, mask), block], 1),
+            positions=torch.cat([_spread(places, mask), block], 1),
         )
         decoded = self.backbone(tokens).output[:, -mask.longest :].flatten(0, 1)  # (B·M·L, D')
         row = mask.mask_indices // t  # (N,)
@@ -118,3 +117,8 @@ def _positions_to_predict(mask: BatchMask) -> tuple[Tensor, Tensor | None]:
         return order, None
     absent = torch.arange(mask.longest, device=predicted.device) >= predicted.sum(1, keepdim=True)
     return order.masked_fill(absent, 0), absent
+
+
+def _spread(values: Tensor, mask: BatchMask) -> Tensor:
+    """Repeats the rows (R, …) for the masks that share a context: (B·M, …)."""
+    return values.repeat_interleave(mask.masks // mask.contexts, 0)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import soundfile
 
-from didact import Audio, DataError
+from didact import DataError
 from didact_stores import Medium, Record
 
 STREAMED = 0x7FFFFF00  # a writer that cannot seek, such as a pipe, declares a size of at least this as a placeholder
@@ -36,14 +36,6 @@ class AudioMedium(Medium):
         about = soundfile.info(io.BytesIO(record.data))  # reads only the header
         channels = {1: "mono", 2: "stereo"}.get(about.channels, f"{about.channels} channels")
         return f"{super().describe(record)}  {about.samplerate} Hz {channels} {about.format} {about.subtype}"
-
-
-def decode(data: bytes, name: str) -> Audio:
-    """Decodes an audio file to samples (S,) float32 as a tensor; see `decode_samples`."""
-    import torch  # here: ingestion and inspection need no PyTorch
-
-    samples, rate_hz = decode_samples(data, name)
-    return Audio(samples=torch.from_numpy(samples), rate_hz=rate_hz)
 
 
 def decode_samples(data: bytes, name: str) -> tuple[np.ndarray, int]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 import attrs
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,7 +57,7 @@ class SpanMasker(Masker):
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
         """Compares the spans with the lengths of the samples."""
-        shortest, median = preflight.positions.smallest, preflight.positions.median
+        shortest, median = int(preflight.positions.min()), float(np.median(preflight.positions))
         spans = self.probability * median / self.length
         said = f"{spans:.3g} spans of {self.length} in the median sample of {median:.0f} positions"
         if spans < FEWEST_SPANS and self.min_spans < FEWEST_SPANS:
@@ -66,9 +67,9 @@ class SpanMasker(Masker):
             yield Finding.fine(said, where="length")
         if 2 * self.length > shortest:
             yield Finding.warning(
-                f"a span of {self.length} covers more than half of the shortest sample, {shortest:.0f} positions",
+                f"a span of {self.length} covers more than half of the shortest sample, {shortest} positions",
                 where="length",
-                hint=f"length={max(1, int(shortest // 4))}, or leave such short samples out of the source",
+                hint=f"length={max(1, shortest // 4)}, or leave such short samples out of the source",
             )
 
     @property

@@ -11,9 +11,9 @@ import torch
 import torchaudio
 from torch import Tensor
 
-from didact import Audio, DataError, Signal, Source
+from didact import DataError, Signal, Source
 from didact_speech import spectrogram
-from didact_speech.audio import decode
+from didact_speech.audio import decode_samples
 from didact_stores import Store, StoredSamples
 
 NORMALIZE_EPSILON = 1e-5
@@ -73,10 +73,10 @@ class Waveforms(Source):
 
     def waveform(self, data: bytes, name: str) -> Tensor:
         """Decodes an audio file: the whole waveform (S,) float32 at the source's sample rate."""
-        sound = decode(data, name)
-        waveform = sound.samples
-        if sound.rate_hz != self.sample_rate_hz:
-            waveform = _resampler(sound.rate_hz, self.sample_rate_hz)(waveform)
+        samples, rate_hz = decode_samples(data, name)
+        waveform = torch.from_numpy(samples)
+        if rate_hz != self.sample_rate_hz:
+            waveform = _resampler(rate_hz, self.sample_rate_hz)(waveform)
         if self.normalize:
             waveform = torch.nn.functional.layer_norm(waveform, waveform.shape, eps=NORMALIZE_EPSILON)
         return waveform
@@ -93,10 +93,10 @@ class Waveforms(Source):
         """The log-mel spectrogram (80, frames, 3) uint8 of a waveform (S,)."""
         return spectrogram.picture(content.detach().cpu(), self.sample_rate_hz, PICTURE_BANDS)
 
-    def audio(self, content: Tensor) -> Audio:
+    def audio(self, content: Tensor) -> tuple[Tensor, int]:
         """A waveform (S,), scaled to full volume."""
         loudest = content.abs().max().clamp(min=NORMALIZE_EPSILON)
-        return Audio(samples=content.detach().cpu() / loudest.cpu(), rate_hz=self.sample_rate_hz)
+        return content.detach().cpu() / loudest.cpu(), self.sample_rate_hz
 
 
 class WaveformSamples(StoredSamples):

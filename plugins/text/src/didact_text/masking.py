@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 import attrs
+import numpy as np
 import torch
 
 from didact import Corruption, Layout, Mask, Masker, Masking, SpecError
@@ -45,7 +46,7 @@ class TokenMasker(Masker):
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
         """Reports whether the samples are long enough to choose tokens from."""
-        median = preflight.positions.median
+        median = float(np.median(preflight.positions))
         chosen = self.probability * median
         said = f"{chosen:.3g} tokens of the median sample's {median:.0f} are chosen"
         if chosen < FEWEST_TOKENS:
@@ -103,7 +104,7 @@ class TokenSpanMasker(Masker):
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
         """Compares the spans with the lengths of the samples."""
-        median = preflight.positions.median
+        median = float(np.median(preflight.positions))
         spans = self.probability * median / self.length
         said = f"{spans:.3g} spans of {self.length} in the median sample of {median:.0f} tokens"
         if spans < FEWEST_SPANS:

@@ -57,15 +57,14 @@ class InfoNCE(Objective):
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
         """Checks that there are wrong candidates."""
-        if isinstance(self.candidates, str) and preflight.samples_per_step.smallest < 2:
+        if isinstance(self.candidates, str) and preflight.samples_per_step.min() < 2:
             yield Finding(
                 severity="error",
                 says="a batch of one sample has no wrong candidates",
                 hint="training.batch of 256 samples or more, or candidates=65_536, a queue",
             )
-        elif isinstance(self.candidates, int) and preflight.samples_per_step.largest * preflight.steps < (
-            self.candidates
-        ):
+        most = preflight.samples_per_step.max() * preflight.steps
+        if isinstance(self.candidates, int) and most < self.candidates:
             yield Finding.warning(
                 f"the queue of {self.candidates:,} targets is never filled in {preflight.steps:,} steps, so the random "
                 f"vectors with which it starts remain candidates",

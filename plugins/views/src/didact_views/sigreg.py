@@ -53,7 +53,7 @@ class SIGReg(Objective):
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
         """Checks that a batch is large enough for a distribution."""
-        if preflight.samples_per_step.smallest < 2:
+        if preflight.samples_per_step.min() < 2:
             yield Finding(
                 severity="error",
                 says="a batch of one sample has no distribution",

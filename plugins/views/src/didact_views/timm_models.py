@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import attrs
+import torch
 from torch import Tensor, nn
 
 from didact import Backbone, BackboneModule, BackboneOutput, HiddenState, Layout, SpecError, Tokens
@@ -65,6 +66,7 @@ class TimmModel(Backbone):
                 where="normalizes_batches",
                 hint=f"normalizes_batches={not self.normalizes_batches}",
             )
+        _require_size(self.name, model, torch.zeros(1, width, *layout.shape))
         return TimmModelModule(self.name, model)
 
 
@@ -125,6 +127,20 @@ class TimmModelModule(BackboneModule):
                 features = features.permute(0, 2, 3, 1)  # (R, D, h, w) -> (R, h, w, D)
             output, layout = features.flatten(1, 2), Layout(tuple(features.shape[1:3]))
         return BackboneOutput(output=output, tokens=Tokens(features=output, layout=layout, num_prefix_tokens=prefix))
+
+
+def _require_size(name: str, model: Any, image: Tensor) -> None:
+    """Raises a `SpecError` if a model cannot read images of the size of ``image`` (1, C, H, W)."""
+    try:
+        with torch.no_grad():
+            model.eval().forward_features(image)
+    except Exception as error:  # each model has its own requirements and errors
+        raise SpecError(
+            f"TimmModel(name={name!r}) cannot read images of {image.shape[2]} × {image.shape[3]}: {error}",
+            where="name",
+            hint="choose another model, or set the source's size to a multiple of the model's patch",
+        ) from error
+    model.train()
 
 
 def _create(name: str, channels: int, layout: Layout, drop_path: float) -> Any:

@@ -43,7 +43,7 @@ class VICReg(Objective):
 
     def examine(self, preflight: Preflight) -> Iterator[Finding]:
         """Checks that a batch is large enough for a covariance."""
-        if preflight.samples_per_step.smallest < 2:
+        if preflight.samples_per_step.min() < 2:
             yield Finding(
                 severity="error",
                 says="a batch of one sample has no variance",
