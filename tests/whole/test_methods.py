@@ -21,7 +21,7 @@ from PIL import Image
 from didact import Batch, BatchSize, Constant, Cosine, Experiment, ParameterGroup, Training, run
 from didact.machine.distributed import joined
 from didact.record.checkpoint import OPTIMIZER, newest_whole, read_tensors
-from didact.record.reading import read_metrics
+from didact.record.folder import read_metrics
 from didact_distill import EMATeacher, LatentRegression, TopKTargets
 from didact_finetune import Classification, Labels
 from didact_masked import BlockPredictor
