@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from didact import AdamW, Batch, BatchSize, Experiment, SpecError, Training, build_learner
 from didact.batching import BatchPlan
-from didact.fitting import require_fields
+from didact.building import require_fields
 from didact.loading import Steps
 from didact_finetune import Classification, Labels
 from didact_kit import TinyBackbone, TinyEncoder, TinyMasker, TinySource, TinyTargets, tiny_batch, tiny_network

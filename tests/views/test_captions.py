@@ -1,5 +1,6 @@
 """Images with captions: two signals, and zero-shot classification."""
 
+import functools
 import io
 
 import numpy as np
@@ -7,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from didact import AdamW, BatchSize, DataError, Experiment, SpecError, Training, build_learner, collate, run
+from didact import AdamW, BatchSize, DataError, Experiment, RunState, SpecError, Training, build_learner, collate, run
 from didact.batching import BatchPlan
-from didact.evaluating import LearnerState
+from didact.building import build_network
 from didact.loading import Steps
 from didact.randomness import generator
 from didact_distill import EMATeacher
@@ -165,8 +166,9 @@ def test_zero_shot_accuracy_is_that_of_the_nearest_caption(store):
     assert "accuracy_random" not in report.metrics, "the control is evaluated at the end"
 
 
-def state_of(experiment: Experiment, learner) -> LearnerState:
-    return LearnerState(experiment, learner, torch.device("cpu"), torch.float32, step=0, finished=False)
+def state_of(experiment: Experiment, learner) -> RunState:
+    initial = functools.partial(build_network, experiment)
+    return RunState(experiment, learner, initial, torch.device("cpu"), torch.float32, step=0, finished=False)
 
 
 def test_colours_are_learned_from_their_names(store, tmp_path):
