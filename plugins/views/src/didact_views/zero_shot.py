@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from didact import DataError, Evaluation, Experiment, FeatureEncoder, Network, Report, RunState, SpecError, collate
-from didact.machine.devices import autocast, choose_precision
+from didact.machine.devices import autocast
 from didact.randomness import generator
 from didact.tensors import move
 from didact_views.captions import CaptionedImages, CaptionedSamples
@@ -78,7 +78,7 @@ def _directions(network: Network, view: int, contents: list[Tensor], state: RunS
     """Computes the projections of contents (*axes) of view number ``view`` as unit vectors (B, P)."""
     encoder: FeatureEncoder = state.experiment.of_view(view)[0]
     device, own = state.device, network.of(view).eval()
-    with autocast(device, choose_precision(state.experiment.training.precision, device)):
+    with autocast(device, state.precision):
         projections = own.contextualize(own.encoder.embed(move(collate(contents, encoder), device)), None).pooled
     assert projections is not None, "the objective compares projections"
     return unit(projections)
