@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from didact import Batch, Network, SpecError, StudentPass, Target, TargetBuilder, TargetBuilderModule
 from didact.preflight import Finding, Preflight
+from didact_masked.fitting import require_one_signal
 
 
 @attrs.frozen(kw_only=True)
@@ -69,6 +70,7 @@ class QuantizedTargets(TargetBuilder):
             )
 
     def build(self, network: Network) -> QuantizedTargetsModule:
+        require_one_signal(network, "QuantizedTargets")
         width = network.encoder.latent_width
         if width is None:
             raise SpecError(
