@@ -92,7 +92,7 @@ class Source(Spec, abc.ABC):
         return None
 
     def audio(self, content: Tensor) -> tuple[Tensor, int] | None:
-        """Converts a sample's content (*axes) to mono audio (S,) float in ±1 and its rate in Hz; None if it has none."""
+        """Converts a sample's content (*axes) to mono audio (S,) float in ±1 and its rate in Hz; None without audio."""
         return None
 
     def words(self, content: Tensor) -> tuple[str, ...] | None:
@@ -111,7 +111,6 @@ class Samples(abc.ABC):
         labels: (N,) int64 or None; each sample's class. Training reads them only if the target builder asks for them.
         classes: the names of the classes.
         fingerprint: SHA-256 of the samples; equal samples have equal fingerprints.
-        fields: the values beside the content that `field` returns, by name; by default ``label`` if there are labels.
     """
 
     lengths: np.ndarray
@@ -121,6 +120,7 @@ class Samples(abc.ABC):
 
     @property
     def fields(self) -> Mapping[str, Field]:
+        """The values beside the content that `field` returns, by name; by default ``label`` if there are labels."""
         return {} if self.labels is None else {"label": Field(classes=self.classes)}
 
     def field(self, index: int, name: str) -> Tensor:

@@ -171,5 +171,5 @@ class ObjectiveModule(nn.Module, abc.ABC):
         """Computes the loss; each term is a sum over the targets that `num_targets` counts."""
 
     def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float | Tensor]:
-        """Updates the state of the objective; see `TargetBuilderModule.after_step`."""
+        """Updates the state of the objective; returns scalars to log. See `TargetBuilderModule.after_step`."""
         return {}
