@@ -13,6 +13,7 @@ Command:
     didact ingest images cifar10_train.tar --label-from folder --out stores/cifar10-train
     didact ingest images cifar10_test.tar --label-from folder --out stores/cifar10-test
     didact run experiments/variants/byol_images.py
+    didact run experiments/variants/byol_images.py:published
 """
 
 from didact import AdamW, BatchSize, Cosine, Experiment, Training
@@ -20,6 +21,7 @@ from didact_aim import Aim
 from didact_distill import EMATeacher
 from didact_doctor import Doctor
 from didact_evaluate import Probe, RepresentationMetrics
+from didact_optimizers import LARS
 from didact_transformer import Transformer
 from didact_views import MLP, MultiViewAugmentation, NegativeCosineSimilarity, Projected, TeacherProjections
 from didact_vision import Images, Patches
@@ -59,4 +61,15 @@ experiment = Experiment(
         "health": RepresentationMetrics(),
     },
     observers=(Doctor(), Aim()),
+)
+
+# the optimizer as published, with the learning rate for large batches, as a batch of 64 images takes few steps here
+published = experiment.evolve(
+    **{
+        "name": "byol-lars-images",
+        "training.steps": 250,
+        "training.optimizer": LARS(learning_rate=3.2, weight_decay=1.5e-6),
+        "training.schedule.warmup_steps": 25,
+        "training.max_grad_norm": None,
+    }
 )

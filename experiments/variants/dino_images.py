@@ -14,9 +14,10 @@ Command:
     didact ingest images cifar10_train.tar --label-from folder --out stores/cifar10-train
     didact ingest images cifar10_test.tar --label-from folder --out stores/cifar10-test
     didact run experiments/variants/dino_images.py
+    didact run experiments/variants/dino_images.py:published
 """
 
-from didact import AdamW, BatchSize, Cosine, Experiment, Training
+from didact import AdamW, BatchSize, Cosine, Experiment, ParameterGroup, Training
 from didact_aim import Aim
 from didact_distill import EMATeacher
 from didact_doctor import Doctor
@@ -64,4 +65,17 @@ experiment = Experiment(
         "health": RepresentationMetrics(),
     },
     observers=(Doctor(), Aim()),
+)
+
+# as published: the weight decay rises from 0.04 to 0.4, and the prototypes are frozen in the first steps
+published = experiment.evolve(
+    **{
+        "name": "dino-published-images",
+        "training.steps": 250,
+        "training.optimizer.weight_decay": 0.4,
+        "training.weight_decay_schedule": Cosine(initial=0.1, final=1.0),
+        "training.parameter_groups": (
+            ParameterGroup(parameters="network.backbone.projector.prototypes", frozen_steps=50),
+        ),
+    }
 )

@@ -62,7 +62,7 @@ BUILD_ON = {
     "didact-masked": {"didact-distill", "didact-transformer"},  # heads; positions of a decoder
     "didact-speech": {"didact-stores"},
     "didact-text": {"didact-stores"},
-    "didact-views": {"didact-vision"},
+    "didact-views": {"didact-stores", "didact-vision"},
     "didact-vision": {"didact-stores", "didact-transformer"},
 }
 

@@ -86,7 +86,9 @@ def tried(experiment: Experiment) -> str:
     except SpecError as error:
         return "refused" if error.what and error.hint else f"a refusal without a hint: {error}"
     loss = float(logged["train/loss"])
-    return "trains" if math.isfinite(loss) and loss >= 0 and logged["train/gradient_norm"] > 0 else f"nonsense: {logged}"
+    return (
+        "trains" if math.isfinite(loss) and loss >= 0 and logged["train/gradient_norm"] > 0 else f"nonsense: {logged}"
+    )
 
 
 PAIRS = [
@@ -103,7 +105,9 @@ def test_a_part_trains_with_every_part_of_another_kind_or_refuses_it(kind, name,
             found[second] = tried(with_part(experiment, other, example.spec))
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
-            found[second] = f"{type(error).__name__} in {place.name} ({Path(place.filename).name}:{place.lineno}): {error}"
+            found[second] = (
+                f"{type(error).__name__} in {place.name} ({Path(place.filename).name}:{place.lineno}): {error}"
+            )
     wrong = {second: outcome for second, outcome in found.items() if outcome not in ("trains", "refused")}
     assert not wrong, wrong
 

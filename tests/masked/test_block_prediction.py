@@ -49,9 +49,7 @@ def ijepa(**changes: object) -> Experiment:
 
 
 def drawn(count: int = 4) -> list[Mask]:
-    masker = MultiBlockMasker()
-    masks = tuple(masker.sample(GRID, generator=generator(0, "mask", index)) for index in range(count))
-    return list(masker.equalize(masks, generator=generator(0, "equalise")))
+    return [MultiBlockMasker().sample(GRID, generator=generator(0, "mask", index)) for index in range(count)]
 
 
 def one_row_for_each_block(mask: Mask) -> Mask:
@@ -137,7 +135,9 @@ def test_blocks_have_the_papers_sizes_and_contexts_no_patch_of_them():
     assert min(areas) > 0.12  # rounding a side down loses up to 0.03
     assert max(areas) < 0.23
     assert abs(sum(areas) / len(areas) - 0.175) < 0.01
-    kept = masker.equalize(tuple(drawn(8)), generator=generator(0, "e"))
+    masks = tuple(drawn(8))
+    assert masker.equalize(masks, generator=generator(0, "e")) is masks
+    kept = masker.evolve(equalize_counts=True).equalize(masks, generator=generator(0, "e"))
     assert len({int((mask.corruption == Corruption.NONE).sum()) for mask in kept}) == 1
 
 

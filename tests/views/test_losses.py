@@ -7,7 +7,7 @@ import torch
 from lightly.loss import DINOLoss, VICRegLoss
 from lightly.loss import NegativeCosineSimilarity as LightlyNegativeCosineSimilarity
 
-from didact import BackboneOutput, Layout, Learner, SpecError, StudentPass, Target, Tokens, View
+from didact import Learner, SpecError, Target
 from didact_distill import EMATeacher
 from didact_kit import TinySource, tiny_batch, tiny_preflight
 from didact_kit.tiny import passes_batch
@@ -26,21 +26,12 @@ from didact_views.projections import across
 FLAT = MLP(layers=1, out=6, norm="none")
 
 
-def passes_of(*projections: torch.Tensor) -> tuple[StudentPass, ...]:
-    """Passes that hold projections (B, P) alone."""
-    layout = Layout((1,))
-    view = View(content=torch.zeros(len(projections[0]), 1), layout=layout)
-    tokens = Tokens(features=torch.zeros(len(projections[0]), 1, 8), layout=layout)
-    contexts = [BackboneOutput(output=tokens.features, tokens=tokens, pooled=projection) for projection in projections]
-    return tuple(StudentPass(view=view, tokens=tokens, backbone_output=context) for context in contexts)
-
-
 def total(module, passes, targets, samples: int) -> dict[str, torch.Tensor]:
     """Each term's mean over the batch."""
     return {name: term / samples for name, term in module(passes_batch(passes), passes, targets).terms.items()}
 
 
-def test_vicreg_is_lightlys_and_the_papers(network):
+def test_vicreg_is_lightlys_and_the_papers(network, passes_of):
     tiny = network(FLAT)
     targets = StudentProjections(gradient="flow").build(tiny)
     released = VICReg(variance=12.5).build(tiny, targets).eval()  # the mean over the views, where the paper adds
@@ -63,7 +54,7 @@ def test_vicreg_is_lightlys_and_the_papers(network):
         torch.testing.assert_close(terms["covariance"], sum((c**2).sum() / 6 for c in off))
 
 
-def test_vicregs_covariance_is_float32_under_autocast(network):
+def test_vicregs_covariance_is_float32_under_autocast(network, passes_of):
     tiny = network(FLAT)
     targets = StudentProjections(gradient="flow").build(tiny)
     module = VICReg().build(tiny, targets)
@@ -80,7 +71,7 @@ def test_a_passes_batch_one_is_refused_before_the_run_for_it_has_no_variance():
     assert finding.severity == "error"
 
 
-def test_negative_cosine_similarity_is_lightlys(network):
+def test_negative_cosine_similarity_is_lightlys(network, passes_of):
     tiny = network(FLAT)
     targets = StudentProjections().build(tiny)
     module = NegativeCosineSimilarity(hidden=8).build(tiny, targets).eval()
@@ -92,7 +83,7 @@ def test_negative_cosine_similarity_is_lightlys(network):
     torch.testing.assert_close(mine, 2 + 2 * symmetric)
 
 
-def test_byols_loss_is_the_papers_distance_of_unit_vectors(network):
+def test_byols_loss_is_the_papers_distance_of_unit_vectors(network, passes_of):
     tiny = network(FLAT)
     targets = TeacherProjections(teacher=EMATeacher(share="nothing")).build(tiny)
     module = NegativeCosineSimilarity(hidden=8).build(tiny, targets).eval()

@@ -216,7 +216,7 @@ class _Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _step_batch(case: Case, step: int) -> StepBatch:
-    batch = case.batch(range(step, step + 4))
+    batch = case.batch(range(step, step + 4), draw=step)  # each step has a key of its own
     return StepBatch(step=step, epoch=0, parts=(batch,), samples=4, held=1, cells=1)
 
 

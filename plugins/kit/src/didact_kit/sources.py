@@ -36,12 +36,14 @@ def check_samples(case: Case) -> None:
 
 def check_shapes(case: Case) -> None:
     """Checks that views and contents have the signal's shape and type."""
-    samples, signal = case.samples, case.spec.signal()
+    samples, signals = case.samples, case.spec.signals()
     for index in range(min(MOST, len(samples.lengths))):
         views = _draw(case.spec, samples, index, 0)
         assert views, f"sample {index} has no view"
-        for content in (*views, samples.content(index)):
-            _check_content(content, signal)
+        assert len(signals) in (1, len(views)), f"sample {index} has {len(views)} views, and signals are {len(signals)}"
+        for number, content in enumerate(views):
+            _check_content(content, signals[number if len(signals) > 1 else 0])
+        _check_content(samples.content(index), signals[0])
 
 
 def check_determinism(case: Case) -> None:

@@ -55,7 +55,8 @@ class TinyTeacherModule(TeacherModule):
         self, student: StudentPass, network: Network, hidden_states: Sequence[HiddenState] = ()
     ) -> BackboneOutput:
         """The pass over the unmasked view: output (B, V, D)."""
-        return self.network.contextualize(self.network.encoder.embed(student.view), None, hidden_states)
+        own = self.network.of(student.index)
+        return own.contextualize(own.encoder.embed(student.view), None, hidden_states)
 
     @torch.no_grad()
     def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float]:

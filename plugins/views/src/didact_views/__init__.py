@@ -1,4 +1,4 @@
-"""Methods that compare views, for didact: BYOL, SimSiam, VICReg and DINO as choices of the same parts."""
+"""Methods that compare views, for didact: BYOL, SimSiam, VICReg, DINO, SimCLR, MoCo, SwAV, LeJEPA and CLIP."""
 
 from lazy_loader import attach_stub
 

@@ -1,5 +1,6 @@
 from .augmentation import MultiViewAugmentation as MultiViewAugmentation
 from .augmentation import ViewRecipe as ViewRecipe
+from .captions import CaptionedImages as CaptionedImages
 from .contrast import InfoNCE as InfoNCE
 from .normalization import BatchNorm as BatchNorm
 from .pixels import Pixels as Pixels
@@ -14,5 +15,7 @@ from .projections import TeacherProjections as TeacherProjections
 from .prototypes import PrototypeCrossEntropy as PrototypeCrossEntropy
 from .prototypes import PrototypeTargets as PrototypeTargets
 from .sigreg import SIGReg as SIGReg
+from .sinkhorn import SinkhornTargets as SinkhornTargets
 from .timm_models import TimmModel as TimmModel
 from .vicreg import VICReg as VICReg
+from .zero_shot import ZeroShot as ZeroShot

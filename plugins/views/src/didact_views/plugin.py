@@ -28,6 +28,7 @@ def didact_target_builders() -> Mapping[str, str]:
         "teacher-projections": "didact_views.projections:TeacherProjections",
         "student-projections": "didact_views.projections:StudentProjections",
         "prototype-targets": "didact_views.prototypes:PrototypeTargets",
+        "sinkhorn-targets": "didact_views.sinkhorn:SinkhornTargets",
     }
 
 
@@ -49,6 +50,8 @@ def didact_components() -> Mapping[str, str]:
         "view-recipe": "didact_views.augmentation:ViewRecipe",
         "mlp": "didact_views.projection:MLP",
         "prototype-head": "didact_views.projection:PrototypeHead",
+        "captioned-images": "didact_views.captions:CaptionedImages",
+        "zero-shot": "didact_views.zero_shot:ZeroShot",
     }
 
 

@@ -104,18 +104,22 @@ class MLPModule(ProjectorModule):
 
 @attrs.frozen(kw_only=True)
 class PrototypeHead(Projector):
-    """DINO's head: linear layers with GELU, a bottleneck normalised to length 1, and its cosine with each prototype.
+    """Linear layers, a bottleneck normalised to length 1, and its cosine with each prototype; the defaults are DINO's.
 
-    Caron et al. 2021, section 3.1 and appendix C. Prototypes are normalised to length 1 too (the released code's
-    ``norm_last_layer``), so a projection holds C cosines.
+    DINO: Caron et al. 2021, section 3.1 and appendix C. SwAV (Caron et al. 2020): ``PrototypeHead(layers=2,
+    bottleneck=128, prototypes=3000, norm="batch", activation="relu")``. Prototypes are normalised to length 1 too, so a
+    projection holds C cosines. They are normalised in the forward pass, as by DINO's ``norm_last_layer``; SwAV's code
+    normalises the weights themselves after each step.
 
     Attributes:
         layers: number of linear layers, including the bottleneck.
         hidden: output width of all linear layers but the last.
         bottleneck: output width of the last linear layer.
         prototypes: C, the number of prototypes; DINO 65 536. Fewer suffice for fewer images.
-        norm: the normalisation before each GELU. ``none``: for Vision Transformers. ``batch``: the released code's
-            ``use_bn``, over the global batch; it helps if the projections of all images are nearly equal at first.
+        norm: the normalisation before each activation. ``none``: for Vision Transformers. ``batch``: the released
+            code's ``use_bn``, over the global batch; it helps if the projections of all images are nearly equal at
+            first. SwAV always has it.
+        activation: the activation after all linear layers but the last; DINO ``gelu``, SwAV ``relu``.
     """
 
     layers: int = 3
@@ -123,6 +127,7 @@ class PrototypeHead(Projector):
     bottleneck: int = 256
     prototypes: int = 65_536
     norm: Literal["batch", "none"] = "none"
+    activation: Literal["gelu", "relu"] = "gelu"
 
     def validate(self) -> None:
         for field in ("layers", "hidden", "bottleneck", "prototypes"):
@@ -153,7 +158,7 @@ class PrototypeHeadModule(ProjectorModule):
             nn.init.trunc_normal_(linear.weight, std=0.02)
             nn.init.zeros_(linear.bias)
             norm = [BatchNorm(widths[index + 1])] if spec.norm == "batch" and index < spec.layers - 1 else []
-            layers += [linear, *norm, nn.GELU()]
+            layers += [linear, *norm, nn.GELU() if spec.activation == "gelu" else nn.ReLU()]
         self.layers = nn.Sequential(*layers[:-1])
         self.prototypes = nn.Parameter(nn.Linear(spec.bottleneck, spec.prototypes, bias=False).weight.detach().clone())
 

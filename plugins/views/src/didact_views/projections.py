@@ -83,6 +83,12 @@ class StudentProjections(TargetBuilder):
         return StudentProjectionsModule(pooled_width(network, "StudentProjections"), self.gradient)
 
 
+class PrototypeProbabilities(TargetBuilderModule):
+    """Targets that are probabilities of prototypes: a distribution over the channels of the projections."""
+
+    level = "sample"
+
+
 class StudentProjectionsModule(TargetBuilderModule):
     """No weights."""
 
@@ -145,32 +151,40 @@ def pooled_width(network: Network, part: str) -> int:
         part: name of the component that needs the projections, for the error.
 
     Raises:
-        SpecError: the backbone gives no projections.
+        SpecError: a backbone gives no projections, or those of two views differ in width.
     """
-    width = network.backbone.pooled_width
-    if width is None:
+    widths = []
+    for one in network.all():
+        if (width := one.backbone.pooled_width) is None:
+            raise SpecError(
+                f"{part} compares projections, and the backbone {type(one.backbone).__name__.removesuffix('Module')} "
+                f"gives none",
+                hint="wrap it: backbone=didact_views.Projected(backbone=…)",
+            )
+        widths.append(width)
+    if len(set(widths)) > 1:
         raise SpecError(
-            f"{part} compares projections, and the backbone {type(network.backbone).__name__.removesuffix('Module')} "
-            f"gives none",
-            hint="wrap it: backbone=didact_views.Projected(backbone=…)",
+            f"{part} compares the projections of views, and their widths are {', '.join(map(str, widths))}",
+            hint="give the projectors of all backbones the same width, such as projector=MLP(out=256)",
         )
-    return width
+    return widths[0]
 
 
 def require_sample_vectors(targets: TargetBuilderModule, objective: str) -> None:
-    """Checks that the targets are one vector per sample.
+    """Checks that the targets are one projection per sample.
 
     Args:
         targets: the targets that an objective is built for.
         objective: the objective's name, for the error.
 
     Raises:
-        SpecError: the targets are ids, or there is one per position.
+        SpecError: the targets are ids or probabilities, or there is one per position.
     """
-    if (targets.kind, targets.level) != ("vectors", "sample"):
+    kind = "probabilities" if isinstance(targets, PrototypeProbabilities) else targets.kind
+    if (kind, targets.level) != ("vectors", "sample"):
         builder = type(targets).__name__.removesuffix("Module")
         raise SpecError(
-            f"{objective} predicts vectors per sample, and {builder} gives {targets.kind} per {targets.level}",
+            f"{objective} predicts vectors per sample, and {builder} gives {kind} per {targets.level}",
             hint="use targets=TeacherProjections(…) or StudentProjections(), or an objective that predicts positions, "
             "such as didact_distill.LatentRegression()",
         )

@@ -1,4 +1,4 @@
-"""DINO's targets and objective: the student predicts the teacher's prototype probabilities for another view."""
+"""DINO's targets, and the objective that DINO and SwAV share: predict another view's probabilities of prototypes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,14 @@ from didact import (
 )
 from didact.machine.distributed import connected
 from didact.preflight import Finding, Preflight
-from didact_views.projections import TeacherProjectionsModule, across, pooled, pooled_width, require_views
+from didact_views.projections import (
+    PrototypeProbabilities,
+    TeacherProjectionsModule,
+    across,
+    pooled,
+    pooled_width,
+    require_views,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -80,7 +87,7 @@ class PrototypeTargets(TargetBuilder):
         return PrototypeTargetsModule(self, network)
 
 
-class PrototypeTargetsModule(TeacherProjectionsModule):
+class PrototypeTargetsModule(TeacherProjectionsModule, PrototypeProbabilities):
     """The teacher, its centre and its temperature.
 
     Attributes:
@@ -136,11 +143,11 @@ class PrototypeTargetsModule(TeacherProjectionsModule):
 
 @attrs.frozen(kw_only=True)
 class PrototypeCrossEntropy(Objective):
-    """The cross-entropy of the student's probabilities under the teacher's, averaged over samples and pairs of views.
+    """The cross-entropy of a view's probabilities of prototypes and their targets, averaged over samples and pairs.
 
-    Caron et al. 2021, eq. 2 and 3. It has no weights. Besides the loss it logs ``collapse/target_entropy``, the mean
-    entropy of the targets. It is log C if the teacher prefers no prototype, which is one form of collapse;
-    `PrototypeTargets` logs a metric of the other form.
+    DINO (Caron et al. 2021, eq. 2 and 3) and SwAV (Caron et al. 2020, eq. 2). It has no weights. Besides the loss it
+    logs ``collapse/target_entropy``, the mean entropy of the targets. It is log C if no prototype is preferred, which
+    is one form of collapse; `PrototypeTargets` logs a metric of the other form.
 
     Attributes:
         temperature: the student's; 0.1.
@@ -152,12 +159,14 @@ class PrototypeCrossEntropy(Objective):
         self.require(self.temperature > 0, "temperature", "above 0")
 
     def build(self, network: Network, targets: TargetBuilderModule) -> PrototypeCrossEntropyModule:
-        if not isinstance(targets, PrototypeTargetsModule):
+        if not isinstance(targets, PrototypeProbabilities):
             builder = type(targets).__name__.removesuffix("Module")
             raise SpecError(
                 f"PrototypeCrossEntropy predicts probabilities of prototypes, and {builder} gives none",
-                hint="use targets=PrototypeTargets(…), or objective=NegativeCosineSimilarity() for other projections",
+                hint="use targets=PrototypeTargets(…) or SinkhornTargets(), or objective=NegativeCosineSimilarity() "
+                "for other projections",
             )
+        pooled_width(network, "PrototypeCrossEntropy")
         return PrototypeCrossEntropyModule(self.temperature)
 
 

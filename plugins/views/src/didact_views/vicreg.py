@@ -12,7 +12,6 @@ from didact import Batch, Loss, Network, Objective, ObjectiveModule, SpecError, 
 from didact.machine.distributed import connected
 from didact.preflight import Finding, Preflight
 from didact_views.projections import pooled, pooled_width, require_sample_vectors
-from didact_views.prototypes import PrototypeTargetsModule
 
 
 @attrs.frozen(kw_only=True)
@@ -54,13 +53,10 @@ class VICReg(Objective):
     def build(self, network: Network, targets: TargetBuilderModule) -> VICRegModule:
         require_sample_vectors(targets, "VICReg")
         width = pooled_width(network, "VICReg")
-        if isinstance(targets, PrototypeTargetsModule) or targets.width != width:
+        if targets.width != width:
             builder = type(targets).__name__.removesuffix("Module")
-            values = (
-                f"{'probabilities' if isinstance(targets, PrototypeTargetsModule) else 'vectors'} ({targets.width})"
-            )
             raise SpecError(
-                f"VICReg compares projections ({width}) with each other, and {builder} gives {values}",
+                f"VICReg compares projections ({width}) with each other, and {builder} gives vectors ({targets.width})",
                 hint='use targets=StudentProjections(gradient="flow")',
             )
         return VICRegModule(self)

@@ -33,7 +33,10 @@ def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
         ],
         "random": [Example(spec=RandomMasker(masks=2)), Example(spec=RandomMasker(ratio=0.5, corruption="hide"))],
         "block": [Example(spec=BlockMasker(), layouts=grids), Example(spec=BlockMasker(min_area=4), layouts=grids)],
-        "multi-block": [Example(spec=MultiBlockMasker(), layouts=grids, hides_more=True)],
+        "multi-block": [
+            Example(spec=MultiBlockMasker(equalize_counts=equal), layouts=grids, hides_more=True)
+            for equal in (False, True)
+        ],
         "inverse-block": [Example(spec=InverseBlockMasker(masks=3), layouts=[*grids, Layout((6, 9))])],
         "stored-images": [
             Example(spec=images, files={picture.name: picture.data for picture in pictures[:3]}),

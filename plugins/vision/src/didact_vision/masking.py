@@ -254,8 +254,7 @@ class MultiBlockMasker(Masker):
 
     Assran et al. 2023, I-JEPA, section 3. The context is a large block without the patches of the target blocks. The
     student sees only the context. Patches outside the context block and the target blocks are neither seen nor
-    predicted. Samples that are collated together keep equally many context patches, as in the released code; there, the
-    last ones are removed, here random ones.
+    predicted.
 
     Attributes:
         blocks: M, the number of target blocks of each image; 4 in I-JEPA.
@@ -264,6 +263,10 @@ class MultiBlockMasker(Masker):
         block_aspect: smallest and largest ratio of a target block's height to its width.
         context_scale: smallest and largest share of the image that the square context block covers.
         min_context: smallest number of patches in a context; blocks are drawn again until this many remain.
+        equalize_counts: whether all samples of a batch keep as many context patches as the sample with the fewest, as
+            in the released code, which removes the last ones; here random ones are removed. It saves time and makes
+            masks depend on how a batch is split. Otherwise shorter contexts are padded, and no position attends to
+            the padding.
     """
 
     blocks: int = 4
@@ -271,6 +274,7 @@ class MultiBlockMasker(Masker):
     block_aspect: tuple[float, float] = (0.75, 1.5)
     context_scale: tuple[float, float] = (0.85, 1.0)
     min_context: int = 10
+    equalize_counts: bool = False
 
     def validate(self) -> None:
         self.require(self.blocks >= 1, "blocks", "at least 1")
@@ -307,6 +311,8 @@ class MultiBlockMasker(Masker):
         )
 
     def equalize(self, masks: tuple[Mask, ...], *, generator: torch.Generator) -> tuple[Mask, ...]:
+        if not self.equalize_counts:
+            return masks
         fewest = min(int((mask.corruption == Corruption.NONE).sum()) for mask in masks)
         return tuple(_keep(mask, fewest, generator) for mask in masks)
 

@@ -1,0 +1,2 @@
+from .classification import Classification as Classification
+from .labels import Labels as Labels
