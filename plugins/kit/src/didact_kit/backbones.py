@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import get_args
 
@@ -64,17 +65,94 @@ def check_features(case: Case) -> None:
 
 
 @torch.no_grad()
+def check_declaration(case: Case) -> None:
+    """Checks that a backbone gives the features that it declares, and supports padding and dropping if it says so."""
+    module, tokens = _module(case), _tokens(case)
+    for feature in get_args(Feature):
+        declared = feature in module.features
+        try:
+            module(tokens, HiddenState.last(feature, 1, len(module.blocks)))
+        except SpecError as refusal:
+            assert not declared, f"features declares {feature!r}, and forward refuses it: {refusal.what}"
+        except Exception as error:  # foreign code
+            what = f"{type(error).__name__}: {error}"
+            assert not declared, f"features declares {feature!r}, and forward fails when it is requested: {what}"
+            raise AssertionError(f"forward must refuse {feature!r} with a SpecError, and fails: {what}") from error
+        else:
+            assert declared, f"forward gives {feature!r}, and features does not declare it"
+    _check_padding_is_supported(case, module, tokens)
+    _check_dropping_is_supported(case, module, tokens)
+    if case.spec.supports_accumulation:
+        module.train()
+        whole = module(tokens).output
+        alone = module(attrs.evolve(tokens, features=tokens.features[:2])).output
+        what = "supports_accumulation is True, and in training, a row beside one other row and beside two"
+        assert_close(alone, whole[:2], what)
+
+
+def _check_padding_is_supported(case: Case, module: BackboneModule, tokens: Tokens) -> None:
+    padded = _padded(tokens)
+    if not case.spec.supports_padding:
+        right = False
+        with contextlib.suppress(Exception):  # foreign code, which need not be able to do this
+            _check_padded_rows(module, tokens, padded)
+            right = True
+        assert not right, "supports_padding is False, and padding changes no result: return True"
+        return
+    _require_support("supports_padding", module, padded)
+
+
+def _check_dropping_is_supported(case: Case, module: BackboneModule, tokens: Tokens) -> None:
+    """Checks that a sequence without some positions is taken, and equals one in which these positions are padding."""
+    _, count, _ = tokens.features.shape
+    prefix = tokens.num_prefix_tokens
+    kept = [index for index in range(count - prefix) if index % 3 != 1]
+    places = torch.tensor([*range(prefix), *(prefix + index for index in kept)])
+    positions = torch.tensor(kept).expand(len(tokens.features), -1)  # (R, V)
+    dropped = attrs.evolve(tokens, features=tokens.features[:, places], positions=positions)
+    if not case.spec.supports_dropping:
+        return
+    _require_support("supports_dropping", module, dropped)
+    if not case.spec.supports_padding:
+        return
+    padding = torch.ones(tokens.features.shape[:2], dtype=torch.bool)
+    padding[:, places] = False
+    padded = attrs.evolve(tokens, padding=padding)
+    noisy = attrs.evolve(padded, features=torch.where(padding[..., None], 100.0, tokens.features))
+    one, other, without = (module(each).output for each in (padded, noisy, dropped))
+    gaps = one.shape[1] == count and torch.allclose(one[:, places], other[:, places], atol=1e-4)
+    if gaps and without.shape[1] == len(places):  # otherwise, padding may only be at the end of a row
+        what = "supports_dropping is True, and the output with dropped positions and with the same ones as padding"
+        assert_close(without, one[:, places], what, tolerance=1e-4)
+
+
+def _require_support(name: str, module: BackboneModule, tokens: Tokens) -> None:
+    try:
+        output = module(tokens).output
+    except Exception as error:  # foreign code, or a refusal
+        what = error.what if isinstance(error, SpecError) else f"{type(error).__name__}: {error}"
+        raise AssertionError(f"{name} is True, and forward refuses such tokens: {what}") from error
+    assert_finite(output, f"{name} is True, and the output")
+
+
+@torch.no_grad()
 def check_padding(case: Case) -> None:
     """Checks that a row's result does not depend on its padding or on other rows."""
     module, tokens = _module(case), _tokens(case)
-    rows, count, _ = tokens.features.shape
-    held = _held(tokens)
-    padding = torch.arange(count) >= torch.tensor(held)[:, None]  # (R, V)
-    padded = attrs.evolve(tokens, padding=padding)
+    padded = _padded(tokens)
     try:
         module(padded)
     except SpecError as refusal:
         raise NotJudged(f"it takes no padding: {refusal.what}") from refusal
+    if not case.spec.supports_padding:
+        raise NotJudged("its supports_padding is False")
+    _check_padded_rows(module, tokens, padded)
+
+
+def _check_padded_rows(module: BackboneModule, tokens: Tokens, padded: Tokens) -> None:
+    rows, count, _ = tokens.features.shape
+    held, padding = _held(tokens), padded.padding
+    assert padding is not None
     wanted = next((HiddenState.last(feature, 1, len(module.blocks)) for feature in _kinds(module, tokens)), ())
     result = module(padded, wanted)
     assert_finite(result.output, "the output of padded rows")
@@ -151,6 +229,12 @@ def check_widths(case: Case) -> None:
         raise NotJudged("it accepts any width")
     assert str(encoder.width + 1) in str(refusal), f"the error about the width {encoder.width + 1} does not name it"
     assert refusal.hint, "the error about the width has no hint"
+
+
+def _padded(tokens: Tokens) -> Tokens:
+    """The tokens with padding at the end of some rows."""
+    count = tokens.features.shape[1]
+    return attrs.evolve(tokens, padding=torch.arange(count) >= torch.tensor(_held(tokens))[:, None])  # (R, V)
 
 
 def _held(tokens: Tokens) -> list[int]:
