@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
@@ -28,6 +28,9 @@ from didact.training import BatchSize, Training
 from didact_kit.tiny import TinyBackbone, TinyEncoder, TinyMasker
 from didact_kit.tiny_method import TinyObjective, TinyTargets
 from didact_kit.tiny_sources import TinySource
+
+if TYPE_CHECKING:
+    from didact_kit.holders import Holding
 
 SEED = 0
 LONGEST = 160  # characters of an example in a message
@@ -83,6 +86,7 @@ class Case:
 
     Attributes:
         errors: errors that checks of this component raised, each with the rule and the example that reported it.
+        holding: where a part of another part is judged; None for other kinds, and for parts that are not registered.
 
     Args:
         example: the part and the experiment around it.
@@ -110,6 +114,7 @@ class Case:
     ) -> None:
         self.example, self.kind, self.number, self.count = example, kind, number, count
         self.held, self.note = held, note
+        self.holding: Holding | None = None
         self.name = name or type(self.judged).__name__
         self.distribution = distribution
         self.errors = errors if errors is not None else {}

@@ -176,6 +176,7 @@ def check_waits(case: Case) -> None:
     learner, batch = case.learner().train(), case.batch()
     counts = learner.objective.num_targets(batch)
     learner(batch, counts)  # other errors are raised here
+    learner = case.learner().train()
     with SimulatedGPU() as gpu:
         gpu.moved(learner)
         try:

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import (
     DynamicOutputShapeException,
     FakeTensor,
     FakeTensorMode,
+    unset_fake_temporarily,
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -43,6 +44,7 @@ class SimulatedGPU(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._exits.enter_context(mock.patch.object(torch.cuda, "synchronize", _synchronize))
         self._exits.enter_context(mock.patch.object(FakeTensor, "numpy", _numpy, create=True))
         self._exits.enter_context(mock.patch.object(FakeTensor, "tolist", _to_list, create=True))
+        self._exits.enter_context(self._fake)  # below this mode; with it, PyTorch looks for no driver
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
@@ -57,14 +59,14 @@ class SimulatedGPU(TorchDispatchMode):  # type: ignore[no-untyped-call]
         to = None if device is None else torch.device(device).type
         on_gpu = any(isinstance(one, FakeTensor) for one in tensors)
         if not on_gpu and to != GPU.type:
-            return function(*args, **kwargs)
+            with unset_fake_temporarily():
+                return function(*args, **kwargs)
         if on_gpu and _reads(function, args, kwargs, to):
             raise HostRead(str(function))
-        with self._fake:
-            try:
-                return function(*args, **kwargs)
-            except (DataDependentOutputException, DynamicOutputShapeException) as error:
-                raise HostRead(str(error.func)) from error
+        try:
+            return function(*args, **kwargs)
+        except (DataDependentOutputException, DynamicOutputShapeException) as error:
+            raise HostRead(str(error.func)) from error
 
     def moved(self, module: nn.Module) -> None:
         """Moves a module in place; parameters and buffers stay the same objects, and shared ones stay shared."""

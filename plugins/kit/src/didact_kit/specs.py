@@ -102,6 +102,14 @@ def check_examination(case: Case) -> None:
             assert not first or first in fields, f"a finding of {name} names {finding.where!r}, not one of its fields"
 
 
+def check_holder(case: Case) -> None:
+    """Checks that a part of another part was judged inside one that holds it."""
+    if case.holding is None:
+        raise NotJudged("it is not registered")
+    if case.holding.example is None:
+        raise NotJudged(f"its behaviour is not judged: {case.holding.reason}")
+
+
 def _another(spec: Spec, name: str) -> Spec | None:
     """Returns the spec with another valid value in a field; None if none was found."""
     present = getattr(spec, name)

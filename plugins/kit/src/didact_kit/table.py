@@ -82,6 +82,13 @@ RULES: tuple[Rule, ...] = (
         hint="yield Finding.fine, .warning or .error, with `where` one of the spec's fields",
         look=specs.check_examination,
     ),
+    Rule(
+        name="holder",
+        kinds=("part", "augmentation"),
+        promise="a part of another part is judged inside one that holds it",
+        hint="name one that holds it in the example: objective=…, targets=…, backbone=…, encoder=… or source=…",
+        look=specs.check_holder,
+    ),
     # ── shapes ────────────────────────────────────────────────────────────────────────────────────────────────────────
     Rule(
         name="shapes",
