@@ -73,11 +73,12 @@ def check_declaration(case: Case) -> None:
         try:
             module(tokens, HiddenState.last(feature, 1, len(module.blocks)))
         except SpecError as refusal:
-            assert not declared, f"features declares {feature!r}, and forward refuses it: {refusal.what}"
+            if declared:
+                raise AssertionError(f"features declares {feature!r}, and forward refuses it: {refusal.what}") from None
         except Exception as error:  # foreign code
-            what = f"{type(error).__name__}: {error}"
-            assert not declared, f"features declares {feature!r}, and forward fails when it is requested: {what}"
-            raise AssertionError(f"forward must refuse {feature!r} with a SpecError, and fails: {what}") from error
+            where = "features declares it" if declared else "it must be refused with a SpecError"
+            what = f"a request for {feature!r} fails, and {where}: {type(error).__name__}: {error}"
+            raise AssertionError(what) from error
         else:
             assert declared, f"forward gives {feature!r}, and features does not declare it"
     _check_padding_is_supported(case, module, tokens)

@@ -87,10 +87,8 @@ def _accepting(cls: type[Spec], among: Registry) -> Iterator[tuple[Plugin, str, 
 
 def _all_components(among: Registry) -> list[tuple[Plugin, str, type[Spec]]]:
     found = [(plugin, *component) for plugin in among.plugins for component in components_of(plugin)]
-    classes = [
-        (plugin, short, cls) for plugin, short, cls in found if isinstance(cls, type) and issubclass(cls, Spec)
-    ]
-    return sorted(classes, key=lambda item: (HOLDING.index(kind) if (kind := kind_of(item[2])) in HOLDING else 99))
+    classes = [(plugin, short, cls) for plugin, short, cls in found if isinstance(cls, type) and issubclass(cls, Spec)]
+    return sorted(classes, key=lambda item: HOLDING.index(kind) if (kind := kind_of(item[2])) in HOLDING else 99)
 
 
 @functools.cache

@@ -29,9 +29,10 @@ def check_step(case: Case) -> None:
         try:
             _pass_through(case, learner)
         except Exception as error:  # foreign code
+            if not changes:
+                raise
             # in-place operations may also make PyTorch's gradients impossible
-            assert not changes, f"{changes[0]}, and then {type(error).__name__}: {error}"
-            raise
+            raise AssertionError(f"{changes[0]}, and then {type(error).__name__}: {error}") from error
     assert not changes, changes[0]
 
 

@@ -45,9 +45,9 @@ def check_determinism(case: Case) -> None:
         losses.append(_loss(one.train(), batch))
     assert_close(losses[0], losses[1], "the losses of two steps under one seed", tolerance=0.0)
     learner.eval()
-    with untouched_randomness("in evaluation mode") if case.kind != "objective" else contextlib.nullcontext():
-        with torch.no_grad():
-            losses = [learner(batch, counts)[0] for _ in range(PASSES)]
+    drawn = untouched_randomness("in evaluation mode") if case.kind != "objective" else contextlib.nullcontext()
+    with drawn, torch.no_grad():
+        losses = [learner(batch, counts)[0] for _ in range(PASSES)]
     for number, loss in enumerate(losses[1:], 2):
         assert_close(loss, losses[0], f"the losses of pass 1 and pass {number} in evaluation mode", tolerance=0.0)
     _check_elsewhere(case)

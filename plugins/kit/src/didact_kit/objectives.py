@@ -62,6 +62,9 @@ def check_split(case: Case) -> None:
     total = _loss(learner, whole, counts)
     total.backward()  # type: ignore[no-untyped-call]
     gradients = _gradients(learner)
+    again = _loss(learner, whole, counts).detach()
+    if not torch.equal(again, total.detach()):
+        raise NotJudged("two passes over the whole batch differ, which the rule 'steps' or 'skipped' reports")
     parts = [case.batch(range(3)), case.batch(range(3, SAMPLES))]  # deliberately uneven
     num_targets = add_counts(learner.objective.num_targets(part) for part in parts)
     assert num_targets == dict(counts), (

@@ -167,7 +167,7 @@ def importable(case: Case) -> bool:
 
 
 def built(case: Case) -> dict[str, Tensor]:
-    """Returns the weights and buffers that are built, and the loss in evaluation mode; tensors of any shape, by name."""
+    """Returns the weights and buffers as they are built, and the loss in evaluation; tensors of any shape, by name."""
     learner, batch = case.learner().eval(), case.batch()
     found = {name: tensor.clone() for name, tensor in persistent(learner).items()}
     with torch.no_grad():

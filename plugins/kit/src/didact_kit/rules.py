@@ -143,7 +143,7 @@ class Check:
         return Verdict(check=self, outcome="kept")
 
     def _verdict(self, error: BaseException) -> Verdict:
-        """Tells apart what the kit has found from an error of the part, and errors that were met before from new ones."""
+        """Distinguishes what a check found from an error of the part, and a new error from one that was met before."""
         if isinstance(error, AssertionError) and _raised_here(error):
             if error.__cause__ is not None:  # an error of the part, which breaks this rule
                 self.case.errors.setdefault(_identity(error.__cause__), (self.rule.name, self.case.number))

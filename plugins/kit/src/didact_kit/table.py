@@ -192,7 +192,7 @@ RULES: tuple[Rule, ...] = (
         name="fields",
         kinds=SOURCE,
         promise="fields have the axes and the classes that Samples.fields describes",
-        hint="describe each field as Samples.field gives it: int64 ids below the number of classes, or float32 numbers",
+        hint="describe each field as Samples.field gives it: int64 ids of its classes, or float32 numbers",
         look=sources.check_fields,
     ),
     Rule(
@@ -326,13 +326,13 @@ RULES: tuple[Rule, ...] = (
         name="declaration",
         kinds=BACKBONE,
         promise="features and what the spec supports (padding, dropping, accumulation) are what forward does",
-        hint="declare what forward can do, refuse the rest with a SpecError, and use tokens.positions and tokens.padding",
+        hint="declare what forward can do, refuse the rest (SpecError), and use tokens.positions and tokens.padding",
         look=backbones.check_declaration,
     ),
     Rule(
         name="declaration",
         kinds=TARGETS,
-        promise="targets are of the kind, level and width that the module declares, from fields and views that exist",
+        promise="targets have the kind, level and width that the module declares, and fields and views exist",
         hint="set kind, level and width in the module as its targets are; objectives are built from them",
         look=targets.check_declaration,
     ),
@@ -397,14 +397,14 @@ RULES: tuple[Rule, ...] = (
         name="determinism",
         kinds=SOURCE,
         promise="views follow from the generator alone, and contents do not change",
-        hint="draw with generator=generator in views, draw nothing in content, and clone a kept sample before changing it",
+        hint="draw with generator=generator in views, nothing in content, and clone a kept sample before changing it",
         look=sources.check_determinism,
     ),
     Rule(
         name="determinism",
         kinds=WEIGHTS,
         promise="one seed gives one initialisation and one loss, on every process, and evaluation mode draws nothing",
-        hint="draw weights and dropout from torch's global generator, which the run seeds; use no hash() of a str, no id(), no counter",
+        hint="draw weights and dropout from torch's global generator, and use no hash() of a str, no id(), no counter",
         look=learning.check_determinism,
     ),
     Rule(
@@ -418,7 +418,7 @@ RULES: tuple[Rule, ...] = (
         name="key",
         kinds=TARGETS + OBJECTIVE,
         promise="what is drawn in training follows from the batch's keys",
-        hint="draw from generator(batch.key, …) or uniform(view.keys, …), not from global state; examples have dropout off",
+        hint="draw from generator(batch.key, …) or uniform(view.keys, …); examples have dropout switched off",
         look=batches.check_key,
     ),
     Rule(
@@ -553,7 +553,7 @@ RULES: tuple[Rule, ...] = (
         name="skipped",
         kinds=WEIGHTS,
         promise="a skipped step leaves nothing behind",
-        hint="keep state in buffers, which are put back, and change it in after_step, in place; use no lists and counters",
+        hint="keep state in buffers, which are put back, change it in after_step, in place; use no lists or counters",
         look=learning.check_skipped,
     ),
     Rule(
@@ -567,7 +567,7 @@ RULES: tuple[Rule, ...] = (
         name="waits",
         kinds=WEIGHTS + SOURCE,
         promise="a training step reads no value of the device on the host, so that it never waits for it",
-        hint="use torch.where instead of if, tensors instead of .item(), and what the host has already, such as mask.count",
+        hint="use torch.where instead of if, tensors instead of .item(), and what the host knows, such as mask.count",
         look=learning.check_waits,
     ),
     Rule(

@@ -1,0 +1,53 @@
+"""An objective of the whole batch whose random direction differs from process to process.
+
+breaks: key
+also: processes, determinism
+"""
+
+from __future__ import annotations
+
+import attrs
+import torch
+
+from didact import hookimpl
+from didact.machine.distributed import connected
+from didact_kit import Example, TinyObjective
+from didact_kit.tiny_method import TinyObjectiveModule
+
+
+@attrs.frozen(kw_only=True)
+class SketchingObjective(TinyObjective):
+    """Adds the mean of a random projection."""
+
+    @property
+    def supports_accumulation(self):
+        return False
+
+    def build(self, network, targets):
+        return SketchingModule(network.backbone.width, targets.width)
+
+
+class SketchingModule(TinyObjectiveModule):
+    def forward(self, batch, passes, targets):
+        loss = super().forward(batch, passes, targets)
+        direction = torch.randn(loss.predictions.shape[1])
+        rows = self.head(passes[0].backbone_output.output[:, 0])  # (R, D)
+        count = connected().all_reduce(torch.tensor(float(len(rows))))
+        mean = connected().all_reduce(rows @ direction / count if False else (rows @ direction).sum()) / count
+        return attrs.evolve(
+            loss, terms={name: term + mean.square() * len(batch.ids) for name, term in loss.terms.items()}
+        )
+
+
+@hookimpl
+def didact_objectives():
+    return {"it": SketchingObjective}
+
+
+def examples(folder):
+    return {"it": [Example(spec=SketchingObjective())]}
+
+
+@hookimpl
+def didact_examples():
+    return examples
