@@ -1,7 +1,7 @@
 """A head that changes with every batch.
 
 breaks: steps
-also: skipped, checkpoint, split
+also: skipped, checkpoint
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """An objective that doubles its loss in every second batch.
 
 breaks: steps
-also: skipped, checkpoint, split
+also: skipped, checkpoint
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """An encoder that scales the content of a batch in place.
 
 breaks: inputs
-also: determinism, rows
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class FourthMasker(TinyMasker):
         global draws
         draws += 1
         mask = super().sample(layout, generator=generator)
-        return Mask.hide(mask.predicted.roll(draws % 4 == 0, 1))
+        return Mask.hide(mask.predicted.roll(int(draws % 4 == 0), 1))
 
 
 @hookimpl

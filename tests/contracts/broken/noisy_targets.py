@@ -1,7 +1,7 @@
 """Targets with noise from PyTorch's global generator.
 
 breaks: key
-also: processes, split
+also: processes
 """
 
 from __future__ import annotations

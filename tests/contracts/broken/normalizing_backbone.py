@@ -1,7 +1,7 @@
 """A backbone with batch normalisation that says that rows are independent.
 
 breaks: declaration
-also: split, processes, checkpoint
+also: split, processes
 """
 
 from __future__ import annotations

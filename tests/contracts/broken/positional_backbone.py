@@ -1,7 +1,6 @@
 """A backbone that adds position codes to the encoder's vectors in place.
 
 breaks: inputs
-also: features, padding
 """
 
 from __future__ import annotations

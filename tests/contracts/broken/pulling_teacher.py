@@ -1,7 +1,6 @@
 """A teacher that moves the student towards itself, not itself towards the student.
 
 breaks: inputs
-also: steps
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """An objective that fills its queue in forward.
 
 breaks: buffers
-also: processes, checkpoint
+also: processes
 """
 
 from __future__ import annotations

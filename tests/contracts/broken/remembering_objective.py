@@ -1,7 +1,6 @@
 """An objective that collects its predictions in a list until the step is over.
 
 breaks: skipped
-also: split
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """An augmentation that draws from PyTorch's global generator.
 
 breaks: determinism
-also: processes
 """
 
 from __future__ import annotations

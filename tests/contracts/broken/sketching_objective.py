@@ -1,7 +1,7 @@
 """An objective of the whole batch whose random direction differs from process to process.
 
 breaks: key
-also: processes, determinism
+also: processes
 """
 
 from __future__ import annotations
@@ -30,10 +30,14 @@ class SketchingObjective(TinyObjective):
 class SketchingModule(TinyObjectiveModule):
     def forward(self, batch, passes, targets):
         loss = super().forward(batch, passes, targets)
-        direction = torch.randn(loss.predictions.shape[1])
+        if not self.training:
+            return loss
         rows = self.head(passes[0].backbone_output.output[:, 0])  # (R, D)
-        count = connected().all_reduce(torch.tensor(float(len(rows))))
-        mean = connected().all_reduce(rows @ direction / count if False else (rows @ direction).sum()) / count
+        direction = torch.randn(rows.shape[1], device=rows.device)
+        world = connected()
+        mean = world.all_reduce((rows @ direction).sum()) / world.all_reduce(
+            torch.full((), len(rows), device=rows.device)
+        )
         return attrs.evolve(
             loss, terms={name: term + mean.square() * len(batch.ids) for name, term in loss.terms.items()}
         )

@@ -24,7 +24,8 @@ class UnmaskingModule(TinyObjectiveModule):
     def forward(self, batch, passes, targets):
         loss = super().forward(batch, passes, targets)
         for view in batch.views:
-            view.mask.predicted[:, :, 0] = False
+            if view.mask is not None:
+                view.mask.predicted[:, :, 0] = False
         return loss
 
 

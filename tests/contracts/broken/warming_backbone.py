@@ -1,7 +1,7 @@
 """A backbone that scales its output in its first five batches, which a skipped one counts among.
 
 breaks: skipped
-also: checkpoint, split, declaration
+also: checkpoint, declaration
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Targets that are narrower than they are declared.
 
 breaks: declaration
-also: shapes
 """
 
 from __future__ import annotations

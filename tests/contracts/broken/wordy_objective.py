@@ -1,7 +1,6 @@
 """An objective whose after_step returns a count.
 
 breaks: steps
-also: checkpoint, skipped
 """
 
 from __future__ import annotations

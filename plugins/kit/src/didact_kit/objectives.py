@@ -87,6 +87,8 @@ def check_declaration(case: Case) -> None:
     """Checks that an objective that does not require masks computes a loss, or is refused, without a masker."""
     if case.spec.requires_masks:
         raise NotJudged("its requires_masks is True")
+    learner, batch = case.learner(), case.batch()
+    _loss(learner, batch, learner.objective.num_targets(batch))  # an error of every pass is raised here
     unmasked = Case(attrs.evolve(case.example, masker=None), case.kind)
     try:
         learner, batch = unmasked.learner(), unmasked.batch()

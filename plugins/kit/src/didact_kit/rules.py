@@ -35,6 +35,7 @@ class Rule:
         hint: how to fulfil the rule.
         look: the check; raises `AssertionError` with what was seen, or `NotJudged`.
         dear: whether the check takes seconds; it is then applied only to a component's first example.
+        first: whether rules that follow cannot be judged on an example that breaks this one.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Rule:
     hint: str
     look: Callable[[Case], None]
     dear: bool = False
+    first: bool = False
 
 
 class NotJudged(Exception):  # noqa: N818 - it is no error
@@ -134,6 +136,9 @@ class Check:
 
         An error that another check of the same component has met is not reported again.
         """
+        if self.case.spoilt not in ("", self.rule.name):
+            says = f"it is judged when the rule {self.case.spoilt!r} is kept"
+            return Verdict(check=self, outcome="not judged", says=says, met=True)
         try:
             self.rule.look(self.case)
         except NotJudged as reason:
@@ -148,6 +153,7 @@ class Check:
             if error.__cause__ is not None:  # an error of the part, which breaks this rule
                 self.case.errors.setdefault(_identity(error.__cause__), (self.rule.name, self.case.number))
             seen = str(error) or f"an assertion failed at {_place(error)}"
+            self.case.spoilt = self.rule.name if self.rule.first else self.case.spoilt
             broken = BrokenRule(self.rule, self.case, seen)
             broken.__cause__ = error.__cause__
             return Verdict(check=self, outcome="broken", says=seen, broken=broken)

@@ -89,6 +89,45 @@ RULES: tuple[Rule, ...] = (
         hint="name one that holds it in the example: objective=…, targets=…, backbone=…, encoder=… or source=…",
         look=specs.check_holder,
     ),
+    # ── what must hold before other rules can be judged ───────────────────────────────────────────────────────────────
+    Rule(
+        name="fields",
+        kinds=TARGETS + OBJECTIVE,
+        promise="no field of a batch is read that the target builder has not asked for",
+        hint="return the fields from the target builder's fields(); without asking, a batch has none",
+        look=batches.check_fields,
+        first=True,
+    ),
+    Rule(
+        name="declaration",
+        kinds=TARGETS,
+        promise="targets have the kind, level and width that the module declares, and fields and views exist",
+        hint="set kind, level and width in the module as its targets are; objectives are built from them",
+        look=targets.check_declaration,
+        first=True,
+    ),
+    Rule(
+        name="inputs",
+        kinds=WEIGHTS,
+        promise="a part changes nothing that it is handed: tokens, masks, outputs, targets, the student",
+        hint="compute new tensors (x + y, not x += y or x.add_(y)); change weights of the part's own alone",
+        look=inputs.check_step,
+        first=True,
+    ),
+    Rule(
+        name="inputs",
+        kinds=MASKER,
+        promise="equalize changes none of the masks that it is given",
+        hint="return new masks, made with attrs.evolve(mask, predicted=…)",
+        look=inputs.check_masker,
+    ),
+    Rule(
+        name="inputs",
+        kinds=SOURCE,
+        promise="a source changes neither a batch, nor contents, nor the samples that it keeps",
+        hint="clone what is kept before it is changed, or use operations that are not in place",
+        look=inputs.check_source,
+    ),
     # ── shapes ────────────────────────────────────────────────────────────────────────────────────────────────────────
     Rule(
         name="shapes",
@@ -331,45 +370,10 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         name="declaration",
-        kinds=TARGETS,
-        promise="targets have the kind, level and width that the module declares, and fields and views exist",
-        hint="set kind, level and width in the module as its targets are; objectives are built from them",
-        look=targets.check_declaration,
-    ),
-    Rule(
-        name="declaration",
         kinds=OBJECTIVE,
         promise="an objective with requires_masks=False needs no masker",
         hint="return True from requires_masks, or compute a loss where view.mask is None",
         look=objectives.check_declaration,
-    ),
-    Rule(
-        name="inputs",
-        kinds=WEIGHTS,
-        promise="a part changes nothing that it is handed: tokens, masks, outputs, targets, the student",
-        hint="compute new tensors (x + y, not x += y or x.add_(y)); change weights of the part's own alone",
-        look=inputs.check_step,
-    ),
-    Rule(
-        name="inputs",
-        kinds=MASKER,
-        promise="equalize changes none of the masks that it is given",
-        hint="return new masks, made with attrs.evolve(mask, predicted=…)",
-        look=inputs.check_masker,
-    ),
-    Rule(
-        name="inputs",
-        kinds=SOURCE,
-        promise="a source changes neither a batch, nor contents, nor the samples that it keeps",
-        hint="clone what is kept before it is changed, or use operations that are not in place",
-        look=inputs.check_source,
-    ),
-    Rule(
-        name="fields",
-        kinds=TARGETS + OBJECTIVE,
-        promise="no field of a batch is read that the target builder has not asked for",
-        hint="return the fields from the target builder's fields(); without asking, a batch has none",
-        look=batches.check_fields,
     ),
     # ── randomness ────────────────────────────────────────────────────────────────────────────────────────────────────
     Rule(
