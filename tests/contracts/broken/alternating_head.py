@@ -31,9 +31,8 @@ class AlternatingModule(HeadModule):
 
     def forward(self, context, mask, padding):
         self.batches += self.training
-        return self.layer(context.positions_only(context.output).flatten(0, 1).index_select(0, mask.row_indices)) * (
-            1 + self.batches % 2
-        )
+        predictions = self.layer(context.positions_only(context.output).flatten(0, 1).index_select(0, mask.row_indices))
+        return predictions * (1 + self.batches % 2)
 
 
 @hookimpl

@@ -1,7 +1,6 @@
 """A masker that shifts every fourth mask.
 
 breaks: determinism
-also: processes
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A source that flips the sign of every fifth sample that it reads.
 
 breaks: determinism
-also: inputs, processes
+also: processes
 """
 
 from __future__ import annotations

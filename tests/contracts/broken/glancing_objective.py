@@ -24,9 +24,9 @@ class GlancingModule(TinyObjectiveModule):
     def forward(self, batch, passes, targets):
         loss = super().forward(batch, passes, targets)
         label = batch.fields.get("label")
-        return (
-            loss if label is None else attrs.evolve(loss, terms={name: 2 * term for name, term in loss.terms.items()})
-        )
+        if label is None:
+            return loss
+        return attrs.evolve(loss, terms={name: 2 * term for name, term in loss.terms.items()})
 
 
 @hookimpl

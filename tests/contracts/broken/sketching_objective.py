@@ -1,7 +1,6 @@
 """An objective of the whole batch whose random direction differs from process to process.
 
 breaks: key
-also: processes
 """
 
 from __future__ import annotations
@@ -35,12 +34,10 @@ class SketchingModule(TinyObjectiveModule):
         rows = self.head(passes[0].backbone_output.output[:, 0])  # (R, D)
         direction = torch.randn(rows.shape[1], device=rows.device)
         world = connected()
-        mean = world.all_reduce((rows @ direction).sum()) / world.all_reduce(
-            torch.full((), len(rows), device=rows.device)
-        )
-        return attrs.evolve(
-            loss, terms={name: term + mean.square() * len(batch.ids) for name, term in loss.terms.items()}
-        )
+        count = world.all_reduce(torch.full((), len(rows), device=rows.device))
+        mean = world.all_reduce((rows @ direction).sum()) / count
+        more = mean.square() * len(batch.ids)
+        return attrs.evolve(loss, terms={name: term + more for name, term in loss.terms.items()})
 
 
 @hookimpl

@@ -23,9 +23,8 @@ class WideTargets(TinyTargets):
 class WideModule(TinyTargetsModule):
     def forward(self, batch, passes, network):
         half = self.width // 2
-        return tuple(
-            attrs.evolve(one, values=one.values[..., :half]) for one in super().forward(batch, passes, network)
-        )
+        targets = super().forward(batch, passes, network)
+        return tuple(attrs.evolve(target, values=target.values[..., :half]) for target in targets)
 
 
 @hookimpl
