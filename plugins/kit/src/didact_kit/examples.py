@@ -195,6 +195,17 @@ class Case:
         self.experiment.source.prepare()
         return build_learner(self.experiment.evolve(**{"training.seed": seed}))
 
+    @functools.cached_property
+    def draws(self) -> bool:
+        """Whether a pass in training mode draws from PyTorch's global generator, as dropout does."""
+        learner, batch = self.learner().train(), self.batch()
+        counts = learner.objective.num_targets(batch)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            before = torch.get_rng_state()
+            learner(batch, counts)
+            return not torch.equal(before, torch.get_rng_state())
+
     def trainer(self, seed: int = SEED) -> Trainer:
         """Builds the learner and its optimizer, before the first step."""
         return Trainer(self.experiment, self.learner(seed), torch.device("cpu"))

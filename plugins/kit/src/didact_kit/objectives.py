@@ -57,7 +57,7 @@ def check_split(case: Case) -> None:
     """Checks that the losses and gradients of a batch's parts add up to those of the whole batch."""
     if whole_batch := case.experiment.needs_whole_batch():
         raise NotJudged(f"{whole_batch} computes a function of the whole batch")
-    learner, whole = case.learner().train(), case.batch(range(SAMPLES))
+    learner, whole = case.learner().train(not case.draws), case.batch(range(SAMPLES))
     counts = learner.objective.num_targets(whole)
     total = _loss(learner, whole, counts)
     total.backward()  # type: ignore[no-untyped-call]

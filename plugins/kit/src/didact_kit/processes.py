@@ -61,7 +61,7 @@ class Pair:
         Raises:
             AssertionError: a process failed; the error gives the reason.
         """
-        return self._ask("gradients", case)
+        return self._ask("gradients" if case.draws else "gradients in training", case)
 
     def updates(self, case: Case) -> list[dict[str, Tensor]]:
         """Runs `updated` on each process; returns tensors of any shape, by name.
@@ -205,20 +205,20 @@ def check_draws(case: Case) -> None:
             assert torch.equal(its[name], tensor), f"{name}, drawn by process {rank}, differs from what is drawn here"
 
 
-def gradients(case: Case, ids: Sequence[int], world: World) -> dict[str, Tensor]:
+def gradients(case: Case, ids: Sequence[int], world: World, *, training: bool) -> dict[str, Tensor]:
     """Takes one step of plain gradient descent on this process's share of a batch.
 
     Args:
         case: the case whose learner takes the step, from its initialisation.
         ids: the ids of the samples in this process's share.
         world: the processes that share the whole batch.
+        training: whether the learner is in training mode; otherwise in evaluation mode, for a learner with dropout.
 
     Returns:
         The loss, a scalar; every gradient, and every state before and after the step, each of any shape, by name.
     """
-    learner, batch = case.learner().train(), case.batch(ids)
+    learner, batch = case.learner().train(training), case.batch(ids)
     before = {f"{name}{BEFORE}": value.clone() for name, value in persistent(learner).items()}
-    torch.manual_seed(SEED)  # draws that do not follow from the batch's keys break the rule `key`
     engine = Engine(learner, Training(steps=1, batch=BatchSize.samples(4), optimizer=AdamW(learning_rate=1e-2)), world)
     loss, _ = engine(batch, world.all_reduce_counts(learner.objective.num_targets(batch)))
     loss.backward()  # type: ignore[no-untyped-call]
@@ -265,8 +265,8 @@ def _done(rank: int, job: bytes) -> bytes | str:
         what, example, kind = pickle.loads(job)
         assert isinstance(example, Example)
         case = Case(example, kind)
-        if what == "gradients":
-            found = gradients(case, range(2 * rank, 2 * rank + 2), connected())
+        if what.startswith("gradients"):
+            found = gradients(case, range(2 * rank, 2 * rank + 2), connected(), training="training" in what)
         elif what == "updates":
             found = updated(case, connected())
         else:

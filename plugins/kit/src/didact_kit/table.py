@@ -114,20 +114,6 @@ RULES: tuple[Rule, ...] = (
         look=inputs.check_step,
         first=True,
     ),
-    Rule(
-        name="inputs",
-        kinds=MASKER,
-        promise="equalize changes none of the masks that it is given",
-        hint="return new masks, made with attrs.evolve(mask, predicted=…)",
-        look=inputs.check_masker,
-    ),
-    Rule(
-        name="inputs",
-        kinds=SOURCE,
-        promise="a source changes neither a batch, nor contents, nor the samples that it keeps",
-        hint="clone what is kept before it is changed, or use operations that are not in place",
-        look=inputs.check_source,
-    ),
     # ── shapes ────────────────────────────────────────────────────────────────────────────────────────────────────────
     Rule(
         name="shapes",
@@ -353,6 +339,20 @@ RULES: tuple[Rule, ...] = (
         promise="masks have the number of masks, the number of contexts and the corruptions that masking declares",
         hint="return Masking.of(…) with these numbers and corruptions from the property masking",
         look=maskers.check_declaration,
+    ),
+    Rule(
+        name="inputs",
+        kinds=MASKER,
+        promise="equalize changes none of the masks that it is given",
+        hint="return new masks, made with attrs.evolve(mask, predicted=…)",
+        look=inputs.check_masker,
+    ),
+    Rule(
+        name="inputs",
+        kinds=SOURCE,
+        promise="a source changes neither a batch, nor contents, nor the samples that it keeps",
+        hint="clone what is kept before it is changed, or use operations that are not in place",
+        look=inputs.check_source,
     ),
     Rule(
         name="declaration",
