@@ -146,7 +146,7 @@ def check_declaration(case: Case) -> None:
     whole = module.place(tokens, None).features
     for kind in (Corruption.HIDE, Corruption.REPLACE, Corruption.DROP):
         word, declared = kind.name.lower(), kind in case.spec.corruptions
-        mask = _corrupted(kind, positions)
+        mask = corrupted(kind, positions, samples=2)
         try:
             placed = module.place(tokens, mask).features
         except Exception as error:  # foreign code, or a refusal
@@ -157,14 +157,33 @@ def check_declaration(case: Case) -> None:
         done = placed.shape != whole.shape or not torch.equal(placed, whole)
         assert done or not declared, f"corruptions declares {word}, and place leaves such positions as they are"
         assert declared or not done, f"place does what a mask says with {word}, and corruptions does not declare it"
+    if module.position_parts is not None:
+        _check_position_parts(module, tokens, whole)
 
 
-def _corrupted(kind: Corruption, positions: int) -> BatchMask:
-    """The same mask for two samples: every other position is corrupted."""
+def _check_position_parts(module: FeatureEncoderModule, tokens: Tokens, whole: torch.Tensor) -> None:
+    """Checks that *place* of unmasked tokens depends on no other part than those that position_parts names."""
+    listed, names = set(module.position_parts or ()), {name.partition(".")[0] for name, _ in module.named_parameters()}
+    missing = sorted(listed - names - {name for name, _ in module.named_children()})
+    assert not missing, f"position_parts names {missing}, which the module does not have"
+    for name, parameter in module.named_parameters():
+        if name.partition(".")[0] not in listed:
+            parameter.add_(0.1)
+            changed = module.place(tokens, None).features
+            parameter.sub_(0.1)
+            assert torch.equal(changed, whole), (
+                f"place of unmasked tokens depends on {name}, and position_parts lacks it"
+            )
+
+
+def corrupted(kind: Corruption, positions: int, samples: int) -> BatchMask:
+    """Returns the same mask for some samples: every other position is corrupted."""
     predicted = (torch.arange(positions) % 2 == 0)[None]  # (1, T)
     corruption = predicted.to(torch.uint8) * int(kind)
     numbers = (torch.arange(positions) + 1)[None] if kind == Corruption.REPLACE else None
-    return BatchMask.collate([Mask(predicted=predicted, corruption=corruption, replacement=numbers)] * 2, positions)
+    return BatchMask.collate(
+        [Mask(predicted=predicted, corruption=corruption, replacement=numbers)] * samples, positions
+    )
 
 
 def check_gradients(case: Case) -> None:

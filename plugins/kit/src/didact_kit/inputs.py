@@ -13,7 +13,8 @@ from didact.contracts.data import Samples
 from didact.contracts.network import BackboneModule, FeatureEncoderModule
 from didact.errors import SpecError
 from didact.learner import Learner
-from didact.tensors import HiddenState
+from didact.tensors import Corruption, HiddenState
+from didact_kit.encoders import corrupted
 from didact_kit.examples import Case
 from didact_kit.rules import NotJudged
 from didact_kit.watching import recording, same, watching
@@ -116,6 +117,10 @@ def _pass_through(case: Case, learner: Learner) -> None:
             if view.mask is not None and view.mask.replacement is not None:
                 encoder.replacements(view.mask)
             placed = encoder.place(tokens, None)
+            if case.kind == "feature-encoder":
+                for kind in case.spec.corruptions - {Corruption.NONE}:
+                    with contextlib.suppress(SpecError):  # the rule `declaration` says what place can do
+                        encoder.place(tokens, corrupted(kind, tokens.layout.positions, len(batch.ids)))
             with contextlib.suppress(SpecError):  # the rule `declaration` says which features there are
                 for feature in backbone.features:
                     backbone(placed, HiddenState.last(feature, 1, len(backbone.blocks)))

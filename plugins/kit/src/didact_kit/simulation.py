@@ -44,6 +44,7 @@ class SimulatedGPU(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._exits.enter_context(mock.patch.object(torch.cuda, "synchronize", _synchronize))
         self._exits.enter_context(mock.patch.object(FakeTensor, "numpy", _numpy, create=True))
         self._exits.enter_context(mock.patch.object(FakeTensor, "tolist", _to_list, create=True))
+        self._exits.enter_context(mock.patch.object(FakeTensor, "__repr__", _represent, create=True))
         self._exits.enter_context(self._fake)  # below this mode; with it, PyTorch looks for no driver
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
@@ -99,6 +100,10 @@ def _synchronize(*args: Any, **kwargs: Any) -> None:
 
 def _numpy(self: Tensor, *args: Any, **kwargs: Any) -> Any:
     raise HostRead("Tensor.numpy")
+
+
+def _represent(self: Tensor, **kwargs: Any) -> str:
+    raise HostRead("Tensor.__repr__")
 
 
 def _to_list(self: Tensor) -> Any:

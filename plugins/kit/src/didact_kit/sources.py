@@ -37,12 +37,17 @@ def check_samples(case: Case) -> None:
 
 def check_shapes(case: Case) -> None:
     """Checks that views and contents have the signal's shape and type."""
-    samples, signal = case.samples, case.spec.signal()
+    samples, signal, first = case.samples, case.spec.signal(), list[tuple[int, ...]]()
     for index in range(min(MOST, len(samples.lengths))):
         views = _draw(case.spec, samples, index, 0)
         assert views, f"sample {index} has no view"
         for content in (*views, samples.content(index)):
             _check_content(content, signal)
+        shapes = [tuple(view.shape) for view in views]
+        first = first or shapes
+        assert shapes == first or not type(case.spec).crops, (
+            f"crops is True, and views of two samples of one length are {first} and {shapes}"
+        )
 
 
 def check_determinism(case: Case) -> None:

@@ -575,6 +575,13 @@ RULES: tuple[Rule, ...] = (
         look=learning.check_waits,
     ),
     Rule(
+        name="waits",
+        kinds=OPTIMIZER,
+        promise="a step reads no value of the device on the host, so that it never waits for it",
+        hint="use torch.where instead of if, and tensors instead of .item(), also for norms and the number of steps",
+        look=optimizers.check_waits,
+    ),
+    Rule(
         name="cost",
         kinds=WEIGHTS,
         promise="the cost grows no faster than the batch",
