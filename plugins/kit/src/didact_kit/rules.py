@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import sysconfig
@@ -140,7 +141,8 @@ class Check:
             says = f"it is judged when the rule {self.case.spoilt!r} is kept"
             return Verdict(check=self, outcome="not judged", says=says, met=True)
         try:
-            self.rule.look(self.case)
+            with _one_thread():
+                self.rule.look(self.case)
         except NotJudged as reason:
             return Verdict(check=self, outcome="not judged", says=str(reason))
         except (Exception, SystemExit) as error:  # foreign code
@@ -205,6 +207,17 @@ def keep(case: Case, rules: Sequence[Rule]) -> None:
 def place_of(error: BaseException) -> str:
     """Returns the file and line where an error was raised: the innermost frame of a part, if there is one."""
     return _place(error)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Computes with one thread: examples are tiny, and on a busy machine several threads wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _identity(error: BaseException) -> tuple[str, str]:
