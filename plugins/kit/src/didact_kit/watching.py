@@ -12,9 +12,9 @@ from typing import Any
 import attrs
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from didact.spec import Spec
+from didact_kit.closeness import statistics
 
 BASES = (object, nn.Module, Spec)  # their methods are not watched
 
@@ -132,8 +132,8 @@ def _tensors(value: Any, path: str) -> Iterator[tuple[str, Tensor]]:
         yield path, value
     elif isinstance(value, nn.Module):
         yield from ((f"{path}.{name}", one) for name, one in value.named_parameters())
-        norms = {id(one) for each in value.modules() if isinstance(each, _NormBase) for one in each.buffers()}
-        yield from ((f"{path}.{name}", one) for name, one in value.named_buffers() if id(one) not in norms)
+        norms = statistics(value)
+        yield from ((f"{path}.{name}", one) for name, one in value.named_buffers() if name not in norms)
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from _tensors(item, f"{path}[{key!r}]")
