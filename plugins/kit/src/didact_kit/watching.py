@@ -43,7 +43,7 @@ class Held:
             elif not same(tensor, before):
                 yield f"{path} {_shape(tensor)} was changed in place"
             elif tensor._version != version:
-                yield f"{path} {_shape(tensor)} was written in place, here with the values that it had"
+                yield f"{path} {_shape(tensor)} was written in place, here with the values it had"
         yield from (f"{path} was added" for path in now)
         for path, mode in _modes(self._value, self._name):
             if mode != self._modes.get(path, mode):
