@@ -86,6 +86,7 @@ class Case:
 
     Attributes:
         errors: errors that checks of this component raised, each with the rule and the example that reported it.
+        memory: results that several rules use, by name.
         spoilt: the rule that the example breaks, so that the others cannot be judged; empty at first.
         holding: where a part of another part is judged; None for other kinds, and for parts that are not registered.
 
@@ -117,6 +118,7 @@ class Case:
         self.held, self.note = held, note
         self.holding: Holding | None = None
         self.spoilt = ""
+        self.memory: dict[str, Any] = {}
         self.name = name or type(self.judged).__name__
         self.distribution = distribution
         self.errors = errors if errors is not None else {}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -15,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from didact.contracts.data import Source
 from didact.learner import Learner
+from didact.loading import StepBatch
 from didact.machine.distributed import World
 from didact.randomness import seed_step
 from didact.record import checkpoint
@@ -26,6 +28,7 @@ from didact_kit.processes import BEFORE, built, elsewhere, gradients, importable
 from didact_kit.rules import NotJudged, place_of
 from didact_kit.simulation import GPU, HostRead, SimulatedGPU
 
+BEFORE_SKIP = 2  # steps before one that is skipped
 PASSES = 6  # a counter of a period up to this shows within so many passes
 
 
@@ -74,30 +77,57 @@ def check_difference(case: Case) -> None:
     assert not same, f"all of its {len(matrices)} weight matrices are initialised alike under two seeds"
 
 
+@attrs.frozen(kw_only=True, eq=False)
+class Reference:
+    """An undisturbed run of some steps, with which others are compared.
+
+    Attributes:
+        steps: the batches of the steps.
+        losses: the loss of each step.
+        states: what a checkpoint holds after the first and after the last step.
+        folder: the folder of the checkpoint after the first step.
+    """
+
+    steps: tuple[StepBatch, ...]
+    losses: tuple[float, ...]
+    states: tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
+    folder: tempfile.TemporaryDirectory[str]
+
+
+def _reference(case: Case) -> Reference:
+    """Returns the reference of a case, which is computed once."""
+    if "reference" not in case.memory:
+        trainer = case.trainer()
+        steps = tuple(case.step(number) for number in range(2 + PASSES))
+        losses = [float(trainer.take_step(steps[0])["train/loss"])]
+        first = {name: value.clone() for name, value in persistent(trainer.learner).items()}
+        folder = tempfile.TemporaryDirectory(prefix="didact-check-")
+        writer = checkpoint.Writer(Path(folder.name), World())
+        writer.begin(trainer.learner, trainer.optimizer, trainer.step, {})
+        writer.finish()
+        writer.close()
+        losses += [float(trainer.take_step(step)["train/loss"]) for step in steps[1:]]
+        states = first, persistent(trainer.learner)
+        case.memory["reference"] = Reference(steps=steps, losses=tuple(losses), states=states, folder=folder)
+    found: Reference = case.memory["reference"]
+    return found
+
+
 def check_checkpoint(case: Case) -> None:
     """Checks that a learner that loads a checkpoint continues as the learner that wrote it.
 
     The checkpoint is written after one step. A counter that it does not hold is then behind by one in all later steps,
     whatever its period.
     """
-    first = case.trainer()
-    steps = [case.step(number) for number in range(1 + PASSES)]
-    first.take_step(steps[0])
-    second = case.trainer(SEED + 1)
-    with tempfile.TemporaryDirectory() as folder:
-        writer = checkpoint.Writer(Path(folder), World())
-        writer.begin(first.learner, first.optimizer, first.step, {})
-        writer.finish()
-        writer.close()
-        written = checkpoint.of_step(Path(folder))
-        checkpoint.load(written, second.learner, second.optimizer)
-        second.step = written.step
-    assert_states(persistent(second.learner), persistent(first.learner), "written and read")
-    for step in steps[1:]:
-        one, other = (float(trainer.take_step(step)["train/loss"]) for trainer in (first, second))
-        assert one == other, f"step {step.step} after the checkpoint has the loss {other:.9g} instead of {one:.9g}"
-    after = f"{PASSES} steps after the checkpoint"
-    assert_states(persistent(second.learner), persistent(first.learner), after)
+    reference, second = _reference(case), case.trainer(SEED + 1)
+    (written,) = checkpoint.all_complete(Path(reference.folder.name))
+    checkpoint.load(written, second.learner, second.optimizer)
+    second.step = written.step
+    assert_states(persistent(second.learner), reference.states[0], "written and read")
+    for step, loss in zip(reference.steps[1:], reference.losses[1:], strict=True):
+        other = float(second.take_step(step)["train/loss"])
+        assert other == loss, f"step {step.step} after the checkpoint has the loss {other:.9g} instead of {loss:.9g}"
+    assert_states(persistent(second.learner), reference.states[1], f"{second.step - 1} steps after the checkpoint")
 
 
 def check_skipped(case: Case) -> None:
@@ -106,23 +136,22 @@ def check_skipped(case: Case) -> None:
     Several steps precede it and follow it: a counter of period 2 or 5, or a buffer that is replaced in ``after_step``,
     shows only then.
     """
-    one, other = case.trainer(), case.trainer()
-    steps = [case.step(number) for number in range(2 + PASSES)]
-    for step in steps[:2]:
-        for trainer in (one, other):
-            trainer.take_step(step)
+    reference, trainer = _reference(case), case.trainer()
+    steps = reference.steps
+    for step in steps[:BEFORE_SKIP]:
+        trainer.take_step(step)
     left_out = case.step(len(steps))
-    one.before.take()
-    one.learner.train()
+    trainer.before.take()
+    trainer.learner.train()
     seed_step(SEED, len(steps))
-    _total(one.learner, left_out.parts[0]).backward()  # type: ignore[no-untyped-call]
-    one.before.restore()
-    for number, step in enumerate(steps[2:], 1):
-        after, without = (float(trainer.take_step(step)["train/loss"]) for trainer in (one, other))
+    _total(trainer.learner, left_out.parts[0]).backward()  # type: ignore[no-untyped-call]
+    trainer.before.restore()
+    for step, without in list(zip(steps, reference.losses, strict=True))[BEFORE_SKIP:]:
+        after, number = float(trainer.take_step(step)["train/loss"]), step.step - BEFORE_SKIP + 1
         assert after == without, (
             f"{number} steps after a skipped step, the loss is {after:.9g}, and {without:.9g} without the skipped step"
         )
-    assert_states(persistent(one.learner), persistent(other.learner), "with a skipped step, and without it")
+    assert_states(persistent(trainer.learner), reference.states[1], "with a skipped step, and without it")
 
 
 def check_compilation(case: Case) -> None:
@@ -157,49 +186,49 @@ def check_compilation(case: Case) -> None:
 
 def check_device(case: Case) -> None:
     """Checks that a part computes on the device of its weights and input: a GPU, or a simulated one without a GPU."""
-    learner, batch = case.learner().eval(), case.batch()
-    counts = learner.objective.num_targets(batch)
-    with torch.no_grad():
-        learner(batch, counts)  # errors unrelated to devices are raised here
     if torch.cuda.is_available():
-        loss, _ = learner.to(GPU)(move(batch, GPU), counts)
-    else:
-        with SimulatedGPU() as gpu, _failing_there():
-            gpu.moved(learner)
-            try:
-                loss, _ = learner(move(batch, GPU), counts)
-            except HostRead as read:
-                raise NotJudged(f"it reads a value of the GPU, which the rule 'waits' reports: {read}") from read
-    assert loss.device.type == "cuda", f"the loss is on {loss.device}, and the weights and the input are on a GPU"
+        learner, batch = case.learner().eval(), case.batch()
+        loss, _ = learner.to(GPU)(move(batch, GPU), learner.objective.num_targets(batch))
+        assert loss.device.type == "cuda", f"the loss is on {loss.device}, and the weights and the input are on a GPU"
+        return
+    found = _simulated(case)
+    if isinstance(found, HostRead):
+        raise NotJudged(f"it reads a value of the GPU, which the rule 'waits' reports: {found}")
+    if isinstance(found, Exception):
+        raise AssertionError(f"{str(found).splitlines()[0]} ({place_of(found)})") from found
+    assert found == GPU.type, f"the loss is on {found}, and the weights and the input are on a GPU"
 
 
 def check_waits(case: Case) -> None:
     """Checks that a training step reads no value of a simulated GPU on the host: it would wait for the GPU."""
     if case.kind == "source" and type(case.spec).finish is Source.finish:
         raise NotJudged("it does not override finish")
-    learner, batch = case.learner().train(), case.batch()
-    counts = learner.objective.num_targets(batch)
-    learner(batch, counts)  # other errors are raised here
-    learner = case.learner().train()
-    with SimulatedGPU() as gpu:
-        gpu.moved(learner)
-        try:
-            learner(move(batch, GPU), counts)
-            learner.after_step(1, 10)
-        except HostRead as read:
-            raise AssertionError(
-                f"the host reads a value of a tensor on the GPU: {read}, at {place_of(read)}"
-            ) from None
-        except (RuntimeError, TypeError) as error:
-            raise NotJudged(f"it does not run on a simulated GPU: {str(error).splitlines()[0]}") from error
+    found = _simulated(case)
+    if isinstance(found, HostRead):
+        raise AssertionError(f"a step reads a value of the GPU on the host: {found}, at {place_of(found)}")
+    if isinstance(found, Exception):
+        raise NotJudged(f"it does not run on a simulated GPU: {str(found).splitlines()[0]}") from found
 
 
-@contextlib.contextmanager
-def _failing_there() -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, TypeError) as error:
-        raise AssertionError(f"{str(error).splitlines()[0]} ({place_of(error)})") from error
+def _simulated(case: Case) -> str | Exception:
+    """Takes a step on a simulated GPU, once; returns the type of the loss's device, or the error."""
+    if "simulated" not in case.memory:
+        learner, batch = case.learner().train(), case.batch()
+        counts = learner.objective.num_targets(batch)
+        learner(batch, counts)  # errors unrelated to devices are raised here
+        learner = case.learner().train()
+        found: str | Exception
+        with SimulatedGPU() as gpu:
+            gpu.moved(learner)
+            try:
+                loss, _ = learner(move(batch, GPU), counts)
+                learner.after_step(1, 10)
+                found = loss.device.type
+            except (HostRead, RuntimeError, TypeError) as error:
+                found = error
+        case.memory["simulated"] = found
+    simulated: str | Exception = case.memory["simulated"]
+    return simulated
 
 
 def check_cost(case: Case) -> None:

@@ -42,9 +42,8 @@ class SimulatedGPU(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __enter__(self) -> SimulatedGPU:
         self._exits.enter_context(warnings.catch_warnings(action="ignore"))  # PyTorch warns that there is no GPU
         self._exits.enter_context(mock.patch.object(torch.cuda, "synchronize", _synchronize))
-        self._exits.enter_context(mock.patch.object(FakeTensor, "numpy", _numpy, create=True))
-        self._exits.enter_context(mock.patch.object(FakeTensor, "tolist", _to_list, create=True))
-        self._exits.enter_context(mock.patch.object(FakeTensor, "__repr__", _represent, create=True))
+        for name in ("numpy", "tolist", "__repr__", "__format__"):
+            self._exits.enter_context(mock.patch.object(FakeTensor, name, _read_by(name), create=True))
         self._exits.enter_context(self._fake)  # below this mode; with it, PyTorch looks for no driver
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
@@ -98,13 +97,8 @@ def _synchronize(*args: Any, **kwargs: Any) -> None:
     raise HostRead("torch.cuda.synchronize")
 
 
-def _numpy(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-    raise HostRead("Tensor.numpy")
+def _read_by(name: str) -> Any:
+    def read(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        raise HostRead(f"Tensor.{name}")
 
-
-def _represent(self: Tensor, **kwargs: Any) -> str:
-    raise HostRead("Tensor.__repr__")
-
-
-def _to_list(self: Tensor) -> Any:
-    raise HostRead("Tensor.tolist")
+    return read

@@ -7,14 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from didact.contracts.network import Network
 from didact.contracts.targets import ObjectiveModule, TargetBuilderModule
 from didact.learner import Learner
 from didact.randomness import seed_step
 from didact.tensors import Batch, Loss, StudentPass, Target
-from didact_kit.closeness import assert_finite, assert_states, persistent
+from didact_kit.closeness import assert_finite, assert_states, persistent, statistics
 from didact_kit.examples import SEED, Case
 from didact_kit.rules import NotJudged, place_of
 from didact_kit.watching import Held, same
@@ -31,7 +30,7 @@ def check_buffers(case: Case) -> None:
     learner, batch = case.learner(), case.batch()
     module = case.module(learner)
     if case.kind == "objective":  # the rule `steps` looks at targets
-        norms = _statistics(module)
+        norms = statistics(module)
         before = {name: value.clone() for name, value in persistent(module).items() if name not in norms}
         _pass(learner.train(), batch)
         _require_unmoved(module, before, "a forward pass in training mode")
@@ -142,14 +141,6 @@ def _results(case: Case, learner: Learner, batch: Batch, passes: tuple[StudentPa
 
 def _pass(learner: Learner, batch: Batch) -> None:
     learner(batch, learner.objective.num_targets(batch))
-
-
-def _statistics(module: nn.Module) -> set[str]:
-    """The names of the running statistics of norms."""
-    places = (place for place, each in module.named_modules() if isinstance(each, _NormBase))
-    return {
-        f"{place}.{name}".lstrip(".") for place in places for name, _ in module.get_submodule(place).named_buffers()
-    }
 
 
 def _require_unmoved(module: nn.Module, before: Mapping[str, Tensor], when: str) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 import attrs
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from didact.spec import Spec
+from didact_kit.closeness import statistics
 
 BASES = (object, nn.Module, Spec)  # their methods are not watched
 
@@ -43,7 +43,7 @@ class Held:
             elif not same(tensor, before):
                 yield f"{path} {_shape(tensor)} was changed in place"
             elif tensor._version != version:
-                yield f"{path} {_shape(tensor)} was written in place, here with the values that it had"
+                yield f"{path} {_shape(tensor)} was written in place, here with the values it had"
         yield from (f"{path} was added" for path in now)
         for path, mode in _modes(self._value, self._name):
             if mode != self._modes.get(path, mode):
@@ -132,8 +132,8 @@ def _tensors(value: Any, path: str) -> Iterator[tuple[str, Tensor]]:
         yield path, value
     elif isinstance(value, nn.Module):
         yield from ((f"{path}.{name}", one) for name, one in value.named_parameters())
-        norms = {id(one) for each in value.modules() if isinstance(each, _NormBase) for one in each.buffers()}
-        yield from ((f"{path}.{name}", one) for name, one in value.named_buffers() if id(one) not in norms)
+        norms = statistics(value)
+        yield from ((f"{path}.{name}", one) for name, one in value.named_buffers() if name not in norms)
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from _tensors(item, f"{path}[{key!r}]")
