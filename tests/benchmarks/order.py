@@ -16,17 +16,16 @@ import tempfile
 import time
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import attrs
 import numpy as np
 import torch
 
-from didact import AdamW, BatchSize, Samples, Signal, Source, Training
+from didact import AdamW, BatchSize, Experiment, Samples, Signal, Source, Training
 from didact.batching import BatchPlan
 from didact.loading import Steps, load
-from didact_kit.tiny import TinyEncoder
+from didact_kit.tiny import TinyBackbone, TinyEncoder, TinyObjective, TinyTargets
 
 FEW, STRIDE, TIMED = 1000, 99_991, 20
 
@@ -97,7 +96,13 @@ def weigh(source: Scale, size: BatchSize) -> None:
     plan = TimedPlan(opened.lengths, size, 0)
     made = time.perf_counter() - begun
     training = Training(steps=TIMED, batch=size, optimizer=AdamW(learning_rate=0.0), num_workers=1)
-    experiment: Any = SimpleNamespace(source=source, encoder=TinyEncoder(), masker=None, training=training)
+    parts = {
+        "encoder": TinyEncoder(),
+        "backbone": TinyBackbone(),
+        "targets": TinyTargets(),
+        "objective": TinyObjective(),
+    }
+    experiment = Experiment(name="order", source=source, training=training, **parts)
     found = list(load(experiment, plan, 0, pin=False))
     sent = len(ForkingPickler.dumps(Steps(experiment, plan)))
     again = TimedPlan(opened.lengths, size, 0).batch(TIMED - 1).samples
