@@ -25,7 +25,7 @@ import torch
 from didact import AdamW, BatchSize, Experiment, Samples, Signal, Source, Training
 from didact.batching import BatchPlan
 from didact.loading import Steps, load
-from didact_kit.tiny import TinyBackbone, TinyEncoder, TinyObjective, TinyTargets
+from didact_kit import TinyBackbone, TinyEncoder, TinyObjective, TinyTargets
 
 FEW, STRIDE, TIMED = 1000, 99_991, 20
 

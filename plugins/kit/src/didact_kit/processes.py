@@ -176,7 +176,7 @@ def built(case: Case) -> dict[str, Tensor]:
 
 
 def elsewhere(case: Case) -> dict[str, Tensor]:
-    """Returns what `built` gives in another process, in which ``hash`` of a string has another value."""
+    """Returns the tensors of `built` (any shape) from another process, where ``hash`` of a string differs."""
     return pair().builds(case)[0]
 
 
