@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from didact import AdamW, BatchSize, Experiment, Samples, Signal, Source, Training
-from didact.batching import BatchPlan
+from didact.batching import BatchPlan, GlobalBatch
 from didact.loading import Steps, load
 from didact_kit import TinyBackbone, TinyEncoder, TinyObjective, TinyTargets
 
@@ -79,7 +79,7 @@ class ScaleSamples(Samples):
 class TimedPlan(BatchPlan):
     """A plan that writes the milliseconds of each batch into the batch's epoch, which is sent back to be printed."""
 
-    def batch(self, step: int) -> Any:
+    def batch(self, step: int) -> GlobalBatch:
         begun = time.perf_counter()
         batch = super().batch(step * STRIDE)
         return attrs.evolve(batch, epoch=1000 * (time.perf_counter() - begun), samples=batch.samples[:8])  # type: ignore
