@@ -2,8 +2,10 @@
 
 Claim: a small Transformer learns by predicting the prototypes to which another view of the image is assigned, where all
     prototypes get equal shares of a batch (Caron et al. 2020). The prototypes are frozen in the first steps.
-Cost: TODO
-Expected: TODO
+Cost: 300 steps and the evaluations took 222 s of processor time on an AMD EPYC with bfloat16 instructions, with one
+    thread.
+Expected: accuracy in percent on 3 000 test images, one run with seed 0 and torch 2.14: linear 45.3 (random network
+    41.0, pixels 41.1), 20-NN 34.3 (27.1, 41.4).
 Command:
     didact ingest images cifar10_train.tar --label-from folder --out stores/cifar10-train
     didact ingest images cifar10_test.tar --label-from folder --out stores/cifar10-test
