@@ -70,8 +70,10 @@ class SimulatedGPU(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def moved(self, module: nn.Module) -> None:
         """Moves a module in place; parameters and buffers stay the same objects, and shared ones stay shared."""
-        held = [(each._parameters, name, one) for each in module.modules() for name, one in each._parameters.items()]
-        held += [(each._buffers, name, one) for each in module.modules() for name, one in each._buffers.items()]
+        held: list[tuple[dict[str, Any], str, Tensor | None]] = []
+        for each in module.modules():
+            held += [(each._parameters, name, one) for name, one in each._parameters.items()]
+            held += [(each._buffers, name, one) for name, one in each._buffers.items()]
         made: dict[int, Tensor] = {}
         for mapping, name, one in held:
             if one is not None and id(one) not in made:

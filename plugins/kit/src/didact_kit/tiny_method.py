@@ -63,8 +63,8 @@ class TinyTeacherModule(TeacherModule):
         """Moves the teacher's weights towards the student's, and copies the student's buffers."""
         for mine, its in zip(self.network.parameters(), network.parameters(), strict=True):
             mine.lerp_(its, 1 - self.decay)
-        for mine, its in zip(self.network.buffers(), network.buffers(), strict=True):
-            mine.copy_(its)  # counts cannot be averaged, and running statistics are averages already
+        for own, other in zip(self.network.buffers(), network.buffers(), strict=True):
+            own.copy_(other)  # counts cannot be averaged, and running statistics are averages already
         return {"teacher/decay": self.decay}
 
     def evaluated_network(self, network: Network) -> Network:
