@@ -42,10 +42,12 @@ def record(folder: Path, score: float, *, name: str = "toy", seed: int = 0, tags
     ]
     (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     (folder / "evaluations").mkdir()
-    found = {"step": 20, "evaluation": "probe", "spec": {"spec": "toy/probe"}, "metrics": {"linear": score}}
+    found = {"step": 20, "evaluation": "probe", "spec": {"spec": "toy/probe"}, "final": True}
+    found["metrics"] = {"linear": score}
     (folder / "evaluations" / "probe-00000020.json").write_text(json.dumps(found))
     times = ("2026-01-01T00:00:00.000+00:00", "2026-01-01T00:01:00.000+00:00")
-    events = [{"event": event, "step": 0, "time": time} for event, time in zip(("started", state), times, strict=True)]
+    ends = zip(("started", state), (0, 20), times, strict=True)
+    events = [{"event": event, "step": step, "time": time} for event, step, time in ends]
     (folder / "events.jsonl").write_text("".join(f"{json.dumps(event)}\n" for event in events))
     environment = {"device": "x86_64 CPU", "torch": "2.14", "plugins": {"toy": "toy 1"}, "data": {"source": "abc"}}
     (folder / "environment.json").write_text(json.dumps(environment | {"cores": 2}))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from didact_ablate.comparison import Result, Setting, compare
-from didact_ablate.figures import Curves, draw_curves, draw_effects, draw_heat_map, pixels, save
+from didact_ablate.figures import Curves, draw_curves, draw_effects, draw_heat_map, encoded, save
 from didact_ablate.tables import (
     Table,
     caption,
@@ -203,7 +203,7 @@ def test_figures_are_png_and_svg_and_the_same_each_time(comparison, tmp_path):
         }
         for name, figure in figures.items():
             save(figure, tmp_path / again / name)
-            assert pixels(figure).shape[-1] == 3
+            assert encoded(figure).startswith(b"\x89PNG")
     for name in ("effects", "curves", "heat-map"):
         for suffix in ("png", "svg"):
             one, two = ((tmp_path / again / f"{name}.{suffix}").read_bytes() for again in ("first", "second"))

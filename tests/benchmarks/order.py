@@ -16,17 +16,16 @@ import tempfile
 import time
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import attrs
 import numpy as np
 import torch
 
-from didact import AdamW, BatchSize, Samples, Signal, Source, Training
-from didact.batching import BatchPlan
+from didact import AdamW, BatchSize, Experiment, Samples, Signal, Source, Training
+from didact.batching import BatchPlan, GlobalBatch
 from didact.loading import Steps, load
-from didact_kit.tiny import TinyEncoder
+from didact_kit import TinyBackbone, TinyEncoder, TinyObjective, TinyTargets
 
 FEW, STRIDE, TIMED = 1000, 99_991, 20
 
@@ -80,7 +79,7 @@ class ScaleSamples(Samples):
 class TimedPlan(BatchPlan):
     """A plan that writes the milliseconds of each batch into the batch's epoch, which is sent back to be printed."""
 
-    def batch(self, step: int) -> Any:
+    def batch(self, step: int) -> GlobalBatch:
         begun = time.perf_counter()
         batch = super().batch(step * STRIDE)
         return attrs.evolve(batch, epoch=1000 * (time.perf_counter() - begun), samples=batch.samples[:8])  # type: ignore
@@ -97,7 +96,13 @@ def weigh(source: Scale, size: BatchSize) -> None:
     plan = TimedPlan(opened.lengths, size, 0)
     made = time.perf_counter() - begun
     training = Training(steps=TIMED, batch=size, optimizer=AdamW(learning_rate=0.0), num_workers=1)
-    experiment: Any = SimpleNamespace(source=source, encoder=TinyEncoder(), masker=None, training=training)
+    parts = {
+        "encoder": TinyEncoder(),
+        "backbone": TinyBackbone(),
+        "targets": TinyTargets(),
+        "objective": TinyObjective(),
+    }
+    experiment = Experiment(name="order", source=source, training=training, **parts)
     found = list(load(experiment, plan, 0, pin=False))
     sent = len(ForkingPickler.dumps(Steps(experiment, plan)))
     again = TimedPlan(opened.lengths, size, 0).batch(TIMED - 1).samples

@@ -1,4 +1,4 @@
-"""Every registered part beside every other: an experiment of the two trains a step, or is refused with a `SpecError`."""
+"""Every registered part beside every other: they train a step together, or are refused with a `SpecError`."""
 
 from __future__ import annotations
 

@@ -108,9 +108,10 @@ def sources(tmp_path_factory) -> Any:
         yield importlib.import_module("sources_of_the_loading_tests")
 
 
-def experiment(
-    source: TinySource | None = None, *, batch: BatchSize = BatchSize.samples(4), **training: Any
-) -> Experiment:
+FOUR = BatchSize.samples(4)
+
+
+def experiment(source: TinySource | None = None, *, batch: BatchSize = FOUR, **training: Any) -> Experiment:
     settings = {"steps": 9, "optimizer": AdamW(learning_rate=0.0), "num_workers": 0} | training
     return Experiment(
         name="loaded",
@@ -258,7 +259,8 @@ def test_a_worker_needs_no_more_memory_for_more_samples(sources, size):
     """The order of 4,000,000 lengths takes 32 MB, which all processes share."""
 
     def needed(count: int) -> int:
-        made = experiment(sources.Weighing(count=count), batch=size, num_workers=1, steps=40).evolve(masker=None)
+        made = experiment(sources.Weighing(count=count), batch=size, num_workers=1, steps=40)
+        made = attrs.evolve(made, masker=None)
         return int(batches(made)[-1].parts[0].views[0].content.max())
 
     assert abs(needed(4_000_000) - needed(1000)) < 1000

@@ -23,6 +23,7 @@ from didact_kit import (
     RULES,
     BrokenRule,
     Case,
+    Crash,
     Example,
     NoiseSource,
     Rule,
@@ -120,7 +121,6 @@ class BrokenMasker(TinyMasker):
         ("none", "prediction", "a mask over 20 positions predicts nothing"),
         ("dtype", "shapes", "corruption must be uint8, got torch.int64"),
         ("shape", "shapes", "predicted must be (M, T=20), got (1, 19)"),
-        ("other", "shapes", "ZeroDivisionError: no such promise (test_kit.py:"),
     ],
 )
 def test_what_was_seen_is_said_in_numbers(promise, rule, seen):
@@ -132,6 +132,7 @@ def test_what_was_seen_is_said_in_numbers(promise, rule, seen):
     assert first.startswith(f"BrokenMasker breaks the rule {rule!r}: ")
     assert [line.split()[0] for line in rest] == ["seen:", "where:", "hint:"]
     assert "test_kit.py:" in rest[1]
+    assert rest[1].endswith(f"example 1 of 1: BrokenMasker(promise={promise!r})")
 
 
 def test_an_error_of_ours_is_quoted_with_its_hint():
@@ -140,7 +141,10 @@ def test_an_error_of_ours_is_quoted_with_its_hint():
 
     rule = Rule(name="any", kinds=("masker",), promise="all is well", hint="correct it", look=look)
     (check,) = checks(Case(Example(spec=TinyMasker()), "masker"), [rule])
-    assert check.judge().says == "it is too short · length · make it longer"
+    verdict = check.judge()
+    assert (verdict.outcome, verdict.says) == ("crashed", "SpecError: it is too short · length")
+    assert "hint:  make it longer" in str(verdict.broken)
+    assert "Traceback" not in str(verdict.broken)  # it says itself what is wrong
 
 
 @pytest.mark.usefixtures("tiny")
@@ -298,15 +302,58 @@ def test_a_class_without_a_contract_breaks_the_rule_loading(write_plugin, instal
         check()
 
 
-def test_a_crash_is_reported_once():
+def test_a_crash_is_reported_once_with_its_traceback_and_its_example():
     case = Case(Example(spec=BrokenMasker(promise="other")), "masker")
     verdicts = [check.judge() for check in checks(case, RULES)]
-    (broken,) = [verdict for verdict in verdicts if verdict.outcome == "broken" and "ZeroDivision" in verdict.says]
-    assert "fix this error first" in str(broken.broken)
-    assert verdicts[-1].outcome == "not judged"
-    assert broken.check.judge().outcome == "broken"  # not hidden by its own report
+    (crash,) = [verdict for verdict in verdicts if verdict.outcome == "crashed"]
+    assert [verdict for verdict in verdicts if verdict.outcome == "broken"] == []
+    assert crash.check.rule.name == "shapes"
+    text = str(crash.broken)
+    assert text.startswith("BrokenMasker crashed when the rule 'shapes' was checked\n")
+    assert "seen:  ZeroDivisionError: no such promise (test_kit.py:" in text
+    assert "example 1 of 1: BrokenMasker(promise='other')" in text
+    assert "hint:  fix this error first" in text
+    assert "Traceback (most recent call last):" in text
+    assert 'raise ZeroDivisionError("no such promise")' in text
+    assert "didact_kit" not in text.partition("Traceback")[2].replace("tiny.py", "")  # the kit's own frames say nothing
+    assert (verdicts[-1].outcome, verdicts[-1].met) == ("not judged", True)
+    assert crash.check.judge().outcome == "crashed"  # not hidden by its own report
     other = Case(Example(spec=BrokenMasker(promise="other")), "masker", number=1, errors=case.errors)
-    assert not [check for check in checks(other, RULES) if check.judge().outcome == "broken"]
+    assert not [check for check in checks(other, RULES) if check.judge().outcome in ("broken", "crashed")]
+    with pytest.raises(Crash, match="ZeroDivisionError"):
+        check_masker(BrokenMasker(promise="other"), [Layout((20,)), Layout((4, 5))])
+
+
+def test_an_example_that_breaks_an_essential_rule_is_not_judged_by_others():
+    def look(case: Case) -> None:
+        raise AssertionError("it changes its input")
+
+    first = Rule(name="one", kinds=("masker",), promise="all is well", hint="correct it", look=look, first=True)
+    second = attrs.evolve(first, name="two", first=False)
+    one, two = (check.judge() for check in checks(Case(Example(spec=TinyMasker()), "masker"), [first, second]))
+    assert (one.outcome, two.outcome, two.met) == ("broken", "not judged", True)
+    assert "'one'" in two.says
+
+
+WRAPPED = """
+import attrs
+from didact import Spec, hookimpl
+
+@attrs.frozen(kw_only=True)
+class Wrapped(Spec):
+    'A part of no other part.'
+
+@hookimpl
+def didact_components():
+    return {"it": Wrapped}
+"""
+
+
+def test_a_part_that_nothing_holds_is_reported_as_not_judged(write_plugin, install):
+    install(write_plugin("wrapped_parts", WRAPPED))
+    result = CliRunner().invoke(cli, ["plugin", "check", "wrapped/it"])
+    assert result.exit_code == 0, result.output
+    assert "not judged  its behaviour is not judged: no installed part has a field for it" in result.output
 
 
 def test_the_kind_of_a_component_follows_from_its_class():

@@ -139,7 +139,7 @@ def test_projections_of_different_widths_are_refused(store):
 
 def test_a_teacher_of_one_network_is_refused(store):
     teacher = EMATeacher(share="nothing")
-    with pytest.raises(SpecError, match="EMATeacher averages one network, and the views of the samples have 2"):
+    with pytest.raises(SpecError, match="have a signal each, which TeacherProjections does not support"):
         build_learner(clip(store, targets=TeacherProjections(teacher=teacher)))
 
 

@@ -129,6 +129,11 @@ def _require_fit(experiment: Experiment) -> None:
 
 def _require_one_part_for_each_signal(experiment: Experiment) -> None:
     signals = len(experiment.source.signals())
+    if signals > 1 and not experiment.targets.supports_several_signals:
+        source, targets = _name(experiment.source), _name(experiment.targets)
+        what = f"the views of {source} have a signal each, which {targets} does not support"
+        hint = "use targets that compare the views, such as didact_views.StudentProjections"
+        raise SpecError(what, where="targets", hint=hint)
     for field in ("encoder", "backbone", "masker"):
         part = getattr(experiment, field)
         shared = not isinstance(part, tuple)

@@ -1,6 +1,7 @@
 """A target builder that collects batches in a list until the step is over, which it is not where it is left out.
 
-breaks: skipping
+breaks: skipped
+also: steps
 """
 
 from __future__ import annotations

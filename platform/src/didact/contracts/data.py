@@ -92,7 +92,7 @@ class Source(Spec, abc.ABC):
         return None
 
     def audio(self, content: Tensor) -> tuple[Tensor, int] | None:
-        """Converts a sample's content (*axes) to mono audio (S,) float in ±1 and its rate in Hz; None if it has none."""
+        """Converts a sample's content (*axes) to mono audio (S,) float in ±1 and its rate in Hz; None without audio."""
         return None
 
     def words(self, content: Tensor) -> tuple[str, ...] | None:

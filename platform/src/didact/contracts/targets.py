@@ -26,6 +26,11 @@ class TargetBuilder(Spec, abc.ABC):
         """Whether a sample's targets are independent of the other samples; see `Backbone.supports_accumulation`."""
         return True
 
+    @property
+    def supports_several_signals(self) -> bool:
+        """Whether the views may have a signal each, such as an image and its caption; by default, they may not."""
+        return False
+
     def fields(self) -> Mapping[str, Field]:
         """Returns the values beside the content, such as labels, that the targets are built from; by default, none.
 

@@ -13,7 +13,8 @@ from didact.record.folder import RunFolder, read_metrics
 class Patience:
     """The values of ``training.keep_best`` up to a run's last step, and whether the run ends early.
 
-    The values are those in the run's folder, so a run that was killed and resumed ends at the same step.
+    The values are those in the run's folder, so a run that was killed and resumed ends at the same step
+    and keeps the same checkpoints.
 
     Attributes:
         values: the values by step; higher is better. Values that are not finite are minus infinity.
@@ -28,10 +29,11 @@ class Patience:
         """Loads the recorded values up to ``step``, to continue the run."""
         self._best = 0
         self.values.clear()
-        recorded = {int(metrics["step"]): metrics for metrics in read_metrics(folder.path)}
-        recorded |= {each: metrics_of(folder.found(each)) | recorded.get(each, {}) for each in folder.evaluated()}
-        for each in sorted(recorded):
-            self.add(each, recorded[each] if each <= step else {})
+        if self.training.keep_best is not None:
+            recorded = {int(metrics["step"]): metrics for metrics in read_metrics(folder.path)}
+            recorded |= {each: metrics_of(folder.found(each)) | recorded.get(each, {}) for each in folder.evaluated()}
+            for each in sorted(recorded):
+                self.add(each, recorded[each] if each <= step else {})
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
         """Adds the metrics of a step; equal values, and values that are not finite, are no improvement."""

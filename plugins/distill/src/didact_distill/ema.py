@@ -13,16 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
-from didact import (
-    BackboneOutput,
-    FeatureEncoderModule,
-    HiddenState,
-    Network,
-    SpecError,
-    StudentPass,
-    Teacher,
-    TeacherModule,
-)
+from didact import BackboneOutput, FeatureEncoderModule, HiddenState, Network, StudentPass, Teacher, TeacherModule
 from didact.preflight import Finding, Preflight
 
 MOST_LEFT = 0.1  # a larger share of random initialisation left in the teacher at a run's end causes a warning
@@ -113,12 +104,6 @@ class EMATeacher(Teacher):
         return math.exp(total + (steps - rising) * math.log(max(self.end, 1e-9)))
 
     def build(self, network: Network) -> EMATeacherModule:
-        if len(network.others):
-            raise SpecError(
-                f"EMATeacher averages one network, and the views of the samples have {1 + len(network.others)}",
-                hint="use targets without a teacher, such as didact_views.StudentProjections(), or a source whose "
-                "views have one signal",
-            )
         return EMATeacherModule(self, network)
 
 

@@ -28,6 +28,10 @@ class Labels(TargetBuilder):
         self.require(len(set(self.classes)) == len(self.classes) >= 2, "classes", "two or more different names")
         self.require(bool(self.field), "field", "the name of a field")
 
+    @property
+    def supports_several_signals(self) -> bool:
+        return True
+
     def fields(self) -> Mapping[str, Field]:
         return {self.field: Field(classes=self.classes)}
 

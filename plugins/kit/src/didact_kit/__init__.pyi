@@ -16,6 +16,7 @@ from .kinds import check_target_builder as check_target_builder
 from .kinds import check_teacher as check_teacher
 from .rules import BrokenRule as BrokenRule
 from .rules import Check as Check
+from .rules import Crash as Crash
 from .rules import NotJudged as NotJudged
 from .rules import Rule as Rule
 from .rules import Verdict as Verdict

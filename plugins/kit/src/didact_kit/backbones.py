@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import get_args
 
 import attrs
@@ -64,17 +65,104 @@ def check_features(case: Case) -> None:
 
 
 @torch.no_grad()
+def check_declaration(case: Case) -> None:
+    """Checks that a backbone gives the features that it declares, and supports padding and dropping if it says so."""
+    module, tokens = _module(case), _tokens(case)
+    module(tokens)  # an error of every pass is raised here
+    for feature in get_args(Feature):
+        declared = feature in module.features
+        try:
+            module(tokens, HiddenState.last(feature, 1, len(module.blocks)))
+        except SpecError as refusal:
+            if declared:
+                raise AssertionError(f"features declares {feature!r}, and forward refuses it: {refusal.what}") from None
+        except Exception as error:  # foreign code
+            where = "features declares it" if declared else "it must be refused with a SpecError"
+            what = f"a request for {feature!r} fails, and {where}: {type(error).__name__}: {error}"
+            raise AssertionError(what) from error
+        else:
+            assert declared, f"forward gives {feature!r}, and features does not declare it"
+    _check_padding_is_supported(case, module, tokens)
+    _check_dropping_is_supported(case, module, tokens)
+    if case.spec.supports_accumulation and not case.draws:
+        module.train()
+        whole = module(tokens).output
+        alone = module(attrs.evolve(tokens, features=tokens.features[:2])).output
+        what = "supports_accumulation is True, and in training, a row beside one other row and beside two"
+        assert_close(alone, whole[:2], what)
+
+
+def _check_padding_is_supported(case: Case, module: BackboneModule, tokens: Tokens) -> None:
+    padded = _padded(tokens)
+    if not case.spec.supports_padding:
+        right = False
+        with contextlib.suppress(Exception):  # foreign code, which need not be able to do this
+            _check_padded_rows(module, tokens, padded)
+            right = True
+        assert not right, "supports_padding is False, and padding changes no result: return True"
+        return
+    _require_support("supports_padding", module, padded)
+
+
+def _check_dropping_is_supported(case: Case, module: BackboneModule, tokens: Tokens) -> None:
+    """Checks that a sequence without some positions is taken, and that a position's own code follows it.
+
+    A position that stands alone, because all others are dropped, is compared with one that stands alone because all
+    others are padding. How positions relate to neighbours across a gap is up to the backbone.
+    """
+    if not case.spec.supports_dropping:
+        return
+    positions = tokens.features.shape[1] - tokens.num_prefix_tokens
+    _require_support("supports_dropping", module, _dropped(tokens, [at for at in range(positions) if at % 3 != 1]))
+    last = positions - 1
+    if not case.spec.supports_padding or last == 0:
+        return
+    kept = [*range(tokens.num_prefix_tokens), tokens.num_prefix_tokens + last]
+    padding = torch.ones(tokens.features.shape[:2], dtype=torch.bool)
+    padding[:, kept] = False
+    noisy = torch.where(padding[..., None], 100.0, tokens.features)
+    padded = [module(attrs.evolve(tokens, padding=padding, features=one)).output for one in (tokens.features, noisy)]
+    alone = module(_dropped(tokens, [last])).output
+    own_vectors = padded[0].shape[1] == tokens.features.shape[1] and alone.shape[1] == len(kept)
+    if own_vectors and torch.allclose(padded[0][:, kept], padded[1][:, kept], atol=1e-4):
+        what = f"supports_dropping is True, and the output of position {last}, with the others dropped and as padding"
+        assert_close(alone, padded[0][:, kept], what, tolerance=1e-4)
+
+
+def _dropped(tokens: Tokens, kept: Sequence[int]) -> Tokens:
+    """The tokens of some positions."""
+    places = torch.tensor([*range(tokens.num_prefix_tokens), *(tokens.num_prefix_tokens + at for at in kept)])
+    positions = torch.tensor(kept).expand(len(tokens.features), -1)  # (R, V)
+    return attrs.evolve(tokens, features=tokens.features[:, places], positions=positions)
+
+
+def _require_support(name: str, module: BackboneModule, tokens: Tokens) -> None:
+    try:
+        output = module(tokens).output
+    except Exception as error:  # foreign code, or a refusal
+        what = error.what if isinstance(error, SpecError) else f"{type(error).__name__}: {error}"
+        raise AssertionError(f"{name} is True, and forward refuses such tokens: {what}") from error
+    assert_finite(output, f"{name} is True, and the output")
+
+
+@torch.no_grad()
 def check_padding(case: Case) -> None:
     """Checks that a row's result does not depend on its padding or on other rows."""
     module, tokens = _module(case), _tokens(case)
-    rows, count, _ = tokens.features.shape
-    held = _held(tokens)
-    padding = torch.arange(count) >= torch.tensor(held)[:, None]  # (R, V)
-    padded = attrs.evolve(tokens, padding=padding)
+    padded = _padded(tokens)
     try:
         module(padded)
     except SpecError as refusal:
         raise NotJudged(f"it takes no padding: {refusal.what}") from refusal
+    if not case.spec.supports_padding:
+        raise NotJudged("its supports_padding is False")
+    _check_padded_rows(module, tokens, padded)
+
+
+def _check_padded_rows(module: BackboneModule, tokens: Tokens, padded: Tokens) -> None:
+    rows, count, _ = tokens.features.shape
+    held, padding = _held(tokens), padded.padding
+    assert padding is not None
     wanted = next((HiddenState.last(feature, 1, len(module.blocks)) for feature in _kinds(module, tokens)), ())
     result = module(padded, wanted)
     assert_finite(result.output, "the output of padded rows")
@@ -145,12 +233,22 @@ def check_widths(case: Case) -> None:
     encoder, network = case.experiment.of_view(0)[0], case.network()
     try:
         case.spec.build(encoder.width + 1, network.layout)
-    except SpecError as error:
-        refusal = error
+    except SpecError as refusal:
+        named = str(encoder.width + 1) in str(refusal)
+        if not named or not refusal.hint:
+            lack = "has no hint" if named else "does not name it"
+            raise AssertionError(f"the error about the width {encoder.width + 1} {lack}: {refusal.what}") from None
+    except Exception as error:  # foreign code
+        what = f"{type(error).__name__}: {error}"
+        raise AssertionError(f"the width {encoder.width + 1} fails without a SpecError: {what}") from error
     else:
         raise NotJudged("it accepts any width")
-    assert str(encoder.width + 1) in str(refusal), f"the error about the width {encoder.width + 1} does not name it"
-    assert refusal.hint, "the error about the width has no hint"
+
+
+def _padded(tokens: Tokens) -> Tokens:
+    """The tokens with padding at the end of some rows."""
+    count = tokens.features.shape[1]
+    return attrs.evolve(tokens, padding=torch.arange(count) >= torch.tensor(_held(tokens))[:, None])  # (R, V)
 
 
 def _held(tokens: Tokens) -> list[int]:

@@ -52,6 +52,16 @@ def persistent(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in module.state_dict().items()}
 
 
+def statistics(module: nn.Module) -> set[str]:
+    """Returns the names of the running statistics of norms, which every pass in training mode moves."""
+    found = set[str]()
+    for place, each in module.named_modules():
+        own = dict(each.named_buffers(recurse=False))
+        if {"running_mean", "running_var"} <= own.keys():
+            found |= {f"{place}.{name}".lstrip(".") for name in own}
+    return found
+
+
 def assert_states(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], promise: str) -> None:
     """Raises an `AssertionError` if two states, ``name → tensor`` of any shape, differ."""
     for name, value in state.items():

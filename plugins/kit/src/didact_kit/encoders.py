@@ -125,14 +125,63 @@ def check_replacements(case: Case) -> None:
 
 @torch.no_grad()
 def check_rows(case: Case) -> None:
-    """Checks that *place* gives row b·M + m for sample b with its mask m, and the positions of its vectors."""
+    """Checks that *place* gives row b·C + c for sample b with its context c, and the positions of its vectors."""
     module = _module(case)
-    for masks in (1, 2):
-        for _, mask, tokens in _masked(case, module, masks):
+    for masks, contexts in ((1, 1), (2, 2), (2, 1)):
+        for _, mask, tokens in _masked(case, module, masks, contexts):
             placed = module.place(tokens, mask)
-            _check_rows(placed, mask, masks, tokens.features.shape[1])
+            _check_rows(placed, mask, contexts, tokens.features.shape[1])
             half = placed.features.shape[0] // 2
-            assert_close(placed.features[:half], placed.features[half:], "the M rows of each of two equal samples")
+            assert_close(placed.features[:half], placed.features[half:], "the C rows of each of two equal samples")
+
+
+@torch.no_grad()
+def check_declaration(case: Case) -> None:
+    """Checks that *place* does the corruptions that `FeatureEncoder.corruptions` declares, and no others."""
+    module, content = _module(case), _longest(case)
+    tokens = module.embed(collate([content] * 2, case.spec))
+    positions = tokens.layout.positions
+    if positions < 2:
+        raise NotJudged("the example's samples have one position")
+    whole = module.place(tokens, None).features
+    for kind in (Corruption.HIDE, Corruption.REPLACE, Corruption.DROP):
+        word, declared = kind.name.lower(), kind in case.spec.corruptions
+        mask = corrupted(kind, positions, samples=2)
+        try:
+            placed = module.place(tokens, mask).features
+        except Exception as error:  # foreign code, or a refusal
+            what = error.what if isinstance(error, SpecError) else f"{type(error).__name__}: {error}"
+            if declared:
+                raise AssertionError(f"corruptions declares {word}, and place refuses it: {what}") from error
+            continue
+        done = placed.shape != whole.shape or not torch.equal(placed, whole)
+        assert done or not declared, f"corruptions declares {word}, and place leaves such positions as they are"
+        assert declared or not done, f"place does what a mask says with {word}, and corruptions does not declare it"
+    if module.position_parts is not None:
+        _check_position_parts(module, tokens, whole)
+
+
+def _check_position_parts(module: FeatureEncoderModule, tokens: Tokens, whole: torch.Tensor) -> None:
+    """Checks that *place* of unmasked tokens depends on no other part than those that position_parts names."""
+    listed = set(module.position_parts or ())  # some of them may not exist with these settings
+    for name, parameter in module.named_parameters():
+        if name.partition(".")[0] not in listed:
+            parameter.add_(0.1)
+            changed = module.place(tokens, None).features
+            parameter.sub_(0.1)
+            assert torch.equal(changed, whole), (
+                f"place of unmasked tokens depends on {name}, and position_parts lacks it"
+            )
+
+
+def corrupted(kind: Corruption, positions: int, samples: int) -> BatchMask:
+    """Returns the same mask for some samples: every other position is corrupted."""
+    predicted = (torch.arange(positions) % 2 == 0)[None]  # (1, T)
+    corruption = predicted.to(torch.uint8) * int(kind)
+    numbers = (torch.arange(positions) + 1)[None] if kind == Corruption.REPLACE else None
+    return BatchMask.collate(
+        [Mask(predicted=predicted, corruption=corruption, replacement=numbers)] * samples, positions
+    )
 
 
 def check_gradients(case: Case) -> None:
@@ -162,7 +211,9 @@ def _longest(case: Case) -> torch.Tensor:
     return max(case.contents(), key=lambda content: case.spec.layout(tuple(content.shape)).positions)
 
 
-def _masked(case: Case, module: FeatureEncoderModule, masks: int) -> Iterator[tuple[str, BatchMask, Tokens]]:
+def _masked(
+    case: Case, module: FeatureEncoderModule, masks: int, contexts: int | None = None
+) -> Iterator[tuple[str, BatchMask, Tokens]]:
     """Yields two equal samples with masks that hide or drop every other position, where the encoder supports them."""
     view = collate([_longest(case)] * 2, case.spec)
     positions = view.layout.positions
@@ -174,7 +225,11 @@ def _masked(case: Case, module: FeatureEncoderModule, masks: int) -> Iterator[tu
     with torch.no_grad():
         tokens = module.embed(view)
     for kind, make in (("hide", Mask.hide), ("drop", Mask.drop)):
-        mask = BatchMask.collate([make(predicted)] * 2, positions)
+        if Corruption[kind.upper()] not in case.spec.corruptions:
+            continue
+        one = make(predicted)
+        one = attrs.evolve(one, corruption=one.corruption[:contexts])
+        mask = BatchMask.collate([one] * 2, positions)
         try:
             with torch.no_grad():
                 module.place(tokens, mask)
@@ -183,10 +238,10 @@ def _masked(case: Case, module: FeatureEncoderModule, masks: int) -> Iterator[tu
         yield kind, mask, tokens
 
 
-def _check_rows(placed: Tokens, mask: BatchMask, masks: int, positions: int) -> None:
+def _check_rows(placed: Tokens, mask: BatchMask, contexts: int, positions: int) -> None:
     held = positions if mask.visible is None else mask.visible.shape[1]
-    got, expected = tuple(placed.features.shape[:2]), (2 * masks, held + placed.num_prefix_tokens)
-    assert got == expected, f"place gives (R, V) = {got}, and B·M rows of visible and prefix vectors are {expected}"
+    got, expected = tuple(placed.features.shape[:2]), (2 * contexts, held + placed.num_prefix_tokens)
+    assert got == expected, f"place gives (R, V) = {got}, and B·C rows of visible and prefix vectors are {expected}"
     if mask.visible is not None:
         assert placed.positions is not None, "place drops positions and does not set positions"
         assert torch.equal(placed.positions, mask.visible), "positions are not the mask's visible ones, in order"

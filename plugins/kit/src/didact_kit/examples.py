@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from didact.building import build_learner
 from didact.contracts.data import Samples, Source
 from didact.contracts.network import Backbone, FeatureEncoder, Masker, Network
 from didact.contracts.optimizer import AdamW
-from didact.contracts.targets import Objective, TargetBuilder
+from didact.contracts.targets import Objective, TargetBuilder, TeacherModule
 from didact.experiment import Experiment
 from didact.learner import Learner
-from didact.loading import collate, join
+from didact.loading import StepBatch, collate, join
+from didact.loop.trainer import Trainer
 from didact.randomness import generator, key
 from didact.schedules import Constant
+from didact.spec import Spec
 from didact.tensors import Batch, Layout, View
 from didact.training import BatchSize, Training
 from didact_kit.tiny import TinyBackbone, TinyEncoder, TinyMasker
@@ -28,6 +30,7 @@ from didact_kit.tiny_method import TinyObjective, TinyTargets
 from didact_kit.tiny_sources import TinySource
 
 SEED = 0
+LONGEST = 160  # characters of an example in a message
 LAYOUTS = (Layout((30,)), Layout((101,)), Layout((8, 8)), Layout((14, 14)))
 
 
@@ -75,11 +78,29 @@ class Example:
     options: Mapping[str, str] = attrs.field(factory=dict)
 
 
+@attrs.frozen(kw_only=True, eq=False)
+class Holding:
+    """Where a part is judged.
+
+    Attributes:
+        kind: the kind of the part that holds it; empty if none was found.
+        example: an example of that kind, in which it is held; None if none was found.
+        reason: why none was found.
+    """
+
+    kind: str = ""
+    example: Example | None = None
+    reason: str = ""
+
+
 class Case:
     """One example of a component, with everything that its checks need.
 
     Attributes:
         errors: errors that checks of this component raised, each with the rule and the example that reported it.
+        memory: results that several rules use, by name.
+        spoilt: the rule that the example breaks, so that the others cannot be judged; empty at first.
+        holding: where a part of another part is judged; None for other kinds, and for parts that are not registered.
 
     Args:
         example: the part and the experiment around it.
@@ -87,7 +108,10 @@ class Case:
         name: the registered name of the part, or the name of its class.
         distribution: the distribution of the part with its version; empty if it is not installed.
         number: the index of the example among those of the component, from 0.
+        count: the number of the component's examples.
         errors: the errors that all examples of the component share.
+        held: the part that is judged, if ``example.spec`` is another part that holds it.
+        note: what is to be said about the example, such as that the plugin does not give it.
     """
 
     def __init__(
@@ -97,10 +121,17 @@ class Case:
         name: str = "",
         distribution: str = "",
         number: int = 0,
-        errors: dict[str, tuple[str, int]] | None = None,
+        count: int = 1,
+        errors: dict[tuple[str, str], tuple[str, int]] | None = None,
+        held: Spec | None = None,
+        note: str = "",
     ) -> None:
-        self.example, self.kind, self.number = example, kind, number
-        self.name = name or type(example.spec).__name__
+        self.example, self.kind, self.number, self.count = example, kind, number, count
+        self.held, self.note = held, note
+        self.holding: Holding | None = None
+        self.spoilt = ""
+        self.memory: dict[str, Any] = {}
+        self.name = name or type(self.judged).__name__
         self.distribution = distribution
         self.errors = errors if errors is not None else {}
 
@@ -110,11 +141,25 @@ class Case:
         return self.example.spec
 
     @property
+    def judged(self) -> Any:
+        """The part whose mistakes are reported: the part under test, or a part that it holds."""
+        return self.example.spec if self.held is None else self.held
+
+    @property
+    def example_name(self) -> str:
+        """The example for users: its number, the fields that differ from their defaults, and the part that holds it."""
+        if self.kind in ("plugin", "command"):
+            return ""
+        inside = "" if self.held is None else f" in {_shown(self.spec)}"
+        note = f" ({self.note})" if self.note else ""
+        return f"example {self.number + 1} of {self.count}: {_shown(self.judged)}{inside}{note}"
+
+    @property
     def place(self) -> str:
         """The file and line of the part's class, or of the function of a command."""
         if self.kind == "plugin":
             return str(self.spec.plugin.location or self.spec.plugin.module)
-        definition = self.spec.callback if self.kind == "command" else type(self.spec)
+        definition = self.judged.callback if self.kind == "command" else type(self.judged)
         try:
             return f"{inspect.getsourcefile(definition)}:{inspect.getsourcelines(definition)[1]}"
         except (OSError, TypeError):  # the class has no file
@@ -129,7 +174,8 @@ class Case:
         }
         lists: dict[str, Any] = {}
         if self.kind == "teacher":
-            parts["targets"] = TinyTargets(teacher=self.spec)
+            own = holds(example.targets, self.spec)
+            parts["targets"] = example.targets if own else TinyTargets(teacher=self.spec)
         elif self.kind == "evaluation":
             lists["evaluations"] = {"verdict": self.spec}
         elif self.kind == "observer":
@@ -163,17 +209,44 @@ class Case:
         self.experiment.source.prepare()
         return build_learner(self.experiment.evolve(**{"training.seed": seed}))
 
+    @functools.cached_property
+    def draws(self) -> bool:
+        """Whether a pass in training mode draws from PyTorch's global generator, as dropout does."""
+        learner, batch = self.learner().train(), self.batch()
+        counts = learner.objective.num_targets(batch)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            before = torch.get_rng_state()
+            learner(batch, counts)
+            return not torch.equal(before, torch.get_rng_state())
+
+    def trainer(self, seed: int = SEED) -> Trainer:
+        """Builds the learner and its optimizer, before the first step."""
+        return Trainer(self.experiment, self.learner(seed), torch.device("cpu"))
+
     def network(self, seed: int = SEED) -> Network:
         """Builds the network alone."""
         return self.learner(seed).network
 
-    def batch(self, ids: Sequence[int] = range(4), *, masked: bool = True, draw: int = 0) -> Batch:
-        """Returns a batch of samples; a sample has the same views and masks in every batch.
+    def module(self, learner: Learner) -> nn.Module:
+        """Returns the module of the part under test in a learner of this case."""
+        if self.kind == "teacher":
+            return next(one for one in learner.targets.modules() if isinstance(one, TeacherModule))
+        return learner.get_submodule(MODULES[self.kind])
+
+    def step(self, step: int) -> StepBatch:
+        """Returns the batch of a step, with masks, a key and keys of samples that no other step has."""
+        batch = self.batch(range(step, step + 4), draw=step + 1, step=step + 1)
+        return StepBatch(step=step, epoch=0, parts=(batch,), samples=4, held=1, cells=1)
+
+    def batch(self, ids: Sequence[int] = range(4), *, masked: bool = True, draw: int = 0, step: int = 0) -> Batch:
+        """Returns a batch of samples; a sample has the same views and masks in every batch of one draw and one step.
 
         Args:
             ids: the ids of the samples, modulo their number.
             masked: whether the experiment's masker is applied.
             draw: the index of the draw; other indices give other masks.
+            step: the step; other steps have other keys.
         """
         source, ids = self.experiment.source, [index % len(self.samples.lengths) for index in ids]
         length = float(self.samples.lengths.min()) if source.crops else None
@@ -184,10 +257,47 @@ class Case:
             drawn = [generator(SEED, "mask", number, i, draw) for i in ids]
             encoder, masker, _ = self.experiment.of_view(number)
             view = collate(of_view, encoder, masker if masked and number in student else None, drawn)
-            keys = torch.tensor([key(SEED, "step", number, i) for i in ids])
+            keys = torch.tensor([key(SEED, "step", number, step, i) for i in ids])
             views.append(attrs.evolve(view, keys=keys, student=number in student))
         fields = {name: join([self.samples.field(i, name) for i in ids]) for name in self.experiment.targets.fields()}
-        return Batch(views=tuple(views), ids=torch.tensor(ids), key=key(SEED, "batch", draw), fields=fields)
+        return Batch(views=tuple(views), ids=torch.tensor(ids), key=key(SEED, "batch", step), fields=fields)
+
+
+def holds(part: Any, other: Spec) -> bool:
+    """Returns whether a part has another one in its fields, at any depth."""
+    return any(each == other for each in parts_of(part))
+
+
+def parts_of(part: Any) -> Iterator[Spec]:
+    """Yields the specs in the fields of a part, at any depth."""
+    values: Sequence[Any] = ()
+    if isinstance(part, Spec):
+        values = [getattr(part, field.name) for field in attrs.fields(type(part))]
+    elif isinstance(part, (tuple, list)):
+        values = part
+    elif isinstance(part, Mapping):
+        values = list(part.values())
+    for value in values:
+        if isinstance(value, Spec):
+            yield value
+        yield from parts_of(value)
+
+
+def _shown(part: Any) -> str:
+    """A part with the fields that differ from their defaults, on one line."""
+    if not isinstance(part, Spec):
+        return type(part).__name__
+    shown = [
+        f"{field.name}={_shown(value) if isinstance(value, Spec) else repr(value)}"
+        for field in attrs.fields(type(part))
+        if (value := getattr(part, field.name)) != _default(field)
+    ]
+    text = f"{type(part).__name__}({', '.join(shown)})"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def _default(field: Any) -> Any:
+    return field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
 
 
 FIELDS = {
@@ -197,4 +307,10 @@ FIELDS = {
     "target-builder": "targets",
     "objective": "objective",
     "source": "source",
+}
+MODULES = {  # their places in a learner
+    "feature-encoder": "network.encoder",
+    "backbone": "network.backbone",
+    "target-builder": "targets",
+    "objective": "objective",
 }

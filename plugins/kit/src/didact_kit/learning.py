@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from didact.contracts.data import Source
 from didact.learner import Learner
 from didact.loading import StepBatch
-from didact.loop.trainer import Trainer
 from didact.machine.distributed import World
+from didact.randomness import seed_step
 from didact.record import checkpoint
 from didact.tensors import Batch, move
 from didact_kit.closeness import assert_close, assert_states, persistent, untouched_randomness
 from didact_kit.examples import SEED, Case
 from didact_kit.objectives import check_split
-from didact_kit.processes import gradients, pair
-from didact_kit.rules import NotJudged
+from didact_kit.processes import BEFORE, built, elsewhere, gradients, importable, pair
+from didact_kit.rules import NotJudged, place_of
+from didact_kit.simulation import GPU, HostRead, SimulatedGPU
 
-PARTS = {
-    "feature-encoder": "network.encoder",
-    "backbone": "network.backbone",
-    "target-builder": "targets",
-    "teacher": "targets.teacher",
-    "objective": "objective",
-}
+BEFORE_SKIP = 2  # steps before one that is skipped
+PASSES = 6  # a counter of a period up to this shows within so many passes
 
 
 def check_determinism(case: Case) -> None:
-    """Checks that one seed gives one initialisation and one loss, and that evaluation mode draws nothing global."""
+    """Checks that one seed gives one initialisation and one loss, here and in another process.
+
+    In evaluation mode, nothing is drawn, and every pass gives the same loss.
+    """
     learner, again = case.learner(), case.learner()
     assert_states(persistent(learner), persistent(again), "built twice under one seed")
     batch = case.batch()
@@ -46,15 +46,29 @@ def check_determinism(case: Case) -> None:
         torch.manual_seed(SEED)
         losses.append(_loss(one.train(), batch))
     assert_close(losses[0], losses[1], "the losses of two steps under one seed", tolerance=0.0)
-    if case.kind != "objective":
-        learner.eval()
-        with untouched_randomness("in evaluation mode"), torch.no_grad():
-            learner(batch, counts)
+    learner.eval()
+    drawn = untouched_randomness("in evaluation mode") if case.kind != "objective" else contextlib.nullcontext()
+    with drawn, torch.no_grad():
+        losses = [learner(batch, counts)[0] for _ in range(PASSES)]
+    for number, loss in enumerate(losses[1:], 2):
+        assert_close(loss, losses[0], f"the losses of pass 1 and pass {number} in evaluation mode", tolerance=0.0)
+    _check_elsewhere(case)
+
+
+def _check_elsewhere(case: Case) -> None:
+    """Checks that a process with another seed of ``hash`` builds the same weights and computes the same loss."""
+    if not importable(case):
+        return
+    here, there = built(case), elsewhere(case)
+    for name, tensor in here.items():
+        scale = max(1.0, float(tensor.double().abs().max())) if tensor.numel() else 1.0
+        what = f"{name}, here and in another process"
+        assert_close(there[name], tensor, what, tolerance=1e-4 * scale)
 
 
 def check_difference(case: Case) -> None:
     """Checks that another seed gives another initialisation."""
-    one, other = (case.learner(seed).get_submodule(PARTS[case.kind]) for seed in (SEED, SEED + 1))
+    one, other = (case.module(case.learner(seed)) for seed in (SEED, SEED + 1))
     matrices = [name for name, parameter in one.named_parameters() if parameter.ndim >= 2 and parameter.numel() > 1]
     if not matrices:
         raise NotJudged("it has no weight matrices")
@@ -63,40 +77,81 @@ def check_difference(case: Case) -> None:
     assert not same, f"all of its {len(matrices)} weight matrices are initialised alike under two seeds"
 
 
-def check_checkpoint(case: Case) -> None:
-    """Checks that a learner that loads a checkpoint continues as the learner that wrote it."""
-    first = Trainer(case.experiment, case.learner(), torch.device("cpu"))
-    steps = [_step_batch(case, step) for step in range(4)]
-    for step in steps[:2]:
-        first.take_step(step)
-    second = Trainer(case.experiment, case.learner(SEED + 1), torch.device("cpu"))
-    with tempfile.TemporaryDirectory() as folder:
-        writer = checkpoint.Writer(Path(folder), World())
-        writer.begin(first.learner, first.optimizer, first.step, {})
+@attrs.frozen(kw_only=True, eq=False)
+class Reference:
+    """An undisturbed run of some steps, with which others are compared.
+
+    Attributes:
+        steps: the batches of the steps.
+        losses: the loss of each step.
+        states: what a checkpoint holds after the first and after the last step.
+        folder: the folder of the checkpoint after the first step.
+    """
+
+    steps: tuple[StepBatch, ...]
+    losses: tuple[float, ...]
+    states: tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
+    folder: tempfile.TemporaryDirectory[str]
+
+
+def _reference(case: Case) -> Reference:
+    """Returns the reference of a case, which is computed once."""
+    if "reference" not in case.memory:
+        trainer = case.trainer()
+        steps = tuple(case.step(number) for number in range(2 + PASSES))
+        losses = [float(trainer.take_step(steps[0])["train/loss"])]
+        first = {name: value.clone() for name, value in persistent(trainer.learner).items()}
+        folder = tempfile.TemporaryDirectory(prefix="didact-check-")
+        writer = checkpoint.Writer(Path(folder.name), World())
+        writer.begin(trainer.learner, trainer.optimizer, trainer.step, {})
         writer.finish()
         writer.close()
-        written = checkpoint.of_step(Path(folder))
-        checkpoint.load(written, second.learner, second.optimizer)
-        second.step = written.step
-    assert_states(persistent(second.learner), persistent(first.learner), "written and read")
-    for step in steps[2:]:
-        one, other = (float(trainer.take_step(step)["train/loss"]) for trainer in (first, second))
-        assert one == other, f"step {step.step + 1} after the checkpoint has the loss {other:.9g} instead of {one:.9g}"
-    assert_states(persistent(second.learner), persistent(first.learner), "two steps after the checkpoint")
+        losses += [float(trainer.take_step(step)["train/loss"]) for step in steps[1:]]
+        states = first, persistent(trainer.learner)
+        case.memory["reference"] = Reference(steps=steps, losses=tuple(losses), states=states, folder=folder)
+    found: Reference = case.memory["reference"]
+    return found
 
 
-def check_skipping(case: Case) -> None:
-    """Checks that a skipped step that was not finite leaves nothing behind: its forward pass is undone."""
-    one, other = (Trainer(case.experiment, case.learner(), torch.device("cpu")) for _ in range(2))
-    left_out, *steps = (_step_batch(case, step) for step in (2, 0, 1))
-    one.before.take()
-    one.learner.train()
-    _loss(one.learner, left_out.parts[0])
-    one.before.restore()
-    for step in steps:
-        after, without = (float(trainer.take_step(step)["train/loss"]) for trainer in (one, other))
-        assert after == without, f"after a step that was left out, the loss is {after:.9g} instead of {without:.9g}"
-    assert_states(persistent(one.learner), persistent(other.learner), "after a step that was left out, and without it")
+def check_checkpoint(case: Case) -> None:
+    """Checks that a learner that loads a checkpoint continues as the learner that wrote it.
+
+    The checkpoint is written after one step. A counter that it does not hold is then behind by one in all later steps,
+    whatever its period.
+    """
+    reference, second = _reference(case), case.trainer(SEED + 1)
+    (written,) = checkpoint.all_complete(Path(reference.folder.name))
+    checkpoint.load(written, second.learner, second.optimizer)
+    second.step = written.step
+    assert_states(persistent(second.learner), reference.states[0], "written and read")
+    for step, loss in zip(reference.steps[1:], reference.losses[1:], strict=True):
+        other = float(second.take_step(step)["train/loss"])
+        assert other == loss, f"step {step.step} after the checkpoint has the loss {other:.9g} instead of {loss:.9g}"
+    assert_states(persistent(second.learner), reference.states[1], f"{second.step - 1} steps after the checkpoint")
+
+
+def check_skipped(case: Case) -> None:
+    """Checks that a skipped step, which was not finite, leaves nothing behind: its forward pass is undone.
+
+    Several steps precede it and follow it: a counter of period 2 or 5, or a buffer that is replaced in ``after_step``,
+    shows only then.
+    """
+    reference, trainer = _reference(case), case.trainer()
+    steps = reference.steps
+    for step in steps[:BEFORE_SKIP]:
+        trainer.take_step(step)
+    left_out = case.step(len(steps))
+    trainer.before.take()
+    trainer.learner.train()
+    seed_step(SEED, len(steps))
+    _total(trainer.learner, left_out.parts[0]).backward()  # type: ignore[no-untyped-call]
+    trainer.before.restore()
+    for step, without in list(zip(steps, reference.losses, strict=True))[BEFORE_SKIP:]:
+        after, number = float(trainer.take_step(step)["train/loss"]), step.step - BEFORE_SKIP + 1
+        assert after == without, (
+            f"{number} steps after a skipped step, the loss is {after:.9g}, and {without:.9g} without the skipped step"
+        )
+    assert_states(persistent(trainer.learner), reference.states[1], "with a skipped step, and without it")
 
 
 def check_compilation(case: Case) -> None:
@@ -107,13 +162,17 @@ def check_compilation(case: Case) -> None:
     eager, compiled = case.learner().eval(), case.learner().eval()
     batch = case.batch()
     counts = eager.objective.num_targets(batch)
+    losses = [eager(batch, counts)[0]]  # an error of every pass is raised here
     torch._dynamo.reset()
     try:
         for block in compiled.network.backbone.blocks:
             block.compile(backend="aot_eager")
-        losses = [learner(batch, counts)[0] for learner in (eager, compiled)]
+        losses.append(compiled(batch, counts)[0])
         for loss in losses:
             loss.backward()
+    except Exception as error:  # PyTorch's compiler, or foreign code in it
+        text = str(error).strip().partition(chr(10))[0]
+        raise AssertionError(f"it fails when it is compiled: {type(error).__name__}: {text}") from error
     finally:
         torch._dynamo.reset()
     assert_close(losses[1], losses[0], "the loss, compiled and not")
@@ -127,45 +186,49 @@ def check_compilation(case: Case) -> None:
 
 def check_device(case: Case) -> None:
     """Checks that a part computes on the device of its weights and input: a GPU, or a simulated one without a GPU."""
-    learner, batch = case.learner().eval(), case.batch()
-    counts = learner.objective.num_targets(batch)
-    with torch.no_grad():
-        learner(batch, counts)  # errors unrelated to devices are raised here
-    device = torch.device("cuda")
     if torch.cuda.is_available():
-        loss, _ = learner.to(device)(move(batch, device), counts)
-    else:
-        loss = _on_simulated_gpu(learner, batch, counts)
-    assert loss.device.type == "cuda", f"the loss is on {loss.device}, and the weights and the input are on a GPU"
+        learner, batch = case.learner().eval(), case.batch()
+        loss, _ = learner.to(GPU)(move(batch, GPU), learner.objective.num_targets(batch))
+        assert loss.device.type == "cuda", f"the loss is on {loss.device}, and the weights and the input are on a GPU"
+        return
+    found = _simulated(case)
+    if isinstance(found, HostRead):
+        raise NotJudged(f"it reads a value of the GPU, which the rule 'waits' reports: {found}")
+    if isinstance(found, Exception):
+        raise AssertionError(f"{str(found).splitlines()[0]} ({place_of(found)})") from found
+    assert found == GPU.type, f"the loss is on {found}, and the weights and the input are on a GPU"
 
 
-def _on_simulated_gpu(learner: Learner, batch: Batch, counts: Mapping[str, int]) -> Tensor:
-    """Computes the loss, a scalar, with fake tensors of PyTorch, which have shapes and devices, but no values.
+def check_waits(case: Case) -> None:
+    """Checks that a training step reads no value of a simulated GPU on the host: it would wait for the GPU."""
+    if case.kind == "source" and type(case.spec).finish is Source.finish:
+        raise NotJudged("it does not override finish")
+    found = _simulated(case)
+    if isinstance(found, HostRead):
+        raise AssertionError(f"a step reads a value of the GPU on the host: {found}, at {place_of(found)}")
+    if isinstance(found, Exception):
+        raise NotJudged(f"it does not run on a simulated GPU: {str(found).splitlines()[0]}") from found
 
-    Raises:
-        AssertionError: an operation mixes tensors of two devices.
-        NotJudged: a result depends on a value.
-    """
-    device = torch.device("cuda")
-    with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True):
-        # `randomness.uniform` reads keys with NumPy, which gets arbitrary numbers here
-        warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
-        for module in learner.modules():
-            for name, parameter in module._parameters.items():
-                if parameter is not None:
-                    moved = torch.empty_like(parameter, device=device)
-                    module._parameters[name] = torch.nn.Parameter(moved, requires_grad=parameter.requires_grad)
-            for name, buffer in module._buffers.items():
-                if buffer is not None:
-                    module._buffers[name] = torch.empty_like(buffer, device=device)
-        try:
-            loss, _ = learner(move(batch, device), counts)
-        except (DataDependentOutputException, DynamicOutputShapeException) as error:
-            raise NotJudged(f"it depends on values, which only a GPU can compute: {error.func}") from error
-        except (RuntimeError, TypeError) as error:
-            raise AssertionError(str(error).splitlines()[0]) from error
-    on_gpu: Tensor = loss
-    return on_gpu
+
+def _simulated(case: Case) -> str | Exception:
+    """Takes a step on a simulated GPU, once; returns the type of the loss's device, or the error."""
+    if "simulated" not in case.memory:
+        learner, batch = case.learner().train(), case.batch()
+        counts = learner.objective.num_targets(batch)
+        learner(batch, counts)  # errors unrelated to devices are raised here
+        learner = case.learner().train()
+        found: str | Exception
+        with SimulatedGPU() as gpu:
+            gpu.moved(learner)
+            try:
+                loss, _ = learner(move(batch, GPU), counts)
+                learner.after_step(1, 10)
+                found = loss.device.type
+            except (HostRead, RuntimeError, TypeError) as error:
+                found = error
+        case.memory["simulated"] = found
+    simulated: str | Exception = case.memory["simulated"]
+    return simulated
 
 
 def check_cost(case: Case) -> None:
@@ -192,8 +255,11 @@ def check_processes(case: Case) -> None:
             check_split(case)
         except AssertionError as error:
             raise NotJudged("its parts do not add up on one process either, which the rule 'split' reports") from error
-    ours, *theirs = gradients(case, range(4), World()), *pair().gradients(case)
+    ours, *theirs = gradients(case, range(4), World(), training=not case.draws), *pair().gradients(case)
     for rank, its in enumerate(theirs):
+        for name, weight in (item for item in ours.items() if item[0].endswith(BEFORE)):
+            if name not in its or not torch.allclose(its[name], weight, atol=1e-5):
+                raise NotJudged("it has other weights on another process, which the rule 'determinism' reports")
         assert its.keys() == ours.keys(), f"process {rank} has other tensors: {sorted(its.keys() ^ ours.keys())[:3]}"
         for name, tensor in ours.items():
             scale = max(1.0, float(tensor.double().abs().max())) if tensor.numel() else 1.0
@@ -215,12 +281,11 @@ class _Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def _step_batch(case: Case, step: int) -> StepBatch:
-    batch = case.batch(range(step, step + 4), draw=step)  # each step has a key of its own
-    return StepBatch(step=step, epoch=0, parts=(batch,), samples=4, held=1, cells=1)
-
-
 def _loss(learner: Learner, batch: Batch) -> Tensor:
+    return _total(learner, batch).detach()
+
+
+def _total(learner: Learner, batch: Batch) -> Tensor:
     total: Tensor
     total, _ = learner(batch, learner.objective.num_targets(batch))
-    return total.detach()
+    return total

@@ -43,6 +43,8 @@ def check_refusing(case: Case) -> None:
             case.spec.records(data, name, case.example.options)
         except DataError:
             refused = True
+        except Exception as error:  # foreign code
+            raise AssertionError(f"{name} fails without a DataError: {type(error).__name__}: {error}") from error
         assert refused, f"{name} was read without an error"
 
 

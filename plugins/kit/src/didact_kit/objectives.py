@@ -6,11 +6,12 @@ import attrs
 import torch
 from torch import Tensor
 
+from didact.errors import SpecError
 from didact.learner import Learner, add_counts
 from didact.tensors import Batch
 from didact_kit.closeness import TOLERANCE, assert_close, assert_finite
 from didact_kit.examples import Case
-from didact_kit.rules import NotJudged
+from didact_kit.rules import NotJudged, place_of
 
 SAMPLES = 4
 
@@ -56,11 +57,14 @@ def check_split(case: Case) -> None:
     """Checks that the losses and gradients of a batch's parts add up to those of the whole batch."""
     if whole_batch := case.experiment.needs_whole_batch():
         raise NotJudged(f"{whole_batch} computes a function of the whole batch")
-    learner, whole = case.learner().eval(), case.batch(range(SAMPLES))
+    learner, whole = case.learner().train(not case.draws), case.batch(range(SAMPLES))
     counts = learner.objective.num_targets(whole)
     total = _loss(learner, whole, counts)
     total.backward()  # type: ignore[no-untyped-call]
     gradients = _gradients(learner)
+    again = _loss(learner, whole, counts).detach()
+    if not torch.equal(again, total.detach()):
+        raise NotJudged("two passes over the whole batch differ, which the rule 'steps' or 'skipped' reports")
     parts = [case.batch(range(3)), case.batch(range(3, SAMPLES))]  # deliberately uneven
     num_targets = add_counts(learner.objective.num_targets(part) for part in parts)
     assert num_targets == dict(counts), (
@@ -77,6 +81,24 @@ def check_split(case: Case) -> None:
         of_whole = gradients[name]
         tolerance = TOLERANCE * max(1.0, float(of_whole.abs().max()) if of_whole.numel() else 1.0)
         assert_close(gradient, of_whole, f"the gradient of {name}, of the parts and of the whole batch", tolerance)
+
+
+def check_declaration(case: Case) -> None:
+    """Checks that an objective that does not require masks computes a loss, or is refused, without a masker."""
+    if case.spec.requires_masks:
+        raise NotJudged("its requires_masks is True")
+    learner, batch = case.learner(), case.batch()
+    _loss(learner, batch, learner.objective.num_targets(batch))  # an error of every pass is raised here
+    unmasked = Case(attrs.evolve(case.example, masker=None), case.kind)
+    try:
+        learner, batch = unmasked.learner(), unmasked.batch()
+        counts = learner.objective.num_targets(batch)
+        _loss(learner, batch, counts)
+    except SpecError as refusal:
+        raise NotJudged(f"its experiment is refused without a masker: {refusal.what}") from refusal
+    except Exception as error:  # foreign code
+        what = f"{type(error).__name__}: {error} ({place_of(error)})"
+        raise AssertionError(f"requires_masks is False, and without a masker it fails: {what}") from error
 
 
 @torch.no_grad()

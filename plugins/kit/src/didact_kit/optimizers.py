@@ -12,11 +12,13 @@ from didact.contracts.targets import TeacherModule
 from didact.loop.faults import Snapshot
 from didact.loop.trainer import Trainer
 from didact.machine.distributed import World
-from didact.optimization import KEYS
+from didact.optimization import KEYS, build_optimizer, set_rates
 from didact_kit.closeness import assert_close
 from didact_kit.examples import Case
 from didact_kit.learning import check_checkpoint as check_resuming
 from didact_kit.processes import pair, ready, trained, updated
+from didact_kit.rules import NotJudged, place_of
+from didact_kit.simulation import HostRead, SimulatedGPU
 
 DECAY = 0.1
 
@@ -54,6 +56,27 @@ def check_steps(case: Case) -> None:
     idle = sorted(before.keys() - set(moved) - set(still))
     assert not idle, f"two steps did not change {idle[0]}, which has a gradient"
     assert not snapshot.restore(), "a step is not visible: it increments the version of no parameter and of no state"
+
+
+def check_waits(case: Case) -> None:
+    """Checks that a step reads no value of a simulated GPU on the host: it would wait for the GPU."""
+    ready(case).optimizer.step()  # other errors are raised here
+    trainer = ready(case)
+    with SimulatedGPU() as gpu:
+        gpu.moved(trainer.learner)
+        optimizer = build_optimizer(case.experiment.training, trainer.learner)
+        set_rates(optimizer, case.experiment.training, 0)
+        for _, parameter in trained(trainer):
+            parameter.grad = torch.empty_like(parameter)
+        try:
+            for _ in range(2):
+                optimizer.step()
+        except HostRead as read:
+            raise AssertionError(
+                f"the host reads a value of a tensor on the GPU: {read}, at {place_of(read)}"
+            ) from None
+        except (RuntimeError, TypeError) as error:
+            raise NotJudged(f"it does not run on a simulated GPU: {str(error).splitlines()[0]}") from error
 
 
 def check_decay(case: Case) -> None:

@@ -30,10 +30,13 @@ from didact.optimization import set_rates
 from didact.training import BatchSize, Training
 from didact_doctor.processes import EndedError, Process
 from didact_kit.closeness import persistent
-from didact_kit.examples import SEED, Case, Example
+from didact_kit.doubles import name_of
+from didact_kit.examples import SEED, Case, Example, parts_of
 from didact_kit.rules import NotJudged
 
 PATIENCE_SECONDS = 900.0  # for an answer; the first answer includes importing PyTorch on a busy machine
+HASH_SEED = "PYTHONHASHSEED"
+BEFORE = " before the step"
 WAITING = datetime.timedelta(seconds=300)  # longest wait of one process for the other within a step
 
 
@@ -43,7 +46,14 @@ class Pair:
     def __init__(self) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="didact-pair-")
         rendezvous, nowhere = f"{self.folder.name}/rendezvous", Path(os.devnull)
-        self.processes = [Process(serve, rank, rendezvous, threads=1, output=nowhere) for rank in range(2)]
+        fixed = os.environ.get(HASH_SEED)
+        if fixed is not None:  # the processes must differ from this one in what `hash` of a string is
+            os.environ[HASH_SEED] = "1" if fixed == "0" else "0"
+        try:
+            self.processes = [Process(serve, rank, rendezvous, threads=1, output=nowhere) for rank in range(2)]
+        finally:
+            if fixed is not None:
+                os.environ[HASH_SEED] = fixed
 
     def gradients(self, case: Case) -> list[dict[str, Tensor]]:
         """Runs `gradients` on each process; returns tensors of any shape, by name.
@@ -51,7 +61,7 @@ class Pair:
         Raises:
             AssertionError: a process failed; the error gives the reason.
         """
-        return self._ask("gradients", case)
+        return self._ask("gradients" if case.draws else "gradients in training", case)
 
     def updates(self, case: Case) -> list[dict[str, Tensor]]:
         """Runs `updated` on each process; returns tensors of any shape, by name.
@@ -69,18 +79,26 @@ class Pair:
         """
         return self._ask("draws", case)
 
+    def builds(self, case: Case) -> list[dict[str, Tensor]]:
+        """Runs `built` on the first process; returns tensors of any shape, by name.
+
+        Raises:
+            AssertionError: a process failed; the error gives the reason.
+        """
+        return self._ask("builds", case, ranks=(0,))
+
     def close(self) -> None:
         """Ends both."""
         for process in self.processes:
             process.close()
         self.folder.cleanup()
 
-    def _ask(self, what: str, case: Case) -> list[dict[str, Tensor]]:
+    def _ask(self, what: str, case: Case, ranks: Sequence[int] = (0, 1)) -> list[dict[str, Tensor]]:
         job = pickle.dumps((what, case.example, case.kind))
-        for process in self.processes:
+        for rank in ranks:
             with contextlib.suppress(OSError):  # if the process has ended, `_answer` reports it
-                process.send((list(sys.path), job))
-        waiting = {process.channel: rank for rank, process in enumerate(self.processes)}
+                self.processes[rank].send((list(sys.path), job))
+        waiting = {self.processes[rank].channel: rank for rank in ranks}
         answers: dict[int, bytes] = {}
         failed, given_up = "", time.monotonic() + PATIENCE_SECONDS
         while waiting and not failed:  # after a failure the other process would wait forever
@@ -133,6 +151,35 @@ def serve(channel: Connection, rank: int, rendezvous: str) -> None:
         channel.send(_done(rank, job))
 
 
+def importable(case: Case) -> bool:
+    """Returns whether another process can import the classes of all parts of a case's experiment."""
+    example = case.example
+    held = [example.spec, example.source, example.encoder, example.masker, example.backbone]
+    parts = parts_of([*held, example.targets, example.objective])
+    classes = {type(part) for part in parts if not type(part).__module__.startswith("didact.")}
+    if any(name_of(cls) is None for cls in classes):
+        return False
+    try:
+        pickle.dumps(example)
+    except Exception:  # foreign code; the rule `pickling` reports it
+        return False
+    return True
+
+
+def built(case: Case) -> dict[str, Tensor]:
+    """Returns the weights and buffers as they are built, and the loss in evaluation; tensors of any shape, by name."""
+    learner, batch = case.learner().eval(), case.batch()
+    found = {name: tensor.clone() for name, tensor in persistent(learner).items()}
+    with torch.no_grad():
+        total, loss = learner(batch, learner.objective.num_targets(batch))
+    return {**found, "the loss": total, **{f"the scalar {name}": scalar for name, scalar in loss.scalars.items()}}
+
+
+def elsewhere(case: Case) -> dict[str, Tensor]:
+    """Returns the tensors of `built` (any shape) from another process, where ``hash`` of a string differs."""
+    return pair().builds(case)[0]
+
+
 def drawn(case: Case) -> dict[str, Tensor]:
     """Returns what a masker or a source draws from generators with fixed seeds; tensors of any shape, by name."""
     found: dict[str, Tensor] = {}
@@ -158,23 +205,24 @@ def check_draws(case: Case) -> None:
             assert torch.equal(its[name], tensor), f"{name}, drawn by process {rank}, differs from what is drawn here"
 
 
-def gradients(case: Case, ids: Sequence[int], world: World) -> dict[str, Tensor]:
+def gradients(case: Case, ids: Sequence[int], world: World, *, training: bool) -> dict[str, Tensor]:
     """Takes one step of plain gradient descent on this process's share of a batch.
 
     Args:
-        case: the case whose learner takes the step, from its initialisation. It is in training mode if a part needs the
-            whole batch, because only then does it gather the batch.
+        case: the case whose learner takes the step, from its initialisation.
         ids: the ids of the samples in this process's share.
         world: the processes that share the whole batch.
+        training: whether the learner is in training mode; otherwise in evaluation mode, for a learner with dropout.
 
     Returns:
-        The loss, a scalar; every gradient and, after the step, every state, each of any shape, by name.
+        The loss, a scalar; every gradient, and every state before and after the step, each of any shape, by name.
     """
-    learner, batch = case.learner().train(bool(case.experiment.needs_whole_batch())), case.batch(ids)
+    learner, batch = case.learner().train(training), case.batch(ids)
+    before = {f"{name}{BEFORE}": value.clone() for name, value in persistent(learner).items()}
     engine = Engine(learner, Training(steps=1, batch=BatchSize.samples(4), optimizer=AdamW(learning_rate=1e-2)), world)
     loss, _ = engine(batch, world.all_reduce_counts(learner.objective.num_targets(batch)))
     loss.backward()  # type: ignore[no-untyped-call]
-    found = {"the loss": world.all_reduce(loss.detach() / world.size)}
+    found = before | {"the loss": world.all_reduce(loss.detach() / world.size)}
     with torch.no_grad():
         for name, parameter in learner.named_parameters():
             if parameter.grad is not None:
@@ -217,10 +265,12 @@ def _done(rank: int, job: bytes) -> bytes | str:
         what, example, kind = pickle.loads(job)
         assert isinstance(example, Example)
         case = Case(example, kind)
-        if what == "gradients":
-            found = gradients(case, range(2 * rank, 2 * rank + 2), connected())
+        if what.startswith("gradients"):
+            found = gradients(case, range(2 * rank, 2 * rank + 2), connected(), training="training" in what)
+        elif what == "updates":
+            found = updated(case, connected())
         else:
-            found = drawn(case) if what == "draws" else updated(case, connected())
+            found = drawn(case) if what == "draws" else built(case)
         file = io.BytesIO()
         torch.save({name: tensor.clone() for name, tensor in found.items()}, file)
         return file.getvalue()

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Literal
 
 import attrs
+import torch
 
+import didact
 from didact.errors import DidactError
 from didact_kit.examples import Case
 
-CRASH_HINT = "fix this error first; rules that meet it again are not judged"
+CRASH_HINT = "fix this error first; the rules that meet it are not judged"
+OWN = f"{Path(__file__).parent}{os.sep}"
+LIBRARIES = tuple(f"{Path(place)}{os.sep}" for place in (*torch.__path__, *didact.__path__))
+STANDARD = f"{sysconfig.get_path('stdlib')}{os.sep}"
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -28,6 +36,7 @@ class Rule:
         hint: how to fulfil the rule.
         look: the check; raises `AssertionError` with what was seen, or `NotJudged`.
         dear: whether the check takes seconds; it is then applied only to a component's first example.
+        first: whether rules that follow cannot be judged on an example that breaks this one.
     """
 
     name: str
@@ -36,6 +45,7 @@ class Rule:
     hint: str
     look: Callable[[Case], None]
     dear: bool = False
+    first: bool = False
 
 
 class NotJudged(Exception):  # noqa: N818 - it is no error
@@ -49,19 +59,49 @@ class BrokenRule(AssertionError):  # noqa: N818 - an error by its base, a verdic
         rule: the rule that is broken.
         component: the registered name of the part, or its class.
         distribution: the distribution of the part, with its version.
+        example: the example that breaks the rule.
         seen: a description of what was seen.
     """
 
     def __init__(self, rule: Rule, case: Case, seen: str, hint: str = "") -> None:
         self.rule, self.component, self.distribution, self.seen = rule, case.name, case.distribution, seen
-        places = [place for place in (case.distribution, case.place) if place]
+        self.example = case.example_name
+        places = [place for place in (case.distribution, case.place, case.example_name) if place]
         lines = [
-            f"{case.name} breaks the rule {rule.name!r}: {rule.promise}",
+            self._headline(),
             f"  seen:  {seen}",
             f"  where: {', '.join(places) or 'unknown'}",
             f"  hint:  {hint or rule.hint}",
         ]
         super().__init__("\n".join(lines))
+
+    def _headline(self) -> str:
+        return f"{self.component} breaks the rule {self.rule.name!r}: {self.rule.promise}"
+
+
+class Crash(BrokenRule):
+    """A part that raised an error while a rule was checked, so that neither this rule nor others can be judged.
+
+    Attributes:
+        traceback: the traceback of the error, without the kit's own frames; empty for a `DidactError`, which says
+            itself what is wrong.
+    """
+
+    def __init__(self, rule: Rule, case: Case, error: BaseException) -> None:
+        self.traceback = ""
+        if isinstance(error, DidactError):
+            seen = f"{type(error).__name__}: {' · '.join(filter(None, (error.what, error.where)))}"
+            super().__init__(rule, case, seen, error.hint or CRASH_HINT)
+            return
+        self.traceback = "".join(traceback.format_exception(type(error), error, _foreign(error.__traceback__))).rstrip()
+        super().__init__(rule, case, f"{type(error).__name__}: {error} ({_place(error)})", CRASH_HINT)
+
+    def __str__(self) -> str:
+        lines = self.traceback.splitlines()
+        return "\n".join([super().__str__(), *(f"  {line}" for line in lines)])
+
+    def _headline(self) -> str:
+        return f"{self.component} crashed when the rule {self.rule.name!r} was checked"
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -84,7 +124,7 @@ class Check:
         """Applies the rule to the example; under pytest, a rule that does not apply skips the test.
 
         Raises:
-            BrokenRule: the rule is broken; the error has what was seen and a hint.
+            BrokenRule: the rule is broken, or the part crashed (`Crash`); the error has what was seen and a hint.
         """
         verdict = self.judge()
         if verdict.broken is not None:
@@ -95,32 +135,38 @@ class Check:
     def judge(self) -> Verdict:
         """Applies the rule to the example; every error is converted to a verdict.
 
-        An error that another check of the same component has raised is not reported again.
+        An error that another check of the same component has met is not reported again.
         """
-        hint, cause = "", None
+        if self.case.spoilt not in ("", self.rule.name):
+            says = f"it is judged when the rule {self.case.spoilt!r} is kept"
+            return Verdict(check=self, outcome="not judged", says=says, met=True)
         try:
-            self.rule.look(self.case)
+            with _one_thread():
+                self.rule.look(self.case)
         except NotJudged as reason:
             return Verdict(check=self, outcome="not judged", says=str(reason))
-        except AssertionError as error:
-            seen = str(error) or f"an assertion failed at {_place(error)}"
-            return self._broken(BrokenRule(self.rule, self.case, seen))
-        except DidactError as error:
-            seen = " · ".join(filter(None, (error.what, error.where, error.hint)))
-        except Exception as error:  # foreign code
-            seen, hint, cause = f"{type(error).__name__}: {error} ({_place(error)})", CRASH_HINT, error
-        else:
-            return Verdict(check=self, outcome="kept")
-        mine = (self.rule.name, self.case.number)
-        first = self.case.errors.setdefault(seen, mine)
-        if first != mine:
-            return Verdict(check=self, outcome="not judged", says=f"it meets the error that breaks {first[0]!r}")
-        broken = BrokenRule(self.rule, self.case, seen, hint)
-        broken.__cause__ = cause
-        return self._broken(broken)
+        except (Exception, SystemExit) as error:  # foreign code
+            return self._verdict(error)
+        return Verdict(check=self, outcome="kept")
 
-    def _broken(self, broken: BrokenRule) -> Verdict:
-        return Verdict(check=self, outcome="broken", says=broken.seen, broken=broken)
+    def _verdict(self, error: BaseException) -> Verdict:
+        """Distinguishes what a check found from an error of the part, and a new error from one that was met before."""
+        if isinstance(error, AssertionError) and _raised_here(error):
+            if error.__cause__ is not None:  # an error of the part, which breaks this rule
+                self.case.errors.setdefault(_identity(error.__cause__), (self.rule.name, self.case.number))
+            seen = str(error) or f"an assertion failed at {_place(error)}"
+            self.case.spoilt = self.rule.name if self.rule.first else self.case.spoilt
+            broken = BrokenRule(self.rule, self.case, seen)
+            broken.__cause__ = error.__cause__
+            return Verdict(check=self, outcome="broken", says=seen, broken=broken)
+        mine = (self.rule.name, self.case.number)
+        first = self.case.errors.setdefault(_identity(error), mine)
+        if first != mine:
+            name, number = first
+            where = f"{name!r}" if number == self.case.number else f"{name!r} on example {number + 1}"
+            return Verdict(check=self, outcome="not judged", says=f"it meets the error of the rule {where}", met=True)
+        crash = Crash(self.rule, self.case, error)
+        return Verdict(check=self, outcome="crashed", says=crash.seen, broken=crash)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -129,15 +175,18 @@ class Verdict:
 
     Attributes:
         check: the check that was made.
-        outcome: ``kept``, ``broken`` or ``not judged``.
+        outcome: ``kept``, ``broken``, ``crashed`` (the part raised an error, so the rule could not be judged), or
+            ``not judged``.
         says: a description of what was seen, or why nothing was checked.
-        broken: the error, if the rule is broken.
+        broken: the error, if the rule is broken or the part crashed.
+        met: whether the rule was not judged because of an error that another rule reports.
     """
 
     check: Check
-    outcome: Literal["kept", "broken", "not judged"]
+    outcome: Literal["kept", "broken", "crashed", "not judged"]
     says: str = ""
     broken: BrokenRule | None = None
+    met: bool = False
 
 
 def checks(case: Case, rules: Sequence[Rule]) -> Iterator[Check]:
@@ -148,18 +197,58 @@ def checks(case: Case, rules: Sequence[Rule]) -> Iterator[Check]:
 
 
 def keep(case: Case, rules: Sequence[Rule]) -> None:
-    """Raises `BrokenRule` for the first rule of its kind that an example breaks."""
+    """Raises `BrokenRule` for the first rule of its kind that an example breaks, or in which it crashes."""
     for check in checks(case, rules):
         verdict = check.judge()
         if verdict.broken is not None:
             raise verdict.broken
 
 
+def place_of(error: BaseException) -> str:
+    """Returns the file and line where an error was raised: the innermost frame of a part, if there is one."""
+    return _place(error)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Computes with one thread: examples are tiny, and on a busy machine several threads wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _identity(error: BaseException) -> tuple[str, str]:
+    """What two reports of one error share: its type, and its place or, for a `DidactError`, its text."""
+    return type(error).__name__, error.what if isinstance(error, DidactError) else _place(error)
+
+
 def _place(error: BaseException) -> str:
-    """The file and line where foreign code raised an error: the innermost frame outside of this package, if any."""
-    own = f"{os.sep}didact_kit{os.sep}"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if own not in frame.filename]
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "in the check itself"
+    frames = traceback.extract_tb(error.__traceback__)
+    foreign = [frame for frame in frames if not frame.filename.startswith(OWN)]
+    found = [frame for frame in foreign if not _in_library(frame.filename)] or foreign
+    return f"{Path(found[-1].filename).name}:{found[-1].lineno}" if found else "in the check itself"
+
+
+def _in_library(file: str) -> bool:
+    """Whether a frame of this file does not show where a part fails: a file of PyTorch, of the core, or of Python."""
+    return file.startswith(LIBRARIES) or (file.startswith(STANDARD) and "-packages" not in file)
+
+
+def _raised_here(error: BaseException) -> bool:
+    """Whether an error was raised by a check, not by a part or by a library."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and frames[-1].filename.startswith(OWN)
+
+
+def _foreign(trace: TracebackType | None) -> TracebackType | None:
+    """Leaves out the first frames, which are those of the kit, unless there are no others."""
+    last = trace
+    while last is not None and last.tb_frame.f_code.co_filename.startswith(OWN):
+        last = last.tb_next
+    return last if last is not None else trace
 
 
 def _skip(reason: str) -> None:

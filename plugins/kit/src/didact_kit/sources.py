@@ -12,6 +12,7 @@ from didact_kit.examples import Case
 from didact_kit.rules import NotJudged
 
 MOST = 4  # largest number of samples to read
+READINGS = 6  # a counter of a period up to this shows within so many readings
 
 
 def check_samples(case: Case) -> None:
@@ -36,26 +37,70 @@ def check_samples(case: Case) -> None:
 
 def check_shapes(case: Case) -> None:
     """Checks that views and contents have the signal's shape and type."""
-    samples, signals = case.samples, case.spec.signals()
+    samples, signals, first = case.samples, case.spec.signals(), list[tuple[int, ...]]()
     for index in range(min(MOST, len(samples.lengths))):
         views = _draw(case.spec, samples, index, 0)
         assert views, f"sample {index} has no view"
         assert len(signals) in (1, len(views)), f"sample {index} has {len(views)} views, and signals are {len(signals)}"
-        for number, content in enumerate(views):
-            _check_content(content, signals[number if len(signals) > 1 else 0])
-        _check_content(samples.content(index), signals[0])
+        for number, view in enumerate(views):
+            _check_content(view, signals[number if len(signals) > 1 else 0], "a view", smaller=True)
+        _check_content(samples.content(index), signals[0], "the content")
+        shapes = [tuple(view.shape) for view in views]
+        first = first or shapes
+        assert shapes == first or not type(case.spec).crops, (
+            f"crops is True, and views of two samples of one length are {first} and {shapes}"
+        )
 
 
 def check_determinism(case: Case) -> None:
-    """Checks that views depend only on the generator, and that contents do not change."""
-    samples = case.samples
+    """Checks that views depend only on the generator, and that contents do not change.
+
+    What is read is compared with copies: a source may hand out a sample that it keeps, and change it later.
+    """
+    source, samples = case.spec, case.samples
+    others = source.open()
     for index in range(min(MOST, len(samples.lengths))):
         with untouched_randomness(f"views of sample {index}"):
-            views = _draw(case.spec, samples, index, 0)
-        for one, again in zip(views, _draw(case.spec, samples, index, 0), strict=True):
-            assert torch.equal(one, again), f"two views of sample {index} from one seed differ"
-        content, again = samples.content(index), samples.content(index)
-        assert torch.equal(content, again), f"the content of sample {index} changes from one reading to the next"
+            views = _copies(_draw(source, samples, index, 0))
+        content = samples.content(index).clone()
+        for _ in range(READINGS if index == 0 else 2):  # a counter of a small period shows within so many readings
+            for one, again in zip(views, _draw(source, samples, index, 0), strict=True):
+                assert torch.equal(one, again), f"two views of sample {index} from one seed differ"
+            _draw(source, samples, index, 1)
+            assert torch.equal(content, samples.content(index)), (
+                f"the content of sample {index} changes from one reading to the next"
+            )
+        for one, again in zip(views, _draw(source, others, index, 0), strict=True):
+            assert torch.equal(one, again), (
+                f"views of sample {index} from one seed differ after opening the source anew"
+            )
+        assert torch.equal(content, others.content(index)), (
+            f"opened anew, the source gives sample {index} another content"
+        )
+
+
+def check_fields(case: Case) -> None:
+    """Checks that the fields of samples have the axes and the classes that `Samples.fields` describes."""
+    samples = case.samples
+    if not samples.fields:
+        raise NotJudged("its samples have no fields")
+    for name, field in samples.fields.items():
+        for index in range(min(MOST, len(samples.lengths))):
+            value, again = samples.field(index, name).clone(), samples.field(index, name)
+            where, got = f"the field {name!r} of sample {index}", tuple(value.shape)
+            fits = len(got) == len(field.axes) and all(
+                axis is None or size == axis for size, axis in zip(got, field.axes, strict=True)
+            )
+            assert fits, f"{where} is {got}, and its axes are {field.axes}"
+            right = value.dtype in (torch.int64, torch.float32)
+            assert right, f"{where} must be int64 or float32, got {value.dtype}"
+            if field.classes and value.numel():
+                assert value.dtype == torch.int64, f"{where} has classes, and must be int64, got {value.dtype}"
+                least, most = int(value.min()), int(value.max())
+                assert 0 <= least <= most < len(field.classes), (
+                    f"{where} has ids from {least} to {most}, and there are {len(field.classes)} classes"
+                )
+            assert torch.equal(value, again), f"{where} changes from one reading to the next"
 
 
 def check_reading(case: Case) -> None:
@@ -111,7 +156,8 @@ def check_finish(case: Case) -> None:
         whole, again = source.finish(batch), source.finish(batch)
     for number, (view, given) in enumerate(zip(batch.views, before, strict=True)):
         done = whole.views[number].content
-        assert torch.equal(view.content, given), f"it changes view {number} of the given batch in place"
+        if not torch.equal(view.content, given):
+            raise NotJudged(f"it changes view {number} of the given batch in place, which the rule 'inputs' reports")
         assert done.shape == given.shape, (
             f"view {number} is {tuple(given.shape)} before finish and {tuple(done.shape)} after it"
         )
@@ -152,17 +198,23 @@ def _row(values: torch.Tensor | None, row: int) -> torch.Tensor | None:
     return None if values is None else values[row : row + 1]
 
 
+def _copies(views: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+    return [view.clone() for view in views]
+
+
 def _draw(source: Source, samples: Samples, index: int, seed: int) -> tuple[torch.Tensor, ...]:
     length = float(samples.lengths.min()) if type(source).crops else None
     return samples.views(index, length=length, generator=torch.Generator().manual_seed(seed))
 
 
-def _check_content(content: torch.Tensor, signal: Signal) -> None:
+def _check_content(content: torch.Tensor, signal: Signal, what: str, *, smaller: bool = False) -> None:
+    """Checks shape and type; ``smaller`` allows smaller sizes after the first axis, as those of DINO's local views."""
     got = tuple(content.shape)
     fits = len(got) == len(signal.axes) and all(
-        axis is None or size == axis for size, axis in zip(got, signal.axes, strict=True)
+        axis is None or size == axis or (smaller and number and size < axis)
+        for number, (size, axis) in enumerate(zip(got, signal.axes, strict=True))
     )
-    assert fits, f"the content is {got}, and the signal's axes are {signal.axes}"
+    assert fits, f"{what} is {got}, and the signal's axes are {signal.axes}"
     if signal.vocabulary is not None:
         assert content.dtype == torch.int64, f"ids must be int64, got {content.dtype}"
         least, most = int(content.min()), int(content.max())

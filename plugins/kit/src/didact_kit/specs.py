@@ -50,8 +50,11 @@ def check_documentation(case: Case) -> None:
 
 def check_data(case: Case) -> None:
     """Checks that a spec can be converted to JSON and back to an equal spec."""
-    data = data_of(case.spec)
-    again = restored(json.loads(json.dumps(data)), type(case.spec))
+    try:
+        data = data_of(case.spec)
+        again = restored(json.loads(json.dumps(data)), type(case.spec))
+    except Exception as error:  # whatever a field holds
+        raise AssertionError(f"it does not become data: {_said(error)}") from None
     assert again == case.spec, f"{case.spec!r} was restored as {again!r}"
     assert fingerprint(data_of(again)) == fingerprint(data), "the restored spec has another fingerprint"
 
@@ -78,7 +81,10 @@ def check_fingerprint(case: Case) -> None:
 
 def check_pickling(case: Case) -> None:
     """Checks that a spec can be sent to a loader's worker."""
-    again = pickle.loads(pickle.dumps(case.spec))
+    try:
+        again = pickle.loads(pickle.dumps(case.spec))
+    except Exception as error:  # whatever a field holds
+        raise AssertionError(f"it cannot be pickled: {_said(error)}") from None
     assert again == case.spec, f"{case.spec!r} arrived as {again!r}"
 
 
@@ -100,6 +106,18 @@ def check_examination(case: Case) -> None:
             assert finding.severity == "fine" or finding.hint, f"the finding {finding.says!r} of {name} has no hint"
             first = finding.where.partition(".")[0]
             assert not first or first in fields, f"a finding of {name} names {finding.where!r}, not one of its fields"
+
+
+def check_holder(case: Case) -> None:
+    """Checks that a part of another part was judged inside one that holds it."""
+    if case.holding is None:
+        raise NotJudged("it is not registered")
+    if case.holding.example is None:
+        raise NotJudged(f"its behaviour is not judged: {case.holding.reason}")
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _another(spec: Spec, name: str) -> Spec | None:

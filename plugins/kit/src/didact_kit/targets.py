@@ -10,6 +10,7 @@ from didact.tensors import Batch, StudentPass, Target
 from didact_kit.closeness import assert_close, assert_finite, assert_states, persistent
 from didact_kit.examples import Case
 from didact_kit.rules import NotJudged
+from didact_kit.state import check_steps as check_repeats
 
 
 @torch.no_grad()
@@ -24,6 +25,33 @@ def check_shapes(case: Case) -> None:
     assert len(targets) >= 1, "there is no target"
     for target in targets:
         _check_target(target, passes, batch.ids.shape[0], module.width)
+
+
+@torch.no_grad()
+def check_declaration(case: Case) -> None:
+    """Checks that targets are of the kind and the level that the module declares, from views and fields that exist."""
+    learner, batch = case.learner(), case.batch()
+    module = learner.targets
+    for target in module(batch, learner.passes(batch), learner.network):
+        kind = "vectors" if target.values.is_floating_point() else "ids"
+        assert kind == module.kind, (
+            f"the module declares kind={module.kind!r}, and its values are {target.values.dtype}"
+        )
+        assert target.level == module.level, (
+            f"the module declares level={module.level!r}, and a target has the level {target.level!r}"
+        )
+        if kind == "vectors":
+            width = target.values.shape[-1]
+            assert width == module.width, f"the module declares width={module.width}, and its vectors have {width}"
+    views = len(batch.views)
+    encoded = list(case.spec.student_views(views))
+    wrong = [index for index in encoded if index not in range(views)]
+    assert encoded, "student_views is empty: the student encodes no view"
+    assert not wrong, f"student_views names view {wrong[0]} of {views}"
+    fields = case.samples.fields
+    for name, field in case.spec.fields().items():
+        assert name in fields, f"it asks for the field {name!r}, and the samples of its example have {sorted(fields)}"
+        assert field == fields[name], f"it describes the field {name!r} as {field}, and the samples as {fields[name]}"
 
 
 @torch.no_grad()
@@ -85,6 +113,7 @@ def check_steps(case: Case) -> None:
     assert not wrong, f"after_step must return floats or scalar tensors, got {wrong}"
     state = module.evaluated_network(network)
     assert isinstance(state, Network), f"evaluated_network must return a Network, got {type(state).__name__}"
+    check_repeats(case)
 
 
 def _targets(learner: Learner, batch: Batch) -> tuple[Target, ...]:
@@ -96,6 +125,12 @@ def _check_target(target: Target, passes: tuple[StudentPass, ...], samples: int,
     assert 0 <= target.view < len(passes), f"a target names view {target.view} of {len(passes)}"
     positions = passes[target.view].view.layout.positions
     values, got = target.values, tuple(target.values.shape)
+    if target.level == "sequence":
+        assert values.dtype == torch.int64, f"sequences hold ids, which must be int64, got {values.dtype}"
+        assert values.ndim == 2 and got[0] == samples, f"sequences are {got}, and must be ({samples}, L)"  # noqa: PT018
+        assert bool((values >= -1).all()), f"ids must not be negative, except the padding -1, got {int(values.min())}"
+        assert bool((values < width).all()), f"ids must be below width ({width}), got {int(values.max())}"
+        return
     leading = (samples, positions) if target.level == "position" else (samples,)
     if values.is_floating_point():
         assert got == (*leading, width), f"values are {got}, and must be {(*leading, width)}"

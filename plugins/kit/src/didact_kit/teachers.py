@@ -10,6 +10,7 @@ from didact.randomness import seeded
 from didact.tensors import HiddenState
 from didact_kit.closeness import assert_close, assert_finite, assert_states, persistent
 from didact_kit.examples import SEED, Case
+from didact_kit.state import check_steps as check_repeats
 
 
 def check_gradients(case: Case) -> None:
@@ -68,6 +69,7 @@ def check_steps(case: Case) -> None:
         assert value.dtype == before[name].dtype, f"after_step made {name} {value.dtype}, from {before[name].dtype}"
         if value.is_floating_point():
             assert_finite(value, name)
+    check_repeats(case)
 
 
 def _module(case: Case, network: Network) -> TeacherModule:

@@ -60,9 +60,11 @@ class TinyTeacherModule(TeacherModule):
 
     @torch.no_grad()
     def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float]:
-        """Moves the teacher towards the student."""
+        """Moves the teacher's weights towards the student's, and copies the student's buffers."""
         for mine, its in zip(self.network.parameters(), network.parameters(), strict=True):
             mine.lerp_(its, 1 - self.decay)
+        for own, other in zip(self.network.buffers(), network.buffers(), strict=True):
+            own.copy_(other)  # counts cannot be averaged, and running statistics are averages already
         return {"teacher/decay": self.decay}
 
     def evaluated_network(self, network: Network) -> Network:

@@ -18,7 +18,6 @@ from didact import Batch, Network, SpecError, StudentPass, Target, TargetBuilder
 from didact.errors import of_field
 from didact.preflight import Finding, Preflight
 from didact.serialization import to_data
-from didact_masked.fitting import require_one_signal
 from didact_masked.mfcc import MFCC
 from didact_masked.target_features import TargetFeature, TargetFeatureModule
 
@@ -51,7 +50,6 @@ class ClusterTargets(TargetBuilder):
         yield Finding.fine(f"a position is one of {self.clusters:,} clusters of {self.codebook}", where="codebook")
 
     def build(self, network: Network) -> ClusterTargetsModule:
-        require_one_signal(network, "ClusterTargets")
         with of_field("feature"):
             feature = self.feature.build(network)
         return ClusterTargetsModule(feature, read_codebook(self, feature.width))

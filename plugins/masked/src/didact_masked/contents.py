@@ -7,7 +7,6 @@ import torch
 
 from didact import Batch, Network, SpecError, StudentPass, Target, TargetBuilder, TargetBuilderModule
 from didact.errors import of_field
-from didact_masked.fitting import require_one_signal
 from didact_masked.pixels import PatchPixels
 from didact_masked.target_features import TargetFeature, TargetFeatureModule
 
@@ -17,7 +16,6 @@ class InputIds(TargetBuilder):
     """The ids of the input, as masked language models predict them (BERT, Devlin et al. 2019, section 3.1)."""
 
     def build(self, network: Network) -> InputIdsModule:
-        require_one_signal(network, "InputIds")
         vocabulary = network.signal.vocabulary
         if vocabulary is None:
             raise SpecError(
@@ -68,7 +66,6 @@ class FeatureTargets(TargetBuilder):
     feature: TargetFeature = PatchPixels()
 
     def build(self, network: Network) -> FeatureTargetsModule:
-        require_one_signal(network, "FeatureTargets")
         with of_field("feature"):
             return FeatureTargetsModule(self.feature.build(network))
 

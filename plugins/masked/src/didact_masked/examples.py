@@ -53,7 +53,11 @@ def examples(folder: Path) -> Mapping[str, Sequence[Example]]:
             Example(spec=Contrastive(distractors=3, diversity=0.0, head=LinearHead(initialization="normal"))),
         ],
         "block-predictor": [Example(spec=BlockPredictor(width=6, backbone=TinyBackbone(depth=2)))],
-        "mask-token-decoder": [Example(spec=decoder)],
+        "mask-token-decoder": [
+            Example(
+                spec=decoder, objective=MaskedCrossEntropy(head=decoder), source=even, targets=clusters, masker=dropping
+            )
+        ],
         "tied-head": [Example(spec=TiedHead())],
         "cosine-head": [Example(spec=CosineHead())],
         "patch-pixels": [Example(spec=PatchPixels())],

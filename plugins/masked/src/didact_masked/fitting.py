@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from didact import Network, SpecError, StudentPass, TargetBuilderModule
+from didact import SpecError, StudentPass, TargetBuilderModule
 
 
 def require_position_targets(
@@ -20,20 +20,6 @@ def require_position_targets(
         raise SpecError(
             f"{objective} predicts {kind} per position, and {builder} gives {targets.kind} per {targets.level}",
             hint=hint,
-        )
-
-
-def require_one_signal(network: Network, targets: str) -> None:
-    """Checks, when a target builder is built, that one network encodes all views.
-
-    Raises:
-        SpecError: the views have a signal and a network each; the error names the target builder.
-    """
-    if len(network.others):
-        raise SpecError(
-            f"{targets} builds targets from one signal, and the views of the samples have {1 + len(network.others)}",
-            hint="use a source whose views have one signal, or targets that compare views, such as "
-            "didact_views.StudentProjections()",
         )
 
 

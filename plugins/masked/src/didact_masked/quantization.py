@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from didact import Batch, Network, SpecError, StudentPass, Target, TargetBuilder, TargetBuilderModule
 from didact.preflight import Finding, Preflight
-from didact_masked.fitting import require_one_signal
 
 
 @attrs.frozen(kw_only=True)
@@ -70,7 +69,6 @@ class QuantizedTargets(TargetBuilder):
             )
 
     def build(self, network: Network) -> QuantizedTargetsModule:
-        require_one_signal(network, "QuantizedTargets")
         width = network.encoder.latent_width
         if width is None:
             raise SpecError(

@@ -79,6 +79,10 @@ class StudentProjections(TargetBuilder):
 
     gradient: Literal["stop", "flow"] = "stop"
 
+    @property
+    def supports_several_signals(self) -> bool:
+        return True
+
     def build(self, network: Network) -> StudentProjectionsModule:
         return StudentProjectionsModule(pooled_width(network, "StudentProjections"), self.gradient)
 

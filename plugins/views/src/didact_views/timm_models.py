@@ -77,6 +77,8 @@ class TimmModelModule(BackboneModule):
         model: the module that timm created.
     """
 
+    features = frozenset()  # timm's models do not return those of their blocks
+
     def __init__(self, name: str, model: Any) -> None:
         super().__init__()
         self.name = name

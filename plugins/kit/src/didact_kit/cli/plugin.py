@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from didact_kit import Check, Verdict
     from didact_kit.scaffold.adding import Addition
 
+OUTCOMES = ("kept", "broken", "crashed", "not judged")
 KINDS_HELP = "Kind of the component: masker, backbone, source, …; see below."
 
 
@@ -136,8 +138,10 @@ def pasted(addition: Addition) -> str:
 def check_command(names: tuple[str, ...], rules: tuple[str, ...], quick: bool, verbose: bool) -> None:
     """Check NAME against the contract: a plugin, its distribution, or one component (`stripes/masker`).
 
-    Each component is checked on the examples that the plugin gives (the hook `didact_examples`). For a broken rule, the
-    command reports what was seen and a hint, and exits with 1. `didact_kit.contract` gives pytest the same checks.
+    Each component is checked on the examples that the plugin gives (the hook `didact_examples`); a part of another
+    part, such as a head, inside a part that holds it. For a broken rule, the command reports the example, what was seen
+    and a hint; for an error, its traceback, once. It then exits with 1. `didact_kit.contract` gives pytest the same
+    checks.
     """
     seen = Counter[str]()
     by_component: dict[str, list[Check]] = {}
@@ -145,8 +149,8 @@ def check_command(names: tuple[str, ...], rules: tuple[str, ...], quick: bool, v
         by_component.setdefault(check.case.name, []).append(check)
     for component, of_component in by_component.items():
         seen.update(_check(component, of_component, verbose))
-    click.echo(f"{seen['kept']} kept, {seen['broken']} broken, {seen['not judged']} not judged")
-    if seen["broken"]:
+    click.echo(f"{_counted(seen, OUTCOMES)}")
+    if seen["broken"] or seen["crashed"]:
         sys.exit(1)
 
 
@@ -168,29 +172,38 @@ def _chosen(names: tuple[str, ...], rules: tuple[str, ...], quick: bool) -> list
 
 
 def _check(component: str, checks: list[Check], verbose: bool) -> Counter[str]:
-    """Runs the checks of one component and reports their outcomes."""
+    """Runs the checks of one component; reports each broken rule as it is found, and the outcomes at the end."""
     click.secho(f"{component}  {checks[0].case.distribution}", bold=True)
     verdicts: list[Verdict] = []
+    reported = set[tuple[str, str]]()
     for check in checks:
         if sys.stderr.isatty():  # some rules take seconds
             click.echo(f"\r\033[K  {check.rule.name} …", nl=False, err=True)
-        verdicts.append(check.judge())
-    if sys.stderr.isatty():
-        click.echo("\r\033[K", nl=False, err=True)
-    reported = set()
-    for verdict in verdicts:
+        verdict = check.judge()
+        verdicts.append(verdict)
+        if sys.stderr.isatty():
+            click.echo("\r\033[K", nl=False, err=True)
         if verdict.broken is not None:
-            if str(verdict.broken) in reported:  # reported by an earlier example
-                continue
-            reported.add(str(verdict.broken))
-            click.echo(f"  {click.style('broken', fg='red', bold=True)}  " + str(verdict.broken).replace("\n", "\n  "))
+            if (check.rule.name, verdict.says) not in reported:  # otherwise reported by an earlier example
+                reported.add((check.rule.name, verdict.says))
+                word = click.style(verdict.outcome, fg="red", bold=True)
+                click.echo(f"  {word}  " + str(verdict.broken).replace("\n", "\n  "))
         elif verbose:
-            example = f", example {verdict.check.case.number}" if verdict.check.case.number else ""
-            says = f": {verdict.says}" if verdict.says else f": {verdict.check.rule.promise}"
-            click.echo(f"  {verdict.outcome:<10}  {verdict.check.rule.name}{example}{says}")
+            example = f", example {check.case.number + 1}" if check.case.count > 1 else ""
+            says = f": {verdict.says}" if verdict.says else f": {check.rule.promise}"
+            click.echo(f"  {verdict.outcome:<10}  {check.rule.name}{example}{says}")
+        elif verdict.outcome == "not judged" and check.rule.name == "holder":  # only the part's fields were looked at
+            click.echo(f"  {verdict.outcome}  {verdict.says}; {check.rule.hint}")
+    if met := list(dict.fromkeys(verdict.check.rule.name for verdict in verdicts if verdict.met)):
+        click.echo(f"  not judged because of these errors: {', '.join(met)}")
     counts = Counter[str](verdict.outcome for verdict in verdicts)
-    click.echo("  " + ", ".join(f"{counts[word]} {word}" for word in ("kept", "broken", "not judged") if counts[word]))
+    click.echo(f"  {_counted(counts, [word for word in OUTCOMES if counts[word]])}")
     return counts
+
+
+def _counted(counts: Counter[str], words: Sequence[str]) -> str:
+    shown = [word for word in words if counts[word] or word != "crashed"]
+    return ", ".join(f"{counts[word]} {word}" for word in shown)
 
 
 def _require_usable(plugin: Plugin, short: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import attrs
 
+from didact_kit.scaffold.filling import WIDTH
+
 
 @attrs.frozen(kw_only=True)
 class Part:
@@ -90,6 +92,10 @@ def experiment(name: str, kind: str, package: str, cls: str) -> str:
     for part in (source, evaluation, optimizer, *parts.values(), *observers):
         for module, names in part.imports.items():
             imports.setdefault(module, set()).update(names)
+    settings = f"steps=200, batch=BatchSize.samples(32), optimizer={optimizer.code}, num_workers=0"
+    training = [f"    training=Training({settings}),"]
+    if len(training[0]) > WIDTH:
+        training = ["    training=Training(", f"        {settings}", "    ),"]
     lines = [
         f'"""data2vec on generated series, with the {kind.replace("-", " ")} of didact-{name}.',
         "",
@@ -109,9 +115,7 @@ def experiment(name: str, kind: str, package: str, cls: str) -> str:
         f'    name="{name}",',
         "    source=train,",
         *(f"    {field}={part.code}," for field, part in parts.items()),
-        "    training=Training(",
-        f"        steps=200, batch=BatchSize.samples(32), optimizer={optimizer.code}, num_workers=0",
-        "    ),",
+        *training,
         f'    evaluations={{"classes": {evaluation.code}}},',
         *(f"    observers={observer.code}," for observer in observers),
         ")",
