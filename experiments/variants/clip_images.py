@@ -4,8 +4,10 @@ Claim: two small Transformers, one of patches and one of bytes, learn together w
     a batch (Radford et al. 2021). The captions hold the class names, so this is supervision in words: it shows two
     signals and zero-shot classification, not what unlabelled pairs would teach. A tenth of the wrong candidates name
     the right class.
-Cost: TODO
-Expected: TODO
+Cost: 400 steps and the evaluations took 194 s of processor time on an AMD EPYC with bfloat16 instructions, with one
+    thread.
+Expected: accuracy in percent on 3 000 test images, one run with seed 0 and torch 2.14: zero-shot 42.9 (random network
+    9.6, chance 10.0), linear 50.3 (random network 40.8, pixels 41.1), 20-NN 43.5 (28.5, 41.4).
 Command:
     didact ingest images cifar10_train.tar --label-from folder --out stores/cifar10-train
     didact ingest images cifar10_test.tar --label-from folder --out stores/cifar10-test
