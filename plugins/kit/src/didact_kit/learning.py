@@ -60,6 +60,9 @@ def _check_elsewhere(case: Case) -> None:
     if not importable(case):
         return
     here, there = built(case), elsewhere(case)
+    assert there.keys() == here.keys(), (
+        f"another process builds other tensors: {sorted(there.keys() ^ here.keys())[:3]}"
+    )
     for name, tensor in here.items():
         scale = max(1.0, float(tensor.double().abs().max())) if tensor.numel() else 1.0
         what = f"{name}, here and in another process"
