@@ -3,8 +3,10 @@
 Claim: a small Transformer learns when the projections of an image's views agree, and the projections of all images
     follow a standard normal distribution (Balestriero & LeCun 2025). There is no teacher, no stopped gradient and no
     wrong candidate.
-Cost: TODO
-Expected: TODO
+Cost: 250 steps and the evaluations took 242 s of processor time on an AMD EPYC with bfloat16 instructions, with one
+    thread.
+Expected: accuracy in percent on 3 000 test images, one run with seed 0 and torch 2.14: linear 46.2 (random network
+    41.0, pixels 41.1), 20-NN 34.5 (27.1, 41.4).
 Command:
     didact ingest images cifar10_train.tar --label-from folder --out stores/cifar10-train
     didact ingest images cifar10_test.tar --label-from folder --out stores/cifar10-test
