@@ -258,6 +258,8 @@ def check_processes(case: Case) -> None:
             check_split(case)
         except AssertionError as error:
             raise NotJudged("its parts do not add up on one process either, which the rule 'split' reports") from error
+    if case.draws and (whole := case.experiment.needs_whole_batch()):  # in evaluation mode, processes do not meet
+        raise NotJudged(f"it draws in training, and {whole} computes a function of the whole batch only then")
     ours, *theirs = gradients(case, range(4), World(), training=not case.draws), *pair().gradients(case)
     for rank, its in enumerate(theirs):
         for name, weight in (item for item in ours.items() if item[0].endswith(BEFORE)):
