@@ -124,8 +124,8 @@ def test_a_bad_sample_is_found_in_any_part_of_a_batch(faulty, tmp_path):
 def test_an_infinite_loss_is_found_although_its_gradient_is_finite(faulty, tmp_path, monkeypatch):
     taken = []
 
-    def infinite(self, passes, targets):
-        loss = original(self, passes, targets)
+    def infinite(self, batch, passes, targets):
+        loss = original(self, batch, passes, targets)
         taken.append(1)
         if len(taken) in (4, 5):  # the rehearsal is the first; then once in the step and once where it is examined
             loss.terms["regression"] = loss.terms["regression"] + torch.tensor(float("inf"))
