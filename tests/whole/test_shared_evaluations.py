@@ -99,7 +99,8 @@ experiment = attrs.evolve(
     },
 ).evolve(**{
     "training.steps": 2, "training.evaluate_every": 1, "training.batch.amount": 8,
-    "training.optimizer.learning_rate": 0.0, "backbone.dropout": 0.0, "backbone.attention_dropout": 0.0, "objective.head.noise": 0.0,
+    "training.optimizer.learning_rate": 0.0, "backbone.dropout": 0.0, "backbone.attention_dropout": 0.0,
+    "objective.head.noise": 0.0,
 })
 failing = attrs.evolve(
     experiment, evaluations={"failing": Failing(), "health": RepresentationMetrics(samples=4)}
