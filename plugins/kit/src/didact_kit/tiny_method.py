@@ -60,10 +60,10 @@ class TinyTeacherModule(TeacherModule):
     @torch.no_grad()
     def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float]:
         """Moves the teacher's weights towards the student's, and copies the student's buffers."""
-        for mine, its in zip(self.network.parameters(), network.parameters(), strict=True):
-            mine.lerp_(its, 1 - self.decay)
-        for mine, its in zip(self.network.buffers(), network.buffers(), strict=True):
-            mine.copy_(its)  # counts cannot be averaged, and running statistics are averages already
+        for mine, weight in zip(self.network.parameters(), network.parameters(), strict=True):
+            mine.lerp_(weight, 1 - self.decay)
+        for buffer, its in zip(self.network.buffers(), network.buffers(), strict=True):
+            buffer.copy_(its)  # counts cannot be averaged, and running statistics are averages already
         return {"teacher/decay": self.decay}
 
     def evaluated_network(self, network: Network) -> Network:
