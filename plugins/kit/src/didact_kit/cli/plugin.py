@@ -191,7 +191,7 @@ def _check(component: str, checks: list[Check], verbose: bool) -> Counter[str]:
                 word = click.style(verdict.outcome, fg="red", bold=True)
                 click.echo(f"  {word}  " + str(verdict.broken).replace("\n", "\n  "))
         elif verbose:
-            example = f", example {check.case.number + 1}" if check.case.count > 1 else ""
+            example = f", example {check.case.number + 1}" if check.case.number else ""
             says = f": {verdict.says}" if verdict.says else f": {check.rule.promise}"
             click.echo(f"  {verdict.outcome:<10}  {check.rule.name}{example}{says}")
         elif verdict.outcome == "not judged" and check.rule.name == "holder":  # only the part's fields were looked at
