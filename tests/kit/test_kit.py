@@ -46,7 +46,6 @@ from didact_kit import (
     tiny_batch,
     tiny_network,
 )
-from didact_kit.closeness import assert_close
 from didact_kit.contracts import KINDS, kind_of
 from didact_kit.doubles import DOUBLES
 from didact_kit.rules import checks
@@ -99,7 +98,7 @@ class BrokenMasker(TinyMasker):
         promise: which.
     """
 
-    promise: str
+    promise: str = "none"
 
     def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
         mask = super().sample(layout, generator=generator)
@@ -181,7 +180,7 @@ def test_a_misspelt_plugin_is_named(name, words):
 def test_the_command_reports_what_was_kept():
     result = CliRunner().invoke(cli, ["plugin", "check", "tiny/masker", "--quick", "--rule", "shapes", "-v"])
     assert result.exit_code == 0, result.output
-    assert "kept        shapes, example 1: masks are (M, T)" in result.output
+    assert "kept        shapes: masks are (M, T)" in result.output
     assert result.output.endswith("2 kept, 0 broken, 0 not judged\n")
 
 
@@ -328,7 +327,7 @@ def test_a_crash_is_reported_once_with_its_traceback_and_its_example():
 
 def test_an_example_that_breaks_an_essential_rule_is_not_judged_by_others():
     def look(case: Case) -> None:
-        assert_close(torch.zeros(1), torch.ones(1), "it changes its input")  # an assertion of the kit's
+        raise AssertionError("it changes its input")
 
     first = Rule(name="one", kinds=("masker",), promise="all is well", hint="correct it", look=look, first=True)
     second = attrs.evolve(first, name="two", first=False)
