@@ -11,7 +11,7 @@ import pytest
 
 MOST_LINES, MOST_NAMES, MOST_HOOK_LINES, LONGEST_CHAIN = 7_000, 60, 90, 12
 NEEDS = {"torch", "pluggy", "attrs", "torchdata", "numpy", "safetensors"}
-NEEDS |= {"click", "lazy-loader", "packaging"}  # the command line, imports, versions of plugins
+NEEDS |= {"click", "lazy-loader", "packaging", "rich"}  # the command line, imports, versions of plugins
 
 # the left column of the table of terms: what it was called before
 OLD_NAMES = {

@@ -5,10 +5,22 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import attrs
 import pytest
 import torch
 
-from didact import AdamW, BatchSize, Constant, Cosine, Experiment, ParameterGroup, SpecError, Training, build_learner
+from didact import (
+    AdamW,
+    BatchSize,
+    Constant,
+    Cosine,
+    Experiment,
+    ParameterGroup,
+    Schedule,
+    SpecError,
+    Training,
+    build_learner,
+)
 from didact.loading import StepBatch
 from didact.loop.trainer import Trainer
 from didact.machine.distributed import World
@@ -311,3 +323,25 @@ def test_adamw_still_is_pytorchs_over_two_sets_of_parameters():
     for _ in range(3):
         step(made), step(reference)
     assert changed(weights(made), weights(reference)) == set()
+
+
+@attrs.frozen(kw_only=True)
+class Falling(Schedule):
+    """Falls through 0.
+
+    Attributes:
+        value: the factor.
+    """
+
+    value: float
+
+    def at(self, step: int, steps: int) -> float:
+        return self.value
+
+
+@pytest.mark.parametrize("value", [-0.5, float("nan"), float("inf")])
+@pytest.mark.parametrize("field", ["schedule", "weight_decay_schedule"])
+def test_a_factor_that_is_none_is_the_schedules_fault(value, field):
+    with pytest.raises(SpecError, match=r"Falling.at\(0, 10\) is") as caught:
+        step(trainer(**{field: Falling(value=value)}))
+    assert "finite" in caught.value.hint

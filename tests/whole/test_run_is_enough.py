@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
-from didact import RunError, RunRecord, collate, run
+from didact import DataError, RunError, RunRecord, collate, run
 from didact_evaluate import RepresentationMetrics
 
 
@@ -58,6 +59,16 @@ def test_checkpoints_learners_and_states_need_the_run_alone(finished):
     assert (state.step, state.finished, state.world.size) == (3, True, 1)
     assert not record.run_state(2).finished
     assert next(state.untrained().parameters()).shape == next(state.student().parameters()).shape
+
+
+@pytest.mark.parametrize("modality", ["images"])
+def test_features_of_what_cannot_be_read_or_does_not_fit_are_refused(finished):
+    record, files, _ = finished
+    assert len(list(record.features(files[0]))) == 1  # one file need not be in a list
+    for wrong in (Path("nowhere.png"), torch.zeros(2, 8), torch.zeros(3, 5, 5)):
+        with pytest.raises(DataError) as caught:
+            list(record.features([wrong]))
+        assert caught.value.hint
 
 
 @pytest.mark.parametrize("modality", ["text"])

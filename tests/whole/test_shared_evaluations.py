@@ -143,6 +143,9 @@ def pictures(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("evaluations/pictures-00000002/*.png")}
 
 
+pytestmark = pytest.mark.slow
+
+
 def test_all_processes_share_the_work_of_an_evaluation_and_get_the_result_of_one(project, launch):
     """With an objective that uses a collective in evaluation mode, and the weights of step 0 on all of them."""
     done = launch(1, "one")

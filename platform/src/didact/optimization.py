@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, cast
 
@@ -14,6 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from didact.contracts.network import BackboneModule
 from didact.contracts.optimizer import ParameterGroup
 from didact.errors import SpecError
+from didact.schedules import Schedule
 from didact.training import Training
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm, _NormBase)  # _NormBase: batch and instance norm
@@ -80,8 +82,9 @@ def undecayed(learner: nn.Module) -> set[str]:
 
 def set_rates(optimizer: torch.optim.Optimizer, training: Training, step: int) -> dict[str, float]:
     """Sets the learning rate and weight decay of step ``step`` (from 0); returns them, unscaled, to be logged."""
-    rate, schedule = training.schedule.at(step, training.steps), training.weight_decay_schedule
-    rate, decay = training.optimizer.learning_rate * rate, schedule.at(step, training.steps) if schedule else 1.0
+    rate = training.optimizer.learning_rate * _factor(training.schedule, step, training.steps)
+    schedule = training.weight_decay_schedule
+    decay = _factor(schedule, step, training.steps) if schedule else 1.0
     for group in optimizer.param_groups:
         peak = group.setdefault("peak_weight_decay", group["weight_decay"])
         group |= {"lr": rate * group["learning_rate_scale"], "weight_decay": decay * peak}
@@ -132,3 +135,11 @@ def _group_of(name: str, training: Training) -> ParameterGroup:
     """Returns the first group that matches a parameter's name."""
     fitting = (group for group in training.parameter_groups if fnmatch.fnmatchcase(name, group.parameters))
     return next(fitting, ParameterGroup(parameters="*"))
+
+
+def _factor(schedule: Schedule, step: int, steps: int) -> float:
+    factor = schedule.at(step, steps)
+    if not 0 <= factor < math.inf:
+        what = f"{type(schedule).__name__}.at({step}, {steps}) is {factor}, which is no factor on a rate"
+        raise SpecError(what, where="training.schedule", hint="return a finite number of at least 0 for every step")
+    return factor

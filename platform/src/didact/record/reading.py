@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from didact.building import build_network
+from didact.contracts.data import Source
 from didact.contracts.network import Network
+from didact.errors import DataError
 from didact.experiment import Experiment, RunState, metrics_of
 from didact.learner import Learner
 from didact.loading import collate
@@ -92,7 +94,7 @@ class RunRecord:
 
     def features(
         self,
-        files: Iterable[Path | Tensor],
+        files: Path | Iterable[Path | Tensor],
         *,
         network: Literal["student", "teacher"] = "student",
         step: int | None = None,
@@ -102,7 +104,7 @@ class RunRecord:
         """Yields the features of each file: (D,) float32, or (T, D) of its positions unless ``pooled``; on the CPU.
 
         Args:
-            files: files as the source reads them (`Source.read`), or contents (*axes).
+            files: a file, or several, as the source reads them (`Source.read`), or contents (*axes).
             network: the network that computes the features.
             step: see `learner`.
             pooled: whether to average over the positions.
@@ -114,8 +116,8 @@ class RunRecord:
         state = self.run_state(step, device=device)
         source, encoder = state.experiment.source.whole(), state.experiment.of_view(0)[0]
         chosen = state.learner.evaluated(network)
-        for file in files:
-            content = file if isinstance(file, Tensor) else source.read(Path(file).read_bytes(), str(file))
+        for file in [files] if isinstance(files, (str, Path)) else files:
+            content = _content(file, source)
             with torch.no_grad(), autocast(state.device, state.precision):
                 output = chosen(move(collate([content], encoder), state.device)).backbone_output
             values = output.positions_only(output.output)[0].float().cpu()  # (T, D)
@@ -192,3 +194,16 @@ class RunRecord:
     def evaluated(self) -> bool:
         """Whether every evaluation of the experiment has a result for the end of training."""
         return set(RunFolder(self.folder).found(self.end, final=True)) == set(self.data["evaluations"])
+
+
+def _content(file: Path | Tensor, source: Source) -> Tensor:
+    """Returns the content (*axes) of a file, or a content that was given; it has the axes of the source's samples."""
+    try:
+        content = file if isinstance(file, Tensor) else source.read(Path(file).read_bytes(), str(file))
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}", hint="give the path of a file") from error
+    axes, sizes = source.signal().axes, tuple(content.shape)
+    if len(sizes) != len(axes) or any(axis not in (None, size) for axis, size in zip(axes, sizes, strict=True)):
+        hint = "give contents as the source's samples have them; None stands for any size"
+        raise DataError(f"a content has the axes {sizes}, and samples have {axes}", hint=hint)
+    return content

@@ -85,7 +85,9 @@ class TopKTargets(TargetBuilder):
                 f"TopKTargets averages the {self.feature} of blocks, and {type(network.backbone).__name__} gives "
                 f"{', '.join(sorted(network.backbone.features)) or 'no inner features'}",
                 where="feature",
-                hint="use a backbone that gives inner features, such as a Transformer, or targets from its output",
+                hint=f"set feature to {sorted(network.backbone.features)[0]!r}, or use a Transformer"
+                if network.backbone.features
+                else "use a backbone that gives inner features, such as a Transformer, or targets from its output",
             )
         return TopKTargetsModule(self, network)
 

@@ -211,14 +211,14 @@ class Case:
 
     @functools.cached_property
     def draws(self) -> bool:
-        """Whether a pass in training mode draws from PyTorch's global generator, as dropout does."""
+        """Whether the loss in training mode depends on PyTorch's global generator, as with dropout."""
         learner, batch = self.learner().train(), self.batch()
-        counts = learner.objective.num_targets(batch)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(SEED)
-            before = torch.get_rng_state()
-            learner(batch, counts)
-            return not torch.equal(before, torch.get_rng_state())
+        counts, losses = learner.objective.num_targets(batch), []
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            for seed in range(2):
+                torch.manual_seed(seed)
+                losses.append(learner(batch, counts)[0])
+        return not torch.equal(*losses)
 
     def trainer(self, seed: int = SEED) -> Trainer:
         """Builds the learner and its optimizer, before the first step."""

@@ -17,6 +17,7 @@ from didact_kit.examples import FIELDS, Case, Example, Holding, holds
 
 HOLDING = ("objective", "target-builder", "backbone", "feature-encoder", "source", "masker", "teacher")
 HELD = ("part", "augmentation")  # kinds of components that have no rules of behaviour of their own
+MOST_PARAMETERS = 1_000_000  # of a learner that is checked
 DEEPEST = 2  # a recipe is held by an augmentation, and that by a source
 
 ExamplesOf = Callable[[Plugin], Mapping[str, Sequence[Example]]]
@@ -30,13 +31,17 @@ def find_holder(example: Example, among: Registry, examples_of: ExamplesOf) -> H
     """
     refusals: list[str] = []
     for kind, candidate in _candidates(example, among, examples_of, DEEPEST):
+        name = type(candidate.spec).__name__
         try:
-            Case(candidate, kind).learner()
+            count = sum(one.numel() for one in Case(candidate, kind).learner().parameters())
         except DidactError as refusal:
-            refusals.append(f"{type(candidate.spec).__name__}: {refusal.what}")
+            refusals.append(f"{name}: {refusal.what}")
             continue
         except Exception:  # foreign code; the rules report it
-            pass
+            count = 0
+        if count > MOST_PARAMETERS:
+            refusals.append(f"{name} has {count:,} parameters with it, which takes too long: give a smaller example")
+            continue
         return Holding(kind=kind, example=candidate)
     if refusals:
         return Holding(reason=f"no part that holds it can be built: {refusals[0]}")

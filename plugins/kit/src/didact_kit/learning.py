@@ -60,6 +60,9 @@ def _check_elsewhere(case: Case) -> None:
     if not importable(case):
         return
     here, there = built(case), elsewhere(case)
+    assert there.keys() == here.keys(), (
+        f"another process builds other tensors: {sorted(there.keys() ^ here.keys())[:3]}"
+    )
     for name, tensor in here.items():
         scale = max(1.0, float(tensor.double().abs().max())) if tensor.numel() else 1.0
         what = f"{name}, here and in another process"
@@ -255,6 +258,8 @@ def check_processes(case: Case) -> None:
             check_split(case)
         except AssertionError as error:
             raise NotJudged("its parts do not add up on one process either, which the rule 'split' reports") from error
+    if case.draws and (whole := case.experiment.needs_whole_batch()):  # in evaluation mode, processes do not meet
+        raise NotJudged(f"it draws in training, and {whole} computes a function of the whole batch only then")
     ours, *theirs = gradients(case, range(4), World(), training=not case.draws), *pair().gradients(case)
     for rank, its in enumerate(theirs):
         for name, weight in (item for item in ours.items() if item[0].endswith(BEFORE)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import sys
 import sysconfig
@@ -151,7 +152,7 @@ class Check:
 
     def _verdict(self, error: BaseException) -> Verdict:
         """Distinguishes what a check found from an error of the part, and a new error from one that was met before."""
-        if isinstance(error, AssertionError) and _raised_here(error):
+        if isinstance(error, AssertionError) and _raised_by(error, self.rule.look):
             if error.__cause__ is not None:  # an error of the part, which breaks this rule
                 self.case.errors.setdefault(_identity(error.__cause__), (self.rule.name, self.case.number))
             seen = str(error) or f"an assertion failed at {_place(error)}"
@@ -237,10 +238,10 @@ def _in_library(file: str) -> bool:
     return file.startswith(LIBRARIES) or (file.startswith(STANDARD) and "-packages" not in file)
 
 
-def _raised_here(error: BaseException) -> bool:
+def _raised_by(error: BaseException, look: Callable[[Case], None]) -> bool:
     """Whether an error was raised by a check, not by a part or by a library."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and frames[-1].filename.startswith(OWN)
+    frames, file = traceback.extract_tb(error.__traceback__), inspect.unwrap(look).__code__.co_filename
+    return bool(frames) and (frames[-1].filename.startswith(OWN) or frames[-1].filename == file)
 
 
 def _foreign(trace: TracebackType | None) -> TracebackType | None:

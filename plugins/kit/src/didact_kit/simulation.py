@@ -69,18 +69,18 @@ class SimulatedGPU(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise HostRead(str(error.func)) from error
 
     def moved(self, module: nn.Module) -> None:
-        """Moves a module in place; parameters and buffers stay the same objects, and shared ones stay shared."""
-        held: list[tuple[dict[str, Any], str, Tensor | None]] = []
+        """Replaces the parameters and buffers of a module; those that parts share stay shared."""
+        made: dict[int, Any] = {}
         for each in module.modules():
-            held += [(each._parameters, name, one) for name, one in each._parameters.items()]
-            held += [(each._buffers, name, one) for name, one in each._buffers.items()]
-        made: dict[int, Tensor] = {}
-        for mapping, name, one in held:
-            if one is not None and id(one) not in made:
-                there = torch.empty_like(one, device=GPU)
-                made[id(one)] = nn.Parameter(there, one.requires_grad) if isinstance(one, nn.Parameter) else there
-            if one is not None:
-                mapping[name] = made[id(one)]
+            for held in (each._parameters, each._buffers):
+                for name, one in held.items():
+                    if one is not None and id(one) not in made:
+                        there = torch.empty_like(one, device=GPU)
+                        made[id(one)] = (
+                            nn.Parameter(there, one.requires_grad) if isinstance(one, nn.Parameter) else there
+                        )
+                    if one is not None:
+                        held[name] = made[id(one)]
 
 
 def _reads(function: Any, args: Any, kwargs: Any, to: str | None) -> bool:

@@ -55,16 +55,15 @@ class TinyTeacherModule(TeacherModule):
         self, student: StudentPass, network: Network, hidden_states: Sequence[HiddenState] = ()
     ) -> BackboneOutput:
         """The pass over the unmasked view: output (B, V, D)."""
-        own = self.network.of(student.index)
-        return own.contextualize(own.encoder.embed(student.view), None, hidden_states)
+        return self.network.contextualize(self.network.encoder.embed(student.view), None, hidden_states)
 
     @torch.no_grad()
     def after_step(self, network: Network, step: int, steps: int) -> Mapping[str, float]:
         """Moves the teacher's weights towards the student's, and copies the student's buffers."""
-        for mine, its in zip(self.network.parameters(), network.parameters(), strict=True):
-            mine.lerp_(its, 1 - self.decay)
-        for own, other in zip(self.network.buffers(), network.buffers(), strict=True):
-            own.copy_(other)  # counts cannot be averaged, and running statistics are averages already
+        for mine, weight in zip(self.network.parameters(), network.parameters(), strict=True):
+            mine.lerp_(weight, 1 - self.decay)
+        for buffer, its in zip(self.network.buffers(), network.buffers(), strict=True):
+            buffer.copy_(its)  # counts cannot be averaged, and running statistics are averages already
         return {"teacher/decay": self.decay}
 
     def evaluated_network(self, network: Network) -> Network:

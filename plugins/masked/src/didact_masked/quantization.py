@@ -132,8 +132,8 @@ class QuantizedTargetsModule(TargetBuilderModule):
         logits = self.logits(self.dropout(latents)).float().view(samples, t, spec.groups, spec.codes)
         probabilities = logits.softmax(-1)  # (B, T, G, V)
         if self.training:
-            gumbel = -torch.empty_like(logits).exponential_().log() * spec.noise
-            soft = ((logits + gumbel) / self.temperature).softmax(-1)
+            noise = -torch.empty_like(logits).exponential_().log() * spec.noise if spec.noise else 0.0  # Gumbel's
+            soft = ((logits + noise) / self.temperature).softmax(-1)
             chosen = soft.argmax(-1)  # (B, T, G)
             choice = _one_hot(chosen, soft) - soft.detach() + soft
         else:

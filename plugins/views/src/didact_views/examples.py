@@ -37,7 +37,8 @@ image = NoiseSource(kind="image", axes=(3, 32, 48))
 mlp = MLP(hidden=8, out=6, norm="none")
 projected = Projected(backbone=TinyBackbone(), projector=mlp)
 norms = projected.evolve(projector=mlp.evolve(norm="batch", output_norm="batch"))
-prototypes = projected.evolve(projector=PrototypeHead(hidden=8, bottleneck=4, prototypes=6))
+few = PrototypeHead(hidden=8, bottleneck=4, prototypes=6)
+prototypes = projected.evolve(projector=few)
 cosine = NegativeCosineSimilarity(hidden=8, norm="none")
 flow = StudentProjections(gradient="flow")
 dino = PrototypeTargets(teacher=TinyTeacher(), warmup_steps=3)
@@ -143,7 +144,7 @@ def _compared() -> dict[str, Sequence[Example]]:
         ],
         "view-recipe": [Example(spec=ViewRecipe())],
         "mlp": [Example(spec=MLP(hidden=8, out=6)), Example(spec=MLP(layers=1, norm="none"))],
-        "prototype-head": [Example(spec=PrototypeHead()), Example(spec=PrototypeHead(norm="batch"))],
+        "prototype-head": [Example(spec=few), Example(spec=few.evolve(norm="batch"))],
     }
 
 

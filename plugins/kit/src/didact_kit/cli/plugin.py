@@ -70,7 +70,8 @@ def show_command(name: str, folders: tuple[Path, ...]) -> None:
 def new_command(name: str, kind: str, out: Path | None) -> None:
     """Write a distribution with one component, which can be installed, trained and checked without changes.
 
-    KIND is masker, feature-encoder, backbone, target-builder, objective, teacher, source, evaluation or observer.
+    KIND is masker, feature-encoder, backbone, target-builder, objective, teacher, source, evaluation, optimizer or
+    observer.
 
     \b
         didact plugin new stripes --kind masker
@@ -107,7 +108,8 @@ def add_command(name: str, kind: str, folder: Path) -> None:
     The component's full name is PLUGIN/NAME. No existing file is changed. Paste the printed lines where the command
     says; `didact plugin check` then confirms that they are correct.
 
-    KIND is masker, feature-encoder, backbone, target-builder, objective, teacher, source, evaluation or observer.
+    KIND is masker, feature-encoder, backbone, target-builder, objective, teacher, source, evaluation, optimizer or
+    observer.
 
     \b
         didact plugin add ear --kind target-builder --to didact-stripes
@@ -189,7 +191,7 @@ def _check(component: str, checks: list[Check], verbose: bool) -> Counter[str]:
                 word = click.style(verdict.outcome, fg="red", bold=True)
                 click.echo(f"  {word}  " + str(verdict.broken).replace("\n", "\n  "))
         elif verbose:
-            example = f", example {check.case.number + 1}" if check.case.count > 1 else ""
+            example = f", example {check.case.number + 1}" if check.case.number else ""
             says = f": {verdict.says}" if verdict.says else f": {check.rule.promise}"
             click.echo(f"  {verdict.outcome:<10}  {check.rule.name}{example}{says}")
         elif verdict.outcome == "not judged" and check.rule.name == "holder":  # only the part's fields were looked at
