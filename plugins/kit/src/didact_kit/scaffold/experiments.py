@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import attrs
 
+from didact_kit.scaffold.filling import WIDTH
+
 
 @attrs.frozen(kw_only=True)
 class Part:
@@ -109,12 +111,16 @@ def experiment(name: str, kind: str, package: str, cls: str) -> str:
         f'    name="{name}",',
         "    source=train,",
         *(f"    {field}={part.code}," for field, part in parts.items()),
-        "    training=Training(",
-        f"        steps=200, batch=BatchSize.samples(32), optimizer={optimizer.code}, num_workers=0",
-        "    ),",
+        *_training(f"steps=200, batch=BatchSize.samples(32), optimizer={optimizer.code}, num_workers=0"),
         f'    evaluations={{"classes": {evaluation.code}}},',
         *(f"    observers={observer.code}," for observer in observers),
         ")",
         "",
     ]
     return "\n".join(lines)
+
+
+def _training(fields: str) -> list[str]:
+    """Returns the lines of the training, as a formatter would write them."""
+    line = f"    training=Training({fields}),"
+    return [line] if len(line) <= WIDTH else ["    training=Training(", f"        {fields}", "    ),"]
