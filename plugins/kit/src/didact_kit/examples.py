@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import torch
@@ -28,9 +28,6 @@ from didact.training import BatchSize, Training
 from didact_kit.tiny import TinyBackbone, TinyEncoder, TinyMasker
 from didact_kit.tiny_method import TinyObjective, TinyTargets
 from didact_kit.tiny_sources import TinySource
-
-if TYPE_CHECKING:
-    from didact_kit.holders import Holding
 
 SEED = 0
 LONGEST = 160  # characters of an example in a message
@@ -79,6 +76,21 @@ class Example:
     good: Mapping[str, bytes] = attrs.field(factory=dict)
     bad: Mapping[str, bytes] = attrs.field(factory=dict)
     options: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Holding:
+    """Where a part is judged.
+
+    Attributes:
+        kind: the kind of the part that holds it; empty if none was found.
+        example: an example of that kind, in which it is held; None if none was found.
+        reason: why none was found.
+    """
+
+    kind: str = ""
+    example: Example | None = None
+    reason: str = ""
 
 
 class Case:

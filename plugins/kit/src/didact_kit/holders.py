@@ -13,7 +13,7 @@ from didact.errors import DidactError
 from didact.plugins import Plugin, Registry
 from didact.spec import Spec, field_types
 from didact_kit.contracts import components_of, kind_of
-from didact_kit.examples import FIELDS, Case, Example, holds
+from didact_kit.examples import FIELDS, Case, Example, Holding, holds
 
 HOLDING = ("objective", "target-builder", "backbone", "feature-encoder", "source", "masker", "teacher")
 HELD = ("part", "augmentation")  # kinds of components that have no rules of behaviour of their own
@@ -21,21 +21,6 @@ MOST_PARAMETERS = 1_000_000  # of a learner that is checked
 DEEPEST = 2  # a recipe is held by an augmentation, and that by a source
 
 ExamplesOf = Callable[[Plugin], Mapping[str, Sequence[Example]]]
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Holding:
-    """Where a part is judged.
-
-    Attributes:
-        kind: the kind of the part that holds it; empty if none was found.
-        example: an example of that kind, in which it is held; None if none was found.
-        reason: why none was found.
-    """
-
-    kind: str = ""
-    example: Example | None = None
-    reason: str = ""
 
 
 def find_holder(example: Example, among: Registry, examples_of: ExamplesOf) -> Holding:

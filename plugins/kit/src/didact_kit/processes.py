@@ -181,7 +181,7 @@ def built(case: Case) -> dict[str, Tensor]:
 
 
 def elsewhere(case: Case) -> dict[str, Tensor]:
-    """Returns what `built` gives in another process, in which ``hash`` of a string has another value."""
+    """Returns the tensors of `built`, of any shape, from a process in which ``hash`` of a string has another value."""
     return pair().builds(case)[0]
 
 
