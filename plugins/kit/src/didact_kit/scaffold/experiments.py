@@ -92,10 +92,6 @@ def experiment(name: str, kind: str, package: str, cls: str) -> str:
     for part in (source, evaluation, optimizer, *parts.values(), *observers):
         for module, names in part.imports.items():
             imports.setdefault(module, set()).update(names)
-    settings = f"steps=200, batch=BatchSize.samples(32), optimizer={optimizer.code}, num_workers=0"
-    training = [f"    training=Training({settings}),"]
-    if len(training[0]) > WIDTH:
-        training = ["    training=Training(", f"        {settings}", "    ),"]
     lines = [
         f'"""data2vec on generated series, with the {kind.replace("-", " ")} of didact-{name}.',
         "",
@@ -115,10 +111,16 @@ def experiment(name: str, kind: str, package: str, cls: str) -> str:
         f'    name="{name}",',
         "    source=train,",
         *(f"    {field}={part.code}," for field, part in parts.items()),
-        *training,
+        *_training(f"steps=200, batch=BatchSize.samples(32), optimizer={optimizer.code}, num_workers=0"),
         f'    evaluations={{"classes": {evaluation.code}}},',
         *(f"    observers={observer.code}," for observer in observers),
         ")",
         "",
     ]
     return "\n".join(lines)
+
+
+def _training(fields: str) -> list[str]:
+    """Returns the lines of the training, as a formatter would write them."""
+    line = f"    training=Training({fields}),"
+    return [line] if len(line) <= WIDTH else ["    training=Training(", f"        {fields}", "    ),"]
