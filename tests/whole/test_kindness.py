@@ -171,6 +171,12 @@ def test_a_plugin_that_the_file_imports_and_nobody_installed(complain, edit):
     assert "tiny.py:" in message
 
 
+def test_a_file_beside_it_that_the_file_imports(complain, edit, project):
+    (project / "helpers.py").write_text("WIDTH = 8\n")
+    edit("from didact_vision import", "from helpers import WIDTH\nfrom didact_vision import")
+    assert "an experiment imports no files beside it" in complain("run", "tiny.py", "--out", "r")
+
+
 class Distribution:
     def __init__(self, name: str) -> None:
         self.name, self.version = name, "1.0"

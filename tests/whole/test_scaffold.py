@@ -38,7 +38,7 @@ def written(site, tmp_path_factory) -> dict[str, Path]:
 
 
 def test_there_is_one_for_every_kind_that_an_experiment_names():
-    beside = {"augmentation", "part", "schedule", "run-finder"}  # parts of other parts
+    beside = {"augmentation", "part", "run-finder"}  # parts of other parts
     assert set(KINDS) == set(CONTRACTS) - beside
 
 

@@ -124,6 +124,8 @@ def _execute(path: Path) -> ModuleType:
         hint = "install its distribution, or correct the name; `didact plugins` lists what is installed"
         if (old := re.search(r"cannot import name '(\w+)'", str(error))) and old[1] in NAMES:
             hint = f"it is {NAMES[old[1]]} now"
+        elif any(path.parent.glob(f"{error.name}.py")):
+            hint = "an experiment imports no files beside it: move that code to a plugin (`didact plugin new`)"
         what = f"the experiment imports what is missing: {error}"
         raise DidactError(what, where=_line(error, path), hint=hint) from None
     return module

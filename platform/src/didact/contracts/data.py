@@ -108,7 +108,7 @@ class Samples(abc.ABC):
 
     Attributes:
         lengths: (N,) float64; every sample's length in the source's unit. May be memory-mapped.
-        labels: (N,) int64 or None; each sample's class. Training reads them only if the target builder asks for them.
+        labels: (N,) int64 or None; each sample's class, -1 for none. In training, `field` alone gives them.
         classes: the names of the classes.
         fingerprint: SHA-256 of the samples; equal samples have equal fingerprints.
     """
@@ -124,7 +124,7 @@ class Samples(abc.ABC):
         return {} if self.labels is None else {"label": Field(classes=self.classes)}
 
     def field(self, index: int, name: str) -> Tensor:
-        """Returns one of the `fields` of a sample (*axes): int64 ids or float32 numbers.
+        """Returns one of the `fields` of a sample (*axes): int64 ids, -1 for none, or float32 numbers.
 
         Called in training only for the fields that the target builder asks for (`TargetBuilder.fields`).
         """

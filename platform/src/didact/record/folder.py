@@ -170,7 +170,7 @@ class RunFolder:
     def assets(self) -> dict[str, Path]:
         """Returns the kept assets by name; raises a `RunError` if one differs from what was kept."""
         kept = self._read(f"{ASSETS}/{DIGESTS}") if (self.path / ASSETS / DIGESTS).exists() else {}
-        paths = {name: self.path / ASSETS / Path(name).name for name in kept}
+        paths = {name: self.path.absolute() / ASSETS / Path(name).name for name in kept}
         for name, path in paths.items():
             if not path.exists() or digest(path) != kept[name]:
                 raise RunError(f"{name} is not what the run kept", where=str(path), hint="restore a copy of the run")

@@ -26,7 +26,7 @@ def check_samples(case: Case) -> None:
     if samples.labels is not None:
         assert samples.labels.shape == (count,), f"there are {samples.labels.shape} labels for {count} samples"
         least, most = int(samples.labels.min()), int(samples.labels.max())
-        assert 0 <= least <= most < len(samples.classes), (
+        assert -1 <= least <= most < len(samples.classes), (
             f"labels range from {least} to {most}, and the classes are {samples.classes}"
         )
     again = source.open().fingerprint
@@ -97,7 +97,7 @@ def check_fields(case: Case) -> None:
             if field.classes and value.numel():
                 assert value.dtype == torch.int64, f"{where} has classes, and must be int64, got {value.dtype}"
                 least, most = int(value.min()), int(value.max())
-                assert 0 <= least <= most < len(field.classes), (
+                assert -1 <= least <= most < len(field.classes), (
                     f"{where} has ids from {least} to {most}, and there are {len(field.classes)} classes"
                 )
             assert torch.equal(value, again), f"{where} changes from one reading to the next"
@@ -107,7 +107,7 @@ def check_reading(case: Case) -> None:
     """Checks that `Source.read` of a file gives the sample's content, and that `Source.whole` keeps the signal."""
     samples, source = case.samples, case.spec
     if not case.example.files:
-        raise NotJudged("its examples name no files")
+        raise NotJudged("no example gives files=… to compare `read` with, or it reads no files")
     signal, whole = source.signal(), source.whole().signal()
     assert signal == whole, f"the signal is {signal}, and that of `whole` is {whole}"
     names = [samples.name(index) for index in range(len(samples.lengths))]
@@ -215,6 +215,8 @@ def _check_content(content: torch.Tensor, signal: Signal, what: str, *, smaller:
         for number, (size, axis) in enumerate(zip(got, signal.axes, strict=True))
     )
     assert fits, f"{what} is {got}, and the signal's axes are {signal.axes}"
+    named = len(signal.columns)
+    assert named in (0, got[-1]), f"{what} has {got[-1]} columns, and the signal names {named}: {signal.columns[:4]}…"
     if signal.vocabulary is not None:
         assert content.dtype == torch.int64, f"ids must be int64, got {content.dtype}"
         least, most = int(content.min()), int(content.max())

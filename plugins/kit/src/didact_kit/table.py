@@ -15,6 +15,7 @@ from didact_kit import (
     observers,
     optimizers,
     processes,
+    schedules,
     sources,
     specs,
     state,
@@ -33,10 +34,11 @@ SOURCE = ("source",)
 EVALUATION = ("evaluation",)
 OBSERVER = ("observer",)
 OPTIMIZER = ("optimizer",)
+SCHEDULE = ("schedule",)
 MEDIUM = ("medium",)
 COMMAND = ("command",)
 WEIGHTS = ENCODER + BACKBONE + TARGETS + TEACHER + OBJECTIVE
-SPECS = WEIGHTS + MASKER + SOURCE + EVALUATION + OBSERVER + OPTIMIZER + ("augmentation", "study", "schedule", "part")
+SPECS = WEIGHTS + MASKER + SOURCE + EVALUATION + OBSERVER + OPTIMIZER + SCHEDULE + ("augmentation", "study", "part")
 
 RULES: tuple[Rule, ...] = (
     # ── every spec ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -261,6 +263,13 @@ RULES: tuple[Rule, ...] = (
         promise="each parameter is in one group, with the keys that `build` was given, and `lr` scales its step",
         hint="give the groups to torch.optim.Optimizer, change only learning_rate_scale, and read lr in each step",
         look=optimizers.check_groups,
+    ),
+    Rule(
+        name="factors",
+        kinds=SCHEDULE,
+        promise="a factor is a number from 0 to 1 that follows from the step and the number of steps alone",
+        hint="divide by max(1, …), clamp what may leave the range, and keep no state between calls",
+        look=schedules.check_factors,
     ),
     Rule(
         name="reading",

@@ -70,8 +70,8 @@ def show_command(name: str, folders: tuple[Path, ...]) -> None:
 def new_command(name: str, kind: str, out: Path | None) -> None:
     """Write a distribution with one component, which can be installed, trained and checked without changes.
 
-    KIND is masker, feature-encoder, backbone, target-builder, objective, teacher, source, evaluation, optimizer or
-    observer.
+    KIND is masker, feature-encoder, backbone, target-builder, objective, teacher, source, evaluation, optimizer,
+    schedule or observer.
 
     \b
         didact plugin new stripes --kind masker
@@ -108,8 +108,8 @@ def add_command(name: str, kind: str, folder: Path) -> None:
     The component's full name is PLUGIN/NAME. No existing file is changed. Paste the printed lines where the command
     says; `didact plugin check` then confirms that they are correct.
 
-    KIND is masker, feature-encoder, backbone, target-builder, objective, teacher, source, evaluation, optimizer or
-    observer.
+    KIND is masker, feature-encoder, backbone, target-builder, objective, teacher, source, evaluation, optimizer,
+    schedule or observer.
 
     \b
         didact plugin add ear --kind target-builder --to didact-stripes

@@ -47,6 +47,7 @@ CODE = {  # the expression with the new component, for each kind
     "evaluation": "{cls}(train=train, test=test)",
     "observer": "({cls}(),)",
     "optimizer": "{cls}(learning_rate=2e-4)",
+    "schedule": "{cls}(warmup_steps=20)",
 }
 FIELDS = {
     "masker": "masker",
@@ -64,8 +65,8 @@ def usage(kind: str, cls: str) -> str:
     code = CODE[kind].format(cls=cls)
     if kind == "evaluation":
         return f'evaluations={{"classes": {code}}}'
-    if kind == "optimizer":
-        return f"training=Training(optimizer={code}, …)"
+    if kind in ("optimizer", "schedule"):
+        return f"training=Training({kind}={code}, …)"
     fields = {**FIELDS, "source": "source", "observer": "observers"}
     return f"{fields[kind]}={code}"
 
@@ -88,10 +89,12 @@ def experiment(name: str, kind: str, package: str, cls: str) -> str:
     parts = {**PARTS, **({FIELDS[kind]: own} if kind in FIELDS else {})}
     observers = [own] if kind == "observer" else []
     optimizer = own if kind == "optimizer" else OPTIMIZER
+    schedules = [own] if kind == "schedule" else []
     imports: dict[str, set[str]] = {"didact": {"BatchSize", "Experiment", "Training"}}
-    for part in (source, evaluation, optimizer, *parts.values(), *observers):
+    for part in (source, evaluation, optimizer, *schedules, *parts.values(), *observers):
         for module, names in part.imports.items():
             imports.setdefault(module, set()).update(names)
+    scheduled = "".join(f"schedule={part.code}, " for part in schedules)
     lines = [
         f'"""data2vec on generated series, with the {kind.replace("-", " ")} of didact-{name}.',
         "",
@@ -111,7 +114,7 @@ def experiment(name: str, kind: str, package: str, cls: str) -> str:
         f'    name="{name}",',
         "    source=train,",
         *(f"    {field}={part.code}," for field, part in parts.items()),
-        *_training(f"steps=200, batch=BatchSize.samples(32), optimizer={optimizer.code}, num_workers=0"),
+        *_training(f"steps=200, batch=BatchSize.samples(32), optimizer={optimizer.code}, {scheduled}num_workers=0"),
         f'    evaluations={{"classes": {evaluation.code}}},',
         *(f"    observers={observer.code}," for observer in observers),
         ")",

@@ -96,6 +96,12 @@ KINDS = {
         words="An optimizer",
         examples=("spec=$Class(learning_rate=0.01)", "spec=$Class(learning_rate=0.01, betas=(0.5, 0.9))"),
     ),
+    "schedule": Kind(
+        suffix="Schedule",
+        module="schedule",
+        words="A schedule",
+        examples=("spec=$Class()", "spec=$Class(warmup_steps=1)"),
+    ),
     "observer": Kind(
         suffix="Observer",
         module="observer",
