@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
 from didact_kit.scaffold.filling import WIDTH
@@ -94,7 +96,7 @@ def experiment(name: str, kind: str, package: str, cls: str) -> str:
     for part in (source, evaluation, optimizer, *schedules, *parts.values(), *observers):
         for module, names in part.imports.items():
             imports.setdefault(module, set()).update(names)
-    scheduled = "".join(f"schedule={part.code}, " for part in schedules)
+    rates = [f"optimizer={optimizer.code}", *(f"schedule={part.code}" for part in schedules)]
     lines = [
         f'"""data2vec on generated series, with the {kind.replace("-", " ")} of didact-{name}.',
         "",
@@ -114,7 +116,7 @@ def experiment(name: str, kind: str, package: str, cls: str) -> str:
         f'    name="{name}",',
         "    source=train,",
         *(f"    {field}={part.code}," for field, part in parts.items()),
-        *_training(f"steps=200, batch=BatchSize.samples(32), optimizer={optimizer.code}, {scheduled}num_workers=0"),
+        *_training(["steps=200", "batch=BatchSize.samples(32)", *rates, "num_workers=0"]),
         f'    evaluations={{"classes": {evaluation.code}}},',
         *(f"    observers={observer.code}," for observer in observers),
         ")",
@@ -123,7 +125,12 @@ def experiment(name: str, kind: str, package: str, cls: str) -> str:
     return "\n".join(lines)
 
 
-def _training(fields: str) -> list[str]:
+def _training(fields: Sequence[str]) -> list[str]:
     """Returns the lines of the training, as a formatter would write them."""
-    line = f"    training=Training({fields}),"
-    return [line] if len(line) <= WIDTH else ["    training=Training(", f"        {fields}", "    ),"]
+    together = ", ".join(fields)
+    if len(line := f"    training=Training({together}),") <= WIDTH:
+        return [line]
+    within = [f"        {together}"]
+    if len(within[0]) > WIDTH:
+        within = [f"        {field}," for field in fields]
+    return ["    training=Training(", *within, "    ),"]
