@@ -34,11 +34,14 @@ MOST_TESTERS = 4  # processes that test; each, with those that it starts, takes 
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Folders are tested by as many processes as there are cores; a file, or what ``-k`` chooses, by this one alone."""
+    """Folders are tested by one process more than there are cores; a file, or what ``-k`` chooses, by this one alone.
+
+    The long tests wait for processes of their own for a third of their time.
+    """
     if config.option.keyword or all(Path(name.partition("::")[0]).suffix == ".py" for name in config.args):
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_TESTERS) if cores > 1 else 0
+    return min(cores + 1, MOST_TESTERS) if cores > 1 else 0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
