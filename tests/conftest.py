@@ -142,6 +142,23 @@ def didact(begin) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture(scope="session")
+def didact_in(tmp_path_factory) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a ``didact`` command in a folder, to its end."""
+
+    def run(folder: Path, *words: object, seconds: float = 900) -> subprocess.CompletedProcess[str]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            started = Started(words, tmp_path_factory.mktemp("said"), threads=1)
+        try:
+            out, err = started.communicate(timeout=seconds)
+        finally:
+            started.process.close()
+        return subprocess.CompletedProcess(started.words, started.returncode, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def on_processes(tmp_path_factory) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a ``didact`` command in a folder on several processes that share the work, to its end.
 

