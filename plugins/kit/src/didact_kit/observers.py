@@ -29,7 +29,7 @@ def check_run(case: Case) -> None:
     curves = []
     for experiment in (case.experiment, attrs.evolve(case.experiment, observers=())):
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, _working_in(Path(folder)):
-            result = start(experiment, Path(folder) / "run", device="cpu", examined=False)
+            result = start(experiment, Path(folder) / "run", device="cpu")
             curves.append([decided_by_the_seed(metrics) for metrics in read_metrics(result.folder)])
         assert not result.warnings, "; ".join(result.warnings)
     assert curves[0] == curves[1], f"the run with it has the metrics {curves[0]}, the run without it {curves[1]}"
