@@ -85,11 +85,10 @@ def assert_attributes(found: Mapping[str, Any], expected: Mapping[str, Any], pro
     """Raises an `AssertionError` if two results of `attributes` differ."""
     for name, value in found.items():
         if not _alike(value, expected[name]):
-            one, other = (each if isinstance(each, (int, float)) else len(each) for each in (value, expected[name]))
-            what = f"holds other {type(value).__name__} values" if one == other else f"is {one} instead of {other}"
-            raise AssertionError(
-                f"{promise}: the attribute {name} {what if one == value else what.replace('is', 'has', 1)}"
-            )
+            number = isinstance(value, (int, float))
+            one, other = (each if number else len(each) for each in (value, expected[name]))
+            what = f"{'is' if number else 'has'} {one} instead of {other}" if one != other else "holds other values"
+            raise AssertionError(f"{promise}: the attribute {name} {what}")
 
 
 def _alike(one: Any, other: Any) -> bool:

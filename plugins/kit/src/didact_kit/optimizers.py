@@ -44,8 +44,8 @@ def check_groups(case: Case) -> None:
         group["lr"] = case.spec.learning_rate
     for _ in range(2):  # some optimizers do not move in their first step
         trainer.optimizer.step()
-    moved, held = _moved(trainer, before), {id(parameter) for parameter in groups[0]["params"]}
-    still = [name for name, parameter in own.items() if id(parameter) in held]
+    moved, first = _moved(trainer, before), {id(parameter) for parameter in groups[0]["params"]}
+    still = [name for name, parameter in own.items() if id(parameter) in first]
     strange = [name for name in moved if name in still]
     assert not strange, f"with lr=0 in its own group alone, a step changed {strange[0]}"
     idle = sorted(own.keys() - set(still) - set(moved))

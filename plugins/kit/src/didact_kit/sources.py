@@ -39,8 +39,8 @@ def check_samples(case: Case) -> None:
         )
     again = source.open().fingerprint
     assert samples.fingerprint == again, f"two calls of open give the fingerprints {samples.fingerprint} and {again}"
-    for other in map(_opened, variants(source)):
-        same = other is None or np.array_equal(other.lengths, samples.lengths)
+    for other in filter(None, map(_opened, variants(source))):
+        same = np.array_equal(other.lengths, samples.lengths)
         assert same or other.fingerprint != samples.fingerprint, "other samples have the same fingerprint"
     nameless = [index for index in range(min(MOST, count)) if not samples.name(index)]
     assert not nameless, f"samples {nameless} have no name"
@@ -115,7 +115,11 @@ def _counted() -> Iterator[list[str]]:
     made: list[str] = []
 
     def counting(name: str, make: Any) -> Any:
-        return lambda *args, **kwargs: (made.append(name), make(*args, **kwargs))[1]
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            made.append(name)
+            return make(*args, **kwargs)
+
+        return counted
 
     with contextlib.ExitStack() as patches:
         for place, name in ((torch, "Generator"), (np.random, "default_rng"), (random, "Random")):
@@ -212,9 +216,10 @@ def check_finish(case: Case) -> None:
             assert_close(done[row], alone, f"sample {row} of view {number}, finished beside others and alone")
 
 
-def _opened(source: Source) -> Samples | None:
+def _opened(source: Any) -> Samples | None:
     try:
-        return source.open()
+        opened: Samples = source.open()
+        return opened
     except Exception:  # foreign code, which need not be able to open another source
         return None
 
