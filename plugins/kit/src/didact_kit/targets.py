@@ -100,8 +100,8 @@ def check_modes(case: Case) -> None:
     own = learner.targets.evaluated_network(learner.network)
     if own is learner.network:
         raise NotJudged("it has no network of its own")
-    shared = set(learner.network.modules())
-    training = [name for name, child in own.named_modules() if child.training and child not in shared]
+    held = set(learner.targets.modules()) - set(learner.network.modules())  # the network may be put together anew
+    training = [name for name, child in own.named_modules() if child.training and child in held]
     assert not training, f"{training[-1] or 'its network'} is in training mode, as the learner is"
 
 
