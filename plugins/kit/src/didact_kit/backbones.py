@@ -44,8 +44,8 @@ def check_shapes(case: Case) -> None:
 @torch.no_grad()
 def check_repetition(case: Case) -> None:
     """Checks that passes over the same vectors give the same result in evaluation mode."""
-    module, tokens = _module(case), _tokens(case)
-    one, other = (module(tokens).output for _ in range(2))
+    module = _module(case)
+    one, other = (module(_tokens(case)).output for _ in range(2))
     assert torch.equal(one, other), "two passes over the same vectors give two results in evaluation mode"
 
 

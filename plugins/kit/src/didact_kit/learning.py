@@ -116,9 +116,11 @@ def _reference(case: Case) -> Reference:
     if "reference" not in case.memory:
         trainer = case.trainer()
         steps = tuple(case.step(number) for number in range(2 + PASSES))
+        before = _copy(trainer.learner)
         _evaluated(trainer.learner, steps[0].parts[0])
+        trainer.learner.load_state_dict(before)  # the rule `buffers` reports those that move in evaluation mode
         losses = [float(trainer.take_step(steps[0])["train/loss"])]
-        first = {name: value.clone() for name, value in persistent(trainer.learner).items()}
+        first = _copy(trainer.learner)
         folder = tempfile.TemporaryDirectory(prefix="didact-check-")
         writer = checkpoint.Writer(Path(folder.name), World())
         writer.begin(trainer.learner, trainer.optimizer, trainer.step, {})
@@ -128,7 +130,7 @@ def _reference(case: Case) -> Reference:
         case.memory["reference"] = Reference(
             steps=steps,
             losses=tuple(losses),
-            states=(first, persistent(trainer.learner)),
+            states=(first, _copy(trainer.learner)),
             attributes=attributes(trainer.learner, trainer.optimizer),
             evaluated=_evaluated(trainer.learner, steps[0].parts[0]),
             folder=folder,
@@ -344,6 +346,10 @@ class _Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _loss(learner: Learner, batch: Batch) -> Tensor:
     return _total(learner, batch).detach()
+
+
+def _copy(learner: Learner) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in persistent(learner).items()}
 
 
 def _evaluated(learner: Learner, batch: Batch) -> float:
