@@ -12,7 +12,7 @@ import torch
 from didact.contracts.network import BackboneModule
 from didact.errors import SpecError
 from didact.randomness import generator, seeded
-from didact.tensors import Feature, HiddenState, Tokens
+from didact.tensors import Feature, HiddenState, Layout, Tokens
 from didact_kit.closeness import assert_close, assert_finite
 from didact_kit.examples import SEED, Case
 from didact_kit.rules import NotJudged
@@ -32,11 +32,21 @@ def check_shapes(case: Case) -> None:
         expected, got = (rows, count, module.width), tuple(result.output.shape)
         assert got == expected, f"the output is {got}, and (R, V, D) is {expected}"
     assert_finite(result.output, "the output")
+    given = result.output.dtype
+    assert given == tokens.features.dtype, f"the output is {given} for vectors of {tokens.features.dtype}"
     assert result.hidden_states == (), "it gives hidden states that were not requested"
     promised = "None" if module.pooled_width is None else f"{module.pooled_width}"
     given = None if result.pooled is None else tuple(result.pooled.shape)
     fits = given == (None if module.pooled_width is None else (rows, module.pooled_width))
     assert fits, f"pooled is {given} for R = {rows}, and pooled_width is {promised}"
+
+
+@torch.no_grad()
+def check_repetition(case: Case) -> None:
+    """Checks that passes over the same vectors give the same result in evaluation mode."""
+    module = _module(case)
+    one, other = (module(_tokens(case)).output for _ in range(2))
+    assert torch.equal(one, other), "two passes over the same vectors give two results in evaluation mode"
 
 
 @torch.no_grad()
@@ -63,6 +73,48 @@ def check_features(case: Case) -> None:
         (top,) = module(tokens, upwards[-1:]).hidden_states
         assert_close(top, every.hidden_states[-1], f"{feature} of the last block, requested alone and with the others")
 
+        _check_numbers(module, tokens, feature)
+
+
+def _check_numbers(module: BackboneModule, tokens: Tokens, feature: Feature) -> None:
+    """Checks that a block's weights change its own hidden state, and none of the blocks below."""
+    depth = len(module.blocks)
+    states = HiddenState.last(feature, depth, depth)
+    before = [state.clone() for state in module(tokens, states).hidden_states]
+    for number, block in enumerate(module.blocks):
+        others = {id(weight) for other in module.blocks if other is not block for weight in other.parameters()}
+        weights = list(block.parameters())
+        if not weights or any(id(weight) in others for weight in weights):
+            continue  # blocks that share weights cannot be told apart by them
+        kept = [weight.clone() for weight in weights]
+        for weight in weights:
+            weight.add_(torch.randn(weight.shape, generator=generator(SEED, "weight")))
+        after = module(tokens, states).hidden_states
+        for weight, value in zip(weights, kept, strict=True):
+            weight.copy_(value)
+        for below in range(number):
+            same = torch.equal(after[below], before[below])
+            assert same, f"{feature} of block {below} changes with the weights of block {number}, which is above it"
+        own = feature == "attention" or not torch.equal(after[number], before[number])
+        assert own, f"{feature} of block {number} does not change with the block's weights"
+
+
+@torch.no_grad()
+def check_blocks(case: Case) -> None:
+    """Checks that ``forward`` calls each block as a module, from lower to upper."""
+    module, tokens, called = _module(case), _tokens(case), list[int]()
+    hooks = [
+        block.register_forward_hook(lambda *_, number=number: called.append(number))
+        for number, block in enumerate(module.blocks)
+    ]
+    module(tokens)
+    for hook in hooks:
+        hook.remove()
+    missing = [number for number in range(len(hooks)) if number not in called]
+    assert not missing, f"forward does not call block {missing[0]} of {len(hooks)} as a module"
+    first = sorted(set(called), key=called.index)
+    assert first == sorted(first), f"forward calls its blocks in the order {first}"
+
 
 @torch.no_grad()
 def check_declaration(case: Case) -> None:
@@ -86,10 +138,11 @@ def check_declaration(case: Case) -> None:
     _check_dropping_is_supported(case, module, tokens)
     if case.spec.supports_accumulation and not case.draws:
         module.train()
-        whole = module(tokens).output
-        alone = module(attrs.evolve(tokens, features=tokens.features[:2])).output
+        whole, alone = module(tokens), module(attrs.evolve(tokens, features=tokens.features[:2]))
         what = "supports_accumulation is True, and in training, a row beside one other row and beside two"
-        assert_close(alone, whole[:2], what)
+        assert_close(alone.output, whole.output[:2], what)
+        if alone.pooled is not None and whole.pooled is not None:
+            assert_close(alone.pooled, whole.pooled[:2], f"{what}, pooled")
 
 
 def _check_padding_is_supported(case: Case, module: BackboneModule, tokens: Tokens) -> None:
@@ -97,7 +150,7 @@ def _check_padding_is_supported(case: Case, module: BackboneModule, tokens: Toke
     if not case.spec.supports_padding:
         right = False
         with contextlib.suppress(Exception):  # foreign code, which need not be able to do this
-            _check_padded_rows(module, tokens, padded)
+            _check_padded_rows(module, tokens, padded, varies=case.network().layout is None)
             right = True
         assert not right, "supports_padding is False, and padding changes no result: return True"
         return
@@ -117,6 +170,10 @@ def _check_dropping_is_supported(case: Case, module: BackboneModule, tokens: Tok
     last = positions - 1
     if not case.spec.supports_padding or last == 0:
         return
+    try:
+        _check_padded_rows(module, tokens, _padded(tokens), varies=case.network().layout is None)
+    except AssertionError:
+        return  # the rule `padding` reports it
     padding = torch.ones(tokens.features.shape[:2], dtype=torch.bool)
     padding[:, -1] = False  # prefix tokens are padding, too, because they would be neighbours
     noisy = torch.where(padding[..., None], 100.0, tokens.features)
@@ -156,10 +213,10 @@ def check_padding(case: Case) -> None:
         raise NotJudged(f"it takes no padding: {refusal.what}") from refusal
     if not case.spec.supports_padding:
         raise NotJudged("its supports_padding is False")
-    _check_padded_rows(module, tokens, padded)
+    _check_padded_rows(module, tokens, padded, varies=case.network().layout is None)
 
 
-def _check_padded_rows(module: BackboneModule, tokens: Tokens, padded: Tokens) -> None:
+def _check_padded_rows(module: BackboneModule, tokens: Tokens, padded: Tokens, *, varies: bool) -> None:
     rows, count, _ = tokens.features.shape
     held, padding = _held(tokens), padded.padding
     assert padding is not None
@@ -176,6 +233,10 @@ def _check_padded_rows(module: BackboneModule, tokens: Tokens, padded: Tokens) -
             assert_close(noised[row, own], state[row, own], "hidden states before and after noise at padding")
     if result.pooled is not None:
         assert_close(again.pooled, result.pooled, "the pooled output before and after noise at padding")
+    if own_vectors and varies:
+        for row in range(rows):
+            alone = module(_shortened(tokens, row, held[row])).output
+            assert_close(result.output[row, : held[row]], alone[0], "a row with padding and the same row without it")
     whole = module(tokens)
     assert_close(result.output[0], whole.output[0], "a row without padding, beside padded rows and beside others")
     one = module(attrs.evolve(tokens, features=tokens.features[:1]))
@@ -243,6 +304,12 @@ def check_widths(case: Case) -> None:
         raise AssertionError(f"the width {encoder.width + 1} fails without a SpecError: {what}") from error
     else:
         raise NotJudged("it accepts any width")
+
+
+def _shortened(tokens: Tokens, row: int, held: int) -> Tokens:
+    """The first vectors of one row, as a sequence of its own."""
+    layout = Layout((held - tokens.num_prefix_tokens,))
+    return attrs.evolve(tokens, features=tokens.features[row : row + 1, :held], layout=layout)
 
 
 def _padded(tokens: Tokens) -> Tokens:

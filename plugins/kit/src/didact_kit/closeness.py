@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import pickle
 import random
+from collections import deque
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,11 +40,11 @@ def assert_finite(values: Tensor, promise: str) -> None:
 
 
 @contextlib.contextmanager
-def untouched_randomness(promise: str) -> Iterator[None]:
-    """Asserts that the block does not draw from the global generators of torch, numpy and Python."""
+def untouched_randomness(promise: str, *, but_torch: bool = False) -> Iterator[None]:
+    """Asserts that the block does not draw from the global generators of torch (unless allowed), numpy and Python."""
     of_torch, of_numpy, of_python = torch.get_rng_state(), pickle.dumps(np.random.get_state()), random.getstate()
     yield
-    assert torch.equal(of_torch, torch.get_rng_state()), f"{promise}: torch's global generator was used"
+    assert but_torch or torch.equal(of_torch, torch.get_rng_state()), f"{promise}: torch's global generator was used"
     assert of_numpy == pickle.dumps(np.random.get_state()), f"{promise}: numpy's global generator was used"
     assert of_python == random.getstate(), f"{promise}: Python's global generator was used"
 
@@ -66,3 +68,33 @@ def assert_states(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], p
     """Raises an `AssertionError` if two states, ``name → tensor`` of any shape, differ."""
     for name, value in state.items():
         assert torch.equal(value, expected[name]), f"{promise}: {name} changed"
+
+
+def attributes(*holders: Any) -> dict[str, Any]:
+    """Returns the numbers, lists and queues in the attributes of objects, of modules at any depth, by name."""
+    found: dict[str, Any] = {}
+    for holder in holders:
+        parts = holder.named_modules() if isinstance(holder, nn.Module) else [("", holder)]
+        for place, each in parts:
+            own = {name: value for name, value in vars(each).items() if isinstance(value, (int, float, list, deque))}
+            found |= {f"{type(each).__name__} {place}.{name}".replace(" .", "."): own[name] for name in own}
+    return found
+
+
+def assert_attributes(found: Mapping[str, Any], expected: Mapping[str, Any], promise: str) -> None:
+    """Raises an `AssertionError` if two results of `attributes` differ."""
+    for name, value in found.items():
+        if not _alike(value, expected[name]):
+            number = isinstance(value, (int, float))
+            one, other = (each if number else len(each) for each in (value, expected[name]))
+            what = f"{'is' if number else 'has'} {one} instead of {other}" if one != other else "holds other values"
+            raise AssertionError(f"{promise}: the attribute {name} {what}")
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, (list, tuple, deque)) and isinstance(other, (list, tuple, deque)):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    numbers = isinstance(one, (int, float)) and isinstance(other, (int, float))
+    return not numbers or one == other or (one != one and other != other)

@@ -34,7 +34,17 @@ def check_layout(case: Case) -> None:
         held = placed.features.shape[1] - placed.num_prefix_tokens
         assert held == layout.positions, f"place without a mask keeps {held} of {layout.positions} positions"
         assert placed.layout == layout, f"place gives the layout {placed.layout}, and the tokens have {layout}"
+        for name, values in (("embed", tokens.features), ("place", placed.features)):
+            assert values.dtype == torch.float32, f"{name} gives {values.dtype}, and must give float32"
         assert_finite(placed.features, "the placed features")
+
+
+@torch.no_grad()
+def check_repetition(case: Case) -> None:
+    """Checks that the same samples get the same vectors in evaluation mode."""
+    module = _module(case)
+    one, other = (module.place(module.embed(collate(case.contents(), case.spec)), None).features for _ in range(2))
+    assert torch.equal(one, other), "the same samples get two results in evaluation mode"
 
 
 @torch.no_grad()
@@ -133,6 +143,21 @@ def check_rows(case: Case) -> None:
             _check_rows(placed, mask, contexts, tokens.features.shape[1])
             half = placed.features.shape[0] // 2
             assert_close(placed.features[:half], placed.features[half:], "the C rows of each of two equal samples")
+    for kind, mask, tokens in _masked(case, module, masks=1):
+        if kind == "drop":
+            _check_codes(module, tokens, mask)
+
+
+def _check_codes(module: FeatureEncoderModule, tokens: Tokens, mask: BatchMask) -> None:
+    """Checks that dropping changes no position that stays, if *place* does not mix positions."""
+    assert mask.visible is not None
+    whole, hidden = module.place(tokens, None), mask.predicted.any(1)[..., None]  # (B, T, 1)
+    changed = module.place(attrs.evolve(tokens, features=tokens.features + 3.0 * hidden), None)
+    kept = mask.visible[..., None].expand(-1, -1, tokens.features.shape[-1])  # (R, V, D)
+    one, other = (each.features[:, each.num_prefix_tokens :].gather(1, kept) for each in (whole, changed))
+    if torch.equal(one, other):  # otherwise, what was dropped is missing in the mixture
+        placed = module.place(tokens, mask)
+        assert_close(placed.features[:, placed.num_prefix_tokens :], one, "a position, with others dropped and without")
 
 
 @torch.no_grad()
@@ -140,6 +165,8 @@ def check_declaration(case: Case) -> None:
     """Checks that *place* does the corruptions that `FeatureEncoder.corruptions` declares, and no others."""
     module, content = _module(case), _longest(case)
     tokens = module.embed(collate([content] * 2, case.spec))
+    noise = torch.randn(tokens.features.shape, generator=generator(SEED, "tokens"))  # of an encoder that centres, too
+    tokens = attrs.evolve(tokens, features=noise)
     positions = tokens.layout.positions
     if positions < 2:
         raise NotJudged("the example's samples have one position")

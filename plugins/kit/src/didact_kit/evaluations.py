@@ -11,6 +11,7 @@ from didact.building import build_network
 from didact.experiment import Report, RunState
 from didact_kit.closeness import assert_states, persistent, untouched_randomness
 from didact_kit.examples import Case
+from didact_kit.watching import Held
 
 STARTS = {"png": b"\x89PNG\r\n\x1a\n", "wav": b"RIFF"}  # the first bytes of a file, by format
 
@@ -32,10 +33,17 @@ def check_report(case: Case) -> None:
 def check_untouched(case: Case) -> None:
     """Checks that an evaluation changes neither the networks nor the global random state."""
     state = _state(case)
+    state.learner.eval()
     before = {name: value.clone() for name, value in persistent(state.learner).items()}
+    held = Held(state.learner, "the learner")
     with untouched_randomness("evaluate"):
         case.spec.evaluate(state)
+    assert torch.is_grad_enabled(), "evaluate left gradients switched off"
     assert_states(persistent(state.learner), before, "evaluate changed the networks")
+    changed = next(held.changes(), None)
+    assert changed is None, f"after evaluate, {changed}"
+    taught = [name for name, parameter in state.learner.named_parameters() if parameter.grad is not None]
+    assert not taught, f"evaluate left a gradient on {taught[0]}"
 
 
 def check_determinism(case: Case) -> None:

@@ -21,7 +21,15 @@ from didact.machine.distributed import World
 from didact.randomness import seed_step
 from didact.record import checkpoint
 from didact.tensors import Batch, move
-from didact_kit.closeness import assert_close, assert_states, persistent, untouched_randomness
+from didact_kit.closeness import (
+    assert_attributes,
+    assert_close,
+    assert_finite,
+    assert_states,
+    attributes,
+    persistent,
+    untouched_randomness,
+)
 from didact_kit.examples import SEED, Case
 from didact_kit.objectives import check_split
 from didact_kit.processes import BEFORE, built, elsewhere, gradients, importable, pair
@@ -29,6 +37,7 @@ from didact_kit.rules import NotJudged, place_of
 from didact_kit.simulation import GPU, HostRead, SimulatedGPU
 
 BEFORE_SKIP = 2  # steps before one that is skipped
+LATE = 1_000_000  # a step that is later than any warm-up
 PASSES = 6  # a counter of a period up to this shows within so many passes
 
 
@@ -44,7 +53,8 @@ def check_determinism(case: Case) -> None:
     losses = []
     for one in (learner, again):
         torch.manual_seed(SEED)
-        losses.append(_loss(one.train(), batch))
+        with untouched_randomness("in training mode", but_torch=True):
+            losses.append(_loss(one.train(), batch))
     assert_close(losses[0], losses[1], "the losses of two steps under one seed", tolerance=0.0)
     learner.eval()
     drawn = untouched_randomness("in evaluation mode") if case.kind != "objective" else contextlib.nullcontext()
@@ -88,12 +98,16 @@ class Reference:
         steps: the batches of the steps.
         losses: the loss of each step.
         states: what a checkpoint holds after the first and after the last step.
+        attributes: the numbers, lists and queues in attributes after the last step.
+        evaluated: the loss in evaluation mode after the last step; it was computed before the first one, too.
         folder: the folder of the checkpoint after the first step.
     """
 
     steps: tuple[StepBatch, ...]
     losses: tuple[float, ...]
     states: tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
+    attributes: Mapping[str, Any]
+    evaluated: float
     folder: tempfile.TemporaryDirectory[str]
 
 
@@ -102,16 +116,25 @@ def _reference(case: Case) -> Reference:
     if "reference" not in case.memory:
         trainer = case.trainer()
         steps = tuple(case.step(number) for number in range(2 + PASSES))
+        before = _copy(trainer.learner)
+        _evaluated(trainer.learner, steps[0].parts[0])
+        trainer.learner.load_state_dict(before)  # the rule `buffers` reports those that move in evaluation mode
         losses = [float(trainer.take_step(steps[0])["train/loss"])]
-        first = {name: value.clone() for name, value in persistent(trainer.learner).items()}
+        first = _copy(trainer.learner)
         folder = tempfile.TemporaryDirectory(prefix="didact-check-")
         writer = checkpoint.Writer(Path(folder.name), World())
         writer.begin(trainer.learner, trainer.optimizer, trainer.step, {})
         writer.finish()
         writer.close()
         losses += [float(trainer.take_step(step)["train/loss"]) for step in steps[1:]]
-        states = first, persistent(trainer.learner)
-        case.memory["reference"] = Reference(steps=steps, losses=tuple(losses), states=states, folder=folder)
+        case.memory["reference"] = Reference(
+            steps=steps,
+            losses=tuple(losses),
+            states=(first, _copy(trainer.learner)),
+            attributes=attributes(trainer.learner, trainer.optimizer),
+            evaluated=_evaluated(trainer.learner, steps[0].parts[0]),
+            folder=folder,
+        )
     found: Reference = case.memory["reference"]
     return found
 
@@ -130,7 +153,24 @@ def check_checkpoint(case: Case) -> None:
     for step, loss in zip(reference.steps[1:], reference.losses[1:], strict=True):
         other = float(second.take_step(step)["train/loss"])
         assert other == loss, f"step {step.step} after the checkpoint has the loss {other:.9g} instead of {loss:.9g}"
-    assert_states(persistent(second.learner), reference.states[1], f"{second.step - 1} steps after the checkpoint")
+    what = f"{second.step - 1} steps after the checkpoint"
+    assert_states(persistent(second.learner), reference.states[1], what)
+    assert_attributes(attributes(second.learner, second.optimizer), reference.attributes, what)
+    other = _evaluated(second.learner, reference.steps[0].parts[0])
+    assert other == reference.evaluated, (
+        f"the loss in evaluation mode is {other:.9g} instead of {reference.evaluated:.9g}, which is that of a learner "
+        f"that was evaluated before its first step, too"
+    )
+    late = case.learner(SEED + 1)
+    second.learner.after_step(LATE, 2 * LATE)
+    late.load_state_dict(second.learner.state_dict())
+    losses = []
+    for learner in (late, second.learner):
+        seed_step(SEED, LATE)
+        losses.append(float(_loss(learner.train(), reference.steps[-1].parts[0])))
+    assert losses[0] == losses[1], (
+        f"after step {LATE:,}, the loss is {losses[1]:.9g}, and {losses[0]:.9g} of a learner that loads its checkpoint"
+    )
 
 
 def check_skipped(case: Case) -> None:
@@ -155,6 +195,7 @@ def check_skipped(case: Case) -> None:
             f"{number} steps after a skipped step, the loss is {after:.9g}, and {without:.9g} without the skipped step"
         )
     assert_states(persistent(trainer.learner), reference.states[1], "with a skipped step, and without it")
+    assert_attributes(attributes(trainer.learner), reference.attributes, "with a skipped step")
 
 
 def check_compilation(case: Case) -> None:
@@ -234,6 +275,21 @@ def _simulated(case: Case) -> str | Exception:
     return simulated
 
 
+def check_precision(case: Case) -> None:
+    """Checks that a step in bfloat16, under autocast, does not fail, and that its terms are finite."""
+    learner, batch = case.learner().train(), case.batch()
+    counts = learner.objective.num_targets(batch)
+    learner(batch, counts)  # errors that are not of this precision are raised here
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            total, loss = learner(batch, counts)
+        total.backward()
+    except (RuntimeError, TypeError) as error:
+        raise AssertionError(f"{str(error).splitlines()[0]} ({place_of(error)})") from error
+    for name, term in loss.terms.items():
+        assert_finite(term, f"the term {name} in bfloat16")
+
+
 def check_cost(case: Case) -> None:
     """Checks that a doubled batch costs at most twice as much. The cost counts numbers read and written, not time."""
     if case.kind == "objective" and not case.spec.supports_accumulation:
@@ -241,6 +297,8 @@ def check_cost(case: Case) -> None:
     learner = case.learner().eval()
     sizes = (4, 8, 16)
     costs = []
+    with torch.no_grad():  # what the first pass makes, such as a table of position codes, costs once
+        _total(learner, case.batch())
     for size in sizes:
         batch = case.batch([index % 4 for index in range(size)])  # the same four samples, so the same padding and masks
         with torch.no_grad(), _Work() as work:
@@ -288,6 +346,16 @@ class _Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _loss(learner: Learner, batch: Batch) -> Tensor:
     return _total(learner, batch).detach()
+
+
+def _copy(learner: Learner) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in persistent(learner).items()}
+
+
+def _evaluated(learner: Learner, batch: Batch) -> float:
+    seed_step(SEED, 0)
+    with torch.no_grad():
+        return float(_loss(learner.eval(), batch))
 
 
 def _total(learner: Learner, batch: Batch) -> Tensor:

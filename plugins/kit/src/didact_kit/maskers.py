@@ -57,7 +57,10 @@ def check_prediction(case: Case) -> None:
 
 def check_determinism(case: Case) -> None:
     """Checks that masks depend only on the generator."""
+    before = _numbers(case.spec)
     for layout, masks in _drawn(case):
+        moved = [name for name, value in _numbers(case.spec).items() if value != before.get(name)]
+        assert not moved, f"drawing masks over {layout.shape} changes {moved[0]} of its class"
         for seed, mask in enumerate(masks):
             for _ in range(DRAWS if seed == 0 else 1):  # a counter of a small period shows within so many draws
                 with untouched_randomness(f"sample over {layout.shape}"):
@@ -128,6 +131,11 @@ def _drawn(case: Case) -> Iterator[tuple[Layout, list[Mask]]]:
 
 def _draw(masker: Masker, layout: Layout, seed: int) -> Mask:
     return masker.sample(layout, generator=torch.Generator().manual_seed(seed))
+
+
+def _numbers(masker: Masker) -> dict[str, float]:
+    """The numbers in the attributes of a masker's class."""
+    return {name: value for name, value in vars(type(masker)).items() if isinstance(value, (int, float))}
 
 
 def _same(one: Mask, other: Mask) -> bool:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
+
 import attrs
 import torch
 from torch import Tensor
 
-from didact.errors import SpecError
+from didact.errors import DidactError, SpecError
 from didact.learner import Learner, add_counts
 from didact.tensors import Batch
 from didact_kit.closeness import TOLERANCE, assert_close, assert_finite
-from didact_kit.examples import Case
+from didact_kit.examples import Case, Example
 from didact_kit.rules import NotJudged, place_of
+from didact_kit.tiny import SplitMasker, TinyEncoder
 
 SAMPLES = 4
 
@@ -57,6 +61,32 @@ def check_split(case: Case) -> None:
     """Checks that the losses and gradients of a batch's parts add up to those of the whole batch."""
     if whole_batch := case.experiment.needs_whole_batch():
         raise NotJudged(f"{whole_batch} computes a function of the whole batch")
+    if case.kind == "objective":
+        try:
+            check_padding(case)
+        except AssertionError as error:
+            raise NotJudged("padding changes the loss, which the rule 'padding' reports") from error
+        except NotJudged:
+            pass
+    try:
+        _require_sum(case)
+    except AssertionError as error:
+        if case.kind == "objective" and _adds_up_without_class_token(case):
+            raise NotJudged("parts add up without a class token, which the rule 'indices' reports") from error
+        raise
+
+
+def _adds_up_without_class_token(case: Case) -> bool:
+    encoder = case.example.encoder
+    if not getattr(encoder, "class_token", False):
+        return False
+    with contextlib.suppress(DidactError, AssertionError, NotJudged):
+        _require_sum(Case(attrs.evolve(case.example, encoder=encoder.evolve(class_token=False)), case.kind))
+        return True
+    return False
+
+
+def _require_sum(case: Case) -> None:
     learner, whole = case.learner().train(not case.draws), case.batch(range(SAMPLES))
     counts = learner.objective.num_targets(whole)
     total = _loss(learner, whole, counts)
@@ -73,7 +103,11 @@ def check_split(case: Case) -> None:
     learner.zero_grad()
     losses = []
     for part in parts:
-        loss = _loss(learner, part, num_targets)
+        try:
+            loss = _loss(learner, part, num_targets)
+        except Exception as error:  # foreign code, such as a norm over samples
+            size, what = len(part.ids), f"{type(error).__name__}: {error} ({place_of(error)})"
+            raise AssertionError(f"a part of {size} of {SAMPLES} samples fails: {what}") from error
         loss.backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
     assert_close(torch.stack(losses).sum(), total.detach(), "the summed losses of the parts and that of the whole")
@@ -81,6 +115,89 @@ def check_split(case: Case) -> None:
         of_whole = gradients[name]
         tolerance = TOLERANCE * max(1.0, float(of_whole.abs().max()) if of_whole.numel() else 1.0)
         assert_close(gradient, of_whole, f"the gradient of {name}, of the parts and of the whole batch", tolerance)
+
+
+@torch.no_grad()
+def check_padding(case: Case) -> None:
+    """Checks that samples beside longer ones have the loss that each has alone, if those of one size have it, too."""
+    if whole_batch := case.experiment.needs_whole_batch():
+        raise NotJudged(f"{whole_batch} computes a function of the whole batch")
+    learner = case.learner().eval()
+    ids = range(len(case.samples.lengths))
+    whole = case.batch(range(3))
+    if whole.views[0].padding is None:
+        raise NotJudged("the example's samples are of one size")
+    size = case.samples.content(0).shape
+    equal = [index for index in ids if case.samples.content(index).shape == size][:2]
+    if not _adds_up(learner, case.batch(equal), [case.batch([index]) for index in equal]):
+        raise NotJudged("samples of one size do not add up either, which the rule 'split' reports")
+    right = _adds_up(learner, whole, [case.batch([index]) for index in range(3)])
+    assert right, "the loss of samples beside longer ones is another than that of each alone"
+
+
+def _adds_up(learner: Learner, whole: Batch, parts: Sequence[Batch]) -> bool:
+    counts = learner.objective.num_targets(whole)
+    total = torch.stack([_loss(learner, part, counts) for part in parts]).sum()
+    return torch.allclose(total, _loss(learner, whole, counts), atol=TOLERANCE, rtol=TOLERANCE)
+
+
+@torch.no_grad()
+def check_scalars(case: Case) -> None:
+    """Checks that no scalar doubles if each sample is in the batch twice: scalars are means, not sums."""
+    if case.experiment.needs_whole_batch():
+        raise NotJudged("it computes a function of the whole batch")
+    learner = case.learner().eval()
+    found = []
+    for ids in ([*range(SAMPLES)], [*range(SAMPLES)] * 2):
+        batch = case.batch(ids)
+        found.append(learner(batch, learner.objective.num_targets(batch))[1].scalars)
+    if not found[0]:
+        raise NotJudged("it has no scalars")
+    for name, value in found[0].items():
+        one, twice = float(value), float(found[1][name])
+        doubled = one != 0 and abs(twice - 2 * one) <= 1e-3 * abs(one)
+        assert not doubled, f"the scalar {name} is {one:.6g}, and {twice:.6g} where each sample is in the batch twice"
+
+
+def check_indices(case: Case) -> None:
+    """Checks that parts of a batch add up where two masks share a context, and where a class token comes first."""
+    try:
+        check_split(case)
+    except AssertionError as error:
+        raise NotJudged("parts do not add up in its example either, which the rule 'split' reports") from error
+    except NotJudged:
+        if _adds_up_without_class_token(case):
+            raise AssertionError(
+                "the losses of a batch's parts add up without a class token, and not with it"
+            ) from None
+        raise
+    for words, example in _others(case.example):
+        other = Case(example, case.kind)
+        try:
+            _require_sum(other)
+            if example.masker is not case.example.masker:
+                _require_counts(case, other)
+        except DidactError:
+            continue  # it refuses such masks or sequences
+        except AssertionError as error:
+            raise AssertionError(f"{words}: {error}") from error.__cause__
+        except Exception as error:  # foreign code
+            raise AssertionError(f"{words}, it fails: {type(error).__name__}: {error} ({place_of(error)})") from error
+
+
+def _others(example: Example) -> Iterator[tuple[str, Example]]:
+    """Yields the example with two masks for each context, and with a class token, where it has a tiny encoder."""
+    if example.masker is not None:
+        yield "with two masks for each context", attrs.evolve(example, masker=SplitMasker(masker=example.masker))
+    if isinstance(example.encoder, TinyEncoder) and not example.encoder.class_token:
+        yield "with a class token before the positions", attrs.evolve(example, encoder=TinyEncoder(class_token=True))
+
+
+def _require_counts(case: Case, other: Case) -> None:
+    """Checks that ``num_targets`` does not count fewer where the same positions are predicted by two masks."""
+    one, two = (each.learner().objective.num_targets(each.batch(range(SAMPLES))) for each in (case, other))
+    fewer = [name for name, count in one.items() if two[name] < count]
+    assert not fewer, f"num_targets gives {two} for the positions for which it gives {one} with one mask"
 
 
 def check_declaration(case: Case) -> None:

@@ -38,6 +38,18 @@ def check_groups(case: Case) -> None:
     trainer.optimizer.step()
     moved = _moved(trainer, before)
     assert not moved, f"with lr=0 in every group, a step changed {moved[0]}"
+    if len(groups) < 2 or not case.spec.learning_rate:
+        return
+    for group in groups[1:]:
+        group["lr"] = case.spec.learning_rate
+    for _ in range(2):  # some optimizers do not move in their first step
+        trainer.optimizer.step()
+    moved, first = _moved(trainer, before), {id(parameter) for parameter in groups[0]["params"]}
+    still = [name for name, parameter in own.items() if id(parameter) in first]
+    strange = [name for name in moved if name in still]
+    assert not strange, f"with lr=0 in its own group alone, a step changed {strange[0]}"
+    idle = sorted(own.keys() - set(still) - set(moved))
+    assert not idle, f"with lr=0 in another group alone, two steps did not change {idle[0]}"
 
 
 def check_steps(case: Case) -> None:

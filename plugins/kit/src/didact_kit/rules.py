@@ -142,7 +142,7 @@ class Check:
             says = f"it is judged when the rule {self.case.spoilt!r} is kept"
             return Verdict(check=self, outcome="not judged", says=says, met=True)
         try:
-            with _one_thread():
+            with _settings():
                 self.rule.look(self.case)
         except NotJudged as reason:
             return Verdict(check=self, outcome="not judged", says=str(reason))
@@ -211,14 +211,19 @@ def place_of(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Computes with one thread: examples are tiny, and on a busy machine several threads wait for each other."""
-    before = torch.get_num_threads()
+def _settings() -> Iterator[None]:
+    """Computes with one thread: examples are tiny, and on a busy machine several threads wait for each other.
+
+    Settings of the process that a part changes are put back, so that other checks do not meet them.
+    """
+    threads, gradients, dtype = torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype()
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(gradients)
+        torch.set_default_dtype(dtype)
 
 
 def _identity(error: BaseException) -> tuple[str, str]:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
 import numpy as np
 import torch
 
@@ -10,8 +16,10 @@ from didact.tensors import Batch, Signal, View
 from didact_kit.closeness import assert_close, untouched_randomness
 from didact_kit.examples import Case
 from didact_kit.rules import NotJudged
+from didact_kit.specs import variants
 
 MOST = 4  # largest number of samples to read
+DRAWS = 8  # generators that the views of a sample are drawn from
 READINGS = 6  # a counter of a period up to this shows within so many readings
 
 
@@ -31,6 +39,9 @@ def check_samples(case: Case) -> None:
         )
     again = source.open().fingerprint
     assert samples.fingerprint == again, f"two calls of open give the fingerprints {samples.fingerprint} and {again}"
+    for other in filter(None, map(_opened, variants(source))):
+        same = len(other.lengths) == count or other.fingerprint != samples.fingerprint
+        assert same, f"{len(other.lengths)} samples have the fingerprint of these {count}"
     nameless = [index for index in range(min(MOST, count)) if not samples.name(index)]
     assert not nameless, f"samples {nameless} have no name"
 
@@ -38,6 +49,7 @@ def check_samples(case: Case) -> None:
 def check_shapes(case: Case) -> None:
     """Checks that views and contents have the signal's shape and type."""
     samples, signals, first = case.samples, case.spec.signals(), list[tuple[int, ...]]()
+    count = 0
     for index in range(min(MOST, len(samples.lengths))):
         views = _draw(case.spec, samples, index, 0)
         assert views, f"sample {index} has no view"
@@ -46,6 +58,8 @@ def check_shapes(case: Case) -> None:
             _check_content(view, signals[number if len(signals) > 1 else 0], "a view", smaller=True)
         _check_content(samples.content(index), signals[0], "the content")
         shapes = [tuple(view.shape) for view in views]
+        count = count or len(views)
+        assert len(views) == count, f"sample 0 has {count} views, and sample {index} has {len(views)}"
         first = first or shapes
         assert shapes == first or not type(case.spec).crops, (
             f"crops is True, and views of two samples of one length are {first} and {shapes}"
@@ -77,6 +91,40 @@ def check_determinism(case: Case) -> None:
         assert torch.equal(content, others.content(index)), (
             f"opened anew, the source gives sample {index} another content"
         )
+
+
+def check_difference(case: Case) -> None:
+    """Checks that ``views`` draws from the generator that it is given: none that it makes itself replaces it."""
+    samples = case.samples
+    for index in range(min(MOST, len(samples.lengths))):
+        first, *others = (_copies(_draw(case.spec, samples, index, seed)) for seed in range(DRAWS))
+        if any(not torch.equal(one, its) for other in others for one, its in zip(first, other, strict=True)):
+            return
+        with _counted() as of_content:
+            samples.content(index)
+        with _counted() as of_views:
+            _draw(case.spec, samples, index, 0)
+        made = len(of_views) - len(of_content) - 1  # one is handed to `views`
+        assert made <= 0, f"{DRAWS} generators give the same views of sample {index}, and views makes one of its own"
+    raise NotJudged("it draws nothing")
+
+
+@contextlib.contextmanager
+def _counted() -> Iterator[list[str]]:
+    """Records the random generators that are made inside the block."""
+    made: list[str] = []
+
+    def counting(name: str, make: Any) -> Any:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            made.append(name)
+            return make(*args, **kwargs)
+
+        return counted
+
+    with contextlib.ExitStack() as patches:
+        for place, name in ((torch, "Generator"), (np.random, "default_rng"), (random, "Random")):
+            patches.enter_context(mock.patch.object(place, name, counting(name, getattr(place, name))))
+        yield made
 
 
 def check_fields(case: Case) -> None:
@@ -166,6 +214,14 @@ def check_finish(case: Case) -> None:
         for row in range(len(batch.ids)):
             alone = source.finish(_alone(batch, row)).views[number].content[0]
             assert_close(done[row], alone, f"sample {row} of view {number}, finished beside others and alone")
+
+
+def _opened(source: Any) -> Samples | None:
+    try:
+        opened: Samples = source.open()
+        return opened
+    except Exception:  # foreign code, which need not be able to open another source
+        return None
 
 
 def _check_audio(samples: torch.Tensor, rate_hz: int) -> None:

@@ -35,6 +35,8 @@ def check_frozen(case: Case) -> None:
     assert not hidden, f"{hidden} cannot be given, so a run's record does not restore them"
     mutable = [f.name for f in attrs.fields(cls) if isinstance(f.default, (list, dict, set))]
     assert not mutable, f"the defaults of {mutable} are mutable"
+    mutable = [f.name for f in attrs.fields(cls) if isinstance(getattr(case.spec, f.name), (list, set, bytearray))]
+    assert not mutable, f"the values of {mutable} can be changed in place"
 
 
 def check_documentation(case: Case) -> None:
@@ -114,6 +116,11 @@ def check_holder(case: Case) -> None:
         raise NotJudged("it is not registered")
     if case.holding.example is None:
         raise NotJudged(f"its behaviour is not judged: {case.holding.reason}")
+
+
+def variants(spec: Spec) -> Iterator[Spec]:
+    """Yields specs that each differ in the value of one field."""
+    yield from filter(None, (_another(spec, field.name) for field in attrs.fields(type(spec))))
 
 
 def _said(error: Exception) -> str:

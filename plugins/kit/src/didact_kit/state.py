@@ -43,7 +43,7 @@ def check_buffers(case: Case) -> None:
 
 
 def check_following(case: Case) -> None:
-    """Checks that the buffers of a teacher follow the student's: equal counts, and statistics that come closer."""
+    """Checks that a teacher follows the student: all weights or none, equal counts, and closer statistics."""
     learner = case.learner()
     network = learner.network
     for part in (network.encoder, network.backbone):
@@ -66,10 +66,14 @@ def check_following(case: Case) -> None:
                 parameter.add_(0.1)
         _after(targets, network, step)
     own = targets.evaluated_network(network)
-    if all(torch.equal(value, weights[name]) for name, value in own.named_parameters()):
+    still = [name for name, value in own.named_parameters() if torch.equal(value, weights[name])]
+    if len(still) == len(weights):
         if case.kind == "target-builder":
             return
         raise NotJudged("its weights do not follow the student's")
+    trained = {name for name, value in network.named_parameters() if value.requires_grad}
+    still = [name for name in still if name in trained]
+    assert not still, f"{still[0] if still else ''} stays as it was, while the student's and other weights move"
     student = dict(network.named_buffers())
     for name, value in own.named_buffers():
         its = student.get(name, value)  # a buffer of the teacher alone follows nothing

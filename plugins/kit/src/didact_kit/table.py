@@ -109,6 +109,38 @@ RULES: tuple[Rule, ...] = (
         first=True,
     ),
     Rule(
+        name="shapes",
+        kinds=ENCODER,
+        promise="embed gives the positions of layout, and place keeps them",
+        hint="compute layout as embed does, pass on layout, padding and num_prefix_tokens, and make constants float32",
+        look=encoders.check_layout,
+        first=True,
+    ),
+    Rule(
+        name="shapes",
+        kinds=BACKBONE,
+        promise="the output is (R, V, D) with the module's width, finite",
+        hint="return BackboneOutput(output=…, tokens=tokens), with one vector for each input vector",
+        look=backbones.check_shapes,
+        first=True,
+    ),
+    Rule(
+        name="repetition",
+        kinds=ENCODER,
+        promise="in evaluation mode, one input has one result",
+        hint="draw only if self.training: F.dropout(x, p, self.training)",
+        look=encoders.check_repetition,
+        first=True,
+    ),
+    Rule(
+        name="repetition",
+        kinds=BACKBONE,
+        promise="in evaluation mode, one input has one result",
+        hint="draw only if self.training: F.dropout(x, p, self.training)",
+        look=backbones.check_repetition,
+        first=True,
+    ),
+    Rule(
         name="inputs",
         kinds=WEIGHTS,
         promise="a part changes nothing that it is handed: tokens, masks, outputs, targets, the student",
@@ -125,13 +157,6 @@ RULES: tuple[Rule, ...] = (
         look=maskers.check_shapes,
     ),
     Rule(
-        name="shapes",
-        kinds=ENCODER,
-        promise="embed gives the positions of layout, and place keeps them",
-        hint="compute layout from the sample's size as embed does, and pass on layout, padding and num_prefix_tokens",
-        look=encoders.check_layout,
-    ),
-    Rule(
         name="latents",
         kinds=ENCODER,
         promise="latents have the width latent_width, and stride more values give one more position",
@@ -142,22 +167,22 @@ RULES: tuple[Rule, ...] = (
         name="rows",
         kinds=ENCODER,
         promise="place gives row b·C + c for sample b with its context c",
-        hint="use corrupt, repeat and drop of didact.placing, which repeat and gather in this order",
+        hint="use corrupt, repeat and drop of didact.placing in this order, and add position codes before drop",
         look=encoders.check_rows,
-    ),
-    Rule(
-        name="shapes",
-        kinds=BACKBONE,
-        promise="the output is (R, V, D) with the module's width, finite",
-        hint="return BackboneOutput(output=…, tokens=tokens), with one vector for each input vector",
-        look=backbones.check_shapes,
     ),
     Rule(
         name="features",
         kinds=BACKBONE,
         promise="hidden states come in the order of the request, and a request changes nothing else",
-        hint="group the request by block with HiddenState.by_block, and return the states in the request's order",
+        hint="group the request with HiddenState.by_block, and return each block's own state, not one changed later",
         look=backbones.check_features,
+    ),
+    Rule(
+        name="blocks",
+        kinds=BACKBONE,
+        promise="forward calls each of its blocks as a module, from lower to upper",
+        hint="call block(x), not its layers nor F.linear(x, block.weight): a block is compiled and sharded as a module",
+        look=backbones.check_blocks,
     ),
     Rule(
         name="attention",
@@ -202,11 +227,19 @@ RULES: tuple[Rule, ...] = (
         look=objectives.check_terms,
     ),
     Rule(
+        name="scalars",
+        kinds=OBJECTIVE,
+        promise="scalars are means over a batch's targets, not sums",
+        hint="divide by the number of targets: the trainer averages scalars over the parts of a batch",
+        look=objectives.check_scalars,
+    ),
+    Rule(
         name="shapes",
         kinds=SOURCE,
         promise="views and contents have the signal's shape and type",
         hint="set signal().axes to the content's shape, with None where sizes differ",
         look=sources.check_shapes,
+        first=True,
     ),
     Rule(
         name="samples",
@@ -274,7 +307,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         name="reading",
         kinds=MEDIUM,
-        promise="the same bytes give the same records, with a length and a name",
+        promise="the same bytes give the same records, which hold the file's own bytes, a length and a name",
         hint="keep the file's own bytes, and name each record after its file",
         look=media.check_reading,
     ),
@@ -313,6 +346,13 @@ RULES: tuple[Rule, ...] = (
         promise="a sample's targets do not depend on the padding behind it",
         hint="exclude padding (pass.view.padding) from every mean and norm over positions",
         look=targets.check_padding,
+    ),
+    Rule(
+        name="padding",
+        kinds=OBJECTIVE,
+        promise="padding never changes a loss",
+        hint="leave out tokens.padding of the backbone's output in means and wherever positions mix",
+        look=objectives.check_padding,
     ),
     Rule(
         name="leak",
@@ -428,6 +468,13 @@ RULES: tuple[Rule, ...] = (
         look=learning.check_difference,
     ),
     Rule(
+        name="difference",
+        kinds=SOURCE,
+        promise="views draw from the generator that they are given",
+        hint="draw with generator=generator, which is keyed by step and sample; make no generator of a sample's own",
+        look=sources.check_difference,
+    ),
+    Rule(
         name="key",
         kinds=TARGETS + OBJECTIVE,
         promise="what is drawn in training follows from the batch's keys",
@@ -444,8 +491,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         name="untouched",
         kinds=EVALUATION,
-        promise="an evaluation changes neither the networks nor the global random state",
-        hint="train probes on copies or features; draw from a generator of the evaluation's own",
+        promise="an evaluation changes neither the networks, their modes, nor settings and random state of the process",
+        hint="train probes on copies or features, use `with torch.no_grad():`, and draw from a generator of its own",
         look=evaluations.check_untouched,
     ),
     Rule(
@@ -476,6 +523,13 @@ RULES: tuple[Rule, ...] = (
         promise="no gradient flows through targets, unless the example says so (learns=True)",
         hint="detach them, or compute them under torch.no_grad(); if a gradient is intended, set learns=True",
         look=targets.check_gradients,
+    ),
+    Rule(
+        name="modes",
+        kinds=TARGETS,
+        promise="a network of the target builder's own is in evaluation mode",
+        hint="override train() so that it stays in evaluation, or hold it in a teacher such as EMATeacher",
+        look=targets.check_modes,
     ),
     Rule(
         name="gradients",
@@ -522,8 +576,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         name="buffers",
         kinds=TEACHER,
-        promise="a teacher's integer buffers equal the student's, and its running statistics follow them",
-        hint="in after_step, copy the student's buffers: buffer.copy_(its); average parameters alone",
+        promise="all weights of a teacher follow the student's or none, and its buffers do, integers exactly",
+        hint="in after_step, average all parameters, and copy the student's buffers: buffer.copy_(its)",
         look=state.check_following,
     ),
     Rule(
@@ -544,15 +598,23 @@ RULES: tuple[Rule, ...] = (
         name="split",
         kinds=ENCODER + BACKBONE + TARGETS + OBJECTIVE,
         promise="losses and gradients of a batch's parts add up to those of the whole",
-        hint="sum over what num_targets counts, and relate no sample to another; or set supports_accumulation to False",
+        hint="sum over what num_targets counts, draw from view.keys, and relate no sample to another; or set "
+        "supports_accumulation to False",
         look=objectives.check_split,
+    ),
+    Rule(
+        name="indices",
+        kinds=OBJECTIVE,
+        promise="predictions are found where masks share a context, and behind class tokens",
+        hint="take rows by mask.row_indices, targets by mask.target_indices, mask.count, and output.positions_only",
+        look=objectives.check_indices,
     ),
     # ── where it runs ─────────────────────────────────────────────────────────────────────────────────────────────────
     Rule(
         name="checkpoint",
         kinds=WEIGHTS,
         promise="a run that resumes from a checkpoint continues as if it had not stopped",
-        hint="keep all state in parameters and persistent buffers; compute what depends on time from the step",
+        hint="keep all state in parameters and persistent buffers, not in attributes; compute the rest from the step",
         look=learning.check_checkpoint,
     ),
     Rule(
@@ -589,6 +651,13 @@ RULES: tuple[Rule, ...] = (
         promise="a step reads no value of the device on the host, so that it never waits for it",
         hint="use torch.where instead of if, and tensors instead of .item(), also for norms and the number of steps",
         look=optimizers.check_waits,
+    ),
+    Rule(
+        name="precision",
+        kinds=WEIGHTS,
+        promise="a training step computes in half precision, under autocast",
+        hint="create and write tensors with the dtype of what they meet: x.new_zeros(…), value.to(x.dtype)",
+        look=learning.check_precision,
     ),
     Rule(
         name="cost",

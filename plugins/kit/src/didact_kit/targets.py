@@ -94,6 +94,17 @@ def check_gradients(case: Case) -> None:
         assert not target.values.requires_grad, f"the target of view {target.view} carries a gradient"
 
 
+def check_modes(case: Case) -> None:
+    """Checks that a network of the target builder's own stays in evaluation mode while the student trains."""
+    learner = case.learner().train()
+    own = learner.targets.evaluated_network(learner.network)
+    if own is learner.network:
+        raise NotJudged("it has no network of its own")
+    held = set(learner.targets.modules()) - set(learner.network.modules())  # the network may be put together anew
+    training = [name for name, child in own.named_modules() if child.training and child in held]
+    assert not training, f"{training[-1] or 'its network'} is in training mode, as the learner is"
+
+
 def check_steps(case: Case) -> None:
     """Checks that state changes in ``after_step``, once per optimizer step, and never in ``forward``."""
     learner = case.learner().train()
@@ -134,6 +145,7 @@ def _check_target(target: Target, passes: tuple[StudentPass, ...], samples: int,
     leading = (samples, positions) if target.level == "position" else (samples,)
     if values.is_floating_point():
         assert got == (*leading, width), f"values are {got}, and must be {(*leading, width)}"
+        assert values.dtype == torch.float32, f"values must be float32, got {values.dtype}"
         assert_finite(values, "targets")
     else:
         assert values.dtype == torch.int64, f"ids must be int64, got {values.dtype}"

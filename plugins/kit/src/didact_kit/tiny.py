@@ -188,6 +188,31 @@ class TinyMasker(Masker):
         return Mask.hide(predicted) if self.corruption == "hide" else Mask.drop(predicted)
 
 
+@attrs.frozen(kw_only=True)
+class SplitMasker(Masker):
+    """Each mask of another masker, split into two masks of one context.
+
+    Attributes:
+        masker: the other masker.
+    """
+
+    masker: Masker
+
+    @property
+    def masking(self) -> Masking:
+        inner = self.masker.masking
+        contexts = inner.masks if inner.contexts is None else inner.contexts
+        return attrs.evolve(inner, masks=2 * inner.masks, contexts=contexts)
+
+    def sample(self, layout: Layout, *, generator: torch.Generator) -> Mask:
+        mask = self.masker.sample(layout, generator=generator)
+        first = mask.predicted & (mask.predicted.cumsum(1) % 2 == 1)  # (M, T)
+        if not bool((mask.predicted & ~first).any(1).all()):
+            raise SpecError("a mask of one position cannot be split", hint="make the samples longer")
+        halves = torch.stack([first, mask.predicted & ~first], 1)  # (M, 2, T)
+        return attrs.evolve(mask, predicted=halves.flatten(0, 1))
+
+
 def tiny_network(encoder: FeatureEncoder | None = None, depth: int = 4, uneven: bool = True, seed: int = 0) -> Network:
     """A network for samples of `TinySource`."""
     encoder = encoder if encoder is not None else TinyEncoder()
