@@ -35,7 +35,7 @@ class Reader:
         self.clone.mkdir()
         python = folder / "environment" / "bin" / "python"
         self.environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
-        self.environment["VIRTUAL_ENV"] = str(folder / "environment")
+        self.environment |= {"VIRTUAL_ENV": str(folder / "environment"), "OMP_NUM_THREADS": "1"}
         self.environment["PATH"] = f"{python.parent}{os.pathsep}{self.environment['PATH']}"
         parts = [ROOT / name for name in ("platform", *(f"plugins/{name}" for name in NEEDED))]
         self.run(["uv", "venv", "--quiet", "--python", sys.executable, folder / "environment"])
